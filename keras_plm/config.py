@@ -1,0 +1,92 @@
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+Positions = Literal["learned", "sinusoidal", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a Transformer: everything that decides the names and sizes of its weights.
+
+    Variation is `dataclasses.replace(plm.MINI, vocabulary_size=8_000)`.
+
+    Raises:
+        ValueError: a size below 1, a dropout outside [0, 1), or `num_heads` that does not divide
+            `hidden_dim`.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(TINY, vocabulary_size=8_000).intermediate_dim
+        512
+
+    Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805; the small sizes are from
+        Turc et al. 2019, https://arxiv.org/abs/1908.08962
+    """
+
+    vocabulary_size: int = 30_522  # word pieces, special tokens included
+    num_layers: int = 12  # blocks
+    num_heads: int = 12  # attention heads a block
+    hidden_dim: int = 768  # D, width of the residual stream
+    intermediate_dim: int = 3_072  # F, width inside the feed-forward
+    dropout: float = 0.1  # fraction dropped after embedding, attention and feed-forward
+    attention_dropout: float = 0.1  # fraction of attention weights dropped
+    max_sequence_length: int = 512  # longest input in tokens
+    num_segments: int = 2  # kinds of segment: sentence A and sentence B
+    activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
+    positions: Positions = "learned"
+    layer_norm_epsilon: float = 1e-12
+    normalize_first: bool = False  # True: normalise before each sub-layer (pre-norm)
+
+    def __post_init__(self) -> None:
+        sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
+        for name in (*sizes, "max_sequence_length", "num_segments"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it is a fraction in [0, 1)")
+        check_heads(self.num_heads, self.hidden_dim)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; an unknown field is an error that names it."""
+        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"unknown model config fields {unknown}; was it written by a later version?")
+        return cls(**fields)
+
+
+def check_heads(num_heads: int, hidden_dim: int) -> None:
+    """Raise ValueError unless `num_heads` divides `hidden_dim`."""
+    if num_heads < 1 or hidden_dim % num_heads:
+        fitting = [n for n in range(1, 33) if hidden_dim % n == 0]
+        raise ValueError(
+            f"num_heads={num_heads} does not divide hidden_dim={hidden_dim}; choose one of {fitting}"
+        )
+
+
+def _bert(num_layers: int, hidden_dim: int) -> ModelConfig:
+    """BERT's proportions: heads of 64, a feed-forward four times as wide."""
+    return ModelConfig(
+        num_layers=num_layers,
+        num_heads=hidden_dim // 64,
+        hidden_dim=hidden_dim,
+        intermediate_dim=4 * hidden_dim,
+    )
+
+
+TINY = _bert(2, 128)  # 4.4 M weights
+MINI = _bert(4, 256)  # 11.2 M
+SMALL = _bert(4, 512)  # 28.8 M
+MEDIUM = _bert(8, 512)  # 41.4 M
+BASE = _bert(12, 768)  # 109.5 M
+LARGE = _bert(24, 1024)  # 335.1 M
+
+SIZES = {
+    "tiny": TINY, "mini": MINI, "small": SMALL, "medium": MEDIUM, "base": BASE, "large": LARGE
+}  # fmt: skip

@@ -1,0 +1,30 @@
+"""Tensors → tensors, written with `keras.ops` alone, so that they run on every Keras backend.
+
+The letters used for axes in all docstrings and einsums:
+
+    B batch             T query length     S key length      D width (hidden_dim)
+    N heads             H width per head   F feed-forward    V vocabulary
+    P masked positions  C classes
+
+A mask is 1 (or True) where a position is kept.
+"""
+
+from .activations import activate
+from .attention import MultiHeadAttention
+from .decoder_block import DecoderBlock
+from .embedding import TokenEmbedding
+from .encoder_block import EncoderBlock
+from .feed_forward import FeedForward
+from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
+
+__all__ = [
+    "ClassificationHead",
+    "DecoderBlock",
+    "EncoderBlock",
+    "FeedForward",
+    "MaskedTokenHead",
+    "MultiHeadAttention",
+    "NextSentenceHead",
+    "TokenEmbedding",
+    "activate",
+]

@@ -1,0 +1,29 @@
+import math
+from typing import Any
+
+from keras import ops
+
+
+def activate(x: Any, activation: str) -> Any:
+    """Apply the activation of that name, elementwise.
+
+    Args:
+        x: float tensor of any shape.
+        activation: "gelu" (exact, through erf), "gelu_tanh" (the approximation of BERT's own code),
+            "relu" or "silu".
+
+    Raises:
+        ValueError: another name.
+
+    Source: Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415
+    Differs: exact GELU is written with erf, not with Keras' erfc, which tf2onnx cannot convert.
+    """
+    if activation == "gelu":
+        return 0.5 * x * (1.0 + ops.erf(x / math.sqrt(2.0)))
+    if activation == "gelu_tanh":
+        return ops.gelu(x, approximate=True)
+    if activation == "relu":
+        return ops.relu(x)
+    if activation == "silu":
+        return ops.silu(x)
+    raise ValueError(f"activation={activation!r}; choose 'gelu', 'gelu_tanh', 'relu' or 'silu'")

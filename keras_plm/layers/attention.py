@@ -1,0 +1,137 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_plm.config import check_heads
+
+from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
+
+
+class MultiHeadAttention(keras.layers.Layer):
+    """Scaled dot-product attention of several heads: self, cross, causal and cached.
+
+    `weights = softmax(q kᵀ / √H + mask)`, `output = concatenate(weights v) W_o`, where
+    `q = query W_q`, `k = value W_k` and `v = value W_v`.
+
+    Args:
+        num_heads: N; it must divide the width D of the query.
+        dropout: fraction of the attention weights dropped in training, in [0, 1).
+
+    Call args:
+        query: (B, T, D) float.
+        value: (B, S, D') float to attend to; None means the query itself (self-attention).
+        mask: (B, S) or (B, T, S) int32 or bool, 1 where a key may be seen; None means all.
+        causal: a query sees no key after its own position.
+        cache: dict of `key` and `value`, each (B, S, N, H), from `make_cache` or an earlier call. With
+            `cache_index` the projected keys and values are written there at that position first; without,
+            the cache is used as it is (cross-attention whose encoder has been projected once).
+        cache_index: int scalar, position of the first query in the cache.
+        return_attention: also return the attention weights.
+
+    Returns:
+        (B, T, D) output; followed by (B, N, T, S) float32 attention weights if `return_attention`,
+        followed by the new cache if `cache` is given.
+
+    Raises:
+        ValueError: `num_heads` does not divide D, or a mask of another rank.
+
+    Example:
+        >>> MultiHeadAttention(num_heads=2)(keras.ops.ones((3, 5, 8))).shape
+        TensorShape([3, 5, 8])
+
+    Source: Vaswani et al. 2017, §3.2.2, https://arxiv.org/abs/1706.03762
+    Differs: from `keras.layers.MultiHeadAttention`: the softmax is always float32, masks may be int32,
+        keys and values can be cached, and no tensor has more than four axes (TFLite allows five).
+    """
+
+    def __init__(self, num_heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.masked_score = MASKED_SCORE  # static int8 export narrows it: see export/tflite.py
+
+    def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
+        width = query_shape[-1]
+        check_heads(self.num_heads, width)
+        self.head_dim = width // self.num_heads
+        self.query = self._dense(width, "query", query_shape)
+        self.key = self._dense(width, "key", value_shape or query_shape)
+        self.value = self._dense(width, "value", value_shape or query_shape)
+        self.output_projection = self._dense(width, "output", query_shape)
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+
+    def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
+        layer = keras.layers.Dense(
+            units,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def call(
+        self,
+        query: Any,
+        value: Any = None,
+        mask: Any = None,
+        causal: bool = False,
+        cache: dict[str, Any] | None = None,
+        cache_index: Any = None,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        source = query if value is None else value
+        queries = self._split_heads(self.query(query))
+        if cache is not None and cache_index is None:
+            keys, values = cache["key"], cache["value"]
+        else:
+            keys, values = self._split_heads(self.key(source)), self._split_heads(self.value(source))
+        if cache is not None and cache_index is not None:
+            start = (0, cache_index, 0, 0)
+            keys = ops.slice_update(cache["key"], start, keys)
+            values = ops.slice_update(cache["value"], start, values)
+
+        scores = ops.einsum("btnh,bsnh->bnts", queries * self.head_dim**-0.5, keys)
+        scores = ops.cast(scores, "float32")
+        if mask is not None:
+            scores = masked_scores(scores, expand_mask(mask), self.masked_score)
+        if causal:
+            first = 0 if cache_index is None else cache_index
+            visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first)
+            scores = masked_scores(scores, visible, self.masked_score)
+        weights = ops.softmax(scores)
+        dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
+        mixed = ops.einsum("bnts,bsnh->btnh", dropped, values)
+        batch, length = ops.shape(query)[0], ops.shape(query)[1]
+        output = self.output_projection(
+            ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
+        )
+        results = [output]
+        if return_attention:
+            results.append(weights)
+        if cache is not None:
+            results.append({"key": keys, "value": values})
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _split_heads(self, x: Any) -> Any:
+        """(B, T, D) → (B, T, N, H)."""
+        batch, length = ops.shape(x)[0], ops.shape(x)[1]
+        return ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
+
+    def make_cache(self, batch_size: int, length: int) -> dict[str, Any]:
+        """An empty cache for `length` positions; the layer must be built.
+
+        Returns:
+            dict of `key` and `value`, zeros of (batch_size, length, N, H).
+        """
+        shape = (batch_size, length, self.num_heads, self.head_dim)
+        return {name: ops.zeros(shape, self.compute_dtype) for name in ("key", "value")}
+
+    def project(self, value: Any) -> dict[str, Any]:
+        """Keys and values of `value` (B, S, D') as a cache, to be computed once for cross-attention."""
+        return {
+            "key": self._split_heads(self.key(value)),
+            "value": self._split_heads(self.value(value)),
+        }

@@ -1,0 +1,151 @@
+from typing import Any
+
+import keras
+
+from .attention import MultiHeadAttention
+from .feed_forward import FeedForward
+
+
+class DecoderBlock(keras.layers.Layer):
+    """Causal self-attention, cross-attention to an encoder if there is one, and feed-forward.
+
+    Each sub-layer has dropout, a residual and layer normalisation, after it (post-norm) or before it
+    (pre-norm), as in `EncoderBlock`.
+
+    Args:
+        num_heads: N; it must divide D.
+        intermediate_dim: F.
+        activation: of the feed-forward.
+        cross_attention: the block attends to `encoder_hidden`.
+        dropout: fraction dropped from each sub-layer's output in training.
+        attention_dropout: fraction of attention weights dropped in training.
+        layer_norm_epsilon: added to the variance.
+        normalize_first: pre-norm (GPT-2) instead of post-norm.
+
+    Call args:
+        hidden: (B, T, D) float.
+        encoder_hidden: (B, S, D') float; needed if `cross_attention`, unless `cache` holds its projection.
+        padding_mask: (B, T) int32 or bool, 1 where a key may be seen; with a cache (B, cache length).
+        encoder_padding_mask: (B, S) likewise.
+        cache: dict with `self`, and `cross` if `cross_attention`, from `make_cache`.
+        cache_index: int scalar, position of the first of these T tokens.
+
+    Returns:
+        (B, T, D); with a cache also the new cache.
+
+    Raises:
+        ValueError: `cross_attention` without `encoder_hidden` and without a cache, or the reverse.
+
+    Example:
+        >>> DecoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
+        TensorShape([3, 5, 8])
+
+    Source: Vaswani et al. 2017, §3.1, https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        intermediate_dim: int,
+        activation: str = "gelu_tanh",
+        cross_attention: bool = False,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        layer_norm_epsilon: float = 1e-12,
+        normalize_first: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.cross_attention = cross_attention
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.normalize_first = normalize_first
+
+    def build(self, hidden_shape: tuple, encoder_hidden_shape: tuple | None = None) -> None:
+        policy = self.dtype_policy
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy)
+        self.self_attention = self._attention("self_attention")
+        self.self_attention.build(hidden_shape)
+        self.self_attention_norm = self._norm("self_attention_norm", hidden_shape)
+        if self.cross_attention:
+            self.encoder_attention = self._attention("cross_attention")
+            self.encoder_attention.build(hidden_shape, encoder_hidden_shape)
+            self.encoder_attention_norm = self._norm("cross_attention_norm", hidden_shape)
+        self.feed_forward = FeedForward(
+            self.intermediate_dim, self.activation, dtype=policy, name="feed_forward"
+        )
+        self.feed_forward.build(hidden_shape)
+        self.feed_forward_norm = self._norm("feed_forward_norm", hidden_shape)
+
+    def _attention(self, name: str) -> MultiHeadAttention:
+        return MultiHeadAttention(
+            self.num_heads, self.attention_dropout, dtype=self.dtype_policy, name=name
+        )
+
+    def _norm(self, name: str, shape: tuple) -> keras.layers.LayerNormalization:
+        layer = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        layer.build(shape)
+        return layer
+
+    def call(
+        self,
+        hidden: Any,
+        encoder_hidden: Any = None,
+        padding_mask: Any = None,
+        encoder_padding_mask: Any = None,
+        cache: dict[str, Any] | None = None,
+        cache_index: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        if self.cross_attention != (encoder_hidden is not None or "cross" in (cache or {})):
+            raise ValueError(
+                f"cross_attention={self.cross_attention}, but encoder_hidden "
+                f"{'is missing' if self.cross_attention else 'was given'}"
+            )
+        new_cache = {}
+
+        def attend(x: Any) -> Any:
+            own = None if cache is None else cache["self"]
+            result = self.self_attention(
+                x, mask=padding_mask, causal=True, cache=own, cache_index=cache_index, training=training
+            )
+            if cache is None:
+                return result
+            result, new_cache["self"] = result
+            return result
+
+        def attend_to_encoder(x: Any) -> Any:
+            projected = None if cache is None else cache["cross"]
+            result = self.encoder_attention(
+                x, encoder_hidden, mask=encoder_padding_mask, cache=projected, training=training
+            )
+            if cache is None:
+                return result
+            result, new_cache["cross"] = result
+            return result
+
+        hidden = self._residual(hidden, attend, self.self_attention_norm, training)
+        if self.cross_attention:
+            hidden = self._residual(
+                hidden, attend_to_encoder, self.encoder_attention_norm, training
+            )
+        hidden = self._residual(hidden, self.feed_forward, self.feed_forward_norm, training)
+        return hidden if cache is None else (hidden, new_cache)
+
+    def _residual(self, hidden: Any, sublayer: Any, norm: Any, training: bool | None) -> Any:
+        if self.normalize_first:
+            return hidden + self.dropout_layer(sublayer(norm(hidden)), training=training)
+        return norm(hidden + self.dropout_layer(sublayer(hidden), training=training))
+
+    def make_cache(self, batch_size: int, length: int, encoder_hidden: Any = None) -> dict[str, Any]:
+        """An empty cache for `length` tokens, with the projected encoder if there is one."""
+        cache = {"self": self.self_attention.make_cache(batch_size, length)}
+        if self.cross_attention:
+            cache["cross"] = self.encoder_attention.project(encoder_hidden)
+        return cache

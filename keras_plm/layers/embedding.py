@@ -1,0 +1,127 @@
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class TokenEmbedding(keras.layers.Layer):
+    """Sum of token, position and segment embeddings, normalised, with dropout.
+
+    `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`
+
+    Args:
+        vocabulary_size: V.
+        hidden_dim: D.
+        max_sequence_length: number of learned positions.
+        positions: "learned", "sinusoidal" or "none".
+        num_segments: kinds of segment; 0 means no segment embedding.
+        dropout: fraction dropped in training.
+        layer_norm_epsilon: added to the variance; None means no normalisation.
+
+    Call args:
+        token_ids: (B, T) int32 in [0, V).
+        segment_ids: (B, T) int32 in [0, num_segments); None means all 0.
+        start: int scalar, position of the first token (when decoding from a cache).
+
+    Returns:
+        (B, T, D) float.
+
+    Raises:
+        ValueError: another name for `positions`; a static T above `max_sequence_length`.
+
+    Example:
+        >>> embed = TokenEmbedding(vocabulary_size=11, hidden_dim=8, max_sequence_length=7)
+        >>> embed(keras.ops.ones((3, 5), "int32")).shape
+        TensorShape([3, 5, 8])
+
+    Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805; sinusoids: Vaswani et al.
+        2017, §3.5, https://arxiv.org/abs/1706.03762
+    Differs: the table can be read by an output head (`table`), so that the two are tied.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_dim: int,
+        max_sequence_length: int = 512,
+        positions: str = "learned",
+        num_segments: int = 2,
+        dropout: float = 0.0,
+        layer_norm_epsilon: float | None = 1e-12,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if positions not in ("learned", "sinusoidal", "none"):
+            raise ValueError(f"positions={positions!r}; choose 'learned', 'sinusoidal' or 'none'")
+        self.vocabulary_size = vocabulary_size
+        self.hidden_dim = hidden_dim
+        self.max_sequence_length = max_sequence_length
+        self.positions = positions
+        self.num_segments = num_segments
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        self.table = self._table("tokens", self.vocabulary_size)
+        if self.positions == "learned":
+            self.position_table = self._table("positions", self.max_sequence_length)
+        if self.num_segments:
+            self.segment_table = self._table("segments", self.num_segments)
+        if self.layer_norm_epsilon is not None:
+            self.norm = keras.layers.LayerNormalization(
+                epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
+            )
+            self.norm.build((*input_shape, self.hidden_dim))
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+
+    def _table(self, name: str, rows: int) -> Any:
+        return self.add_weight(
+            shape=(rows, self.hidden_dim),
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            name=name,
+        )
+
+    def call(
+        self,
+        token_ids: Any,
+        segment_ids: Any = None,
+        start: Any = 0,
+        training: bool | None = None,
+    ) -> Any:
+        hidden = ops.take(self.table, token_ids, axis=0)
+        if self.positions != "none":
+            hidden = hidden + self._positions(token_ids, start)
+        if self.num_segments:
+            if segment_ids is None:
+                segment_ids = ops.zeros_like(token_ids)
+            # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
+            one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
+            hidden = hidden + ops.matmul(one_hot, self.segment_table)
+        if self.layer_norm_epsilon is not None:
+            hidden = self.norm(hidden)
+        return self.dropout_layer(hidden, training=training)
+
+    def _positions(self, token_ids: Any, start: Any) -> Any:
+        """(T, D), the positions start … start + T - 1."""
+        static_length = token_ids.shape[1]
+        if static_length is not None and static_length > self.max_sequence_length:
+            raise ValueError(
+                f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}"
+            )
+        table = (
+            self.position_table
+            if self.positions == "learned"
+            else ops.convert_to_tensor(
+                sinusoids(self.max_sequence_length, self.hidden_dim), self.compute_dtype
+            )
+        )
+        length = ops.shape(token_ids)[1]
+        return ops.slice(table, (start, 0), (length, self.hidden_dim))
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """(length, width) float32; even columns sin(p / 10000^(i/width)), odd columns the cosine."""
+    rates = 10_000.0 ** (-2.0 * (np.arange(width) // 2) / width)
+    angles = np.arange(length)[:, None] * rates[None, :]
+    return np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles)).astype("float32")

@@ -1,0 +1,102 @@
+from typing import Any
+
+import keras
+
+from .attention import MultiHeadAttention
+from .feed_forward import FeedForward
+
+
+class EncoderBlock(keras.layers.Layer):
+    """Self-attention and feed-forward, each with dropout, residual and layer normalisation.
+
+    Post-norm (BERT): `x = norm(x + attention(x))`, `x = norm(x + feed_forward(x))`.
+    Pre-norm: `x = x + attention(norm(x))`, `x = x + feed_forward(norm(x))`.
+
+    Args:
+        num_heads: N; it must divide D.
+        intermediate_dim: F.
+        activation: of the feed-forward.
+        dropout: fraction dropped from each sub-layer's output in training.
+        attention_dropout: fraction of attention weights dropped in training.
+        layer_norm_epsilon: added to the variance.
+        normalize_first: pre-norm instead of post-norm.
+
+    Call args:
+        hidden: (B, T, D) float.
+        padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
+        return_attention: also return the attention weights.
+
+    Returns:
+        (B, T, D); with `return_attention` also (B, N, T, T) float32.
+
+    Example:
+        >>> EncoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
+        TensorShape([3, 5, 8])
+
+    Source: Vaswani et al. 2017, §3.1, https://arxiv.org/abs/1706.03762; pre-norm: Xiong et al. 2020,
+        https://arxiv.org/abs/2002.04745
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        intermediate_dim: int,
+        activation: str = "gelu_tanh",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        layer_norm_epsilon: float = 1e-12,
+        normalize_first: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.normalize_first = normalize_first
+
+    def build(self, input_shape: tuple) -> None:
+        policy = self.dtype_policy
+        self.attention = MultiHeadAttention(
+            self.num_heads, self.attention_dropout, dtype=policy, name="attention"
+        )
+        self.feed_forward = FeedForward(
+            self.intermediate_dim, self.activation, dtype=policy, name="feed_forward"
+        )
+        self.attention_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=policy, name="attention_norm"
+        )
+        self.feed_forward_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=policy, name="feed_forward_norm"
+        )
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy)
+        for layer in (
+            self.attention,
+            self.feed_forward,
+            self.attention_norm,
+            self.feed_forward_norm,
+        ):
+            layer.build(input_shape)
+
+    def call(
+        self,
+        hidden: Any,
+        padding_mask: Any = None,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        x = self.attention_norm(hidden) if self.normalize_first else hidden
+        attended = self.attention(
+            x, mask=padding_mask, return_attention=return_attention, training=training
+        )
+        attended, weights = attended if return_attention else (attended, None)
+        hidden = hidden + self.dropout_layer(attended, training=training)
+        if not self.normalize_first:
+            hidden = self.attention_norm(hidden)
+        x = self.feed_forward_norm(hidden) if self.normalize_first else hidden
+        hidden = hidden + self.dropout_layer(self.feed_forward(x), training=training)
+        if not self.normalize_first:
+            hidden = self.feed_forward_norm(hidden)
+        return (hidden, weights) if return_attention else hidden

@@ -1,0 +1,69 @@
+from typing import Any
+
+import keras
+
+from .activations import activate
+
+
+class FeedForward(keras.layers.Layer):
+    """Two dense layers with an activation between, at each position alone.
+
+    `output = act(x W_1) W_2`; gated: `output = (act(x W_g) · (x W_1)) W_2`. Biases included.
+
+    Args:
+        intermediate_dim: F, the inner width.
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        gated: multiply the inner layer by an activated gate (GEGLU with gelu, SwiGLU with silu).
+
+    Call args:
+        hidden: (B, T, D) float.
+
+    Returns:
+        (B, T, D) float.
+
+    Raises:
+        ValueError: an activation of another name, at the first call.
+
+    Example:
+        >>> FeedForward(intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
+        TensorShape([3, 5, 8])
+
+    Source: Vaswani et al. 2017, §3.3, https://arxiv.org/abs/1706.03762; gates: Shazeer 2020,
+        https://arxiv.org/abs/2002.05202
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: str = "gelu_tanh",
+        gated: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.gated = gated
+
+    def build(self, input_shape: tuple) -> None:
+        inner_shape = (*input_shape[:-1], self.intermediate_dim)
+        self.expand = self._dense(self.intermediate_dim, "expand", input_shape)
+        if self.gated:
+            self.gate = self._dense(self.intermediate_dim, "gate", input_shape)
+        self.contract = self._dense(input_shape[-1], "contract", inner_shape)
+
+    def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
+        layer = keras.layers.Dense(
+            units,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def call(self, hidden: Any) -> Any:
+        if self.gated:
+            inner = activate(self.gate(hidden), self.activation) * self.expand(hidden)
+        else:
+            inner = activate(self.expand(hidden), self.activation)
+        return self.contract(inner)

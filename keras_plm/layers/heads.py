@@ -1,0 +1,126 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from .activations import activate
+
+
+class MaskedTokenHead(keras.layers.Layer):
+    """Vocabulary logits at the masked positions only, with the weights of the token embedding.
+
+    `logits = norm(act(hidden[mask_positions] W)) tableᵀ + bias`
+
+    Args:
+        vocabulary_size: V.
+        activation: of the dense layer.
+        layer_norm_epsilon: added to the variance.
+
+    Call args:
+        hidden: (B, T, D) float.
+        mask_positions: (B, P) int32 in [0, T).
+        table: (V, D), the token embedding's weight.
+
+    Returns:
+        (B, P, V) logits in the compute dtype.
+
+    Source: Devlin et al. 2019, §3.1 task 1, https://arxiv.org/abs/1810.04805
+    Differs: from computing logits at all positions: at 15 % masked tokens this is 6.7 times less work in
+        the largest matrix product of a small model.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        activation: str = "gelu_tanh",
+        layer_norm_epsilon: float = 1e-12,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def build(self, hidden_shape: tuple, *other_shapes: tuple) -> None:
+        width = hidden_shape[-1]
+        self.dense = keras.layers.Dense(
+            width,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
+        )
+        self.dense.build(hidden_shape)
+        self.norm.build(hidden_shape)
+        self.bias = self.add_weight(
+            shape=(self.vocabulary_size,), initializer="zeros", name="bias"
+        )
+
+    def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
+        masked = ops.take_along_axis(hidden, ops.expand_dims(mask_positions, -1), axis=1)
+        masked = self.norm(activate(self.dense(masked), self.activation))
+        return ops.matmul(masked, ops.transpose(table)) + self.bias
+
+
+class NextSentenceHead(keras.layers.Layer):
+    """Logits of (IsNext, NotNext) from the pooled vector.
+
+    Call args:
+        pooled: (B, D) float.
+
+    Returns:
+        (B, 2) float32 logits; class 0 means that the second segment follows the first.
+
+    Source: Devlin et al. 2019, §3.1 task 2, https://arxiv.org/abs/1810.04805
+    """
+
+    def build(self, input_shape: tuple) -> None:
+        self.dense = keras.layers.Dense(
+            2,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype="float32",
+            name="dense",
+        )
+        self.dense.build(input_shape)
+
+    def call(self, pooled: Any) -> Any:
+        return self.dense(pooled)
+
+
+class ClassificationHead(keras.layers.Layer):
+    """Dropout and a dense layer on the pooled vector.
+
+    Args:
+        num_classes: C; 1 for regression.
+        dropout: fraction dropped in training.
+
+    Call args:
+        pooled: (B, D) float.
+
+    Returns:
+        (B, C) float32 logits.
+
+    Source: Devlin et al. 2019, §4.1, https://arxiv.org/abs/1810.04805
+    """
+
+    def __init__(self, num_classes: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}; it must be at least 1")
+        self.num_classes = num_classes
+        self.dropout = dropout
+
+    def build(self, input_shape: tuple) -> None:
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dense = keras.layers.Dense(
+            self.num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype="float32",
+            name="dense",
+        )
+        self.dense.build(input_shape)
+
+    def call(self, pooled: Any, training: bool | None = None) -> Any:
+        return self.dense(self.dropout_layer(pooled, training=training))

@@ -1,0 +1,104 @@
+from typing import Any
+
+import keras
+
+from keras_plm.config import ModelConfig
+from keras_plm.layers import EncoderBlock, TokenEmbedding
+
+INPUTS = ("token_ids", "segment_ids", "padding_mask")
+
+
+def token_inputs() -> dict[str, Any]:
+    """The symbolic inputs of every encoder model, (B, T) int32 each."""
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class Encoder(keras.Model):
+    """A bidirectional Transformer: token ids → a vector for each token and one for the text.
+
+    Args:
+        config: sizes.
+        tokenizer: the tokenizer of the ids, carried along for the text-level methods of task models and
+            for `plm.save`; None if the caller tokenizes.
+
+    Call args:
+        inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
+
+    Returns:
+        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D), a
+        dense tanh layer on the first token.
+
+    Example:
+        >>> from keras_plm.config import TINY
+        >>> ids = keras.ops.ones((2, 5), "int32")
+        >>> Encoder(TINY)({"token_ids": ids, "segment_ids": ids * 0, "padding_mask": ids}).keys()
+        dict_keys(['sequence_output', 'pooled_output'])
+
+    Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Any = None, **kwargs: Any) -> None:
+        check_vocabulary_size(config, tokenizer)
+        # Layers
+        embedding = TokenEmbedding(
+            vocabulary_size=config.vocabulary_size,
+            hidden_dim=config.hidden_dim,
+            max_sequence_length=config.max_sequence_length,
+            positions=config.positions,
+            num_segments=config.num_segments,
+            dropout=config.dropout,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            name="embedding",
+        )
+        blocks = [
+            EncoderBlock(
+                num_heads=config.num_heads,
+                intermediate_dim=config.intermediate_dim,
+                activation=config.activation,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                layer_norm_epsilon=config.layer_norm_epsilon,
+                normalize_first=config.normalize_first,
+                name=f"block_{i}",
+            )
+            for i in range(config.num_layers)
+        ]
+        pooler = keras.layers.Dense(
+            config.hidden_dim,
+            activation="tanh",
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            name="pooler",
+        )
+
+        # Graph
+        inputs = token_inputs()
+        hidden = embedding(inputs["token_ids"], inputs["segment_ids"])
+        for block in blocks:
+            hidden = block(hidden, padding_mask=inputs["padding_mask"])
+        if config.normalize_first:  # the last residual has not been normalised yet
+            hidden = keras.layers.LayerNormalization(
+                epsilon=config.layer_norm_epsilon, name="final_norm"
+            )(hidden)
+        outputs = {"sequence_output": hidden, "pooled_output": pooler(hidden[:, 0, :])}
+        super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
+        self.config = config
+        self.tokenizer = tokenizer
+        self.embedding = embedding
+        self.blocks = blocks
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": self.config.to_dict(), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Encoder":
+        return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+def check_vocabulary_size(config: ModelConfig, tokenizer: Any) -> None:
+    """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
+    if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} pieces, but vocabulary_size={config.vocabulary_size}; "
+            f"use dataclasses.replace(config, vocabulary_size=len(tokenizer))"
+        )

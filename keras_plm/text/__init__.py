@@ -1,0 +1,35 @@
+"""Raw text → batches of integers: the only folder of the library that speaks TensorFlow Text.
+
+    corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
+"""
+
+from .corpus import expand_files, read_documents, read_text, split_sentences
+from .datasets import TextRows, pretraining_dataset
+from .masking import mask_tokens
+from .packing import Spans, pack
+from .rows import label_ids, read_rows, scores
+from .sentence_pairs import SentencePairs, TokenizedCorpus
+from .tokenizer import Encoding, Tokenizer
+from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
+
+__all__ = [
+    "SPECIAL_TOKENS",
+    "Encoding",
+    "SentencePairs",
+    "Spans",
+    "TextRows",
+    "TokenizedCorpus",
+    "Tokenizer",
+    "expand_files",
+    "label_ids",
+    "learn_vocabulary",
+    "mask_tokens",
+    "pack",
+    "pretraining_dataset",
+    "read_documents",
+    "read_rows",
+    "read_text",
+    "read_vocabulary",
+    "scores",
+    "split_sentences",
+]

@@ -1,0 +1,111 @@
+import glob
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+# After . ! ? … and closing quotes, before white space and something that can begin a sentence;
+# Chinese full stops need no white space.
+_LATIN_END = re.compile(r"(?<=[.!?…])([\"'”’)\]]*)\s+(?=[\"'“‘(\[]*[A-Z0-9À-Þ一-鿿])")
+_CHINESE_END = re.compile(r"(?<=[。！？；])(?![”’」』）。！？；])|(?<=[。！？；][”’」』）])")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\"'“‘])(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Hon|Col|Gen|Capt|Lt|Sgt|No|vs|etc|e\.g|i\.e|cf|[A-Z])\.$"
+)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split a paragraph into sentences, English or Chinese.
+
+    A rule, not a model: a full stop, question or exclamation mark followed by white space and a capital,
+    a digit or a quotation mark ends a sentence, unless the word before it is a title, an initial or a
+    common abbreviation; 。！？； end one wherever they stand.
+
+    Args:
+        text: one paragraph without line breaks.
+
+    Returns:
+        The sentences, stripped, without empty ones.
+
+    Example:
+        >>> split_sentences("Mr. Bell rang. Who answered? 没有人。他走了。")
+        ['Mr. Bell rang.', 'Who answered?', '没有人。', '他走了。']
+    """
+    sentences: list[str] = []
+    for piece in _CHINESE_END.split(text):
+        start = 0
+        for match in _LATIN_END.finditer(piece):
+            sentence = piece[start : match.end(1)]
+            if not _ABBREVIATION.search(sentence):
+                sentences.append(sentence.strip())
+                start = match.end()
+        sentences.append(piece[start:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def expand_files(patterns: str | Sequence[str]) -> list[Path]:
+    """The files that the paths or globs name, sorted, each once.
+
+    Args:
+        patterns: a path or glob (`**` included), or several.
+
+    Raises:
+        FileNotFoundError: a pattern that matches no file.
+    """
+    found: set[Path] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        matches = [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+        if not matches:
+            raise FileNotFoundError(f"no file matches {pattern!r}")
+        found.update(matches)
+    return sorted(found)
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, plain or gzipped (by the ending .gz), a leading BOM removed.
+
+    Raises:
+        ValueError: not UTF-8; the message has the file, the line and the byte.
+    """
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path} is not a complete gzip file: {error}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; convert the file "
+            f"first, e.g. `iconv -f latin1 -t utf-8`"
+        ) from None
+
+
+def read_documents(patterns: str | Sequence[str]) -> Iterator[list[str]]:
+    """Yield documents as lists of sentences.
+
+    A blank line ends a document, so does the end of a file; each other line is one or more whole
+    sentences, which `split_sentences` separates.
+
+    Args:
+        patterns: paths or globs of UTF-8 text files, `.gz` too.
+
+    Raises:
+        FileNotFoundError: a pattern that matches no file.
+        ValueError: a file that is not UTF-8, or files without a single sentence.
+    """
+    empty = True
+    files = expand_files(patterns)
+    for path in files:
+        document: list[str] = []
+        for line in [*read_text(path).splitlines(), ""]:
+            sentences = split_sentences(line)
+            document.extend(sentences)
+            if not sentences and document:
+                empty = False
+                yield document
+                document = []
+    if empty:
+        names = ", ".join(str(path) for path in files[:3])
+        raise ValueError(f"the corpus is empty: no sentence in {len(files)} file(s) ({names})")

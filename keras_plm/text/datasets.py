@@ -1,0 +1,183 @@
+"""Ready `tf.data` pipelines, one function a task.
+
+The order of everything is a pure function of (seed, step), so that resuming is arithmetic and every worker of a
+distributed training knows its share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .masking import mask_tokens
+from .packing import Spans, pack, packed_length
+from .sentence_pairs import SentencePairs
+from .tokenizer import Tokenizer
+
+
+def pretraining_dataset(
+    pairs: SentencePairs,
+    tokenizer: Tokenizer,
+    batch_size: int,
+    num_steps: int,
+    first_step: int = 0,
+    num_positions: int | None = None,
+    mask_rate: float = 0.15,
+    whole_word: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Batches for masked-token and next-sentence pre-training.
+
+    Args:
+        pairs: where the passages come from.
+        tokenizer: the one that made their tokens.
+        batch_size: rows of a batch, over all replicas.
+        num_steps: the dataset ends before this step.
+        first_step: the dataset begins at this step, as if it had run from 0.
+        num_positions: P; None means `mask_rate` of the longest row, rounded up.
+        mask_rate: fraction of tokens to predict.
+        whole_word: mask whole words.
+        seed: of the order, the pairs and the masks.
+
+    Returns:
+        Dataset of (inputs, labels, weights): inputs are `token_ids`, `segment_ids`, `padding_mask` (B, T) and
+        `mask_positions` (B, P) int32; labels and weights have `masked_tokens` (B, P) and
+        `next_sentence` (B,). The weights of `masked_tokens` are scaled to an average of 1 over the batch, so
+        that Keras' mean over B·P is the mean over the masked tokens of all replicas together.
+    """
+    length = pairs.max_tokens + 3
+    if num_positions is None:
+        num_positions = int(np.ceil(length * mask_rate))
+    total = len(pairs)
+
+    def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
+        number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        epoch = number // total
+        # three seeds a row: the order of an epoch depends on the epoch
+        order_seed = tf.stack([epoch, tf.zeros_like(epoch) + seed, tf.zeros_like(epoch)], 1)
+        index = tf.random.experimental.index_shuffle(
+            number % total, tf.cast(order_seed, tf.int32), tf.cast(total - 1, tf.int64)
+        )
+        pair_seed, mask_seed = tf.unstack(
+            tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2)
+        )
+        first, second, next_sentence = pairs.draw(index, pair_seed)
+        packed = pack(tokenizer, first, second, length, pad_to=length)
+        inputs, masked_tokens, weights = mask_tokens(
+            tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word
+        )
+        weights *= batch_size * num_positions / tf.reduce_sum(weights)
+        labels = {"masked_tokens": masked_tokens, "next_sentence": next_sentence}
+        return inputs, labels, {"masked_tokens": weights, "next_sentence": tf.ones(batch_size)}
+
+    steps = tf.data.Dataset.range(first_step, num_steps)
+    return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Tokenized single texts or pairs, with their targets, ready to be batched again and again.
+
+    Attributes:
+        tokenizer: the one that made the tokens.
+        first, second: rows of tokens; `second` is None for single texts.
+        targets: (rows,) int32 labels or float32 scores; None when there are none.
+        max_length: longest row that a model gets, special tokens included.
+        num_truncated: rows that are longer and lose their end.
+    """
+
+    tokenizer: Tokenizer
+    first: Spans
+    second: Spans | None
+    targets: np.ndarray | None
+    max_length: int
+    lengths: np.ndarray
+    num_truncated: int
+
+    @classmethod
+    def from_texts(
+        cls,
+        tokenizer: Tokenizer,
+        first: Sequence[str],
+        second: Sequence[str] | None = None,
+        targets: Any = None,
+        max_length: int = 128,
+    ) -> "TextRows":
+        """Tokenize texts, or pairs if `second` is given."""
+        first_spans = _tokenize(tokenizer, first)
+        second_spans = None if second is None else _tokenize(tokenizer, second)
+        lengths = packed_length(
+            first_spans.lengths, None if second_spans is None else second_spans.lengths
+        ).numpy()
+        return cls(
+            tokenizer,
+            first_spans,
+            second_spans,
+            None if targets is None else np.asarray(targets),
+            max_length,
+            np.minimum(lengths, max_length),
+            int((lengths > max_length).sum()),
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def num_steps(self, batch_size: int) -> int:
+        """Batches of one epoch, the last of which may be smaller."""
+        return -(-len(self) // batch_size)
+
+    def training_dataset(self, batch_size: int, epochs: int, seed: int = 0) -> tf.data.Dataset:
+        """`epochs` shuffled passes in batches of rows of similar length.
+
+        Every batch is full: the last one of an epoch takes rows of that epoch again.
+
+        Args:
+            batch_size: rows of a batch, over all replicas.
+            epochs: passes over the rows.
+            seed: of the order; each epoch has its own.
+        """
+        order = [self._epoch_order(batch_size, seed, epoch) for epoch in range(epochs)]
+        return self._batches(np.concatenate(order), batch_size)
+
+    def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, np.ndarray]:
+        """One pass in order of length, and the row that stands at each place of it."""
+        order = np.argsort(self.lengths, kind="stable")
+        return self._batches(order, batch_size), order
+
+    def _epoch_order(self, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+        """Shuffled; sorted by length inside pools of 50 batches; the batches shuffled again."""
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(len(self))
+        order = np.resize(order, self.num_steps(batch_size) * batch_size)  # wraps around
+        pool = 50 * batch_size
+        pools = [order[i : i + pool] for i in range(0, len(order), pool)]
+        order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
+        return random.permutation(order.reshape(-1, batch_size)).reshape(-1)
+
+    def _batches(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
+        rows = tf.constant(order)
+        targets = None if self.targets is None else tf.constant(self.targets)
+
+        def make(step: tf.Tensor) -> Any:
+            index = rows[step * batch_size : (step + 1) * batch_size]
+            second = None if self.second is None else self.second.take(index)
+            inputs = pack(self.tokenizer, self.first.take(index), second, self.max_length)
+            return inputs if targets is None else (inputs, tf.gather(targets, index))
+
+        steps = tf.data.Dataset.range(-(-len(order) // batch_size))
+        return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
+    # by the thousand: the ragged intermediate of a whole data set would be several times its size
+    parts = [tokenizer(texts[i : i + 10_000]) for i in range(0, len(texts), 10_000)]
+    return Spans.from_ragged(tf.concat(parts, 0) if len(parts) > 1 else parts[0])
+
+
+def _ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Shard by rows, not files, when distributed; prepare batches ahead."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

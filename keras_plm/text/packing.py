@@ -1,0 +1,110 @@
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from .tokenizer import Tokenizer
+
+
+class Spans(NamedTuple):
+    """Rows of tokens as pieces of one flat array, so that no row is copied before it is packed.
+
+    Attributes:
+        tokens: (any,) int32, all tokens; never empty.
+        starts: (B,) int64, index of each row's first token.
+        lengths: (B,) int64, number of its tokens.
+    """
+
+    tokens: tf.Tensor
+    starts: tf.Tensor
+    lengths: tf.Tensor
+
+    @classmethod
+    def from_ragged(cls, rows: Any) -> "Spans":
+        """The spans of a RaggedTensor (B, None)."""
+        tokens = tf.concat([rows.flat_values, [0]], 0)  # a look-up must have something to look in
+        return cls(tokens, rows.row_starts(), rows.row_lengths())
+
+    def take(self, index: tf.Tensor) -> "Spans":
+        """The rows of that index."""
+        return Spans(self.tokens, tf.gather(self.starts, index), tf.gather(self.lengths, index))
+
+    def shorten(self, lengths: tf.Tensor) -> "Spans":
+        """The first `lengths` tokens of each row."""
+        return Spans(self.tokens, self.starts, lengths)
+
+    def at(self, positions: tf.Tensor) -> tf.Tensor:
+        """(B, T) tokens at those positions of each row; wrong ones give any token."""
+        index = self.starts[:, None] + positions
+        return tf.gather(self.tokens, tf.clip_by_value(index, 0, tf.size(self.tokens, tf.int64) - 1))
+
+
+def packed_length(first: tf.Tensor, second: tf.Tensor | None = None) -> tf.Tensor:
+    """Number of tokens of a row with its special tokens, before truncation."""
+    return first + 2 if second is None else first + second + 3
+
+
+def pack(
+    tokenizer: Tokenizer,
+    first: Spans,
+    second: Spans | None = None,
+    max_length: int = 128,
+    pad_to: int | None = None,
+) -> dict[str, tf.Tensor]:
+    """[CLS] first [SEP], or [CLS] first [SEP] second [SEP], with segment ids and padding mask.
+
+        token_ids    [CLS] the  cat  sat [SEP] it  ran [SEP] [PAD]
+        segment_ids     0    0    0    0    0   1    1     1    0
+        padding_mask    1    1    1    1    1   1    1     1    0
+
+    Args:
+        tokenizer: for the ids of the special tokens.
+        first: B rows of tokens.
+        second: B rows of tokens, or None for single texts.
+        max_length: most tokens a row keeps, special tokens included. Of a pair that is too long, the
+            longer half loses its end first.
+        pad_to: T; None means the longest row of the batch, rounded up to a multiple of 8 and at most
+            `max_length`.
+
+    Returns:
+        `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
+
+    Raises:
+        ValueError: `max_length` without room for one token of each part.
+
+    Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805
+    """
+    if max_length < (3 if second is None else 5):
+        raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
+    if second is None:
+        kept_first = tf.minimum(first.lengths, max_length - 2)
+        kept_second = tf.zeros_like(kept_first)
+        length = packed_length(kept_first)
+    else:
+        room = max_length - 3
+        half = tf.constant(room // 2, tf.int64)
+        kept_second = tf.minimum(second.lengths, tf.maximum(room - first.lengths, half))
+        kept_first = tf.minimum(first.lengths, room - kept_second)
+        length = packed_length(kept_first, kept_second)
+    if pad_to is None:
+        width = tf.minimum((tf.reduce_max(length) + 7) // 8 * 8, max_length)
+    else:
+        width = tf.constant(pad_to, tf.int64)
+
+    position = tf.range(width)[None, :]
+    first_separator = kept_first[:, None] + 1
+    last = length[:, None] - 1
+    ids = tf.where(position < first_separator, first.at(position - 1), tokenizer.pad_id)
+    if second is not None:
+        inside = (position > first_separator) & (position < last)
+        ids = tf.where(inside, second.at(position - first_separator - 1), ids)
+    ids = tf.where((position == first_separator) | (position == last), tokenizer.sep_id, ids)
+    ids = tf.where(position == 0, tokenizer.cls_id, ids)
+    in_second = (position > first_separator) & (position <= last)
+    packed = {
+        "token_ids": ids,
+        "segment_ids": tf.cast(in_second, tf.int32),
+        "padding_mask": tf.cast(position <= last, tf.int32),
+    }
+    if pad_to is not None:
+        packed = {name: tf.ensure_shape(value, (None, pad_to)) for name, value in packed.items()}
+    return packed

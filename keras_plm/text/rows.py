@@ -1,0 +1,122 @@
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .corpus import expand_files, read_text
+
+
+def read_rows(
+    patterns: str | Sequence[str], columns: Sequence[str], limit: int | None = None
+) -> dict[str, list[str]]:
+    """Columns of TSV, CSV or JSONL files (by extension, `.gz` too), by name.
+
+    TSV has no quoting, CSV has; both have a header line. JSONL has one object a line.
+
+    Args:
+        patterns: paths or globs.
+        columns: names of the columns to read.
+        limit: stop after so many rows; None means all.
+
+    Returns:
+        A list of strings for each column, all of one length.
+
+    Raises:
+        FileNotFoundError: a pattern that matches no file.
+        ValueError: another extension, a missing column or field, not UTF-8, or no row at all; the message
+            has the file, the line and what to do.
+    """
+    table: dict[str, list[str]] = {column: [] for column in columns}
+    files = expand_files(patterns)
+    for path in files:
+        for line, row in _records(path):
+            for column in columns:
+                value = row.get(column)
+                if value is None:
+                    raise ValueError(
+                        f"{path}, line {line}: no column {column!r}; the row has {sorted(map(str, row))}"
+                    )
+                table[column].append(value if isinstance(value, str) else json.dumps(value))
+            if limit is not None and len(table[columns[0]]) >= limit:
+                return table
+    if not table[columns[0]]:
+        raise ValueError(f"no row in {', '.join(map(str, files))}")
+    return table
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict]]:
+    """Line number and fields of each row."""
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix == ".jsonl":
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            if line.strip():
+                yield number, _json_object(path, number, line)
+    elif suffix in (".tsv", ".csv"):
+        yield from _delimited(path, suffix)
+    else:
+        raise ValueError(f"{path}: unknown kind of table {suffix!r}; use .tsv, .csv or .jsonl (or .gz)")
+
+
+def _delimited(path: Path, suffix: str) -> Iterator[tuple[int, dict]]:
+    text = io.StringIO(read_text(path), newline="")
+    if suffix == ".tsv":
+        reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(text, strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            return
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {len(fields)} fields, but the header has "
+                    f"{len(header)} ({', '.join(header)}); a separator inside a field?"
+                )
+            yield reader.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _json_object(path: Path, number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}, line {number}: a row must be a JSON object like {{\"text\": …}}")
+    return row
+
+
+def label_ids(values: Sequence[str], labels: Sequence[str], source: str) -> list[int]:
+    """Index of each value among the labels.
+
+    Raises:
+        ValueError: a value that is no label; the message counts the rows and names the first.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    unknown = [row for row, value in enumerate(values) if value not in index]
+    if unknown:
+        raise ValueError(
+            f"{source}, row {unknown[0] + 1}: unknown label {values[unknown[0]]!r} "
+            f"({len(unknown)} such rows); the model knows {list(labels)}"
+        )
+    return [index[value] for value in values]
+
+
+def scores(values: Sequence[str], source: str) -> list[float]:
+    """Each value as a number, for regression.
+
+    Raises:
+        ValueError: a value that is not a number; the message names its row.
+    """
+    numbers = []
+    for row, value in enumerate(values, 1):
+        try:
+            numbers.append(float(value))
+        except ValueError:
+            raise ValueError(f"{source}, row {row}: {value!r} is not a number") from None
+    return numbers
