@@ -1,0 +1,6 @@
+"""Whole trainings on Keras `fit`, one file each."""
+
+from .pretrain import Pretrain
+from .recipe import Recipe
+
+__all__ = ["Pretrain", "Recipe"]

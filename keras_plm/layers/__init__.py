@@ -16,15 +16,18 @@ from .embedding import TokenEmbedding
 from .encoder_block import EncoderBlock
 from .feed_forward import FeedForward
 from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
+from .normalization import Dropout, ResidualNorm
 
 __all__ = [
     "ClassificationHead",
     "DecoderBlock",
+    "Dropout",
     "EncoderBlock",
     "FeedForward",
     "MaskedTokenHead",
     "MultiHeadAttention",
     "NextSentenceHead",
+    "ResidualNorm",
     "TokenEmbedding",
     "activate",
 ]

@@ -6,6 +6,7 @@ from keras import ops
 from keras_plm.config import check_heads
 
 from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
+from .normalization import Dropout
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -21,7 +22,7 @@ class MultiHeadAttention(keras.layers.Layer):
     Call args:
         query: (B, T, D) float.
         value: (B, S, D') float to attend to; None means the query itself (self-attention).
-        mask: (B, S) or (B, T, S) int32 or bool, 1 where a key may be seen; None means all.
+        attention_mask: (B, S) or (B, T, S) int32 or bool, 1 where a key may be seen; None means all.
         causal: a query sees no key after its own position.
         cache: dict of `key` and `value`, each (B, S, N, H), from `make_cache` or an earlier call. With
             `cache_index` the projected keys and values are written there at that position first; without,
@@ -59,7 +60,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key = self._dense(width, "key", value_shape or query_shape)
         self.value = self._dense(width, "value", value_shape or query_shape)
         self.output_projection = self._dense(width, "output", query_shape)
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
         layer = keras.layers.Dense(
@@ -75,7 +76,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self,
         query: Any,
         value: Any = None,
-        mask: Any = None,
+        attention_mask: Any = None,
         causal: bool = False,
         cache: dict[str, Any] | None = None,
         cache_index: Any = None,
@@ -95,8 +96,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
         scores = ops.einsum("btnh,bsnh->bnts", queries * self.head_dim**-0.5, keys)
         scores = ops.cast(scores, "float32")
-        if mask is not None:
-            scores = masked_scores(scores, expand_mask(mask), self.masked_score)
+        if attention_mask is not None:
+            scores = masked_scores(scores, expand_mask(attention_mask), self.masked_score)
         if causal:
             first = 0 if cache_index is None else cache_index
             visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first)

@@ -1,9 +1,11 @@
+import functools
 from typing import Any
 
 import keras
 
 from .attention import MultiHeadAttention
 from .feed_forward import FeedForward
+from .normalization import Dropout, ResidualNorm
 
 
 class DecoderBlock(keras.layers.Layer):
@@ -67,7 +69,7 @@ class DecoderBlock(keras.layers.Layer):
 
     def build(self, hidden_shape: tuple, encoder_hidden_shape: tuple | None = None) -> None:
         policy = self.dtype_policy
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=policy)
         self.self_attention = self._attention("self_attention")
         self.self_attention.build(hidden_shape)
         self.self_attention_norm = self._norm("self_attention_norm", hidden_shape)
@@ -86,9 +88,9 @@ class DecoderBlock(keras.layers.Layer):
             self.num_heads, self.attention_dropout, dtype=self.dtype_policy, name=name
         )
 
-    def _norm(self, name: str, shape: tuple) -> keras.layers.LayerNormalization:
-        layer = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+    def _norm(self, name: str, shape: tuple) -> ResidualNorm:
+        layer = ResidualNorm(
+            self.layer_norm_epsilon, self.dropout, dtype=self.dtype_policy, name=name
         )
         layer.build(shape)
         return layer
@@ -113,7 +115,7 @@ class DecoderBlock(keras.layers.Layer):
         def attend(x: Any) -> Any:
             own = None if cache is None else cache["self"]
             result = self.self_attention(
-                x, mask=padding_mask, causal=True, cache=own, cache_index=cache_index, training=training
+                x, attention_mask=padding_mask, causal=True, cache=own, cache_index=cache_index, training=training
             )
             if cache is None:
                 return result
@@ -123,7 +125,7 @@ class DecoderBlock(keras.layers.Layer):
         def attend_to_encoder(x: Any) -> Any:
             projected = None if cache is None else cache["cross"]
             result = self.encoder_attention(
-                x, encoder_hidden, mask=encoder_padding_mask, cache=projected, training=training
+                x, encoder_hidden, attention_mask=encoder_padding_mask, cache=projected, training=training
             )
             if cache is None:
                 return result
@@ -135,13 +137,15 @@ class DecoderBlock(keras.layers.Layer):
             hidden = self._residual(
                 hidden, attend_to_encoder, self.encoder_attention_norm, training
             )
-        hidden = self._residual(hidden, self.feed_forward, self.feed_forward_norm, training)
+        feed_forward = functools.partial(self.feed_forward, training=training)
+        hidden = self._residual(hidden, feed_forward, self.feed_forward_norm, training)
         return hidden if cache is None else (hidden, new_cache)
 
     def _residual(self, hidden: Any, sublayer: Any, norm: Any, training: bool | None) -> Any:
         if self.normalize_first:
-            return hidden + self.dropout_layer(sublayer(norm(hidden)), training=training)
-        return norm(hidden + self.dropout_layer(sublayer(hidden), training=training))
+            inner = sublayer(norm(hidden, training=training))
+            return hidden + self.dropout_layer(inner, training=training)
+        return norm(sublayer(hidden), hidden, training=training)
 
     def make_cache(self, batch_size: int, length: int, encoder_hidden: Any = None) -> dict[str, Any]:
         """An empty cache for `length` tokens, with the projected encoder if there is one."""

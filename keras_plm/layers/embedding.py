@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from .normalization import Dropout, ResidualNorm
+
 
 class TokenEmbedding(keras.layers.Layer):
     """Sum of token, position and segment embeddings, normalised, with dropout.
@@ -69,11 +71,11 @@ class TokenEmbedding(keras.layers.Layer):
         if self.num_segments:
             self.segment_table = self._table("segments", self.num_segments)
         if self.layer_norm_epsilon is not None:
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
+            self.norm = ResidualNorm(
+                self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
             )
             self.norm.build((*input_shape, self.hidden_dim))
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _table(self, name: str, rows: int) -> Any:
         return self.add_weight(
@@ -89,6 +91,8 @@ class TokenEmbedding(keras.layers.Layer):
         start: Any = 0,
         training: bool | None = None,
     ) -> Any:
+        # a symbolic build under tf.distribute passes ids in the compute dtype
+        token_ids = ops.cast(token_ids, "int32")
         hidden = ops.take(self.table, token_ids, axis=0)
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)
@@ -96,10 +100,12 @@ class TokenEmbedding(keras.layers.Layer):
             if segment_ids is None:
                 segment_ids = ops.zeros_like(token_ids)
             # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
-            one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
+            one_hot = ops.one_hot(
+                ops.cast(segment_ids, "int32"), self.num_segments, dtype=self.compute_dtype
+            )
             hidden = hidden + ops.matmul(one_hot, self.segment_table)
         if self.layer_norm_epsilon is not None:
-            hidden = self.norm(hidden)
+            hidden = self.norm(hidden, training=training)
         return self.dropout_layer(hidden, training=training)
 
     def _positions(self, token_ids: Any, start: Any) -> Any:

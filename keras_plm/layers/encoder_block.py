@@ -4,6 +4,7 @@ import keras
 
 from .attention import MultiHeadAttention
 from .feed_forward import FeedForward
+from .normalization import Dropout, ResidualNorm
 
 
 class EncoderBlock(keras.layers.Layer):
@@ -65,13 +66,13 @@ class EncoderBlock(keras.layers.Layer):
         self.feed_forward = FeedForward(
             self.intermediate_dim, self.activation, dtype=policy, name="feed_forward"
         )
-        self.attention_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="attention_norm"
+        self.attention_norm = ResidualNorm(
+            self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm"
         )
-        self.feed_forward_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="feed_forward_norm"
+        self.feed_forward_norm = ResidualNorm(
+            self.layer_norm_epsilon, self.dropout, dtype=policy, name="feed_forward_norm"
         )
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=policy)
         for layer in (
             self.attention,
             self.feed_forward,
@@ -87,16 +88,18 @@ class EncoderBlock(keras.layers.Layer):
         return_attention: bool = False,
         training: bool | None = None,
     ) -> Any:
-        x = self.attention_norm(hidden) if self.normalize_first else hidden
+        x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
         attended = self.attention(
-            x, mask=padding_mask, return_attention=return_attention, training=training
+            x, attention_mask=padding_mask, return_attention=return_attention, training=training
         )
         attended, weights = attended if return_attention else (attended, None)
-        hidden = hidden + self.dropout_layer(attended, training=training)
-        if not self.normalize_first:
-            hidden = self.attention_norm(hidden)
-        x = self.feed_forward_norm(hidden) if self.normalize_first else hidden
-        hidden = hidden + self.dropout_layer(self.feed_forward(x), training=training)
-        if not self.normalize_first:
-            hidden = self.feed_forward_norm(hidden)
+        if self.normalize_first:
+            hidden = hidden + self.dropout_layer(attended, training=training)
+            x = self.feed_forward_norm(hidden, training=training)
+            inner = self.feed_forward(x, training=training)
+            hidden = hidden + self.dropout_layer(inner, training=training)
+        else:
+            hidden = self.attention_norm(attended, hidden, training=training)
+            inner = self.feed_forward(hidden, training=training)
+            hidden = self.feed_forward_norm(inner, hidden, training=training)
         return (hidden, weights) if return_attention else hidden

@@ -1,8 +1,10 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from .activations import activate
+from .fused import bias_activation
 
 
 class FeedForward(keras.layers.Layer):
@@ -46,14 +48,21 @@ class FeedForward(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         inner_shape = (*input_shape[:-1], self.intermediate_dim)
-        self.expand = self._dense(self.intermediate_dim, "expand", input_shape)
+        # the bias of the inner layer is added together with the activation
+        self.expand = self._dense(self.intermediate_dim, "expand", input_shape, use_bias=False)
+        self.expand_bias = self.add_weight(
+            shape=(self.intermediate_dim,), initializer="zeros", name="expand_bias", autocast=False
+        )
         if self.gated:
             self.gate = self._dense(self.intermediate_dim, "gate", input_shape)
         self.contract = self._dense(input_shape[-1], "contract", inner_shape)
 
-    def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
+    def _dense(
+        self, units: int, name: str, input_shape: tuple, use_bias: bool = True
+    ) -> keras.layers.Dense:
         layer = keras.layers.Dense(
             units,
+            use_bias=use_bias,
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
             dtype=self.dtype_policy,
             name=name,
@@ -61,9 +70,12 @@ class FeedForward(keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    def call(self, hidden: Any) -> Any:
+    def call(self, hidden: Any, training: bool | None = None) -> Any:
+        inner = self.expand(hidden)
         if self.gated:
-            inner = activate(self.gate(hidden), self.activation) * self.expand(hidden)
-        else:
-            inner = activate(self.expand(hidden), self.activation)
+            gate = activate(self.gate(hidden), self.activation)
+            return self.contract(gate * (inner + ops.cast(self.expand_bias, inner.dtype)))
+        inner = bias_activation(
+            inner, self.expand_bias, activation=self.activation, training=training
+        )
         return self.contract(inner)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from .activations import activate
+from .normalization import Dropout, ResidualNorm
 
 
 class MaskedTokenHead(keras.layers.Layer):
@@ -49,9 +50,7 @@ class MaskedTokenHead(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dense",
         )
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.dense.build(hidden_shape)
         self.norm.build(hidden_shape)
         self.bias = self.add_weight(
@@ -59,9 +58,14 @@ class MaskedTokenHead(keras.layers.Layer):
         )
 
     def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
-        masked = ops.take_along_axis(hidden, ops.expand_dims(mask_positions, -1), axis=1)
+        positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
+        masked = ops.take_along_axis(hidden, positions, axis=1)
         masked = self.norm(activate(self.dense(masked), self.activation))
-        return ops.matmul(masked, ops.transpose(table)) + self.bias
+        # one product over all rows; the bias after the reshape, or TensorFlow picks a slower fused kernel
+        rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))
+        logits = ops.matmul(rows, ops.transpose(table))
+        shape = (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size)
+        return ops.reshape(logits, shape) + self.bias
 
 
 class NextSentenceHead(keras.layers.Layer):
@@ -113,7 +117,7 @@ class ClassificationHead(keras.layers.Layer):
         self.dropout = dropout
 
     def build(self, input_shape: tuple) -> None:
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
         self.dense = keras.layers.Dense(
             self.num_classes,
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 
 from keras_plm.config import ModelConfig
-from keras_plm.layers import EncoderBlock, TokenEmbedding
+from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
@@ -77,9 +77,7 @@ class Encoder(keras.Model):
         for block in blocks:
             hidden = block(hidden, padding_mask=inputs["padding_mask"])
         if config.normalize_first:  # the last residual has not been normalised yet
-            hidden = keras.layers.LayerNormalization(
-                epsilon=config.layer_norm_epsilon, name="final_norm"
-            )(hidden)
+            hidden = ResidualNorm(config.layer_norm_epsilon, name="final_norm")(hidden)
         outputs = {"sequence_output": hidden, "pooled_output": pooler(hidden[:, 0, :])}
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
         self.config = config

@@ -55,10 +55,14 @@ def pretraining_dataset(
     def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
         number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         epoch = number // total
-        # three seeds a row: the order of an epoch depends on the epoch
-        order_seed = tf.stack([epoch, tf.zeros_like(epoch) + seed, tf.zeros_like(epoch)], 1)
-        index = tf.random.experimental.index_shuffle(
-            number % total, tf.cast(order_seed, tf.int32), tf.cast(total - 1, tf.int64)
+        # a seed for each row, because a batch may reach into the next epoch; the public wrapper of
+        # this operation, tf.random.experimental.index_shuffle, fails on more than one seed (2.21)
+        order_seed = tf.stack([epoch, tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch], 1)
+        index = tf.raw_ops.RandomIndexShuffle(
+            index=number % total,
+            seed=tf.cast(order_seed, tf.int32),
+            max_index=tf.constant(total - 1, tf.int64),
+            rounds=4,
         )
         pair_seed, mask_seed = tf.unstack(
             tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2)

@@ -1,0 +1,151 @@
+"""Chains of elementwise steps as one kernel each in training: the one file of this folder that knows TensorFlow.
+
+A quarter to a third of a small model's training step is spent between the matrix products, in passes over memory for
+biases, GELU, dropout, residuals and norms. XLA makes one pass of such a chain; the matrix products and the softmax
+stay with oneDNN, which is faster at those. docs/results.md has the measurements.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from .activations import activate
+
+
+def fused(function: Callable) -> Callable:
+    """Compile a pure function of tensors into one forward and one backward kernel.
+
+    The function must work row by row over the last axis and return a tensor of its first argument's shape: the
+    leading axes are merged into one before the call. The backward kernel computes the function again and
+    differentiates it, so that nothing but the arguments is kept.
+
+    Args:
+        function: tensors, then static keyword arguments → tensor.
+
+    Returns:
+        The same function with a further keyword argument `training`. Unless that is true, and on other backends
+        than TensorFlow, the function runs as it is written (exporters meet plain operators only).
+    """
+    if keras.backend.backend() != "tensorflow":
+
+        @functools.wraps(function)
+        def plain(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
+            return function(*arguments, **static)
+
+        return plain
+
+    import tensorflow as tf
+
+    @functools.cache
+    def kernels(**static: Any) -> Callable:
+        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+        forward = compiled(functools.partial(function, **static))
+
+        @compiled
+        def backward(arguments: list, upstream: Any) -> list:
+            watched = [a for a in arguments if a.dtype.is_floating]
+            with tf.GradientTape() as tape:
+                tape.watch(watched)
+                result = function(*arguments, **static)
+            return tape.gradient(result, watched, upstream, unconnected_gradients="zero")
+
+        @tf.custom_gradient
+        def with_gradient(*arguments: Any) -> Any:
+            def gradient(upstream: Any) -> list:
+                found = iter(backward(list(arguments), upstream))
+                return [next(found) if a.dtype.is_floating else None for a in arguments]
+
+            return forward(*arguments), gradient
+
+        return with_gradient
+
+    @functools.wraps(function)
+    def call(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
+        if not training:
+            return function(*arguments, **static)
+        tensors = [tf.convert_to_tensor(a) for a in arguments]
+        shape = tensors[0].shape if tensors[0].shape.is_fully_defined() else tf.shape(tensors[0])
+        # with three axes XLA turns the sums over rows into slow window reductions (10 ms a step)
+        flat = [tf.reshape(t, (-1, t.shape[-1])) if t.shape.rank > 2 else t for t in tensors]
+        result = tf.reshape(kernels(**static)(*flat), shape)
+        result.set_shape(tensors[0].shape)
+        return result
+
+    return call
+
+
+@fused
+def bias_activation(x: Any, bias: Any, *, activation: str) -> Any:
+    """`activate(x + bias)`, computed in float32."""
+    wide = ops.cast(x, "float32") + ops.cast(bias, "float32")
+    return ops.cast(activate(wide, activation), x.dtype)
+
+
+@fused
+def normalize(x: Any, gamma: Any, beta: Any, *, epsilon: float) -> Any:
+    """Layer normalisation over the last axis, computed in float32.
+
+    Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
+    """
+    return ops.cast(_normalize(ops.cast(x, "float32"), gamma, beta, epsilon), x.dtype)
+
+
+@fused
+def residual_norm(
+    x: Any, residual: Any, gamma: Any, beta: Any, seed: Any, *, epsilon: float, rate: float
+) -> Any:
+    """`normalize(residual + dropout(x))`, computed in float32."""
+    summed = ops.cast(residual, "float32") + _drop(ops.cast(x, "float32"), seed, rate)
+    return ops.cast(_normalize(summed, gamma, beta, epsilon), x.dtype)
+
+
+@fused
+def dropout(x: Any, seed: Any, *, rate: float) -> Any:
+    """Each element is 0 with probability `rate`, else divided by `1 - rate`.
+
+    Args:
+        x: float tensor.
+        seed: (2,) integer, from `keras.random.SeedGenerator.next`.
+        rate: in [0, 1).
+
+    Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
+    Differs: from `keras.layers.Dropout` by a hash of (seed, position) in place of a random generator: five times as
+        fast, and the backward pass draws the mask again instead of keeping it.
+    """
+    return ops.cast(_drop(ops.cast(x, "float32"), seed, rate), x.dtype)
+
+
+def _normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+    centred = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+    scaled = centred * ops.rsqrt(variance + epsilon)
+    return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
+
+
+def _drop(x: Any, seed: Any, rate: float) -> Any:
+    if not rate:
+        return x
+    position = ops.reshape(ops.arange(math.prod(x.shape), dtype="int32"), x.shape)
+    position = ops.cast(position, "uint32")
+    # the seed is mixed before the position joins it: seeds that differ by one must not give similar masks
+    key = _mix(_mix(ops.cast(seed[0], "uint32")) + ops.cast(seed[1], "uint32"))
+    bits = _mix(_mix(position + key) + _mix(key + _word(0x9E3779B9)))
+    return ops.where(bits >= _word(int(rate * 2**32)), x / (1.0 - rate), 0.0)
+
+
+def _mix(bits: Any) -> Any:
+    """A bijection of uint32 in which every bit of the input moves about half of the output's bits.
+
+    Source: the constants are Ellis' lowbias32, https://github.com/skeeto/hash-prospector
+    """
+    bits = ops.bitwise_xor(bits, ops.right_shift(bits, _word(16))) * _word(0x7FEB352D)
+    bits = ops.bitwise_xor(bits, ops.right_shift(bits, _word(15))) * _word(0x846CA68B)
+    return ops.bitwise_xor(bits, ops.right_shift(bits, _word(16)))
+
+
+def _word(value: int) -> Any:
+    return ops.convert_to_tensor(value, dtype="uint32")

@@ -1,0 +1,80 @@
+from typing import Any
+
+import keras
+
+from .fused import dropout, normalize, residual_norm
+
+
+class ResidualNorm(keras.layers.Layer):
+    """Layer normalisation, of a tensor or of its sum with a residual.
+
+    `output = norm(residual + dropout(x))`, or `norm(x)` without a residual; the statistics are float32.
+
+    Args:
+        epsilon: added to the variance.
+        dropout: fraction of `x` dropped before the sum in training.
+
+    Call args:
+        x: (B, T, D) float.
+        residual: (B, T, D) float, or None.
+
+    Returns:
+        (B, T, D) float.
+
+    Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
+    Differs: from `keras.layers.LayerNormalization` by the residual and dropout, which in training are one pass over
+        memory with the norm.
+    """
+
+    def __init__(self, epsilon: float = 1e-12, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.dropout = dropout
+        self.seed_generator = keras.random.SeedGenerator() if dropout else None
+
+    def build(self, input_shape: tuple, residual_shape: tuple | None = None) -> None:
+        width = (input_shape[-1],)
+        self.gamma = self.add_weight(
+            shape=width, initializer="ones", name="gamma", autocast=False
+        )
+        self.beta = self.add_weight(
+            shape=width, initializer="zeros", name="beta", autocast=False
+        )
+
+    def call(self, x: Any, residual: Any = None, training: bool | None = None) -> Any:
+        if residual is None:
+            return normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training)
+        rate = self.dropout if training else 0.0
+        seed = self.seed_generator.next() if rate else 0
+        return residual_norm(
+            x,
+            residual,
+            self.gamma,
+            self.beta,
+            seed,
+            epsilon=self.epsilon,
+            rate=rate,
+            training=training,
+        )
+
+
+class Dropout(keras.layers.Layer):
+    """Dropout whose mask is a hash of (seed, position): see `fused.dropout`.
+
+    Args:
+        rate: fraction dropped in training, in [0, 1).
+
+    Call args:
+        x: float tensor of at least two axes.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator() if rate else None
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        if not training or not self.rate:
+            return x
+        return dropout(x, self.seed_generator.next(), rate=self.rate, training=True)

@@ -1,0 +1,170 @@
+import csv
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import sys
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_plm.models import check_free
+from keras_plm.training import (
+    AdamW,
+    Checkpoint,
+    LinearWarmupDecay,
+    Precision,
+    Strategy,
+    choose_precision,
+    dtype_policy,
+    is_chief,
+    make_strategy,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The fields that every recipe has. A recipe is its settings, its command's flags and its record in one."""
+
+    save_to: str  # folder for the trained model
+    overwrite: bool = False  # replace that folder if it exists
+    batch_size: int = 32  # rows of a batch, over all devices together
+    learning_rate: float = 1e-4  # peak, after the warm-up
+    warmup: float = 0.1  # fraction of the steps in which the learning rate rises
+    weight_decay: float = 0.01  # of AdamW; biases and norms are left alone
+    clip_norm: float = 1.0  # largest norm of the summed gradient; 0 for no clipping
+    max_length: int = 128  # longest row in tokens; longer ones are truncated and counted
+    seed: int = 0  # of the weights, the order of the data, masks and dropout
+    precision: Precision = "auto"  # auto: mixed_bfloat16 where the device is fast at it
+    strategy: Strategy = "auto"  # how to use several devices or machines
+    tensorboard: str | None = None  # folder for a TensorBoard log
+    fast_dev_run: bool = False  # a few steps on a few rows, nothing saved: does it all run?
+    verbose: int = 1  # 0 silent, 1 progress bars, 2 a line an epoch
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup={self.warmup}; it is a fraction of the steps, in [0, 1)")
+        if not self.fast_dev_run:
+            check_free(self.save_to, self.overwrite)
+
+    def to_json(self) -> str:
+        """The fields, for recipe.json."""
+        fields = {"recipe": type(self).__name__, **dataclasses.asdict(self)}
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+
+    def schedule(self, steps: int) -> LinearWarmupDecay:
+        """Warm-up and decay over so many steps."""
+        return LinearWarmupDecay(self.learning_rate, int(self.warmup * steps), steps)
+
+    def optimizer(self, steps: int) -> AdamW:
+        """AdamW with this recipe's settings for a training of so many steps."""
+        return AdamW(
+            self.schedule(steps),
+            weight_decay=self.weight_decay,
+            global_clipnorm=self.clip_norm or None,
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Strategy, dtype policy and seed in place; models are made and compiled inside."""
+        strategy = make_strategy(self.strategy)
+        with strategy.scope(), dtype_policy(choose_precision(self.precision)):
+            keras.utils.set_random_seed(self.seed)
+            yield
+
+    @property
+    def training_folder(self) -> Path:
+        """Where an unfinished training keeps its state; gone when the model is saved."""
+        save_to = Path(self.save_to)
+        return save_to.with_name(f"{save_to.name}.training")
+
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint of this worker, after a check that the folder is of the same recipe.
+
+        Raises:
+            ValueError: an unfinished training of other settings lies there.
+        """
+        folder, record = self.training_folder, self.to_json()
+        found = folder / "recipe.json"
+        if found.exists() and found.read_text("utf-8") != record:
+            raise ValueError(
+                f"{folder} holds an unfinished training with other settings; "
+                f"give the same settings to go on with it, or delete the folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        found.write_text(record, "utf-8")
+        task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
+        return Checkpoint(folder / f"worker_{task}.weights.h5")
+
+    def callbacks(self, checkpoint: Checkpoint | None = None) -> list[keras.callbacks.Callback]:
+        """Checkpoint, history and TensorBoard, as far as they apply."""
+        callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+        if checkpoint is not None:
+            callbacks.append(checkpoint)
+            if is_chief():
+                history = str(self.training_folder / "history.csv")
+                callbacks.append(keras.callbacks.CSVLogger(history, append=True))
+        if self.tensorboard is not None and is_chief():
+            callbacks.append(TensorBoardLog(self.tensorboard))
+        return callbacks
+
+    def history(self) -> str:
+        """The CSV of all epochs, those before an interruption included."""
+        path = self.training_folder / "history.csv"
+        if not path.exists():
+            return ""
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        latest = {row["epoch"]: row for row in rows}  # an epoch that ran twice around a kill
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in latest.values())]
+        return "\n".join(lines) + "\n"
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes losses and metrics as TensorBoard scalars; needs nothing but TensorFlow.
+
+    Args:
+        folder: of the event files.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(folder)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write one point of every curve, at the optimizer's step."""
+        step = int(self.model.optimizer.iterations.numpy())
+        with self.writer.as_default():
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(name, value, step=step)
+        self.writer.flush()
+
+
+def model_card(title: str, facts: dict[str, Any], scores: dict[str, Any]) -> str:
+    """A model card in Markdown: what it is, how it was made, what it scored, with which versions."""
+    command = "keras-plm " + " ".join(map(shlex.quote, sys.argv[1:]))
+    if Path(sys.argv[0]).name not in ("keras-plm", "__main__.py"):
+        command = "made from Python; recipe.json has the settings"
+    names = ("keras-plm", "keras", "tensorflow", "tensorflow-text", "numpy")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    lines = [f"# {title}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += [f"| command | `{command}` |", f"| versions | {versions} |"]
+    lines += [f"| machine | {platform.machine()}, Python {platform.python_version()} |", ""]
+    lines += ["## Scores", "", "| measure | value |", "|---|---|"]
+    lines += [f"| {name} | {_rounded(value)} |" for name, value in scores.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
