@@ -6,7 +6,7 @@ stay with oneDNN, which is faster at those. docs/results.md has the measurements
 """
 
 import functools
-import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +63,9 @@ def fused(function: Callable) -> Callable:
 
         return with_gradient
 
+    def rows(tensor: Any) -> Any:
+        return tf.reshape(tensor, (-1, tensor.shape[-1] or tf.shape(tensor)[-1]))
+
     @functools.wraps(function)
     def call(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
         if not training:
@@ -70,7 +73,7 @@ def fused(function: Callable) -> Callable:
         tensors = [tf.convert_to_tensor(a) for a in arguments]
         shape = tensors[0].shape if tensors[0].shape.is_fully_defined() else tf.shape(tensors[0])
         # with three axes XLA turns the sums over rows into slow window reductions (10 ms a step)
-        flat = [tf.reshape(t, (-1, t.shape[-1])) if t.shape.rank > 2 else t for t in tensors]
+        flat = [rows(t) if t.shape.rank > 2 else t for t in tensors]
         result = tf.reshape(kernels(**static)(*flat), shape)
         result.set_shape(tensors[0].shape)
         return result
@@ -129,8 +132,9 @@ def _normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
 def _drop(x: Any, seed: Any, rate: float) -> Any:
     if not rate:
         return x
-    position = ops.reshape(ops.arange(math.prod(x.shape), dtype="int32"), x.shape)
-    position = ops.cast(position, "uint32")
+    shape = ops.shape(x)  # sizes that are not known yet come as tensors
+    count = functools.reduce(operator.mul, shape)
+    position = ops.cast(ops.reshape(ops.arange(count, dtype="int32"), shape), "uint32")
     # the seed is mixed before the position joins it: seeds that differ by one must not give similar masks
     key = _mix(_mix(ops.cast(seed[0], "uint32")) + ops.cast(seed[1], "uint32"))
     bits = _mix(_mix(position + key) + _mix(key + _word(0x9E3779B9)))

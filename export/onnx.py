@@ -1,0 +1,75 @@
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from keras_plm.models import Classifier, check_free
+
+from .proof import ExportError, artifact_path, prove
+from .runtime import Artifact
+from .signature import SIDECAR_SUFFIX, Signature, float32_function
+
+OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
+
+
+def to_onnx(
+    model: Classifier, path: str | Path, length: int | None = None, overwrite: bool = False
+) -> Path:
+    """Write an ONNX file that takes token ids, and prove with onnxruntime that it answers as the model does.
+
+    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, length); output `probabilities`
+    or `score`.
+
+    Args:
+        model: a classifier with its tokenizer.
+        path: a file that ends in `.onnx`, or a folder to put `model.onnx` into.
+        length: a fixed number of tokens, for runtimes that need one (the web); None leaves batch and length free.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        ImportError: onnxruntime is not installed.
+        ExportError: the file is not valid ONNX or does not answer as the model does; nothing is left on disk.
+    """
+    import onnx
+
+    path = artifact_path(path, ".onnx")
+    check_free(path, overwrite)
+    signature = Signature.of(model, length)
+    proto = _convert(model, signature)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"tf2onnx made an invalid file: {error}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+        temporary = Path(folder) / path.name
+        temporary.write_bytes(proto.SerializeToString())
+        signature.write(temporary.with_suffix(SIDECAR_SUFFIX))
+        model.tokenizer.save(Path(folder) / "vocab.txt")
+        prove(model, Artifact(temporary), tolerance=1e-4, length=32)
+        for name in (path.with_suffix(SIDECAR_SUFFIX).name, "vocab.txt", path.name):
+            os.replace(Path(folder) / name, path.parent / name)
+    return path
+
+
+def _convert(model: Classifier, signature: Signature) -> Any:
+    import tf2onnx
+
+    module, serve = float32_function(model, signature)
+    specs = signature.input_specs()
+
+    # tf2onnx names the inputs after the parameters and the outputs after the keys
+    def positional(token_ids: Any, segment_ids: Any, padding_mask: Any) -> Any:
+        return serve(token_ids=token_ids, segment_ids=segment_ids, padding_mask=padding_mask)
+
+    function = tf.function(positional, autograph=False)
+    proto, _ = tf2onnx.convert.from_function(
+        function, input_signature=list(specs.values()), opset=OPSET
+    )
+    return proto

@@ -1,0 +1,145 @@
+import importlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.models import INPUTS
+
+from .signature import SIDECAR_SUFFIX, Signature
+
+
+class Artifact:
+    """An exported model, opened in its real runtime and called with numpy.
+
+    `.tflite` runs in ai-edge-litert, `.onnx` in onnxruntime, a SavedModel folder in TensorFlow.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, or a SavedModel folder, that this package wrote.
+        num_threads: processor threads of the runtime, where it can be told (TFLite and ONNX).
+
+    Call args:
+        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artefact of fixed shape runs them
+            one by one.
+
+    Returns:
+        (rows, C) float32 probabilities, or (rows, 1) scores.
+
+    Raises:
+        FileNotFoundError: no artefact there, or its `.json` is missing.
+        ImportError: the runtime is not installed; the message names the extra.
+        ValueError: inputs of another length than the fixed one, or another kind of file.
+
+    Example:
+        >>> Artifact("saved_models/phone/model.tflite")(batch)  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, num_threads: int = 1) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"no artefact at {self.path}")
+        runtimes = {".tflite": _TFLite, ".onnx": _ONNX}
+        if self.path.is_dir():
+            self.signature = Signature.read(self.path / f"signature{SIDECAR_SUFFIX}")
+            self._runtime: Any = _SavedModel(self.path, num_threads)
+        elif self.path.suffix in runtimes:
+            self.signature = Signature.read(self.path.with_suffix(SIDECAR_SUFFIX))
+            self._runtime = runtimes[self.path.suffix](self.path, num_threads)
+        else:
+            raise ValueError(f"{self.path}: not a .tflite, a .onnx or a SavedModel folder")
+
+    @property
+    def kind(self) -> str:
+        """The runtime: "TFLite", "ONNX" or "SavedModel"."""
+        return type(self._runtime).__name__.removeprefix("_")
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk, of a SavedModel with its vocabulary tables."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def operators(self) -> Counter[str]:
+        """How often each operator occurs; empty for a SavedModel."""
+        return self._runtime.operators()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        arrays = {name: np.asarray(batch[name], np.int32) for name in INPUTS}
+        length = self.signature.length
+        given = arrays["token_ids"].shape[1]
+        if length is None:
+            return self._runtime.run(arrays, self.signature.output)
+        if given != length:
+            raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")
+        rows = [
+            self._runtime.run({k: v[i : i + 1] for k, v in arrays.items()}, self.signature.output)
+            for i in range(len(arrays["token_ids"]))
+        ]
+        return np.concatenate(rows)
+
+
+class _TFLite:
+    def __init__(self, path: Path, num_threads: int) -> None:
+        interpreter = _import("ai_edge_litert.interpreter", "edge").Interpreter
+        self.interpreter = interpreter(model_path=str(path), num_threads=num_threads)
+        # before the delegate replaces operators by its own
+        self.names = Counter(
+            op["op_name"]
+            for op in self.interpreter._get_ops_details()
+            if op["op_name"] not in ("DELEGATE", "TfLiteXNNPackDelegate")
+        )
+        self.runner = self.interpreter.get_signature_runner()
+
+    def operators(self) -> Counter[str]:
+        return self.names
+
+    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
+        return self.runner(**arrays)[output]
+
+
+class _ONNX:
+    def __init__(self, path: Path, num_threads: int) -> None:
+        onnxruntime = _import("onnxruntime", "onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        self.path = path
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def operators(self) -> Counter[str]:
+        import onnx
+
+        return Counter(node.op_type for node in onnx.load(str(self.path)).graph.node)
+
+    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
+        return self.session.run([output], arrays)[0]
+
+
+class _SavedModel:
+    def __init__(self, path: Path, num_threads: int) -> None:
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  registers the operators of the string signature
+
+        self.loaded = tf.saved_model.load(str(path))  # a signature dies with the object it came from
+        self.function = self.loaded.signatures["token_ids"]
+
+    def operators(self) -> Counter[str]:
+        return Counter()
+
+    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
+        import tensorflow as tf
+
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+        return self.function(**tensors)[output].numpy()
+
+
+def _import(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ImportError(
+            f'{module.split(".")[0]} is not installed: pip install "keras-plm[{extra}]"'
+        ) from None
