@@ -1,5 +1,6 @@
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def _convert(model: Classifier, signature: Signature, scheme: Scheme, rows: list
         tf.saved_model.save(module, folder, signatures={"serving_default": concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, ["serving_default"])
         configure(converter, scheme, rows)
-        return converter.convert()
+        with warnings.catch_warnings():
+            # the calibrator of static int8 is TensorFlow's own deprecated interpreter
+            warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+            return converter.convert()
 
 
 def _check(artifact: Artifact, model: Classifier, size_bytes: int, scheme: Scheme) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import shutil
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ from keras_plm.text import (
 )
 from keras_plm.training import CrossEntropy, Lamb, is_chief
 
-from .recipe import Recipe, model_card
+from .recipe import NAMED_SIZE, Recipe, model_card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,10 @@ class Pretrain(Recipe):
 
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
-    config: ModelConfig = SMALL  # sizes of the model
+    config: Annotated[ModelConfig, NAMED_SIZE] = SMALL  # sizes: a name, or a JSON file of fields
     start_from: str | None = None  # a saved model to go on from, with its sizes and its tokenizer
-    vocabulary: str | None = None  # a vocab.txt; None learns one of config.vocabulary_size pieces
+    vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
+    vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
     steps: int = 10_000  # batches to train on
     mask_rate: float = 0.15  # fraction of the tokens to predict
@@ -117,7 +118,7 @@ class Pretrain(Recipe):
         else:
             pieces = learn_vocabulary(
                 itertools.chain.from_iterable(documents),
-                self.config.vocabulary_size,
+                self.vocabulary_size or self.config.vocabulary_size,
                 self.lowercase,
                 progress=self.verbose == 1,
             )

@@ -5,8 +5,8 @@ import os
 import platform
 import shlex
 import sys
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+import tyro
 
+from keras_plm.config import SIZES, ModelConfig
 from keras_plm.models import check_free
 from keras_plm.training import (
     AdamW,
@@ -26,6 +28,25 @@ from keras_plm.training import (
     dtype_policy,
     is_chief,
     make_strategy,
+)
+
+
+def _named_size(words: list[str]) -> ModelConfig:
+    name = words[0]
+    if name in SIZES:
+        return SIZES[name]
+    if name.endswith(".json"):
+        return ModelConfig.from_dict(json.loads(Path(name).read_text("utf-8")))
+    raise ValueError(f"{name!r} is no size; choose one of {', '.join(SIZES)}, or a .json file")
+
+
+# how the command line writes a ModelConfig: --config mini
+NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar=f"{{{','.join(SIZES)},FILE.json}}",
+    instance_from_str=_named_size,
+    is_instance=lambda value: isinstance(value, ModelConfig),
+    str_from_instance=lambda value: [next((n for n, s in SIZES.items() if s == value), "custom")],
 )
 
 
