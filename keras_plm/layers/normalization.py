@@ -32,8 +32,8 @@ class ResidualNorm(keras.layers.Layer):
         self.dropout = dropout
         self.seed_generator = keras.random.SeedGenerator() if dropout else None
 
-    def build(self, input_shape: tuple, residual_shape: tuple | None = None) -> None:
-        width = (input_shape[-1],)
+    def build(self, x_shape: tuple, residual_shape: tuple | None = None) -> None:
+        width = (x_shape[-1],)
         self.gamma = self.add_weight(
             shape=width, initializer="ones", name="gamma", autocast=False
         )

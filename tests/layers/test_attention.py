@@ -1,0 +1,125 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_plm import MultiHeadAttention
+from tests.contract import check_layer
+
+B, T, S, N, H = 2, 5, 7, 3, 11
+D = N * H
+
+
+def floats(*shape, seed=0):
+    return ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape).astype("float32"))
+
+
+def numpy_attention(layer, query, value, keep):
+    """softmax(q kᵀ / √H) v, heads and all, in ten lines of numpy."""
+    weights = [np.asarray(w, "float64") for w in layer.get_weights()]
+    q, k, v = (
+        np.asarray(x) @ weights[2 * i] + weights[2 * i + 1] for i, x in enumerate((query, value, value))
+    )
+    heads = []
+    for n in range(layer.num_heads):
+        part = slice(n * layer.head_dim, (n + 1) * layer.head_dim)
+        scores = q[..., part] @ k[..., part].swapaxes(-1, -2) / np.sqrt(layer.head_dim)
+        scores = np.where(keep, scores, -np.inf)
+        probabilities = np.exp(scores - scores.max(-1, keepdims=True))
+        probabilities /= probabilities.sum(-1, keepdims=True)
+        heads.append(probabilities @ v[..., part])
+    return np.concatenate(heads, -1) @ weights[6] + weights[7]
+
+
+def test_contract():
+    check_layer(functools.partial(MultiHeadAttention, N), floats(B, T, D))
+    check_layer(functools.partial(MultiHeadAttention, N, dropout=0.5), floats(B, T, D), dropout=True)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_self_attention_equals_numpy(causal):
+    layer, x = MultiHeadAttention(N), floats(B, T, D)
+    mask = np.ones((B, T), "int32")
+    mask[1, 3:] = 0
+    keep = mask[:, None, :].astype(bool) & (np.tri(T, dtype=bool) | (not causal))
+    output = layer(x, attention_mask=mask, causal=causal)
+    np.testing.assert_allclose(output, numpy_attention(layer, x, x, keep), atol=1e-5)
+
+
+def test_cross_attention_equals_numpy():
+    layer, query, value = MultiHeadAttention(N), floats(B, T, D), floats(B, S, 13, seed=1)
+    output = layer(query, value)
+    np.testing.assert_allclose(output, numpy_attention(layer, query, value, True), atol=1e-5)
+
+
+def test_equals_keras_with_copied_weights():
+    ours, theirs = MultiHeadAttention(N), keras.layers.MultiHeadAttention(N, H)
+    x = floats(B, T, D)
+    mask = np.tri(T, dtype=bool)[None].repeat(B, 0)
+    ours(x), theirs(x, x)
+    theirs.set_weights(
+        [w.reshape(v.shape) for w, v in zip(ours.get_weights(), theirs.weights, strict=True)]
+    )
+    expected, weights = theirs(x, x, attention_mask=mask, return_attention_scores=True)
+    output, own_weights = ours(x, attention_mask=mask, return_attention=True)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+    np.testing.assert_allclose(own_weights, weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "float32"])
+def test_padding_changes_nothing(dtype):
+    layer, x = MultiHeadAttention(N), floats(B, T, D)
+    short = layer(x)
+    longer = ops.concatenate([x, 100.0 * floats(B, 2, D, seed=2)], axis=1)
+    mask = np.array([[1] * T + [0] * 2] * B, dtype)
+    np.testing.assert_allclose(layer(longer, attention_mask=mask)[:, :T], short, atol=1e-6)
+
+
+def test_attention_weights_are_float32_and_sum_to_one():
+    layer = MultiHeadAttention(N, dtype="mixed_bfloat16")
+    _, weights = layer(floats(B, T, D), return_attention=True)
+    assert keras.backend.standardize_dtype(weights.dtype) == "float32"
+    np.testing.assert_allclose(ops.sum(weights, -1), 1, atol=1e-5)
+    assert weights.shape == (B, N, T, T)
+
+
+@pytest.mark.parametrize("chunks", [[1] * T, [3, 2], [T]])
+def test_cached_decoding_equals_causal_attention(chunks):
+    layer, x = MultiHeadAttention(N), floats(B, T, D)
+    whole = layer(x, causal=True)
+    cache, start, parts = layer.make_cache(B, T + 2), 0, []
+    for size in chunks:
+        part, cache = layer(x[:, start : start + size], causal=True, cache=cache, cache_index=start)
+        parts.append(part)
+        start += size
+    np.testing.assert_allclose(ops.concatenate(parts, 1), whole, atol=1e-5)
+
+
+def test_cross_attention_from_projected_encoder():
+    layer, query, value = MultiHeadAttention(N), floats(B, T, D), floats(B, S, D, seed=1)
+    expected = layer(query, value)
+    output, _ = layer(query, cache=layer.project(value))
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+
+
+def test_no_tensor_has_more_than_five_axes():
+    import tensorflow as tf
+
+    layer = MultiHeadAttention(N)
+    layer(floats(B, T, D))
+    graph = (
+        tf.function(lambda x: layer(x, causal=True, cache=layer.make_cache(B, S), cache_index=1))
+        .get_concrete_function(tf.TensorSpec((B, T, D)))
+        .graph
+    )
+    ranks = [t.shape.rank for op in graph.get_operations() for t in op.outputs]
+    assert max(rank for rank in ranks if rank is not None) <= 5
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="num_heads=5 does not divide hidden_dim=33"):
+        MultiHeadAttention(5)(floats(B, T, D))
+    with pytest.raises(ValueError, match=r"mask has shape .* expected \(B, S\) or \(B, T, S\)"):
+        MultiHeadAttention(N)(floats(B, T, D), attention_mask=np.ones((B, 1, 1, T), "int32"))

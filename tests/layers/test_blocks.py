@@ -1,0 +1,103 @@
+import functools
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_plm import DecoderBlock, EncoderBlock, FeedForward
+from keras_plm.layers import ResidualNorm
+from tests.contract import check_layer
+from tests.layers.test_attention import floats
+
+B, T, S, N, D, F = 2, 5, 7, 3, 33, 53
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_feed_forward_contract(activation, gated):
+    check_layer(functools.partial(FeedForward, F, activation, gated), floats(B, T, D))
+
+
+def test_feed_forward_by_hand():
+    layer = FeedForward(2, "relu")
+    layer(floats(1, 1, 2))
+    values = [0.5, -5.0], [[1, 2], [3, 4]], [[1, 0], [1, 1]], [10, 20]
+    layer.set_weights([np.array(value) for value in values])
+    # x W₁ + b₁ = (1·1 + 2·3 + 0.5, 1·2 + 2·4 - 5) = (7.5, 5); W₂ sums both, and takes the second
+    np.testing.assert_allclose(layer(np.array([[[1.0, 2.0]]])), [[[22.5, 25.0]]])
+
+
+def test_unknown_activation():
+    with pytest.raises(ValueError, match="activation='gulu'; choose"):
+        FeedForward(F, "gulu")(floats(B, T, D))
+
+
+def test_residual_norm():
+    check_layer(ResidualNorm, floats(B, T, D))
+    check_layer(ResidualNorm, floats(B, T, D), floats(B, T, D, seed=1))
+    check_layer(
+        functools.partial(ResidualNorm, dropout=0.5),
+        floats(B, T, D),
+        floats(B, T, D, seed=1),
+        dropout=True,
+    )
+    x = np.asarray(floats(B, T, D), "float64")
+    expected = (2 * x - (2 * x).mean(-1, keepdims=True)) / (2 * x).std(-1, keepdims=True)
+    np.testing.assert_allclose(ResidualNorm()(floats(B, T, D), floats(B, T, D)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_encoder_block(normalize_first, dropout):
+    make = functools.partial(
+        EncoderBlock, N, F, dropout=dropout, normalize_first=normalize_first
+    )
+    check_layer(make, floats(B, T, D), dropout=dropout > 0)
+    block, x = make(), floats(B, T, D)
+    short = block(x)
+    mask = np.array([[1] * T + [0] * 2] * B, "int32")
+    longer = ops.concatenate([x, floats(B, 2, D, seed=2)], axis=1)
+    np.testing.assert_allclose(block(longer, padding_mask=mask)[:, :T], short, atol=1e-5)
+    output, weights = block(x, return_attention=True)
+    np.testing.assert_allclose(output, short, atol=1e-6)
+    assert weights.shape == (B, N, T, T)
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_decoder_block(normalize_first, dropout):
+    make = functools.partial(
+        DecoderBlock, N, F, dropout=dropout, normalize_first=normalize_first
+    )
+    check_layer(make, floats(B, T, D), dropout=dropout > 0)
+    crossing = functools.partial(make, cross_attention=True)
+    check_layer(crossing, floats(B, T, D), floats(B, S, D, seed=1), dropout=dropout > 0)
+
+
+def test_decoder_block_is_causal():
+    block, x = DecoderBlock(N, F), floats(B, T, D)
+    changed = ops.concatenate([x[:, :3], floats(B, 2, D, seed=3)], axis=1)
+    np.testing.assert_allclose(block(x)[:, :3], block(changed)[:, :3], atol=1e-6)
+    assert np.abs(block(x)[:, 3:] - block(changed)[:, 3:]).max() > 0.1
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+def test_decoder_block_from_cache(normalize_first):
+    block = DecoderBlock(N, F, cross_attention=True, normalize_first=normalize_first)
+    x, encoded = floats(B, T, D), floats(B, S, D, seed=1)
+    encoder_mask = np.array([[1] * S, [1] * 4 + [0] * 3], "int32")
+    whole = block(x, encoded, encoder_padding_mask=encoder_mask)
+    cache, steps = block.make_cache(B, T, encoded), []
+    for t in range(T):
+        step, cache = block(
+            x[:, t : t + 1], encoder_padding_mask=encoder_mask, cache=cache, cache_index=t
+        )
+        steps.append(step)
+    np.testing.assert_allclose(ops.concatenate(steps, 1), whole, atol=1e-5)
+
+
+def test_decoder_block_wants_its_encoder():
+    with pytest.raises(ValueError, match="encoder_hidden is missing"):
+        DecoderBlock(N, F, cross_attention=True)(floats(B, T, D))
+    with pytest.raises(ValueError, match="encoder_hidden was given"):
+        DecoderBlock(N, F)(floats(B, T, D), floats(B, S, D))

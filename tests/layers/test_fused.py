@@ -1,0 +1,80 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_plm.layers import Dropout, fused
+
+ROWS, D = 37, 29
+
+
+def floats(*shape, seed=0, dtype="float32"):
+    return tf.cast(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 2e-6), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
+def test_kernels_and_gradients_equal_plain_operations(dtype, tolerance, activation):
+    x, residual = floats(3, ROWS, D, dtype=dtype), floats(3, ROWS, D, seed=1, dtype=dtype)
+    gamma, beta, upstream = floats(D, seed=2), floats(D, seed=3), floats(3, ROWS, D, seed=4, dtype=dtype)
+
+    def run(training):
+        with tf.GradientTape() as tape:
+            tape.watch([x, residual, gamma, beta])
+            y = fused.bias_activation(x, beta, activation=activation, training=training)
+            y = fused.normalize(y, gamma, beta, epsilon=1e-12, training=training)
+            y = fused.residual_norm(
+                y, residual, gamma, beta, (1, 2), epsilon=1e-12, rate=0.0, training=training
+            )
+        return [y, *tape.gradient(y, [x, residual, gamma, beta], upstream)]
+
+    for fast, plain in zip(run(True), run(False), strict=True):
+        fast, plain = np.asarray(tf.cast(fast, "float32")), np.asarray(tf.cast(plain, "float32"))
+        assert np.abs(fast - plain).max() <= tolerance * max(np.abs(plain).max(), 1)
+
+
+def test_dropout_keeps_the_expected_share_and_scale():
+    x = tf.ones((500, 400))
+    dropped = np.asarray(fused.dropout(x, (3, 5), rate=0.1, training=True))
+    # 200,000 draws: the standard deviation of the share is 0.0007
+    assert abs((dropped == 0).mean() - 0.1) < 0.003
+    np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.9, rtol=1e-6)
+
+
+def test_dropout_masks_of_neighbours_are_independent():
+    x = tf.ones((500, 400))
+    masks = [np.asarray(fused.dropout(x, s, rate=0.3, training=True)) == 0 for s in ((0, 1), (0, 2), (1, 1))]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(masks[i].ravel(), masks[j].ravel())[0, 1]) < 0.01
+    first = masks[0]
+    assert abs(np.corrcoef(first[:-1].ravel(), first[1:].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(first[:, :-1].ravel(), first[:, 1:].ravel())[0, 1]) < 0.01
+
+
+def test_dropout_backward_uses_the_forward_mask():
+    x = tf.ones((31, 17))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = fused.dropout(x, (7, 7), rate=0.5, training=True)
+    np.testing.assert_array_equal(tape.gradient(y, x), y)
+
+
+def test_dropout_layer_draws_anew_and_reproducibly():
+    keras.utils.set_random_seed(5)
+    layer, x = Dropout(0.5), tf.ones((11, 13))
+    first, second = layer(x, training=True), layer(x, training=True)
+    assert not np.array_equal(first, second)
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(Dropout(0.5)(x, training=True), first)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_shapes_that_are_known_late():
+    layer = Dropout(0.5)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, D))])
+    def drop(x):
+        return layer(x, training=True)
+
+    assert drop(tf.ones((2, 3, D))).shape == (2, 3, D)
+    assert drop(tf.ones((5, 7, D))).shape == (5, 7, D)

@@ -1,0 +1,119 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from conftest import token_batch
+
+import keras_plm as plm
+
+
+def keras_hub_twin(encoder, config):
+    """A keras-hub BertBackbone of the same sizes and with the same weights."""
+    import keras_hub
+
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=config.vocabulary_size,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        hidden_dim=config.hidden_dim,
+        intermediate_dim=config.intermediate_dim,
+        max_sequence_length=config.max_sequence_length,
+    )
+    own = {v.path: np.asarray(v) for v in encoder.weights}
+    table = {
+        "token_embedding/embeddings": "embedding/tokens",
+        "position_embedding/embeddings": "embedding/positions",
+        "segment_embedding/embeddings": "embedding/segments",
+        "embeddings_layer_norm/gamma": "embedding/norm/gamma",
+        "embeddings_layer_norm/beta": "embedding/norm/beta",
+        "pooled_dense/kernel": "pooler/kernel",
+        "pooled_dense/bias": "pooler/bias",
+    }
+    inside = {
+        **{
+            f"self_attention_layer/{theirs}/{kind}": f"attention/{ours}/{kind}"
+            for theirs, ours in (("query", "query"), ("key", "key"), ("value", "value"), ("attention_output", "output"))
+            for kind in ("kernel", "bias")
+        },
+        "self_attention_layer_norm/gamma": "attention_norm/gamma",
+        "self_attention_layer_norm/beta": "attention_norm/beta",
+        "feedforward_intermediate_dense/kernel": "feed_forward/expand/kernel",
+        "feedforward_intermediate_dense/bias": "feed_forward/expand_bias",
+        "feedforward_output_dense/kernel": "feed_forward/contract/kernel",
+        "feedforward_output_dense/bias": "feed_forward/contract/bias",
+        "feedforward_layer_norm/gamma": "feed_forward_norm/gamma",
+        "feedforward_layer_norm/beta": "feed_forward_norm/beta",
+    }
+    for i in range(config.num_layers):
+        table |= {f"transformer_layer_{i}/{a}": f"block_{i}/{b}" for a, b in inside.items()}
+    used = set()
+    for variable in backbone.weights:
+        path = next(ours for theirs, ours in table.items() if variable.path.endswith(theirs))
+        variable.assign(own[path].reshape(variable.shape))
+        used.add(path)
+    assert used == set(own)
+    return backbone
+
+
+@pytest.mark.parametrize("heads,width", [(3, 33), (4, 256)])
+def test_equals_keras_hub_with_copied_weights(config, heads, width):
+    config = replace(config, num_heads=heads, hidden_dim=width, intermediate_dim=2 * width)
+    encoder = plm.Encoder(config)
+    for variable in encoder.trainable_variables:  # biases and norms too, so that none is forgotten
+        noise = np.random.default_rng(len(variable.path)).normal(size=variable.shape)
+        variable.assign_add(0.05 * noise)
+    backbone = keras_hub_twin(encoder, config)
+    batch = token_batch(config)
+    ours, theirs = encoder(batch), backbone(batch)
+    np.testing.assert_allclose(ours["sequence_output"], theirs["sequence_output"], atol=1e-5)
+    np.testing.assert_allclose(ours["pooled_output"], theirs["pooled_output"], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{}, {"normalize_first": True}, {"positions": "sinusoidal"}, {"activation": "gelu"}])
+def test_padding_changes_nothing(config, change):
+    encoder = plm.Encoder(replace(config, **change))
+    batch = token_batch(config)
+    alone = {name: value[-1:, :7] for name, value in batch.items()}
+    np.testing.assert_allclose(
+        encoder(batch)["sequence_output"][-1:, :7], encoder(alone)["sequence_output"], atol=1e-5
+    )
+
+
+def test_keras_file_round_trip(config, tmp_path):
+    batch = token_batch(config) | {"mask_positions": np.array([[1, 2]] * 3, "int32")}
+    for model in (plm.Encoder(config), plm.Pretrainer(config), plm.Classifier(config, ["a", "b"])):
+        inputs = {name: batch[name] for name in (i.name for i in model.inputs)}
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        before, after = (keras.tree.flatten(m(inputs)) for m in (model, loaded))
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_layers_share_one_table(config):
+    """The masked-token head is tied to the embedding: no second matrix of V rows."""
+    large = [v for v in plm.Pretrainer(config).weights if config.vocabulary_size in v.shape]
+    assert sorted(v.path for v in large) == ["embedding/tokens", "masked_tokens/bias"]
+
+
+def test_config_errors(config, tokenizer):
+    for fields, message in [
+        ({"num_heads": 5}, "num_heads=5 does not divide hidden_dim=33; choose one of"),
+        ({"dropout": 1.0}, "dropout=1.0; it is a fraction"),
+        ({"num_layers": 0}, "num_layers=0; it must be at least 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(config, **fields)
+    with pytest.raises(ValueError, match="unknown model config fields"):
+        plm.ModelConfig.from_dict({"hidden_size": 3})
+    with pytest.raises(ValueError, match="the tokenizer has 97 pieces, but vocabulary_size=50"):
+        plm.Encoder(replace(config, vocabulary_size=50), tokenizer)
+
+
+def test_named_sizes():
+    """Weights of the published models: google-research/bert lists 4.4, 11.3, 29.1, 41.7, 110.1 and 340 million."""
+    assert [(c.num_layers, c.hidden_dim) for c in plm.SIZES.values()] == [
+        (2, 128), (4, 256), (4, 512), (8, 512), (12, 768), (24, 1024)
+    ]  # fmt: skip
+    assert plm.Encoder(plm.TINY).count_params() == 4_385_920

@@ -1,0 +1,100 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import token_batch
+from safetensors.numpy import load_file, save_file
+
+import keras_plm as plm
+from keras_plm.models import saving
+
+
+@pytest.fixture
+def folder(classifier, tmp_path):
+    plm.save(classifier, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_round_trip(config, classifier, tokenizer, folder):
+    loaded = plm.load(folder)
+    assert loaded.labels == classifier.labels and loaded.config == config
+    texts = ["the cat sees", "a dog, a dog"]
+    np.testing.assert_array_equal(loaded.predict_logits(texts), classifier.predict_logits(texts))
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+    for model in (plm.Encoder(config), plm.Pretrainer(config, tokenizer)):
+        plm.save(model, folder, overwrite=True)
+        inputs = token_batch(config)
+        if isinstance(model, plm.Pretrainer):
+            inputs["mask_positions"] = np.array([[1, 2]] * 3, "int32")
+        for name, value in plm.load(folder)(inputs).items():
+            np.testing.assert_array_equal(value, model(inputs)[name])
+
+
+def test_nothing_is_overwritten_unasked(classifier, folder, tmp_path):
+    with pytest.raises(FileExistsError, match="exists and is not empty; pass overwrite=True"):
+        plm.save(classifier, folder)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
+        plm.save(classifier, tmp_path / "file")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", ["save_file", "replace"])
+def test_an_interrupted_save_loses_nothing(classifier, folder, monkeypatch, error, at):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    calls = []
+    real = os.replace
+
+    def failing_second(source, target):
+        calls.append(target)
+        if len(calls) == 2:  # the old folder is away, the new one not yet there
+            raise error
+        real(source, target)
+
+    def failing(*arguments, **options):
+        raise error
+
+    if at == "save_file":
+        monkeypatch.setattr(saving, "save_file", failing)
+    else:
+        monkeypatch.setattr(os, "replace", failing_second)
+    with pytest.raises(type(error)):
+        plm.save(classifier, folder, overwrite=True)
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert [p.name for p in folder.parent.iterdir() if p.name.startswith(".model.") and any(p.iterdir())] == []
+
+
+def test_wrong_weights_are_named(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["strange"] = weights.pop("pooler/bias")
+    weights["block_0/attention/query/bias"] = np.zeros(5, "float32")
+    save_file(weights, path)
+    with pytest.raises(ValueError) as caught:
+        plm.load(folder)
+    message = str(caught.value)
+    assert "missing: ['pooler/bias'], unexpected: ['strange']" in message
+    assert "block_0/attention/query/bias is (5,), not (33,)" in message
+
+
+def test_broken_folders(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no config.json"):
+        plm.load(tmp_path)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        plm.load(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for change, message in [
+        ({"class": "os.system"}, "unknown class 'os.system'"),
+        ({"format": 99}, "has format 99"),
+        ({"config": {"hidden": 1}}, "unknown model config fields"),
+    ]:
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(ValueError, match=message):
+            plm.load(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not a model config"):
+        plm.load(folder)

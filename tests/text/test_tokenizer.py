@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_plm import Tokenizer
+from keras_plm.text import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
+
+VOCABULARY = [*SPECIAL_TOKENS, "un", "##aff", "##able", "cafe", "##s", ",", "中", "国", "x", "runn", "##ing"]
+TOKENIZER = Tokenizer(VOCABULARY)
+
+
+def test_the_example_of_the_bert_paper():
+    assert TOKENIZER.encode("unaffable").tokens == ["un", "##aff", "##able"]
+    assert TOKENIZER.encode("UNaffable running").tokens == ["un", "##aff", "##able", "runn", "##ing"]
+
+
+def test_offsets_are_characters_of_the_original():
+    text = "Cafés, 中国 [MASK]\tunaffable 🎉x"
+    encoding = TOKENIZER.encode(text)
+    parts = [text[s:e] for s, e in zip(encoding.starts, encoding.ends, strict=True)]
+    assert parts == ["Café", "s", ",", "中", "国", "[MASK]", "un", "aff", "able", "🎉x"]
+    assert encoding.tokens[5] == "[MASK]" and encoding.tokens[9] == "[UNK]"
+    assert encoding.token_ids == TOKENIZER([text]).to_list()[0]
+
+
+def test_literal_special_tokens():
+    for token in SPECIAL_TOKENS:
+        assert TOKENIZER.encode(f"x{token}x").tokens == ["x", token, "x"]
+        assert TOKENIZER.encode(f"x{token}x").ends == [1, 1 + len(token), 2 + len(token)]
+    # lower case, and brackets around other words, are ordinary text
+    assert "[MASK]" not in TOKENIZER.encode("[mask] [MASKED] MASK").tokens
+
+
+def test_batch_graph_and_dataset_agree():
+    texts = ["unaffable cafés", "", "中国 [SEP] x"]
+    eager = TOKENIZER(texts).to_list()
+    graph = tf.function(TOKENIZER)(tf.constant(texts)).to_list()
+    mapped = [
+        row for batch in tf.data.Dataset.from_tensor_slices(texts).batch(2).map(TOKENIZER) for row in batch.to_list()
+    ]
+    assert eager == graph == mapped == [TOKENIZER.encode(t).token_ids for t in texts]
+
+
+def test_cased():
+    cased = Tokenizer([*SPECIAL_TOKENS, "Café", "cafe"], lowercase=False)
+    assert cased.encode("Café cafe CAFE").tokens == ["Café", "cafe", "[UNK]"]
+
+
+def test_decode():
+    assert TOKENIZER.decode(TOKENIZER.encode("unaffable, cafés 中国").token_ids) == "unaffable , cafes 中 国"
+    with pytest.raises(ValueError, match="token id 99 is outside"):
+        TOKENIZER.decode([99])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=40))
+def test_offsets_hold_for_any_text(text):
+    encoding = TOKENIZER.encode(text)
+    last = 0
+    for token, start, end in zip(encoding.tokens, encoding.starts, encoding.ends, strict=True):
+        assert last <= start < end <= len(text)
+        last = start if token == "[UNK]" else end
+        if token.isascii() and token not in SPECIAL_TOKENS and text[start:end].isascii():
+            assert text[start:end].lower() == token.removeprefix("##")
+
+
+def test_vocabulary_file_round_trip(tmp_path):
+    TOKENIZER.save(tmp_path / "vocab.txt")
+    assert read_vocabulary(tmp_path / "vocab.txt") == VOCABULARY
+    (tmp_path / "bad.txt").write_text("[PAD]\n[UNK]\nx\nx\n")
+    with pytest.raises(ValueError, match=r"bad.txt has no \[CLS\], \[SEP\], \[MASK\]"):
+        read_vocabulary(tmp_path / "bad.txt")
+    with pytest.raises(ValueError, match="pieces twice"):
+        Tokenizer([*VOCABULARY, "un"])
+
+
+def test_learning_by_hand():
+    # o-w occurs 3 + 3 + 3 = 9 times; then l-ow inside a word 3, at its start 6; e-s and es-t 6 each
+    words = ["low"] * 3 + ["lowest"] * 3 + ["newest"] * 3 + ["slow"] * 3
+    learned = learn_vocabulary([" ".join(words)], size=30)
+    merges = [p for p in learned[5:] if len(p.removeprefix("##")) > 1]
+    assert merges[0] == "##ow" and "##est" in merges and "low" in merges
+    tokenizer = Tokenizer(learned)
+    assert "[UNK]" not in tokenizer.encode("lowest new slow").tokens
+
+
+def test_learning_is_deterministic_and_bounded(corpus_file):
+    from keras_plm.text import read_documents
+
+    sentences = [s for d in read_documents(corpus_file) for s in d]
+    assert learn_vocabulary(sentences, 71) == learn_vocabulary(list(reversed(sentences)), 71)
+    assert len(learn_vocabulary(sentences, 71)) == 71
+    with pytest.raises(ValueError, match="size=7 is smaller than the"):
+        learn_vocabulary(sentences, 7)
+    with pytest.raises(ValueError, match="the corpus is empty"):
+        learn_vocabulary([" "], 71)
+
+
+def test_chinese():
+    learned = learn_vocabulary(["我爱北京。北京很大。"] * 2, size=40)
+    tokenizer = Tokenizer(learned)
+    assert tokenizer.encode("北京大").tokens == ["北", "京", "大"]
+    np.testing.assert_array_equal(tokenizer.encode("我爱。").ends, [1, 2, 3])
