@@ -14,6 +14,8 @@ import keras_plm as plm  # noqa: E402
 from keras_plm.text import learn_vocabulary, read_documents  # noqa: E402
 
 HERE = Path(__file__).parent
+# scripts that tests start as processes of their own
+collect_ignore = ["training/run_strategy.py", "bench"]
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_plm.config import check_heads
 
+from .initialization import scaled_normal
 from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 
@@ -65,7 +66,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
         layer = keras.layers.Dense(
             units,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(units),
             dtype=self.dtype_policy,
             name=name,
         )

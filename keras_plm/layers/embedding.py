@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .initialization import scaled_normal
 from .normalization import Dropout, ResidualNorm
 
 
@@ -80,7 +81,7 @@ class TokenEmbedding(keras.layers.Layer):
     def _table(self, name: str, rows: int) -> Any:
         return self.add_weight(
             shape=(rows, self.hidden_dim),
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            initializer=scaled_normal(self.hidden_dim),
             name=name,
         )
 

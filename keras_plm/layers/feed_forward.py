@@ -5,6 +5,7 @@ from keras import ops
 
 from .activations import activate
 from .fused import bias_activation
+from .initialization import scaled_normal
 
 
 class FeedForward(keras.layers.Layer):
@@ -47,6 +48,7 @@ class FeedForward(keras.layers.Layer):
         self.gated = gated
 
     def build(self, input_shape: tuple) -> None:
+        self.width = input_shape[-1]
         inner_shape = (*input_shape[:-1], self.intermediate_dim)
         # the bias of the inner layer is added together with the activation
         self.expand = self._dense(self.intermediate_dim, "expand", input_shape, use_bias=False)
@@ -63,7 +65,7 @@ class FeedForward(keras.layers.Layer):
         layer = keras.layers.Dense(
             units,
             use_bias=use_bias,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(self.width),
             dtype=self.dtype_policy,
             name=name,
         )

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from .activations import activate
+from .initialization import scaled_normal
 from .normalization import Dropout, ResidualNorm
 
 
@@ -46,7 +47,7 @@ class MaskedTokenHead(keras.layers.Layer):
         width = hidden_shape[-1]
         self.dense = keras.layers.Dense(
             width,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(width),
             dtype=self.dtype_policy,
             name="dense",
         )
@@ -83,7 +84,7 @@ class NextSentenceHead(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         self.dense = keras.layers.Dense(
             2,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(input_shape[-1]),
             dtype="float32",
             name="dense",
         )
@@ -120,7 +121,7 @@ class ClassificationHead(keras.layers.Layer):
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
         self.dense = keras.layers.Dense(
             self.num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(input_shape[-1]),
             dtype="float32",
             name="dense",
         )

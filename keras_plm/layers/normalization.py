@@ -5,7 +5,23 @@ import keras
 from .fused import dropout, normalize, residual_norm
 
 
-class ResidualNorm(keras.layers.Layer):
+class _Seeded(keras.layers.Layer):
+    """A layer whose dropout state is saved with the weights: Keras forgets it, and a resumed training would differ."""
+
+    seed_generator: keras.random.SeedGenerator | None
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.seed_generator is not None:
+            store["seed"] = keras.ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        if self.seed_generator is not None and "seed" in store.keys():  # noqa: SIM118
+            self.seed_generator.state.assign(store["seed"])
+        super().load_own_variables({k: store[k] for k in store.keys() if k != "seed"})  # noqa: SIM118
+
+
+class ResidualNorm(_Seeded):
     """Layer normalisation, of a tensor or of its sum with a residual.
 
     `output = norm(residual + dropout(x))`, or `norm(x)` without a residual; the statistics are float32.
@@ -58,7 +74,7 @@ class ResidualNorm(keras.layers.Layer):
         )
 
 
-class Dropout(keras.layers.Layer):
+class Dropout(_Seeded):
     """Dropout whose mask is a hash of (seed, position): see `fused.dropout`.
 
     Args:

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 
 from keras_plm.config import ModelConfig
+from keras_plm.layers.initialization import scaled_normal
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
@@ -67,7 +68,7 @@ class Encoder(keras.Model):
         pooler = keras.layers.Dense(
             config.hidden_dim,
             activation="tanh",
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=scaled_normal(config.hidden_dim),
             name="pooler",
         )
 

@@ -52,7 +52,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
-            weight_decay=weight_decay or None,
+            weight_decay=weight_decay or 0.0,
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,

@@ -1,0 +1,107 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_plm.training import is_chief, make_strategy
+
+SCRIPT = Path(__file__).with_name("run_strategy.py")
+
+
+def start(mode, corpus, save_to, steps, tf_config=None):
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+    if tf_config:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    command = [sys.executable, str(SCRIPT), mode, corpus, str(save_to), str(steps)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def losses(process):
+    try:
+        output, _ = process.communicate(timeout=280)
+    except subprocess.TimeoutExpired:  # a worker waits for ever for a peer that has died
+        process.kill()
+        output, _ = process.communicate()
+    assert process.returncode == 0, output[-3000:]
+    line = next(line for line in output.splitlines() if line.startswith("HISTORY"))
+    rows = json.loads(line.removeprefix("HISTORY"))
+    return [[float(row["loss"]), float(row["val_loss"])] for row in rows]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def one_device(corpus_file, tmp_path_factory):
+    return losses(start("one", corpus_file, tmp_path_factory.mktemp("one") / "model", 30))
+
+
+def test_two_mirrored_devices_equal_one(corpus_file, tmp_path, one_device):
+    found = losses(start("mirrored", corpus_file, tmp_path / "model", 30))
+    assert len(found) == 3
+    for a, b in zip(sum(found, []), sum(one_device, []), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    assert one_device[-1][0] < one_device[0][0] - 0.3  # it learns
+
+
+def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = [
+        start(
+            "multi_worker",
+            corpus_file,
+            tmp_path / f"model",
+            30,
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
+        )
+        for index in range(2)
+    ]
+    chief = losses(processes[0])
+    for a, b in zip(sum(chief, []), sum(one_device, []), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    processes[1].communicate(timeout=60)
+    assert processes[1].returncode == 0
+
+
+def test_names(monkeypatch):
+    with pytest.raises(ValueError, match="strategy='ring'; choose auto"):
+        make_strategy("ring")
+    with pytest.raises(ValueError, match="needs TF_CONFIG"):
+        make_strategy("multi_worker")
+    with pytest.raises(ValueError, match="needs the address of a TPU in TPU_NAME"):
+        make_strategy("tpu")
+    assert make_strategy("auto").num_replicas_in_sync == 1
+    assert is_chief()
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}')
+    assert not is_chief()
+
+
+def test_tpu_path_reaches_the_resolver(monkeypatch):
+    """Without a TPU the path can be followed up to the connection: resolver, connect, initialize, strategy."""
+    import tensorflow as tf
+
+    calls = []
+
+    class Resolver:
+        def __init__(self, tpu):
+            calls.append(("resolve", tpu))
+
+    monkeypatch.setenv("TPU_NAME", "local")
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", Resolver)
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", lambda r: calls.append("connect"))
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", lambda r: calls.append("initialize"))
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda r: calls.append("strategy") or "strategy")
+    assert make_strategy("auto") == "strategy"
+    assert calls == [("resolve", "local"), "connect", "initialize", "strategy"]

@@ -1,0 +1,136 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_plm.training import (
+    AdamW,
+    Checkpoint,
+    CrossEntropy,
+    Lamb,
+    LinearWarmupDecay,
+    choose_precision,
+    dtype_policy,
+)
+
+ROWS, C = 13, 97
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize("shape", [(ROWS,), (3, 5)])
+def test_cross_entropy_equals_keras(dtype, tolerance, shape):
+    random = np.random.default_rng(0)
+    logits = tf.cast(3 * random.normal(size=(*shape, C)), dtype)
+    labels = tf.constant(random.integers(0, C, shape))
+    weights = tf.constant(random.integers(0, 3, shape).astype("float32"))
+
+    def run(loss):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(labels, logits, weights)
+        return float(value), tf.cast(tape.gradient(value, logits), "float32")
+
+    ours, gradient = run(CrossEntropy())
+    theirs, expected = run(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert ours == pytest.approx(theirs, rel=tolerance)
+    np.testing.assert_allclose(gradient, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_schedule():
+    schedule = LinearWarmupDecay(2.0, warmup_steps=4, total_steps=12)
+    rates = [float(schedule(step)) for step in range(13)]
+    assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert rates[8] == 1.0 and rates[12] == 0.0
+    assert LinearWarmupDecay(**schedule.get_config())(3) == schedule(3)
+    with pytest.raises(ValueError, match="warmup_steps=5 must be at least 0 and below total_steps=5"):
+        LinearWarmupDecay(1.0, 5, 5)
+
+
+def variables():
+    random = np.random.default_rng(0)
+    shapes = {"kernel": (7, 5), "bias": (5,), "gamma": (5,)}
+    return [keras.Variable(random.normal(size=s).astype("float32"), name=n) for n, s in shapes.items()]
+
+
+def train(optimizer, own, steps=20):
+    random = np.random.default_rng(1)
+    for _ in range(steps):
+        gradients = [tf.constant(random.normal(size=v.shape).astype("float32")) for v in own]
+        optimizer.apply_gradients(zip(gradients, own, strict=True))
+    return [v.numpy() for v in own]
+
+
+@pytest.mark.parametrize("decay", [None, 0.1])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_adamw_equals_keras(decay, clip):
+    options = {"learning_rate": 0.02, "epsilon": 1e-6, "global_clipnorm": clip}
+    if decay:
+        theirs = keras.optimizers.AdamW(weight_decay=decay, **options)
+        theirs.exclude_from_weight_decay(var_names=["bias", "gamma"])
+    else:
+        theirs = keras.optimizers.Adam(**options)
+    expected = train(theirs, variables())
+    for a, b in zip(train(AdamW(weight_decay=decay, **options), variables()), expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, Lamb])
+def test_decay_leaves_norms_and_biases_alone(optimizer):
+    own = variables()
+    before = [v.numpy() for v in own]
+    optimizer = optimizer(0.1, weight_decay=0.5)
+    optimizer.apply_gradients([(tf.zeros(v.shape), v) for v in own])
+    moved = [np.abs(v.numpy() - b).max() > 1e-3 for v, b in zip(own, before, strict=True)]
+    assert moved == [True, False, False]
+
+
+def test_sparse_gradients():
+    table = keras.Variable(np.ones((5, 3), "float32"), name="tokens")
+    optimizer = AdamW(0.1, weight_decay=None)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.gather(table.value, [1, 1]))
+    optimizer.apply_gradients([(tape.gradient(loss, table.value), table)])
+    np.testing.assert_allclose(table.numpy()[[0, 1], 0], [1.0, 0.9], atol=1e-5)
+
+
+def test_optimizer_config_round_trip():
+    for optimizer in (AdamW(LinearWarmupDecay(1e-3, 1, 9)), Lamb(1e-3)):
+        copy = type(optimizer).from_config(optimizer.get_config())
+        assert copy.get_config() == optimizer.get_config()
+    with pytest.raises(ValueError, match="amsgrad"):
+        AdamW(amsgrad=True)
+
+
+def test_checkpoint_restores_everything(tmp_path):
+    """Weights, moments, step and dropout: a restored model continues as the first would have."""
+    x = np.random.default_rng(0).normal(size=(24, 5)).astype("float32")
+    y = x.sum(1, keepdims=True)
+
+    def make():
+        keras.utils.set_random_seed(1)
+        from keras_plm.layers import Dropout
+
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(7), Dropout(0.3), keras.layers.Dense(1)])
+        model.compile(AdamW(LinearWarmupDecay(0.05, 2, 12)), "mse")
+        return model
+
+    def fit(model, epochs, initial=0, callbacks=()):
+        return model.fit(x, y, 8, epochs, 0, callbacks, shuffle=False, initial_epoch=initial)
+
+    whole = fit(make(), 4).history["loss"]
+    fit(make(), 2, callbacks=[Checkpoint(tmp_path / "a.weights.h5")])
+    again = make()
+    steps = Checkpoint(tmp_path / "a.weights.h5").restore(again)
+    assert steps == 6
+    np.testing.assert_allclose(fit(again, 4, 2).history["loss"], whole[2:], rtol=1e-6)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_precision():
+    assert choose_precision("float32") == "float32"
+    assert choose_precision("auto") in ("float32", "mixed_bfloat16")
+    before = keras.config.dtype_policy().name
+    with pytest.raises(KeyError), dtype_policy("mixed_bfloat16"):
+        assert keras.layers.Dense(1).dtype_policy.name == "mixed_bfloat16"
+        raise KeyError
+    assert keras.config.dtype_policy().name == before
