@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.models import INPUTS, Classifier
-from keras_plm.text import TextRows
+from keras_plm.text import TextRows, pack
+from keras_plm.training import dtype_policy
 
 # Beside an artefact X lies X.json with these facts, for whoever feeds it.
 SIDECAR_SUFFIX = ".json"
@@ -74,17 +75,23 @@ class Signature:
         return cls(**json.loads(path.read_text("utf-8")))
 
 
+# In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
+# nothing beside the other keys.
+STATIC_MASKED_SCORE = -40.0
+
+
 def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module, Any]:
     """A function of token ids that gives {output: …}, and a module that holds what it needs.
 
     The model is rebuilt under float32: mixed-precision graphs convert to operators that phones do not have. The module
     tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras model.
     """
-    from keras_plm.training import dtype_policy
-
     with dtype_policy("float32"):
         copy = Classifier(model.config, model.labels)
     copy.set_weights(model.get_weights())
+    if signature.quantization == "static_int8":
+        for block in copy.encoder.blocks:
+            block.attention.masked_score = STATIC_MASKED_SCORE
     module = tf.Module()
     module.weights = [variable.value for variable in copy.variables]
 
@@ -98,8 +105,6 @@ def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module
 
 def example_rows(model: Classifier, texts: Any, length: int) -> list[dict[str, np.ndarray]]:
     """Each text, or (first, second) pair, as inputs of shape (1, length)."""
-    from keras_plm.text import pack
-
     pairs = bool(texts) and not isinstance(texts[0], str)
     first = [text[0] for text in texts] if pairs else list(texts)
     second = [text[1] for text in texts] if pairs else None

@@ -1,5 +1,5 @@
-import csv
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -21,6 +21,7 @@ from keras_plm.models import check_free
 from keras_plm.training import (
     AdamW,
     Checkpoint,
+    HistoryLog,
     LinearWarmupDecay,
     Precision,
     Strategy,
@@ -75,6 +76,8 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup={self.warmup}; it is a fraction of the steps, in [0, 1)")
+        if self.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+            raise ImportError('a TensorBoard log needs: pip install "keras-plm[tensorboard]"')
         if not self.fast_dev_run:
             check_free(self.save_to, self.overwrite)
 
@@ -133,8 +136,7 @@ class Recipe:
         if checkpoint is not None:
             callbacks.append(checkpoint)
             if is_chief():
-                history = str(self.training_folder / "history.csv")
-                callbacks.append(keras.callbacks.CSVLogger(history, append=True))
+                callbacks.append(HistoryLog(self.training_folder / "history.csv"))
         if self.tensorboard is not None and is_chief():
             callbacks.append(TensorBoardLog(self.tensorboard))
         return callbacks
@@ -142,17 +144,11 @@ class Recipe:
     def history(self) -> str:
         """The CSV of all epochs, those before an interruption included."""
         path = self.training_folder / "history.csv"
-        if not path.exists():
-            return ""
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        latest = {row["epoch"]: row for row in rows}  # an epoch that ran twice around a kill
-        lines = [",".join(rows[0]), *(",".join(row.values()) for row in latest.values())]
-        return "\n".join(lines) + "\n"
+        return path.read_text("utf-8") if path.exists() else ""
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes losses and metrics as TensorBoard scalars; needs nothing but TensorFlow.
+    """Writes losses and metrics as TensorBoard scalars, at the optimizer's step.
 
     Args:
         folder: of the event files.

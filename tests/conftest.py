@@ -93,7 +93,7 @@ def classifier(config, tokenizer) -> plm.Classifier:
     model = plm.Classifier(config, ["cat", "dog", "heron"], tokenizer)
     for variable in model.trainable_variables:
         if variable.path.endswith("kernel") or "embedding" in variable.path:
-            variable.assign(variable * (6.0 if "norm" not in variable.path else 1.0))
+            variable.assign(variable * (2.5 if "norm" not in variable.path else 1.0))
     return model
 
 

@@ -51,7 +51,7 @@ class MultiHeadAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.dropout = dropout
-        self.masked_score = MASKED_SCORE  # static int8 export narrows it: see export/tflite.py
+        self.masked_score = MASKED_SCORE  # narrowed for static int8: export/signature.py
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
         width = query_shape[-1]
@@ -85,11 +85,12 @@ class MultiHeadAttention(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         source = query if value is None else value
-        queries = self._split_heads(self.query(query))
+        queries = self._split_heads(self.query(query), query)
         if cache is not None and cache_index is None:
             keys, values = cache["key"], cache["value"]
         else:
-            keys, values = self._split_heads(self.key(source)), self._split_heads(self.value(source))
+            keys = self._split_heads(self.key(source), source)
+            values = self._split_heads(self.value(source), source)
         if cache is not None and cache_index is not None:
             start = (0, cache_index, 0, 0)
             keys = ops.slice_update(cache["key"], start, keys)
@@ -117,9 +118,10 @@ class MultiHeadAttention(keras.layers.Layer):
             results.append({"key": keys, "value": values})
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _split_heads(self, x: Any) -> Any:
+    def _split_heads(self, x: Any, source: Any) -> Any:
         """(B, T, D) → (B, T, N, H)."""
-        batch, length = ops.shape(x)[0], ops.shape(x)[1]
+        # the sizes are those of the layer's input: tf2onnx mistakes those of a product for its rows
+        batch, length = ops.shape(source)[0], ops.shape(source)[1]
         return ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
 
     def make_cache(self, batch_size: int, length: int) -> dict[str, Any]:
@@ -134,6 +136,6 @@ class MultiHeadAttention(keras.layers.Layer):
     def project(self, value: Any) -> dict[str, Any]:
         """Keys and values of `value` (B, S, D') as a cache, to be computed once for cross-attention."""
         return {
-            "key": self._split_heads(self.key(value)),
-            "value": self._split_heads(self.value(value)),
+            "key": self._split_heads(self.key(value), value),
+            "value": self._split_heads(self.value(value), value),
         }

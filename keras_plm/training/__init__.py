@@ -1,6 +1,6 @@
 """What `Model.fit` needs beside a model."""
 
-from .callbacks import Checkpoint
+from .callbacks import Checkpoint, HistoryLog
 from .distribution import Strategy, is_chief, make_strategy, repair_keras
 from .losses import CrossEntropy
 from .optimizers import AdamW, Lamb
@@ -11,6 +11,7 @@ __all__ = [
     "AdamW",
     "Checkpoint",
     "CrossEntropy",
+    "HistoryLog",
     "Lamb",
     "LinearWarmupDecay",
     "Precision",

@@ -1,3 +1,4 @@
+import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,35 @@ class Checkpoint(keras.callbacks.Callback):
         temporary = self.path.with_name(f"new.{self.path.name}")
         self.model.save_weights(temporary, overwrite=True)
         os.replace(temporary, self.path)
+
+
+class HistoryLog(keras.callbacks.Callback):
+    """Appends the losses and metrics of each epoch to a CSV file, which outlives an interruption.
+
+    Args:
+        path: the file; an epoch that runs again after a kill replaces its row.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add or replace one row."""
+        rows = self.read(self.path)
+        rows = [row for row in rows if int(row["epoch"]) < epoch]
+        rows.append({"epoch": str(epoch), **{k: repr(float(v)) for k, v in (logs or {}).items()}})
+        temporary = self.path.with_name(f"new.{self.path.name}")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, str]]:
+        """The rows of the file; none if there is none."""
+        if not path.exists():
+            return []
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))

@@ -1,0 +1,197 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import keras_plm as plm
+from keras_plm.recipes import Classify, Pretrain
+
+
+@pytest.fixture(scope="module")
+def small():
+    return replace(plm.TINY, vocabulary_size=89, hidden_dim=32, intermediate_dim=48, max_sequence_length=64)
+
+
+@pytest.fixture(scope="module")
+def pretrained(small, corpus_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained") / "model"
+    Pretrain(
+        corpus=corpus_file,
+        validation=corpus_file,
+        config=small,
+        steps=60,
+        checkpoint_every=20,
+        validation_steps=3,
+        batch_size=16,
+        max_length=32,
+        learning_rate=5e-3,
+        tensorboard=str(folder.parent / "log"),
+        save_to=str(folder),
+        verbose=0,
+    ).run()
+    return folder
+
+
+def history(folder):
+    header, *rows = (folder / "history.csv").read_text().split()
+    return [dict(zip(header.split(","), map(float, row.split(",")), strict=True)) for row in rows]
+
+
+def test_pretraining_learns_and_writes_its_record(pretrained, corpus_file):
+    rows = history(pretrained)
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"] - 0.5
+    record = json.loads((pretrained / "recipe.json").read_text())
+    assert record["recipe"] == "Pretrain" and record["corpus"] == corpus_file and record["steps"] == 60
+    card = (pretrained / "README.md").read_text()
+    assert "masked_tokens_unigram_accuracy" in card and "tensorflow 2." in card
+    assert not pretrained.with_name("model.training").exists()
+    assert list((pretrained.parent / "log").glob("events*"))
+    model = plm.load(pretrained)
+    assert isinstance(model, plm.Pretrainer) and model.dtype_policy.name == "float32"
+
+
+def test_fine_tuning_learns(pretrained, review_files, tmp_path, capsys):
+    recipe = Classify(
+        encoder=str(pretrained),
+        train=review_files["train"],
+        validation=review_files["test"],
+        test=review_files["test"],
+        epochs=6,
+        batch_size=8,
+        max_length=12,
+        learning_rate=3e-3,
+        dropout=0.0,
+        save_to=str(tmp_path / "model"),
+        verbose=2,
+    )
+    model = recipe.run()
+    assert "texts are longer than 12 tokens: truncated" in capsys.readouterr().out
+    assert history(tmp_path / "model")[-1]["val_accuracy"] > 0.9
+    assert model.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
+    assert model.config.dropout == 0.0
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        replace(recipe, epochs=1)
+
+
+def test_pairs_and_regression(pretrained, tmp_path):
+    rows = ["score\ta\tb"] + [f"{n}\tthe {'cat ' * n}\tthe dog" for n in (1, 2, 3, 4) * 8]
+    (tmp_path / "pairs.tsv").write_text("\n".join(rows))
+    model = Classify(
+        encoder=str(pretrained),
+        train=str(tmp_path / "pairs.tsv"),
+        test=str(tmp_path / "pairs.tsv"),
+        text_column="a",
+        second_column="b",
+        label_column="score",
+        regression=True,
+        epochs=40,
+        batch_size=8,
+        max_length=24,
+        learning_rate=3e-3,
+        dropout=0.0,
+        save_to=str(tmp_path / "model"),
+        verbose=0,
+    ).run()
+    few, many = model.predict_logits(["the cat", "the cat cat cat cat"], ["the dog"] * 2)[:, 0]
+    assert few < many - 1
+
+
+def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained, tmp_path):
+    folder = str(tmp_path / "none")
+    Pretrain(corpus=corpus_file, config=small, max_length=32, save_to=folder, fast_dev_run=True, verbose=0).run()
+    Classify(encoder=str(pretrained), train=review_files["train"], max_length=16, save_to=folder, fast_dev_run=True, verbose=0).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_phase_starts_from_the_first(pretrained, corpus_file, tmp_path):
+    model = Pretrain(
+        corpus=corpus_file,
+        start_from=str(pretrained),
+        validation=corpus_file,
+        steps=2,
+        checkpoint_every=2,
+        validation_steps=3,
+        batch_size=16,
+        max_length=32,
+        learning_rate=1e-6,
+        save_to=str(tmp_path / "model"),
+        verbose=0,
+    ).run()
+    assert model.config == plm.load(pretrained).config
+    # the same weights, in effect: the same validation loss as at the end of the first phase
+    assert history(tmp_path / "model")[0]["val_loss"] == pytest.approx(history(pretrained)[-1]["val_loss"], abs=0.02)
+
+
+def test_lamb(small, corpus_file, tmp_path):
+    Pretrain(
+        corpus=corpus_file, config=small, optimizer_name="lamb", learning_rate=0.02, steps=40, checkpoint_every=20,
+        batch_size=16, max_length=32, save_to=str(tmp_path / "model"), verbose=0,
+    ).run()  # fmt: skip
+    rows = history(tmp_path / "model")
+    assert rows[1]["loss"] < rows[0]["loss"] - 0.1
+
+
+def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, review_files):
+    with pytest.raises(ValueError, match="warmup=2.0; it is a fraction"):
+        Pretrain(corpus=corpus_file, save_to="x", warmup=2.0)
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match="the corpus is empty"):
+        Pretrain(corpus=str(tmp_path / "empty.txt"), config=small, save_to=str(tmp_path / "m"), verbose=0).run()
+    (tmp_path / "other.tsv").write_text("label\ttext\nheron\tthe heron\n")
+    options = {"encoder": str(pretrained), "train": review_files["train"], "save_to": str(tmp_path / "m"), "verbose": 0}
+    with pytest.raises(ValueError, match=r"other.tsv, row 1: unknown label 'heron'"):
+        Classify(**options, validation=str(tmp_path / "other.tsv"), max_length=16).run()
+    with pytest.raises(ValueError, match="max_length=128, but the encoder has 64 positions"):
+        Classify(**options).run()
+    with pytest.raises(ValueError, match="no column 'sentence'"):
+        Classify(**options, text_column="sentence").run()
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+import keras_plm as plm
+from keras_plm.recipes import Pretrain
+corpus, save_to = sys.argv[1:]
+sizes = replace(plm.TINY, vocabulary_size=89, hidden_dim=32, intermediate_dim=48)
+Pretrain(corpus=corpus, config=sizes, steps=90, checkpoint_every=10, batch_size=8, max_length=32,
+         learning_rate=3e-3, save_to=save_to, verbose=0).run()
+"""
+
+
+def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
+    """Dropout on: its state must come back too."""
+
+    def start(folder):
+        command = [sys.executable, "-c", SCRIPT, corpus_file, str(folder)]
+        return subprocess.Popen(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, stderr=subprocess.PIPE)
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=240) == 0, whole.stderr.read()[-3000:]
+    killed = start(tmp_path / "killed")
+    log = tmp_path / "killed.training" / "history.csv"
+    end = time.monotonic() + 200
+    while time.monotonic() < end and (not log.exists() or len(log.read_text().split()) < 4):
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed").exists(), "it had ended before it was killed"
+    again = start(tmp_path / "killed")
+    assert again.wait(timeout=240) == 0, again.stderr.read()[-3000:]
+    expected, found = history(tmp_path / "whole"), history(tmp_path / "killed")
+    assert [row["epoch"] for row in found] == list(range(9))
+    assert found[-1]["loss"] == pytest.approx(expected[-1]["loss"], abs=1e-4)
+
+
+def test_an_unfinished_training_of_other_settings_is_not_continued(small, corpus_file, tmp_path):
+    recipe = Pretrain(corpus=corpus_file, config=small, save_to=str(tmp_path / "m"), verbose=0)
+    recipe.checkpoint()
+    with pytest.raises(ValueError, match="holds an unfinished training with other settings"):
+        replace(recipe, learning_rate=1.0).run()

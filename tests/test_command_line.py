@@ -1,0 +1,84 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import keras_plm as plm
+from keras_plm.__main__ import main
+
+
+@pytest.fixture
+def saved(classifier, tmp_path):
+    plm.save(classifier, tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_help_lists_commands_and_flags(capsys):
+    for arguments, words in [
+        (["--help"], ["pretrain", "classify", "predict", "compare", "vocabulary", "export"]),
+        (["export", "--help"], ["tflite", "onnx", "saved-model"]),
+        (["pretrain", "--help"], ["--corpus", "--config {tiny,mini,small", "--fast-dev-run", "fraction of the"]),
+        (["classify", "--help"], ["--second-column", "--limit-train-rows"]),
+        (["export", "tflite", "--help"], ["--quantization {float32,float16,dynamic_int8,static_int8}"]),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+        printed = capsys.readouterr().out
+        for word in words:
+            assert word in printed, (arguments, word)
+
+
+def test_predict(saved, classifier, capsys, tmp_path):
+    texts = ["the cat sees", "a heron"]
+    main(["predict", "--model", saved, *texts])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == classifier.predict_labels(texts)
+    assert [line[2] for line in lines] == texts
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    main(["predict", "--model", saved, "--data", str(tmp_path / "rows.jsonl")])
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == lines
+
+
+def test_export_and_compare(saved, capsys, tmp_path):
+    main(["export", "tflite", saved, str(tmp_path / "phone"), "--quantization", "dynamic_int8", "--length", "16"])
+    assert "answers as the model does" in capsys.readouterr().out
+    (tmp_path / "test.tsv").write_text("label\ttext\ncat\tthe cat\ndog\ta dog\n")
+    main(["compare", saved, str(tmp_path / "phone" / "model.tflite"), "--data", str(tmp_path / "test.tsv")])
+    assert "labels agree" in capsys.readouterr().out
+
+
+def test_vocabulary(corpus_file, capsys, tmp_path):
+    main(["vocabulary", corpus_file, "--save-to", str(tmp_path / "vocab.txt"), "--size", "71"])
+    assert len(plm.Tokenizer.from_file(tmp_path / "vocab.txt")) == 71
+    assert [p.name for p in tmp_path.iterdir()] == ["vocab.txt"]
+
+
+def test_pretrain_and_classify(corpus_file, review_files, tmp_path):
+    (tmp_path / "sizes.json").write_text(
+        json.dumps({"hidden_dim": 32, "num_heads": 2, "num_layers": 1, "intermediate_dim": 40})
+    )
+    main(
+        f"pretrain --corpus {corpus_file} --config {tmp_path}/sizes.json --vocabulary-size 89 --steps 4 "
+        f"--checkpoint-every 2 --max-length 32 --save-to {tmp_path}/encoder --verbose 0".split()
+    )
+    assert plm.load(tmp_path / "encoder").config.num_layers == 1
+    main(
+        f"classify --encoder {tmp_path}/encoder --train {review_files['train']} --epochs 1 --max-length 16 "
+        f"--save-to {tmp_path}/reviews --verbose 0".split()
+    )
+    assert plm.load(tmp_path / "reviews").labels == ["cat", "dog"]
+
+
+def test_errors_are_one_line(capsys, tmp_path):
+    for arguments in (["predict", "x", "--model", str(tmp_path)], ["vocabulary", "*.none", "--save-to", "x"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 1
+        assert capsys.readouterr().err.startswith("keras-plm: ")
+
+
+def test_installed_entry_point():
+    result = subprocess.run([sys.executable, "-m", "keras_plm", "--help"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and "pretrain" in result.stdout

@@ -1,0 +1,39 @@
+"""Frozen lists: a change of a public name or a flag is made here too, on purpose."""
+
+from dataclasses import fields
+
+import keras_plm as plm
+from keras_plm import export, recipes
+
+RECIPE = [
+    "save_to", "overwrite", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "max_length",
+    "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose",
+]  # fmt: skip
+
+
+def test_public_names():
+    assert plm.__all__ == [
+        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ClassificationHead", "Classifier",
+        "DecoderBlock", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead", "ModelConfig",
+        "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "TokenEmbedding", "Tokenizer", "load", "save",
+    ]  # fmt: skip
+    assert export.__all__ == [
+        "Artifact", "Comparison", "ExportError", "compare", "to_onnx", "to_saved_model", "to_tflite",
+    ]  # fmt: skip
+    assert recipes.__all__ == ["Classify", "Pretrain", "Recipe"]
+    for module in (plm, export, recipes):
+        for name in module.__all__:
+            assert hasattr(module, name) and getattr(module, name).__doc__ if name[0].islower() else True
+
+
+def test_recipe_fields():
+    names = {name: [f.name for f in fields(getattr(recipes, name))] for name in recipes.__all__}
+    assert names["Recipe"] == RECIPE
+    assert names["Pretrain"] == [
+        *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary", "vocabulary_size", "lowercase",
+        "steps", "mask_rate", "whole_word", "optimizer_name", "checkpoint_every", "validation_steps",
+    ]  # fmt: skip
+    assert names["Classify"] == [
+        *RECIPE, "encoder", "train", "validation", "test", "text_column", "second_column", "label_column",
+        "regression", "dropout", "epochs", "limit_train_rows",
+    ]  # fmt: skip
