@@ -92,7 +92,9 @@ def compare(
         artifact: an artefact or its path.
         data: a table (.tsv, .csv, .jsonl) with the columns named below; or a list of texts, or of (first, second)
             pairs, without labels.
-        text_column, second_column, label_column: columns of the table; `label_column=None` for a table without labels.
+        text_column: column of the (first) texts.
+        second_column: column of the second texts, for a model of pairs.
+        label_column: column of the labels or scores; None for a table without.
         max_length: row length in tokens, where the artefact leaves it free.
         limit: compare the first so many rows only.
         num_threads: of the artefact's runtime.

@@ -14,13 +14,11 @@ from .signature import SIDECAR_SUFFIX, Signature, float32_function
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
 
-def to_onnx(
-    model: Classifier, path: str | Path, length: int | None = None, overwrite: bool = False
-) -> Path:
+def to_onnx(model: Classifier, path: str | Path, length: int | None = None, overwrite: bool = False) -> Path:
     """Write an ONNX file that takes token ids, and prove with onnxruntime that it answers as the model does.
 
-    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, length); output `probabilities`
-    or `score`.
+    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, length); output
+    `probabilities` or `score`.
 
     Args:
         model: a classifier with its tokenizer.
@@ -69,7 +67,5 @@ def _convert(model: Classifier, signature: Signature) -> Any:
         return serve(token_ids=token_ids, segment_ids=segment_ids, padding_mask=padding_mask)
 
     function = tf.function(positional, autograph=False)
-    proto, _ = tf2onnx.convert.from_function(
-        function, input_signature=list(specs.values()), opset=OPSET
-    )
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=list(specs.values()), opset=OPSET)
     return proto

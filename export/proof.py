@@ -26,9 +26,7 @@ class ExportError(RuntimeError):
     """An artefact that does not reproduce the model; it has been removed."""
 
 
-def prove(
-    model: Classifier, artifact: Any, tolerance: float, texts: Any = None, length: int | None = None
-) -> None:
+def prove(model: Classifier, artifact: Any, tolerance: float, texts: Any = None, length: int = 128) -> None:
     """Run the artefact on texts in its real runtime and compare with the model.
 
     Args:

@@ -6,7 +6,8 @@ import tensorflow as tf
 Scheme = Literal["float32", "float16", "dynamic_int8", "static_int8"]
 
 # Largest difference of a probability that the proof allows. Rounding 8-bit weights moves the probabilities of a
-# trained classifier by a few percent; lost weights or a collapsed softmax move them by far more. `compare` has the verdict.
+# trained classifier by a few percent; lost weights or a collapsed softmax move them by far more. `compare` has the
+# verdict.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "dynamic_int8": 0.25, "static_int8": 0.5}
 
 # Smaller than float32 by at least this factor, or the scheme did nothing.
@@ -25,9 +26,7 @@ def check_scheme(scheme: str, calibration: Any) -> None:
         )
 
 
-def configure(
-    converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dict[str, Any]]
-) -> None:
+def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dict[str, Any]]) -> None:
     """Set the converter's options for a scheme.
 
     Args:

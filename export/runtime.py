@@ -20,8 +20,8 @@ class Artifact:
         num_threads: processor threads of the runtime, where it can be told (TFLite and ONNX).
 
     Call args:
-        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artefact of fixed shape runs them
-            one by one.
+        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artefact of fixed shape runs
+            them one by one.
 
     Returns:
         (rows, C) float32 probabilities, or (rows, 1) scores.
@@ -105,9 +105,7 @@ class _ONNX:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         self.path = path
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def operators(self) -> Counter[str]:
         import onnx
@@ -140,6 +138,4 @@ def _import(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ImportError(
-            f'{module.split(".")[0]} is not installed: pip install "keras-plm[{extra}]"'
-        ) from None
+        raise ImportError(f'{module.split(".")[0]} is not installed: pip install "keras-plm[{extra}]"') from None

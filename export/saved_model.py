@@ -19,8 +19,8 @@ def to_saved_model(
 ) -> Path:
     """Write a SavedModel for TF Serving that takes raw text, and prove that it answers as the model does.
 
-    Two signatures. `serving_default`: `text` (B,) strings (`first` and `second` if `pairs`) → `probabilities` (B, C) and
-    `label` (B,) strings, or `score` (B, 1). `token_ids`: `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 →
+    Two signatures. `serving_default`: `text` (B,) strings (`first` and `second` if `pairs`) → `probabilities` (B, C)
+    and `label` (B,) strings, or `score` (B, 1). `token_ids`: `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 →
     `probabilities` or `score`. Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before
     `tf.saved_model.load`), not this package.
 
@@ -41,17 +41,16 @@ def to_saved_model(
     folder = Path(folder)
     signature = Signature.of(model, None)
     if not 3 <= max_length <= model.config.max_sequence_length:
-        raise ValueError(
-            f"max_length={max_length}; the model takes 3 to {model.config.max_sequence_length} tokens"
-        )
+        raise ValueError(f"max_length={max_length}; the model takes 3 to {model.config.max_sequence_length} tokens")
     module, serve = float32_function(model, signature)
     tokenizer = model.tokenizer
     module.tokenizer = tokenizer._tokenizer  # its tables are resources that must be saved along
     labels = None if model.labels is None else tf.constant(model.labels)
 
     def answer(first: tf.Tensor, second: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        spans = [None if t is None else Spans.from_ragged(tokenizer(t)) for t in (first, second)]
-        result = serve(**pack(tokenizer, *spans, max_length))
+        spans = Spans.from_ragged(tokenizer(first))
+        second_spans = None if second is None else Spans.from_ragged(tokenizer(second))
+        result = serve(**pack(tokenizer, spans, second_spans, max_length))
         if labels is not None:
             best = tf.argmax(result[signature.output], -1)
             result["label"] = tf.gather(labels, best)
@@ -63,9 +62,7 @@ def to_saved_model(
     module.token_ids = tf.function(serve, autograph=False)
     if pairs:
         module.text = tf.function(lambda first, second: answer(first, second), autograph=False)
-        from_text = module.text.get_concrete_function(
-            first=strings("first"), second=strings("second")
-        )
+        from_text = module.text.get_concrete_function(first=strings("first"), second=strings("second"))
     else:
         module.text = tf.function(lambda text: answer(text), autograph=False)
         from_text = module.text.get_concrete_function(text=strings("text"))

@@ -35,9 +35,7 @@ class Signature:
     quantization: str = "float32"
 
     @classmethod
-    def of(
-        cls, model: Classifier, length: int | None, quantization: str = "float32"
-    ) -> "Signature":
+    def of(cls, model: Classifier, length: int | None, quantization: str = "float32") -> "Signature":
         """The signature of a model at a fixed length, or free.
 
         Raises:
@@ -75,8 +73,8 @@ class Signature:
         return cls(**json.loads(path.read_text("utf-8")))
 
 
-# In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
-# nothing beside the other keys.
+# In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰
+# is still nothing beside the other keys.
 STATIC_MASKED_SCORE = -40.0
 
 

@@ -24,8 +24,8 @@ def to_tflite(
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
-    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one output:
-    `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`.json`) and `vocab.txt`.
+    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
+    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`.json`) and `vocab.txt`.
 
     Args:
         model: a classifier with its tokenizer.
@@ -92,6 +92,4 @@ def _check(artifact: Artifact, model: Classifier, size_bytes: int, scheme: Schem
         raise ExportError("the converter lost the weights (VAR_HANDLE in the file)")
     float_bytes = 4 * model.count_params()
     if size_bytes > LARGEST_SHARE[scheme] * float_bytes + 200_000:
-        raise ExportError(
-            f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32"
-        )
+        raise ExportError(f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32")

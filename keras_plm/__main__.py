@@ -35,9 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _command(commands: dict[str, Any], arguments: list[str], prog: str, description: str) -> None:
-    result = tyro.extras.subcommand_cli_from_dict(
-        commands, args=arguments, prog=prog, description=description
-    )
+    result = tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog=prog, description=description)
     if isinstance(result, Pretrain | Classify):
         result.run()
 

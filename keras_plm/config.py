@@ -65,9 +65,7 @@ def check_heads(num_heads: int, hidden_dim: int) -> None:
     """Raise ValueError unless `num_heads` divides `hidden_dim`."""
     if num_heads < 1 or hidden_dim % num_heads:
         fitting = [n for n in range(1, 33) if hidden_dim % n == 0]
-        raise ValueError(
-            f"num_heads={num_heads} does not divide hidden_dim={hidden_dim}; choose one of {fitting}"
-        )
+        raise ValueError(f"num_heads={num_heads} does not divide hidden_dim={hidden_dim}; choose one of {fitting}")
 
 
 def _bert(num_layers: int, hidden_dim: int) -> ModelConfig:

@@ -2,7 +2,7 @@
 
 Input    TSV, CSV or JSONL files with a column of texts (two for pairs) and a column of labels or scores
 Output   a folder with a Classifier, its tokenizer, recipe, history and card
-Command  keras-plm classify --encoder saved_models/mini --train train.tsv --validation dev.tsv --save-to saved_models/reviews
+Command  keras-plm classify --encoder saved_models/mini --train train.tsv --save-to saved_models/reviews
 Time     MINI, 7,000 sentences of 25 tokens: about 15 seconds an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -94,7 +94,10 @@ class Classify(Recipe):
                 verbose=self.verbose,
             )
             results: dict[str, Any] = {"rows": len(train), "truncated rows": train.num_truncated}
-            for name, data in {"validation": validation, "test": self._evaluation_data(model, self.test)}.items():
+            for name, data in {
+                "validation": validation,
+                "test": self._evaluation_data(model, self.test),
+            }.items():
                 if data is not None:
                     found = model.evaluate(data, return_dict=True, verbose=0)
                     results |= {f"{name} {key}": value for key, value in found.items()}
@@ -111,9 +114,7 @@ class Classify(Recipe):
         """The pre-trained weights under this recipe's dropout, with a new head."""
         if pretrained.tokenizer is None:
             raise ValueError(f"{self.encoder} was saved without a tokenizer")
-        config = dataclasses.replace(
-            pretrained.config, dropout=self.dropout, attention_dropout=self.dropout
-        )
+        config = dataclasses.replace(pretrained.config, dropout=self.dropout, attention_dropout=self.dropout)
         encoder = Encoder(config, pretrained.tokenizer)
         source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
         encoder.set_weights(source.get_weights())
@@ -134,9 +135,7 @@ class Classify(Recipe):
         else:
             targets = label_ids(values, model.labels, source)
         second = None if self.second_column is None else columns[self.second_column]
-        return TextRows.from_texts(
-            model.tokenizer, columns[self.text_column], second, targets, self.max_length
-        )
+        return TextRows.from_texts(model.tokenizer, columns[self.text_column], second, targets, self.max_length)
 
     def _evaluation_data(self, model: Classifier, patterns: Any) -> Any:
         if patterns is None:

@@ -99,7 +99,7 @@ class Pretrain(Recipe):
                 shuffle=False,
                 verbose=self.verbose,
             )
-            scores = {"steps": int(model.optimizer.iterations.numpy())}
+            scores: dict[str, Any] = {"steps": int(model.optimizer.iterations.numpy())}
             if validation is not None:
                 scores |= model.evaluate(validation, return_dict=True, verbose=0)
                 scores["masked_tokens_unigram_accuracy"] = _unigram_accuracy(validation)
@@ -209,5 +209,3 @@ def _float32(model: Pretrainer) -> Pretrainer:
     copy = Pretrainer(model.config, model.tokenizer)
     copy.set_weights(model.get_weights())
     return copy
-
-

@@ -103,8 +103,7 @@ def token_batch(config, rows=3, length=11, seed=0) -> dict[str, np.ndarray]:
     mask = np.ones((rows, length), "int32")
     mask[-1, 7:] = 0
     return {
-        "token_ids": random.integers(5, config.vocabulary_size, (rows, length)).astype("int32")
-        * mask,
+        "token_ids": random.integers(5, config.vocabulary_size, (rows, length)).astype("int32") * mask,
         "segment_ids": (np.arange(length) > 4).astype("int32") * mask,
         "padding_mask": mask,
     }

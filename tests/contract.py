@@ -8,9 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def check_layer(
-    make: Callable[..., keras.layers.Layer], *inputs: Any, dropout: bool = False, **options: Any
-) -> None:
+def check_layer(make: Callable[..., keras.layers.Layer], *inputs: Any, dropout: bool = False, **options: Any) -> None:
     """Assert what holds for any layer, on the given call arguments.
 
     Symbolic shape equals eager shape; a `tf.function` gives the eager result; the config and a saved model give the

@@ -18,9 +18,15 @@ def test_help_lists_commands_and_flags(capsys):
     for arguments, words in [
         (["--help"], ["pretrain", "classify", "predict", "compare", "vocabulary", "export"]),
         (["export", "--help"], ["tflite", "onnx", "saved-model"]),
-        (["pretrain", "--help"], ["--corpus", "--config {tiny,mini,small", "--fast-dev-run", "fraction of the"]),
+        (
+            ["pretrain", "--help"],
+            ["--corpus", "--config {tiny,mini,small", "--fast-dev-run", "fraction of the"],
+        ),
         (["classify", "--help"], ["--second-column", "--limit-train-rows"]),
-        (["export", "tflite", "--help"], ["--quantization {float32,float16,dynamic_int8,static_int8}"]),
+        (
+            ["export", "tflite", "--help"],
+            ["--quantization {float32,float16,dynamic_int8,static_int8}"],
+        ),
     ]:
         with pytest.raises(SystemExit) as stop:
             main(arguments)
@@ -42,10 +48,29 @@ def test_predict(saved, classifier, capsys, tmp_path):
 
 
 def test_export_and_compare(saved, capsys, tmp_path):
-    main(["export", "tflite", saved, str(tmp_path / "phone"), "--quantization", "dynamic_int8", "--length", "16"])
+    main(
+        [
+            "export",
+            "tflite",
+            saved,
+            str(tmp_path / "phone"),
+            "--quantization",
+            "dynamic_int8",
+            "--length",
+            "16",
+        ]
+    )
     assert "answers as the model does" in capsys.readouterr().out
     (tmp_path / "test.tsv").write_text("label\ttext\ncat\tthe cat\ndog\ta dog\n")
-    main(["compare", saved, str(tmp_path / "phone" / "model.tflite"), "--data", str(tmp_path / "test.tsv")])
+    main(
+        [
+            "compare",
+            saved,
+            str(tmp_path / "phone" / "model.tflite"),
+            "--data",
+            str(tmp_path / "test.tsv"),
+        ]
+    )
     assert "labels agree" in capsys.readouterr().out
 
 
@@ -72,7 +97,10 @@ def test_pretrain_and_classify(corpus_file, review_files, tmp_path):
 
 
 def test_errors_are_one_line(capsys, tmp_path):
-    for arguments in (["predict", "x", "--model", str(tmp_path)], ["vocabulary", "*.none", "--save-to", "x"]):
+    for arguments in (
+        ["predict", "x", "--model", str(tmp_path)],
+        ["vocabulary", "*.none", "--save-to", "x"],
+    ):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 1

@@ -108,9 +108,7 @@ class MultiHeadAttention(keras.layers.Layer):
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
         mixed = ops.einsum("bnts,bsnh->btnh", dropped, values)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
-        output = self.output_projection(
-            ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
-        )
+        output = self.output_projection(ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim)))
         results = [output]
         if return_attention:
             results.append(weights)

@@ -77,21 +77,15 @@ class DecoderBlock(keras.layers.Layer):
             self.encoder_attention = self._attention("cross_attention")
             self.encoder_attention.build(hidden_shape, encoder_hidden_shape)
             self.encoder_attention_norm = self._norm("cross_attention_norm", hidden_shape)
-        self.feed_forward = FeedForward(
-            self.intermediate_dim, self.activation, dtype=policy, name="feed_forward"
-        )
+        self.feed_forward: Any = FeedForward(self.intermediate_dim, self.activation, dtype=policy, name="feed_forward")
         self.feed_forward.build(hidden_shape)
         self.feed_forward_norm = self._norm("feed_forward_norm", hidden_shape)
 
     def _attention(self, name: str) -> MultiHeadAttention:
-        return MultiHeadAttention(
-            self.num_heads, self.attention_dropout, dtype=self.dtype_policy, name=name
-        )
+        return MultiHeadAttention(self.num_heads, self.attention_dropout, dtype=self.dtype_policy, name=name)
 
     def _norm(self, name: str, shape: tuple) -> ResidualNorm:
-        layer = ResidualNorm(
-            self.layer_norm_epsilon, self.dropout, dtype=self.dtype_policy, name=name
-        )
+        layer = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=self.dtype_policy, name=name)
         layer.build(shape)
         return layer
 
@@ -115,7 +109,12 @@ class DecoderBlock(keras.layers.Layer):
         def attend(x: Any) -> Any:
             own = None if cache is None else cache["self"]
             result = self.self_attention(
-                x, attention_mask=padding_mask, causal=True, cache=own, cache_index=cache_index, training=training
+                x,
+                attention_mask=padding_mask,
+                causal=True,
+                cache=own,
+                cache_index=cache_index,
+                training=training,
             )
             if cache is None:
                 return result
@@ -125,7 +124,11 @@ class DecoderBlock(keras.layers.Layer):
         def attend_to_encoder(x: Any) -> Any:
             projected = None if cache is None else cache["cross"]
             result = self.encoder_attention(
-                x, encoder_hidden, attention_mask=encoder_padding_mask, cache=projected, training=training
+                x,
+                encoder_hidden,
+                attention_mask=encoder_padding_mask,
+                cache=projected,
+                training=training,
             )
             if cache is None:
                 return result
@@ -134,9 +137,7 @@ class DecoderBlock(keras.layers.Layer):
 
         hidden = self._residual(hidden, attend, self.self_attention_norm, training)
         if self.cross_attention:
-            hidden = self._residual(
-                hidden, attend_to_encoder, self.encoder_attention_norm, training
-            )
+            hidden = self._residual(hidden, attend_to_encoder, self.encoder_attention_norm, training)
         feed_forward = functools.partial(self.feed_forward, training=training)
         hidden = self._residual(hidden, feed_forward, self.feed_forward_norm, training)
         return hidden if cache is None else (hidden, new_cache)

@@ -72,9 +72,7 @@ class TokenEmbedding(keras.layers.Layer):
         if self.num_segments:
             self.segment_table = self._table("segments", self.num_segments)
         if self.layer_norm_epsilon is not None:
-            self.norm = ResidualNorm(
-                self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
-            )
+            self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
             self.norm.build((*input_shape, self.hidden_dim))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
@@ -101,9 +99,7 @@ class TokenEmbedding(keras.layers.Layer):
             if segment_ids is None:
                 segment_ids = ops.zeros_like(token_ids)
             # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
-            one_hot = ops.one_hot(
-                ops.cast(segment_ids, "int32"), self.num_segments, dtype=self.compute_dtype
-            )
+            one_hot = ops.one_hot(ops.cast(segment_ids, "int32"), self.num_segments, dtype=self.compute_dtype)
             hidden = hidden + ops.matmul(one_hot, self.segment_table)
         if self.layer_norm_epsilon is not None:
             hidden = self.norm(hidden, training=training)
@@ -113,15 +109,11 @@ class TokenEmbedding(keras.layers.Layer):
         """(T, D), the positions start … start + T - 1."""
         static_length = token_ids.shape[1]
         if static_length is not None and static_length > self.max_sequence_length:
-            raise ValueError(
-                f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}"
-            )
+            raise ValueError(f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}")
         table = (
             self.position_table
             if self.positions == "learned"
-            else ops.convert_to_tensor(
-                sinusoids(self.max_sequence_length, self.hidden_dim), self.compute_dtype
-            )
+            else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.hidden_dim), self.compute_dtype)
         )
         length = ops.shape(token_ids)[1]
         return ops.slice(table, (start, 0), (length, self.hidden_dim))

@@ -60,15 +60,9 @@ class EncoderBlock(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         policy = self.dtype_policy
-        self.attention = MultiHeadAttention(
-            self.num_heads, self.attention_dropout, dtype=policy, name="attention"
-        )
-        self.feed_forward = FeedForward(
-            self.intermediate_dim, self.activation, dtype=policy, name="feed_forward"
-        )
-        self.attention_norm = ResidualNorm(
-            self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm"
-        )
+        self.attention = MultiHeadAttention(self.num_heads, self.attention_dropout, dtype=policy, name="attention")
+        self.feed_forward = FeedForward(self.intermediate_dim, self.activation, dtype=policy, name="feed_forward")
+        self.attention_norm = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm")
         self.feed_forward_norm = ResidualNorm(
             self.layer_norm_epsilon, self.dropout, dtype=policy, name="feed_forward_norm"
         )
@@ -89,9 +83,7 @@ class EncoderBlock(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
-        attended = self.attention(
-            x, attention_mask=padding_mask, return_attention=return_attention, training=training
-        )
+        attended = self.attention(x, attention_mask=padding_mask, return_attention=return_attention, training=training)
         attended, weights = attended if return_attention else (attended, None)
         if self.normalize_first:
             hidden = hidden + self.dropout_layer(attended, training=training)

@@ -59,9 +59,7 @@ class FeedForward(keras.layers.Layer):
             self.gate = self._dense(self.intermediate_dim, "gate", input_shape)
         self.contract = self._dense(input_shape[-1], "contract", inner_shape)
 
-    def _dense(
-        self, units: int, name: str, input_shape: tuple, use_bias: bool = True
-    ) -> keras.layers.Dense:
+    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> keras.layers.Dense:
         layer = keras.layers.Dense(
             units,
             use_bias=use_bias,
@@ -77,7 +75,5 @@ class FeedForward(keras.layers.Layer):
         if self.gated:
             gate = activate(self.gate(hidden), self.activation)
             return self.contract(gate * (inner + ops.cast(self.expand_bias, inner.dtype)))
-        inner = bias_activation(
-            inner, self.expand_bias, activation=self.activation, training=training
-        )
+        inner = bias_activation(inner, self.expand_bias, activation=self.activation, training=training)
         return self.contract(inner)

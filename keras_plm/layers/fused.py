@@ -98,9 +98,7 @@ def normalize(x: Any, gamma: Any, beta: Any, *, epsilon: float) -> Any:
 
 
 @fused
-def residual_norm(
-    x: Any, residual: Any, gamma: Any, beta: Any, seed: Any, *, epsilon: float, rate: float
-) -> Any:
+def residual_norm(x: Any, residual: Any, gamma: Any, beta: Any, seed: Any, *, epsilon: float, rate: float) -> Any:
     """`normalize(residual + dropout(x))`, computed in float32."""
     summed = ops.cast(residual, "float32") + _drop(ops.cast(x, "float32"), seed, rate)
     return ops.cast(_normalize(summed, gamma, beta, epsilon), x.dtype)

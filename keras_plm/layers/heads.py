@@ -54,9 +54,7 @@ class MaskedTokenHead(keras.layers.Layer):
         self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.dense.build(hidden_shape)
         self.norm.build(hidden_shape)
-        self.bias = self.add_weight(
-            shape=(self.vocabulary_size,), initializer="zeros", name="bias"
-        )
+        self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
     def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
         positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)

@@ -8,7 +8,7 @@ from .fused import dropout, normalize, residual_norm
 class _Seeded(keras.layers.Layer):
     """A layer whose dropout state is saved with the weights: Keras forgets it, and a resumed training would differ."""
 
-    seed_generator: keras.random.SeedGenerator | None
+    seed_generator: Any  # None without dropout
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
@@ -50,12 +50,8 @@ class ResidualNorm(_Seeded):
 
     def build(self, x_shape: tuple, residual_shape: tuple | None = None) -> None:
         width = (x_shape[-1],)
-        self.gamma = self.add_weight(
-            shape=width, initializer="ones", name="gamma", autocast=False
-        )
-        self.beta = self.add_weight(
-            shape=width, initializer="zeros", name="beta", autocast=False
-        )
+        self.gamma = self.add_weight(shape=width, initializer="ones", name="gamma", autocast=False)
+        self.beta = self.add_weight(shape=width, initializer="zeros", name="beta", autocast=False)
 
     def call(self, x: Any, residual: Any = None, training: bool | None = None) -> Any:
         if residual is None:

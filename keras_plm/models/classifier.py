@@ -54,9 +54,7 @@ class Classifier(keras.Model):
         # Layers
         if encoder is None:
             encoder = Encoder(config, tokenizer)
-        head = ClassificationHead(
-            1 if labels is None else len(labels), dropout=config.dropout, name="head"
-        )
+        head = ClassificationHead(1 if labels is None else len(labels), dropout=config.dropout, name="head")
 
         # Graph
         inputs = token_inputs()
@@ -103,9 +101,7 @@ class Classifier(keras.Model):
         dataset, order = rows.evaluation_dataset(batch_size)
         logits = np.empty((len(rows), num_outputs), "float32")
         for step, inputs in enumerate(dataset):
-            logits[order[step * batch_size :][: len(inputs["token_ids"])]] = self.predict_on_batch(
-                inputs
-            )
+            logits[order[step * batch_size :][: len(inputs["token_ids"])]] = self.predict_on_batch(inputs)
         return logits
 
     def predict_probabilities(
@@ -118,9 +114,7 @@ class Classifier(keras.Model):
         exponentials = np.exp(logits - logits.max(-1, keepdims=True))
         return exponentials / exponentials.sum(-1, keepdims=True)
 
-    def predict_labels(
-        self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any
-    ) -> list[str]:
+    def predict_labels(self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any) -> list[str]:
         """The most probable label of each row; options as in `predict_logits`."""
         if self.labels is None:
             raise ValueError("a regression has no labels; use predict_logits")

@@ -3,8 +3,8 @@ from typing import Any
 import keras
 
 from keras_plm.config import ModelConfig
-from keras_plm.layers.initialization import scaled_normal
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding
+from keras_plm.layers.initialization import scaled_normal
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
 

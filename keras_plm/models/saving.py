@@ -134,7 +134,7 @@ def load(folder: str | Path) -> Encoder | Pretrainer | Classifier:
     if name == "Classifier":
         model = Classifier(shape, config["labels"], tokenizer)
     elif name in ("Encoder", "Pretrainer"):
-        model = {"Encoder": Encoder, "Pretrainer": Pretrainer}[name](shape, tokenizer)
+        model = (Encoder if name == "Encoder" else Pretrainer)(shape, tokenizer)
     else:
         raise ValueError(f"{folder / CONFIG}: unknown class {name!r}")
     set_weights(model, folder / WEIGHTS)

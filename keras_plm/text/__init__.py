@@ -1,6 +1,6 @@
 """Raw text → batches of integers: the only folder of the library that speaks TensorFlow Text.
 
-    corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
+corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
 """
 
 from .corpus import expand_files, read_documents, read_text, split_sentences

@@ -64,14 +64,10 @@ def pretraining_dataset(
             max_index=tf.constant(total - 1, tf.int64),
             rounds=4,
         )
-        pair_seed, mask_seed = tf.unstack(
-            tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2)
-        )
+        pair_seed, mask_seed = tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2))
         first, second, next_sentence = pairs.draw(index, pair_seed)
         packed = pack(tokenizer, first, second, length, pad_to=length)
-        inputs, masked_tokens, weights = mask_tokens(
-            tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word
-        )
+        inputs, masked_tokens, weights = mask_tokens(tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word)
         weights *= batch_size * num_positions / tf.reduce_sum(weights)
         labels = {"masked_tokens": masked_tokens, "next_sentence": next_sentence}
         return inputs, labels, {"masked_tokens": weights, "next_sentence": tf.ones(batch_size)}
@@ -112,9 +108,7 @@ class TextRows:
         """Tokenize texts, or pairs if `second` is given."""
         first_spans = _tokenize(tokenizer, first)
         second_spans = None if second is None else _tokenize(tokenizer, second)
-        lengths = packed_length(
-            first_spans.lengths, None if second_spans is None else second_spans.lengths
-        ).numpy()
+        lengths = packed_length(first_spans.lengths, None if second_spans is None else second_spans.lengths).numpy()
         return cls(
             tokenizer,
             first_spans,

@@ -64,9 +64,7 @@ def mask_tokens(
     labels = tf.where(used, tf.gather(ids, positions, batch_dims=1), tokenizer.pad_id)
 
     kind = tf.random.stateless_uniform(tf.shape(positions), kind_seed)
-    random_piece = tf.random.stateless_uniform(
-        tf.shape(positions), piece_seed, 0, len(tokenizer), tf.int32
-    )
+    random_piece = tf.random.stateless_uniform(tf.shape(positions), piece_seed, 0, len(tokenizer), tf.int32)
     shown = tf.where(kind < 0.8, tokenizer.mask_id, tf.where(kind < 0.9, random_piece, labels))
     rows = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(positions))
     replaced = tf.tensor_scatter_nd_update(

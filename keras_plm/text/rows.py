@@ -7,9 +7,7 @@ from pathlib import Path
 from .corpus import expand_files, read_text
 
 
-def read_rows(
-    patterns: str | Sequence[str], columns: Sequence[str], limit: int | None = None
-) -> dict[str, list[str]]:
+def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int | None = None) -> dict[str, list[str]]:
     """Columns of TSV, CSV or JSONL files (by extension, `.gz` too), by name.
 
     TSV has no quoting, CSV has; both have a header line. JSONL has one object a line.
@@ -34,9 +32,7 @@ def read_rows(
             for column in columns:
                 value = row.get(column)
                 if value is None:
-                    raise ValueError(
-                        f"{path}, line {line}: no column {column!r}; the row has {sorted(map(str, row))}"
-                    )
+                    raise ValueError(f"{path}, line {line}: no column {column!r}; the row has {sorted(map(str, row))}")
                 table[column].append(value if isinstance(value, str) else json.dumps(value))
             if limit is not None and len(table[columns[0]]) >= limit:
                 return table
@@ -87,7 +83,7 @@ def _json_object(path: Path, number: int, line: str) -> dict:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{path}, line {number}: a row must be a JSON object like {{\"text\": …}}")
+        raise ValueError(f'{path}, line {number}: a row must be a JSON object like {{"text": …}}')
     return row
 
 

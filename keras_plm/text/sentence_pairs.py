@@ -26,9 +26,7 @@ class TokenizedCorpus:
     documents: np.ndarray
 
     @classmethod
-    def from_documents(
-        cls, documents: Iterable[list[str]], tokenizer: Tokenizer
-    ) -> "TokenizedCorpus":
+    def from_documents(cls, documents: Iterable[list[str]], tokenizer: Tokenizer) -> "TokenizedCorpus":
         """Tokenize documents given as lists of sentences; sentences without a token are left out.
 
         Raises:
@@ -75,9 +73,7 @@ class SentencePairs:
         each epoch. With a single document, NotNext comes from another passage of the same one.
     """
 
-    def __init__(
-        self, corpus: TokenizedCorpus, max_tokens: int, short_rate: float = 0.1
-    ) -> None:
+    def __init__(self, corpus: TokenizedCorpus, max_tokens: int, short_rate: float = 0.1) -> None:
         self.max_tokens = max_tokens
         self.short_rate = short_rate
         self._tokens = tf.constant(corpus.tokens)
@@ -127,9 +123,7 @@ class SentencePairs:
         second_limit = tf.where(is_next, document_end, other_end)
 
         first = self._spans(start, middle)
-        second = self._spans(
-            second_start, self._fill(second_start, goal - first.lengths, second_limit)
-        )
+        second = self._spans(second_start, self._fill(second_start, goal - first.lengths, second_limit))
         return first, second, tf.where(is_next, IS_NEXT, NOT_NEXT)
 
     def _fill(self, start: tf.Tensor, num_tokens: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
@@ -144,9 +138,7 @@ class SentencePairs:
         own_first, own_count = tf.gather(self._own_first, index), tf.gather(self._own_count, index)
         alone = own_count == total
         choices = tf.where(alone, tf.cast(total - 1, tf.int64), total - own_count)
-        chosen = tf.minimum(
-            tf.cast(tf.cast(draw, tf.float64) * tf.cast(choices, tf.float64), tf.int64), choices - 1
-        )
+        chosen = tf.minimum(tf.cast(tf.cast(draw, tf.float64) * tf.cast(choices, tf.float64), tf.int64), choices - 1)
         skipping = chosen + tf.where(chosen >= own_first, own_count, 0)
         return tf.where(alone, (index + 1 + chosen) % total, skipping)
 

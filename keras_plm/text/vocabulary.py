@@ -111,21 +111,46 @@ def learn_vocabulary(
             f"size={size} is smaller than the {len(pieces)} special tokens and characters of the corpus; "
             f"choose a larger size or lower max_characters={max_characters}"
         )
-    merges = islice(_merges(words, weights, min_frequency), size - len(pieces))
+    merges: Iterable[str] = islice(_merges(words, weights, min_frequency), size - len(pieces))
     if progress:
         merges = track(merges, "learning the vocabulary", total=size - len(pieces))
     # two different merges can spell the same piece
     return list(dict.fromkeys([*pieces, *merges]))
 
 
+class _PairCounts:
+    """How often each pair of neighbouring pieces occurs, and in which words."""
+
+    def __init__(self, words: list[list[str]], weights: list[int]) -> None:
+        self.words, self.weights = words, weights
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.places: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        for index, word in enumerate(words):
+            self._add(index, word)
+
+    def _add(self, index: int, word: list[str]) -> None:
+        for pair in pairwise(word):
+            self.counts[pair] += self.weights[index]
+            self.places[pair].add(index)
+
+    def merge(self, pair: tuple[str, str], merged: str) -> set[tuple[str, str]]:
+        """Merge the pair in every word; return the pairs whose count changed."""
+        changed: set[tuple[str, str]] = set()
+        for index in self.places.pop(pair):
+            old = self.words[index]
+            new = self.words[index] = _merge(old, pair, merged)
+            if len(new) < len(old):
+                for neighbours in pairwise(old):
+                    self.counts[neighbours] -= self.weights[index]
+                self._add(index, new)
+                changed.update(pairwise(old), pairwise(new))
+        return changed
+
+
 def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> Iterator[str]:
     """Yield the pieces that merging the most frequent pair, again and again, makes."""
-    counts: Counter[tuple[str, str]] = Counter()
-    places: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    for index, word in enumerate(words):
-        for pair in pairwise(word):
-            counts[pair] += weights[index]
-            places[pair].add(index)
+    pairs = _PairCounts(words, weights)
+    counts = pairs.counts
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
     made: set[str] = set()
@@ -136,21 +161,7 @@ def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> I
         if -negative < min_frequency:
             return
         merged = pair[0] + pair[1].removeprefix("##")
-        changed: set[tuple[str, str]] = set()
-        for index in places.pop(pair):
-            old = words[index]
-            new = _merge(old, pair, merged)
-            if len(new) == len(old):
-                continue
-            for neighbours in pairwise(old):
-                counts[neighbours] -= weights[index]
-                changed.add(neighbours)
-            for neighbours in pairwise(new):
-                counts[neighbours] += weights[index]
-                places[neighbours].add(index)
-                changed.add(neighbours)
-            words[index] = new
-        for neighbours in changed:
+        for neighbours in pairs.merge(pair, merged):
             if counts[neighbours] > 0:
                 heapq.heappush(heap, (-counts[neighbours], neighbours))
         if merged not in made:

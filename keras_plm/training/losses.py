@@ -27,9 +27,7 @@ class CrossEntropy(keras.losses.Loss):
         a sixth of the time. In bfloat16 the gradient is exact to 2⁻⁹ of a probability and a loss ends at 85 nats.
     """
 
-    def __init__(
-        self, reduction: str = "sum_over_batch_size", name: str = "cross_entropy", **kwargs: Any
-    ) -> None:
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

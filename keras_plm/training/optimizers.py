@@ -72,9 +72,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         for variable in variables:
             if self._use_weight_decay(variable):
                 value = variable.value
-                tf.raw_ops.ResourceApplyGradientDescent(
-                    var=value.handle, alpha=rate, delta=tf.convert_to_tensor(value)
-                )
+                tf.raw_ops.ResourceApplyGradientDescent(var=value.handle, alpha=rate, delta=tf.convert_to_tensor(value))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         step = tf.cast(self.iterations + 1, tf.float32)

@@ -27,9 +27,7 @@ class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
         if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                f"warmup_steps={warmup_steps} must be at least 0 and below total_steps={total_steps}"
-            )
+            raise ValueError(f"warmup_steps={warmup_steps} must be at least 0 and below total_steps={total_steps}")
         self.peak = peak
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps

@@ -5,9 +5,9 @@ import textwrap
 
 import numpy as np
 import pytest
-from conftest import token_batch
 
 import keras_plm as plm
+from conftest import token_batch
 from keras_plm import export
 from keras_plm.export import saved_model as saved_model_module
 from keras_plm.export import tflite as tflite_module
@@ -55,7 +55,7 @@ def test_float_artefacts_equal_keras(classifier, artefacts, name):
     assert np.ptp(wanted[:, 0]) > 0.05  # the texts do get different answers
 
 
-# static int8 rounds the statistics of the layer norms too, which random weights take badly; a trained model's loss is in
+# static int8 rounds the statistics of the layer norms too, which random weights take badly; what a trained model loses is in
 # docs/results.md
 @pytest.mark.parametrize("name,error", [("float16", 1e-2), ("dynamic_int8", 0.1), ("static_int8", 0.45)])
 def test_quantized_artefacts_are_near(classifier, artefacts, name, error):
@@ -99,7 +99,13 @@ def test_saved_model_in_a_process_that_has_never_heard_of_us(classifier, artefac
     out = loaded.signatures["serving_default"](text=tf.constant(json.loads(sys.argv[2])))
     print("OUT", json.dumps([out["probabilities"].numpy().tolist(), [l.decode() for l in out["label"].numpy()]]))
     """
-    command = [sys.executable, "-c", textwrap.dedent(program), str(artefacts["saved_model"]), json.dumps(TEXTS)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(program),
+        str(artefacts["saved_model"]),
+        json.dumps(TEXTS),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr[-2000:]
     line = next(line for line in result.stdout.splitlines() if line.startswith("OUT"))

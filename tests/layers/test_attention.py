@@ -19,9 +19,7 @@ def floats(*shape, seed=0):
 def numpy_attention(layer, query, value, keep):
     """softmax(q kᵀ / √H) v, heads and all, in ten lines of numpy."""
     weights = [np.asarray(w, "float64") for w in layer.get_weights()]
-    q, k, v = (
-        np.asarray(x) @ weights[2 * i] + weights[2 * i + 1] for i, x in enumerate((query, value, value))
-    )
+    q, k, v = (np.asarray(x) @ weights[2 * i] + weights[2 * i + 1] for i, x in enumerate((query, value, value)))
     heads = []
     for n in range(layer.num_heads):
         part = slice(n * layer.head_dim, (n + 1) * layer.head_dim)
@@ -59,9 +57,7 @@ def test_equals_keras_with_copied_weights():
     x = floats(B, T, D)
     mask = np.tri(T, dtype=bool)[None].repeat(B, 0)
     ours(x), theirs(x, x)
-    theirs.set_weights(
-        [w.reshape(v.shape) for w, v in zip(ours.get_weights(), theirs.weights, strict=True)]
-    )
+    theirs.set_weights([w.reshape(v.shape) for w, v in zip(ours.get_weights(), theirs.weights, strict=True)])
     expected, weights = theirs(x, x, attention_mask=mask, return_attention_scores=True)
     output, own_weights = ours(x, attention_mask=mask, return_attention=True)
     np.testing.assert_allclose(output, expected, atol=1e-5)

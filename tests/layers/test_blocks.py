@@ -49,9 +49,7 @@ def test_residual_norm():
 @pytest.mark.parametrize("normalize_first", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_encoder_block(normalize_first, dropout):
-    make = functools.partial(
-        EncoderBlock, N, F, dropout=dropout, normalize_first=normalize_first
-    )
+    make = functools.partial(EncoderBlock, N, F, dropout=dropout, normalize_first=normalize_first)
     check_layer(make, floats(B, T, D), dropout=dropout > 0)
     block, x = make(), floats(B, T, D)
     short = block(x)
@@ -66,9 +64,7 @@ def test_encoder_block(normalize_first, dropout):
 @pytest.mark.parametrize("normalize_first", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_decoder_block(normalize_first, dropout):
-    make = functools.partial(
-        DecoderBlock, N, F, dropout=dropout, normalize_first=normalize_first
-    )
+    make = functools.partial(DecoderBlock, N, F, dropout=dropout, normalize_first=normalize_first)
     check_layer(make, floats(B, T, D), dropout=dropout > 0)
     crossing = functools.partial(make, cross_attention=True)
     check_layer(crossing, floats(B, T, D), floats(B, S, D, seed=1), dropout=dropout > 0)
@@ -89,9 +85,7 @@ def test_decoder_block_from_cache(normalize_first):
     whole = block(x, encoded, encoder_padding_mask=encoder_mask)
     cache, steps = block.make_cache(B, T, encoded), []
     for t in range(T):
-        step, cache = block(
-            x[:, t : t + 1], encoder_padding_mask=encoder_mask, cache=cache, cache_index=t
-        )
+        step, cache = block(x[:, t : t + 1], encoder_padding_mask=encoder_mask, cache=cache, cache_index=t)
         steps.append(step)
     np.testing.assert_allclose(ops.concatenate(steps, 1), whole, atol=1e-5)
 

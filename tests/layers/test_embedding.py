@@ -30,18 +30,14 @@ def test_embedding_equals_numpy():
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "none"])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_embedding_contract(positions, dropout):
-    make = functools.partial(
-        TokenEmbedding, V, D, max_sequence_length=7, positions=positions, dropout=dropout
-    )
+    make = functools.partial(TokenEmbedding, V, D, max_sequence_length=7, positions=positions, dropout=dropout)
     check_layer(make, IDS, SEGMENTS, dropout=dropout > 0)
 
 
 def test_sinusoids_by_hand():
     table = sinusoids(3, 4)
     np.testing.assert_allclose(table[0], [0, 1, 0, 1])
-    np.testing.assert_allclose(
-        table[2], [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)], rtol=1e-6
-    )
+    np.testing.assert_allclose(table[2], [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)], rtol=1e-6)
 
 
 def test_embedding_errors():

@@ -16,16 +16,18 @@ def floats(*shape, seed=0, dtype="float32"):
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
 def test_kernels_and_gradients_equal_plain_operations(dtype, tolerance, activation):
     x, residual = floats(3, ROWS, D, dtype=dtype), floats(3, ROWS, D, seed=1, dtype=dtype)
-    gamma, beta, upstream = floats(D, seed=2), floats(D, seed=3), floats(3, ROWS, D, seed=4, dtype=dtype)
+    gamma, beta, upstream = (
+        floats(D, seed=2),
+        floats(D, seed=3),
+        floats(3, ROWS, D, seed=4, dtype=dtype),
+    )
 
     def run(training):
         with tf.GradientTape() as tape:
             tape.watch([x, residual, gamma, beta])
             y = fused.bias_activation(x, beta, activation=activation, training=training)
             y = fused.normalize(y, gamma, beta, epsilon=1e-12, training=training)
-            y = fused.residual_norm(
-                y, residual, gamma, beta, (1, 2), epsilon=1e-12, rate=0.0, training=training
-            )
+            y = fused.residual_norm(y, residual, gamma, beta, (1, 2), epsilon=1e-12, rate=0.0, training=training)
         return [y, *tape.gradient(y, [x, residual, gamma, beta], upstream)]
 
     for fast, plain in zip(run(True), run(False), strict=True):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import token_batch
 
 import keras_plm as plm
+from conftest import token_batch
 
 
 def keras_hub_twin(encoder, config):
@@ -33,7 +33,12 @@ def keras_hub_twin(encoder, config):
     inside = {
         **{
             f"self_attention_layer/{theirs}/{kind}": f"attention/{ours}/{kind}"
-            for theirs, ours in (("query", "query"), ("key", "key"), ("value", "value"), ("attention_output", "output"))
+            for theirs, ours in (
+                ("query", "query"),
+                ("key", "key"),
+                ("value", "value"),
+                ("attention_output", "output"),
+            )
             for kind in ("kernel", "bias")
         },
         "self_attention_layer_norm/gamma": "attention_norm/gamma",
@@ -75,9 +80,7 @@ def test_padding_changes_nothing(config, change):
     encoder = plm.Encoder(replace(config, **change))
     batch = token_batch(config)
     alone = {name: value[-1:, :7] for name, value in batch.items()}
-    np.testing.assert_allclose(
-        encoder(batch)["sequence_output"][-1:, :7], encoder(alone)["sequence_output"], atol=1e-5
-    )
+    np.testing.assert_allclose(encoder(batch)["sequence_output"][-1:, :7], encoder(alone)["sequence_output"], atol=1e-5)
 
 
 def test_keras_file_round_trip(config, tmp_path):

@@ -3,10 +3,10 @@ import os
 
 import numpy as np
 import pytest
-from conftest import token_batch
 from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
+from conftest import token_batch
 from keras_plm.models import saving
 
 
@@ -21,7 +21,11 @@ def test_round_trip(config, classifier, tokenizer, folder):
     assert loaded.labels == classifier.labels and loaded.config == config
     texts = ["the cat sees", "a dog, a dog"]
     np.testing.assert_array_equal(loaded.predict_logits(texts), classifier.predict_logits(texts))
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
     for model in (plm.Encoder(config), plm.Pretrainer(config, tokenizer)):
         plm.save(model, folder, overwrite=True)
         inputs = token_batch(config)

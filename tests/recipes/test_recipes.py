@@ -105,8 +105,22 @@ def test_pairs_and_regression(pretrained, tmp_path):
 
 def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained, tmp_path):
     folder = str(tmp_path / "none")
-    Pretrain(corpus=corpus_file, config=small, max_length=32, save_to=folder, fast_dev_run=True, verbose=0).run()
-    Classify(encoder=str(pretrained), train=review_files["train"], max_length=16, save_to=folder, fast_dev_run=True, verbose=0).run()
+    Pretrain(
+        corpus=corpus_file,
+        config=small,
+        max_length=32,
+        save_to=folder,
+        fast_dev_run=True,
+        verbose=0,
+    ).run()
+    Classify(
+        encoder=str(pretrained),
+        train=review_files["train"],
+        max_length=16,
+        save_to=folder,
+        fast_dev_run=True,
+        verbose=0,
+    ).run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,7 +159,12 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
     with pytest.raises(ValueError, match="the corpus is empty"):
         Pretrain(corpus=str(tmp_path / "empty.txt"), config=small, save_to=str(tmp_path / "m"), verbose=0).run()
     (tmp_path / "other.tsv").write_text("label\ttext\nheron\tthe heron\n")
-    options = {"encoder": str(pretrained), "train": review_files["train"], "save_to": str(tmp_path / "m"), "verbose": 0}
+    options = {
+        "encoder": str(pretrained),
+        "train": review_files["train"],
+        "save_to": str(tmp_path / "m"),
+        "verbose": 0,
+    }
     with pytest.raises(ValueError, match=r"other.tsv, row 1: unknown label 'heron'"):
         Classify(**options, validation=str(tmp_path / "other.tsv"), max_length=16).run()
     with pytest.raises(ValueError, match="max_length=128, but the encoder has 64 positions"):
@@ -171,10 +190,13 @@ def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
 
     def start(folder):
         command = [sys.executable, "-c", SCRIPT, corpus_file, str(folder)]
-        return subprocess.Popen(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, stderr=subprocess.PIPE)
+        with (tmp_path / "log").open("w") as log:
+            return subprocess.Popen(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, stderr=log)
 
-    whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=240) == 0, whole.stderr.read()[-3000:]
+    def finish(process):
+        assert process.wait(timeout=240) == 0, (tmp_path / "log").read_text()[-3000:]
+
+    finish(start(tmp_path / "whole"))
     killed = start(tmp_path / "killed")
     log = tmp_path / "killed.training" / "history.csv"
     end = time.monotonic() + 200
@@ -183,8 +205,7 @@ def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed").exists(), "it had ended before it was killed"
-    again = start(tmp_path / "killed")
-    assert again.wait(timeout=240) == 0, again.stderr.read()[-3000:]
+    finish(start(tmp_path / "killed"))
     expected, found = history(tmp_path / "whole"), history(tmp_path / "killed")
     assert [row["epoch"] for row in found] == list(range(9))
     assert found[-1]["loss"] == pytest.approx(expected[-1]["loss"], abs=1e-4)

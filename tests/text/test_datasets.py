@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from keras_plm.text import SentencePairs, TextRows, TokenizedCorpus, pretraining_dataset, read_documents
+from keras_plm.text import (
+    SentencePairs,
+    TextRows,
+    TokenizedCorpus,
+    pretraining_dataset,
+    read_documents,
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +133,4 @@ def test_evaluation_sees_each_row_once(tokenizer):
     assert sorted(order) == list(range(7))
     for inputs, targets in batches:
         lengths = inputs["padding_mask"].numpy().sum(1)
-        np.testing.assert_array_equal(
-            lengths, [min(len(TEXTS[t].split()) + 2, 16) for t in targets.numpy()]
-        )
+        np.testing.assert_array_equal(lengths, [min(len(TEXTS[t].split()) + 2, 16) for t in targets.numpy()])

@@ -18,7 +18,7 @@ def pieces(ids):
 
 def test_pack_pair_as_in_the_docstring():
     packed = pack(TOKENIZER, spans("the cat sat"), spans("it ran"), max_length=9, pad_to=9)
-    assert pieces(packed["token_ids"][0]) == "[CLS] the cat sat [SEP] it ran [SEP] [PAD]".split()
+    assert pieces(packed["token_ids"][0]) == ["[CLS]", "the", "cat", "sat", "[SEP]", "it", "ran", "[SEP]", "[PAD]"]
     assert packed["segment_ids"][0].numpy().tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 0]
     assert packed["padding_mask"][0].numpy().tolist() == [1] * 8 + [0]
 
@@ -26,8 +26,8 @@ def test_pack_pair_as_in_the_docstring():
 def test_pack_singles_and_empty_texts():
     packed = pack(TOKENIZER, spans("the cat", "", "it ran ran"), max_length=7)
     rows = [pieces(row) for row in packed["token_ids"].numpy()]
-    assert rows[0] == "[CLS] the cat [SEP] [PAD] [PAD] [PAD]".split()
-    assert rows[1] == "[CLS] [SEP] [PAD] [PAD] [PAD] [PAD] [PAD]".split()
+    assert rows[0] == ["[CLS]", "the", "cat", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]
+    assert rows[1] == ["[CLS]", "[SEP]", "[PAD]", "[PAD]", "[PAD]", "[PAD]", "[PAD]"]
     only_empty = pack(TOKENIZER, spans(""), spans(""), max_length=5)
     assert pieces(only_empty["token_ids"][0])[:3] == ["[CLS]", "[SEP]", "[SEP]"]
 
@@ -53,9 +53,7 @@ def test_length_is_rounded_up_but_not_above_the_limit():
 def masked(rate=0.15, seed=(0, 1), num_positions=6, whole_word=True, copies=1):
     texts = ["the cats running sat it ran"] * copies
     packed = pack(TOKENIZER, spans(*texts), max_length=16, pad_to=16)
-    inputs, labels, weights = mask_tokens(
-        TOKENIZER, packed, tf.constant(seed), num_positions, rate, whole_word
-    )
+    inputs, labels, weights = mask_tokens(TOKENIZER, packed, tf.constant(seed), num_positions, rate, whole_word)
     return packed, inputs, labels.numpy(), weights.numpy()
 
 
@@ -71,9 +69,7 @@ def test_labels_are_what_stood_at_the_positions():
         assert (labels[row][~used] == TOKENIZER.pad_id).all()
         assert not set(labels[row][used]) & set(TOKENIZER.special_ids)
         untouched = np.setdiff1d(np.arange(16), positions[row][used])
-        np.testing.assert_array_equal(
-            inputs["token_ids"].numpy()[row][untouched], ids[row][untouched]
-        )
+        np.testing.assert_array_equal(inputs["token_ids"].numpy()[row][untouched], ids[row][untouched])
 
 
 def test_words_are_masked_whole():
@@ -87,9 +83,7 @@ def test_80_10_10_and_the_rate():
     packed, inputs, labels, weights = masked(rate=0.15, copies=4_000, whole_word=False)
     used = weights > 0
     assert used.sum(1).min() == used.sum(1).max() == 1  # round(9 · 0.15)
-    shown = np.take_along_axis(
-        inputs["token_ids"].numpy(), inputs["mask_positions"].numpy(), axis=1
-    )[used]
+    shown = np.take_along_axis(inputs["token_ids"].numpy(), inputs["mask_positions"].numpy(), axis=1)[used]
     kept = shown == labels[used]
     mask = shown == TOKENIZER.mask_id
     # of 4,000 draws the standard deviation is 0.006; a random piece is [MASK] or the right one in 2 of 12
@@ -102,9 +96,7 @@ def test_equal_seeds_give_equal_masks_also_in_a_graph():
     np.testing.assert_array_equal(first[1]["token_ids"], again[1]["token_ids"])
     assert not np.array_equal(first[1]["mask_positions"], other[1]["mask_positions"])
     packed = first[0]
-    graph = tf.data.Dataset.from_tensors(packed).map(
-        lambda p: mask_tokens(TOKENIZER, p, tf.constant((0, 1)), 6, 0.5)
-    )
+    graph = tf.data.Dataset.from_tensors(packed).map(lambda p: mask_tokens(TOKENIZER, p, tf.constant((0, 1)), 6, 0.5))
     np.testing.assert_array_equal(next(iter(graph))[0]["token_ids"], first[1]["token_ids"])
 
 

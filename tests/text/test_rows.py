@@ -22,7 +22,11 @@ def test_three_formats_read_the_same(tmp_path):
 @pytest.mark.parametrize(
     "name,content,message",
     [
-        ("a.tsv", "label\tsentence\n1\tx\n", r"a.tsv, line 2: no column 'text'; the row has \['label', 'sentence'\]"),
+        (
+            "a.tsv",
+            "label\tsentence\n1\tx\n",
+            r"a.tsv, line 2: no column 'text'; the row has \['label', 'sentence'\]",
+        ),
         ("a.tsv", "label\ttext\n1\tx\ty\n", "a.tsv, line 2: 3 fields, but the header has 2"),
         ("a.csv", 'label,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
         ("a.jsonl", '{"text": 1}\n{"text"\n', "a.jsonl, line 2: not JSON"),

@@ -7,13 +7,32 @@ from hypothesis import strategies as st
 from keras_plm import Tokenizer
 from keras_plm.text import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 
-VOCABULARY = [*SPECIAL_TOKENS, "un", "##aff", "##able", "cafe", "##s", ",", "中", "国", "x", "runn", "##ing"]
+VOCABULARY = [
+    *SPECIAL_TOKENS,
+    "un",
+    "##aff",
+    "##able",
+    "cafe",
+    "##s",
+    ",",
+    "中",
+    "国",
+    "x",
+    "runn",
+    "##ing",
+]
 TOKENIZER = Tokenizer(VOCABULARY)
 
 
 def test_the_example_of_the_bert_paper():
     assert TOKENIZER.encode("unaffable").tokens == ["un", "##aff", "##able"]
-    assert TOKENIZER.encode("UNaffable running").tokens == ["un", "##aff", "##able", "runn", "##ing"]
+    assert TOKENIZER.encode("UNaffable running").tokens == [
+        "un",
+        "##aff",
+        "##able",
+        "runn",
+        "##ing",
+    ]
 
 
 def test_offsets_are_characters_of_the_original():

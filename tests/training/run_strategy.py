@@ -19,7 +19,12 @@ model = Pretrain(
     corpus=corpus,
     validation=corpus,
     config=replace(
-        plm.TINY, vocabulary_size=89, hidden_dim=32, intermediate_dim=48, dropout=0.0, attention_dropout=0.0
+        plm.TINY,
+        vocabulary_size=89,
+        hidden_dim=32,
+        intermediate_dim=48,
+        dropout=0.0,
+        attention_dropout=0.0,
     ),
     steps=int(steps),
     checkpoint_every=int(steps) // 3,
@@ -35,4 +40,7 @@ model = Pretrain(
 ).run()
 with open(os.path.join(save_to, "history.csv")) as file:
     header, *rows = file.read().split()
-print("HISTORY", json.dumps([dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]))
+print(
+    "HISTORY",
+    json.dumps([dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]),
+)

@@ -62,7 +62,7 @@ def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
         start(
             "multi_worker",
             corpus_file,
-            tmp_path / f"model",
+            tmp_path / "model",
             30,
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
         )
@@ -84,7 +84,10 @@ def test_names(monkeypatch):
         make_strategy("tpu")
     assert make_strategy("auto").num_replicas_in_sync == 1
     assert is_chief()
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}')
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}',
+    )
     assert not is_chief()
 
 
