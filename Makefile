@@ -14,4 +14,4 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q -e ".[all]" && touch $@
 .venv/developer: .venv/installed
 	$(BIN)/python -m pip install -q -e ".[dev]" && touch $@
-clean: ; rm -rf .venv build dist *.egg-info
+clean: ; rm -rf .venv .venv-peers build dist *.egg-info

@@ -20,9 +20,9 @@ def to_saved_model(
     """Write a SavedModel for TF Serving that takes raw text, and prove that it answers as the model does.
 
     Two signatures. `serving_default`: `text` (B,) strings (`first` and `second` if `pairs`) → `probabilities` (B, C)
-    and `label` (B,) strings, or `score` (B, 1). `token_ids`: `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 →
-    `probabilities` or `score`. Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before
-    `tf.saved_model.load`), not this package.
+    and `label` (B,) strings, or `score` (B, 1). `token_ids`: `token_ids`, `segment_ids` and `padding_mask`, (B, T)
+    int32 → `probabilities` or `score`. Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text`
+    before `tf.saved_model.load`), not this package.
 
     Args:
         model: a classifier with its tokenizer.

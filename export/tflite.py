@@ -25,7 +25,8 @@ def to_tflite(
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
     The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
-    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`.json`) and `vocab.txt`.
+    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`.json`) and
+    `vocab.txt`.
 
     Args:
         model: a classifier with its tokenizer.

@@ -55,8 +55,7 @@ def test_float_artefacts_equal_keras(classifier, artefacts, name):
     assert np.ptp(wanted[:, 0]) > 0.05  # the texts do get different answers
 
 
-# static int8 rounds the statistics of the layer norms too, which random weights take badly; what a trained model loses is in
-# docs/results.md
+# static int8 rounds the statistics of the layer norms too, which random weights take badly
 @pytest.mark.parametrize("name,error", [("float16", 1e-2), ("dynamic_int8", 0.1), ("static_int8", 0.45)])
 def test_quantized_artefacts_are_near(classifier, artefacts, name, error):
     found, wanted = run(classifier, artefacts[name])

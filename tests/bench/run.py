@@ -1,0 +1,151 @@
+"""`make bench`: speed and size beside keras-hub and Hugging Face, in one run, as ratios; appends to docs/results.md.
+
+Each measurement is a process of its own, and the contestants take turns, so that a drift of the machine's speed meets
+all of them. Hugging Face's libraries live in an environment of their own (.venv-peers, made on the first run).
+
+    python tests/bench/run.py [step] [tokenizer] [tflite]        (all three without an argument)
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import venv
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+PEERS = ROOT / ".venv-peers"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")} | {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+ROUNDS = 3
+CONSOLE = Console()
+
+
+def peers_python() -> str:
+    """The interpreter of the environment with torch and transformers."""
+    python = PEERS / "bin" / "python"
+    if not (PEERS / "installed").exists():
+        CONSOLE.print("installing torch, transformers and tokenizers into .venv-peers …")
+        venv.create(PEERS, clear=True, with_pip=True)
+        packages = ["torch==2.13.0", "transformers>=5", "tokenizers", "numpy"]
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        (PEERS / "installed").touch()
+    return str(python)
+
+
+def measure(python: str, script: str, *arguments: str) -> dict[str, float]:
+    """Run one contestant; its last line of output is JSON."""
+    command = [python, str(HERE / script), *arguments]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    if result.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def rounds(contestants: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
+    """Median of each figure over rounds in which the contestants take turns."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    for number in range(ROUNDS):
+        for name, command in contestants.items():
+            found[name].append(measure(*command))
+            CONSOLE.print(f"  round {number + 1}: {name}: {found[name][-1]}")
+    return {n: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for n, rs in found.items()}
+
+
+def step() -> list[str]:
+    """Tokens per second of a pre-training step."""
+    lines = ["| pre-training step | keras_plm | keras-hub | Hugging Face |", "|---|---|---|---|"]
+    best = {}
+    for size, batch, steps in (("mini", "32", "12"), ("base", "8", "5")):
+        contestants = {
+            f"{name} {mode}": (python, "pretraining_step.py", name, size, batch, "128", mode, steps)
+            for mode in ("bf16", "fp32")
+            for name, python in (
+                ("keras_plm", sys.executable),
+                ("keras_hub", sys.executable),
+                ("transformers", peers_python()),
+            )
+        }
+        found = {name: figures["tokens_per_second"] for name, figures in rounds(contestants).items()}
+        for mode in ("fp32", "bf16"):
+            cells = [f"{found[f'{n} {mode}']:,.0f}" for n in ("keras_plm", "keras_hub", "transformers")]
+            lines.append(f"| {size} {batch} × 128 {mode}, tokens/s | {' | '.join(cells)} |")
+        for name in ("keras_plm", "keras_hub", "transformers"):
+            best[size, name] = max(found[f"{name} bf16"], found[f"{name} fp32"])
+        ratios = [f"{best[size, 'keras_plm'] / best[size, n]:.2f}×" for n in ("keras_hub", "transformers")]
+        lines.append(f"| **{size}: best mode over best mode** | | **{ratios[0]}** | **{ratios[1]}** |")
+    return lines
+
+
+def tokenizer() -> list[str]:
+    """Documents of 128 words per second, one core."""
+    contestants = {
+        "keras_plm": (sys.executable, "tokenizer_speed.py", "keras_plm"),
+        "keras-hub, in tf.data": (sys.executable, "tokenizer_speed.py", "keras_hub"),
+        "Hugging Face tokenizers (Rust)": (peers_python(), "tokenizer_speed.py", "tokenizers"),
+    }
+    found = rounds(contestants)
+    own = found["keras_plm"]["documents_per_second"]
+    return ["| tokenizer, one core | documents of 128 words/s | keras_plm is |", "|---|---|---|"] + [
+        f"| {n} | {f['documents_per_second']:,.0f} | {own / f['documents_per_second']:.2f}× |" for n, f in found.items()
+    ]
+
+
+def tflite() -> list[str]:
+    """Bytes and latency of TFLite files of one size, one row of 128 tokens, one thread."""
+    found = rounds({n: (sys.executable, "tflite_latency.py", n) for n in ("keras_plm", "keras_hub")})
+    lines = ["| TFLite of MINI, batch 1, 128 tokens, 1 thread | keras_plm | keras-hub |", "|---|---|---|"]
+    own, peer = found["keras_plm"], found["keras_hub"]
+    for scheme in ("float32", "dynamic_int8"):
+        for figure, unit in (("bytes", 1e6), ("p50_ms", 1)):
+            key = f"{scheme}_{figure}"
+            name = f"{scheme}, {'MB' if figure == 'bytes' else 'p50 ms'}"
+            lines.append(f"| {name} | {own[key] / unit:.2f} | {peer[key] / unit:.2f} |")
+    share = own["dynamic_int8_bytes"] / own["float32_bytes"]
+    latency = own["dynamic_int8_p50_ms"] / peer["dynamic_int8_p50_ms"]
+    lines.append(f"| **dynamic int8: bytes of float32; latency of keras-hub's** | **{share:.3f}×; {latency:.2f}×** | |")
+    return lines
+
+
+def header() -> list[str]:
+    """Commit, versions and hardware."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    names = ("tensorflow", "keras", "keras-nlp", "tensorflow-text", "ai-edge-litert")
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor()
+    return [
+        f"### Bench of {date.today()}, commit {commit}",
+        "",
+        f"`make bench`; {os.cpu_count()} cores, {model}; " + ", ".join(f"{n} {version(n)}" for n in names),
+        "",
+    ]
+
+
+def main() -> None:
+    """Run the named measurements and append their tables to docs/results.md."""
+    chosen = sys.argv[1:] or ["step", "tokenizer", "tflite"]
+    lines = header()
+    for name in chosen:
+        CONSOLE.rule(name)
+        lines += [*{"step": step, "tokenizer": tokenizer, "tflite": tflite}[name](), ""]
+    text = "\n".join(lines)
+    CONSOLE.print(text, markup=False)
+    with (ROOT / "docs" / "results.md").open("a", encoding="utf-8") as file:
+        file.write("\n" + text)
+
+
+if __name__ == "__main__":
+    main()
