@@ -26,7 +26,7 @@ class Pretrainer(keras.Model):
     Example:
         >>> from keras_plm.config import TINY
         >>> Pretrainer(TINY).count_params()
-        4453176
+        4433468
 
     Source: Devlin et al. 2019, §3.1, https://arxiv.org/abs/1810.04805
     """
