@@ -60,6 +60,7 @@ class Pretrain(Recipe):
     steps: int = 10_000  # batches to train on
     mask_rate: float = 0.15  # fraction of the tokens to predict
     whole_word: bool = True  # mask all pieces of a word or none
+    inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of rows
     checkpoint_every: int = 1_000  # steps between checkpoints, validations and lines of the history
     validation_steps: int = 50  # batches of a validation, the same ones each time
@@ -76,7 +77,7 @@ class Pretrain(Recipe):
         with self.session():
             tokenizer, documents = self._tokenizer()
             model = self._model(tokenizer)
-            pairs = self._pairs(documents, tokenizer)
+            pairs = self._pairs(documents, tokenizer, self.inside_rate)
             model.compile(
                 optimizer=self._optimizer(),
                 loss={"masked_tokens": CrossEntropy(), "next_sentence": CrossEntropy()},
@@ -134,9 +135,9 @@ class Pretrain(Recipe):
         config = dataclasses.replace(self.config, vocabulary_size=len(tokenizer))
         return Pretrainer(config, tokenizer)
 
-    def _pairs(self, documents: Any, tokenizer: Tokenizer) -> SentencePairs:
+    def _pairs(self, documents: Any, tokenizer: Tokenizer, inside_rate: float = 0.0) -> SentencePairs:
         corpus = TokenizedCorpus.from_documents(documents, tokenizer)
-        return SentencePairs(corpus, self.max_length - 3)
+        return SentencePairs(corpus, self.max_length - 3, inside_rate=inside_rate)
 
     def _optimizer(self) -> Any:
         if self.optimizer_name == "adamw":

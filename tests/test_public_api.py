@@ -31,7 +31,7 @@ def test_recipe_fields():
     assert names["Recipe"] == RECIPE
     assert names["Pretrain"] == [
         *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary", "vocabulary_size", "lowercase",
-        "steps", "mask_rate", "whole_word", "optimizer_name", "checkpoint_every", "validation_steps",
+        "steps", "mask_rate", "whole_word", "inside_rate", "optimizer_name", "checkpoint_every", "validation_steps",
     ]  # fmt: skip
     assert names["Classify"] == [
         *RECIPE, "encoder", "train", "validation", "test", "text_column", "second_column", "label_column",

@@ -64,18 +64,23 @@ class SentencePairs:
         corpus: tokens with their borders.
         max_tokens: most tokens of a pair, special tokens not counted; a single sentence may be longer.
         short_rate: fraction of pairs that aim at a random smaller length, as fine-tuning will see.
+        inside_rate: fraction of the NotNext pairs whose second part comes from another passage of the same document:
+            harder to tell from IsNext, because the topic is the same.
 
     Raises:
         ValueError: a corpus with a single passage, of which no NotNext pair can be drawn.
 
     Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805
     Differs: in BERT's data a NotNext pair can be recognised by its length; the pairs are drawn anew in
-        each epoch. With a single document, NotNext comes from another passage of the same one.
+        each epoch; BERT has no NotNext from inside a document. With a single document, all NotNext come from inside it.
     """
 
-    def __init__(self, corpus: TokenizedCorpus, max_tokens: int, short_rate: float = 0.1) -> None:
+    def __init__(
+        self, corpus: TokenizedCorpus, max_tokens: int, short_rate: float = 0.1, inside_rate: float = 0.0
+    ) -> None:
         self.max_tokens = max_tokens
         self.short_rate = short_rate
+        self.inside_rate = inside_rate
         self._tokens = tf.constant(corpus.tokens)
         self._sentences = tf.constant(corpus.sentences)
         anchors, owners = _passages(corpus, max_tokens)
@@ -103,8 +108,8 @@ class SentencePairs:
         Returns:
             first and second parts, and (B,) int32 labels: 0 for IsNext, 1 for NotNext.
         """
-        draws = tf.random.stateless_uniform((5, tf.size(index)), seed)
-        share, next_draw, other_draw, short_draw, short_share = tf.unstack(draws, num=5)
+        draws = tf.random.stateless_uniform((6, tf.size(index)), seed)
+        share, next_draw, other_draw, short_draw, short_share, inside_draw = tf.unstack(draws, num=6)
         goal = tf.where(short_draw < self.short_rate, short_share, 1.0) * self.max_tokens
         goal = tf.cast(goal, tf.int64)
         first_goal = tf.cast(share * tf.cast(goal, tf.float32), tf.int64)
@@ -115,13 +120,15 @@ class SentencePairs:
         # a document of one sentence has nothing that follows
         is_next = (next_draw < 0.5) & (middle < document_end)
 
-        other = self._other(index, other_draw)
+        other = self._other(index, other_draw, inside_draw < self.inside_rate)
         other_end = tf.gather(self._document_end, other)
         other_middle = self._fill(tf.gather(self._anchors, other), first_goal, other_end - 1)
         other_middle = tf.minimum(other_middle, other_end - 1)
         second_start = tf.where(is_next, middle, other_middle)
         second_limit = tf.where(is_next, document_end, other_end)
 
+        # overlapping passages of a short document can follow each other by chance
+        is_next |= second_start == middle
         first = self._spans(start, middle)
         second = self._spans(second_start, self._fill(second_start, goal - first.lengths, second_limit))
         return first, second, tf.where(is_next, IS_NEXT, NOT_NEXT)
@@ -132,15 +139,17 @@ class SentencePairs:
         end = tf.searchsorted(self._sentences, last_token, side="right", out_type=tf.int64) - 1
         return tf.maximum(tf.minimum(end, limit), start + 1)
 
-    def _other(self, index: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-        """A passage of another document, each with the same chance."""
-        total = len(self)
+    def _other(self, index: tf.Tensor, draw: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
+        """Another passage, each with the same chance: of another document, or of the same one where `inside`."""
+        total = tf.constant(len(self), tf.int64)
         own_first, own_count = tf.gather(self._own_first, index), tf.gather(self._own_count, index)
-        alone = own_count == total
-        choices = tf.where(alone, tf.cast(total - 1, tf.int64), total - own_count)
-        chosen = tf.minimum(tf.cast(tf.cast(draw, tf.float64) * tf.cast(choices, tf.float64), tf.int64), choices - 1)
-        skipping = chosen + tf.where(chosen >= own_first, own_count, 0)
-        return tf.where(alone, (index + 1 + chosen) % total, skipping)
+        inside = (inside & (own_count > 1)) | (own_count == total)
+        choices = tf.where(inside, own_count - 1, total - own_count)
+        chosen = tf.cast(tf.cast(draw, tf.float64) * tf.cast(choices, tf.float64), tf.int64)
+        chosen = tf.minimum(chosen, choices - 1)
+        of_own = own_first + (index - own_first + 1 + chosen) % own_count
+        of_others = chosen + tf.where(chosen >= own_first, own_count, 0)
+        return tf.where(inside, of_own, of_others)
 
     def _spans(self, start: tf.Tensor, end: tf.Tensor) -> Spans:
         first_token = tf.gather(self._sentences, start)

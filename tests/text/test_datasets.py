@@ -134,3 +134,17 @@ def test_evaluation_sees_each_row_once(tokenizer):
     for inputs, targets in batches:
         lengths = inputs["padding_mask"].numpy().sum(1)
         np.testing.assert_array_equal(lengths, [min(len(TEXTS[t].split()) + 2, 16) for t in targets.numpy()])
+
+
+def test_pairs_from_inside_the_document(corpus):
+    pairs = SentencePairs(corpus, max_tokens=13, inside_rate=1.0)
+    first, second, labels = pairs.draw(np.arange(len(pairs)), (3, 4))
+    borders = corpus.sentences[corpus.documents]
+    owners = [np.searchsorted(borders, spans.starts.numpy(), side="right") for spans in (first, second)]
+    several = np.asarray(pairs._own_count) > 1
+    inside = owners[0] == owners[1]
+    assert several.sum() > 30 and inside[several].all()
+    follows = second.starts.numpy() == (first.starts + first.lengths).numpy()
+    not_next = labels.numpy() == 1
+    np.testing.assert_array_equal(follows, ~not_next)
+    assert 0.3 < not_next.mean() < 0.6
