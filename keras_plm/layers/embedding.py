@@ -108,10 +108,10 @@ class TokenEmbedding(keras.layers.Layer):
     def _positions(self, token_ids: Any, start: Any) -> Any:
         """(T, D), the positions start … start + T - 1."""
         static_length = token_ids.shape[1]
-        if static_length is not None and static_length > self.max_sequence_length:
+        if isinstance(static_length, int) and static_length > self.max_sequence_length:
             raise ValueError(f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}")
         table = (
-            self.position_table
+            ops.convert_to_tensor(self.position_table)
             if self.positions == "learned"
             else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.hidden_dim), self.compute_dtype)
         )
