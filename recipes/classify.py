@@ -7,7 +7,6 @@ Time     MINI, 7,000 sentences of 25 tokens: about 15 seconds an epoch on 2 core
 """
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +57,7 @@ class Classify(Recipe):
     def run(self) -> Classifier:
         """Fine-tune, save and return the model in float32."""
         if self.fast_dev_run:
-            short = dataclasses.replace(self, fast_dev_run=False, epochs=1, limit_train_rows=64)
+            short = dataclasses.replace(self, fast_dev_run=False, overwrite=True, epochs=1, limit_train_rows=64)
             return short._train(save_model=False)
         return self._train(save_model=True)
 
@@ -103,9 +102,10 @@ class Classify(Recipe):
                     results |= {f"{name} {key}": value for key, value in found.items()}
         if train.num_truncated and self.verbose:
             print(f"{train.num_truncated} of {len(train)} texts are longer than {self.max_length} tokens: truncated")
-        if save_model and is_chief():
-            self._save(model, results)
-            return load(self.save_to)
+        if checkpoint is not None:
+            if is_chief():
+                self._save(model, results)
+            self.finish(checkpoint)
         copy = Classifier(model.config, model.labels, model.tokenizer)
         copy.set_weights(model.get_weights())
         return copy
@@ -160,4 +160,3 @@ class Classify(Recipe):
                 "README.md": model_card("Text classifier", facts, results),
             },
         )
-        shutil.rmtree(self.training_folder)

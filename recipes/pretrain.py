@@ -8,7 +8,6 @@ Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 5 steps a second
 
 import dataclasses
 import itertools
-import shutil
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -57,29 +56,36 @@ class Pretrain(Recipe):
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
-    steps: int = 10_000  # batches to train on
+    steps: int = 10_000  # batches to train on, rounded up to whole epochs
     mask_rate: float = 0.15  # fraction of the tokens to predict
     whole_word: bool = True  # mask all pieces of a word or none
     inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of rows
-    checkpoint_every: int = 1_000  # steps between checkpoints, validations and lines of the history
+    checkpoint_every: int = 1_000  # most steps of an epoch: then come a checkpoint and a validation
     validation_steps: int = 50  # batches of a validation, the same ones each time
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("steps", "checkpoint_every", "validation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
     def run(self) -> Pretrainer:
         """Train, save and return the model in float32."""
         if self.fast_dev_run:
-            return dataclasses.replace(
-                self, fast_dev_run=False, steps=4, checkpoint_every=2, validation_steps=1
-            )._train(save_model=False)
+            short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "overwrite": True}
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(save_model=False)
         return self._train(save_model=True)
 
     def _train(self, save_model: bool) -> Pretrainer:
+        epochs = -(-self.steps // self.checkpoint_every)
+        steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
         with self.session():
             tokenizer, documents = self._tokenizer()
             model = self._model(tokenizer)
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
             model.compile(
-                optimizer=self._optimizer(),
+                optimizer=self._optimizer(epochs * steps),
                 loss={"masked_tokens": CrossEntropy(), "next_sentence": CrossEntropy()},
                 weighted_metrics={
                     name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
@@ -91,10 +97,10 @@ class Pretrain(Recipe):
             done = checkpoint.restore(model) if checkpoint else 0
             validation = self._validation_data(tokenizer)
             model.fit(
-                self._dataset(pairs, tokenizer, done),
-                epochs=-(-self.steps // self.checkpoint_every),
-                initial_epoch=done // self.checkpoint_every,
-                steps_per_epoch=self.checkpoint_every,
+                self._dataset(pairs, tokenizer, epochs * steps, done),
+                epochs=epochs,
+                initial_epoch=done // steps,
+                steps_per_epoch=steps,
                 validation_data=validation,
                 callbacks=self.callbacks(checkpoint),
                 shuffle=False,
@@ -104,9 +110,10 @@ class Pretrain(Recipe):
             if validation is not None:
                 scores |= model.evaluate(validation, return_dict=True, verbose=0)
                 scores["masked_tokens_unigram_accuracy"] = _unigram_accuracy(validation)
-        if save_model and is_chief():
-            self._save(model, tokenizer, len(pairs), scores)
-            return load(self.save_to)
+        if checkpoint is not None:
+            if is_chief():
+                self._save(model, tokenizer, len(pairs), scores)
+            self.finish(checkpoint)
         return _float32(model)
 
     def _tokenizer(self) -> tuple[Tokenizer, Any]:
@@ -139,41 +146,27 @@ class Pretrain(Recipe):
         corpus = TokenizedCorpus.from_documents(documents, tokenizer)
         return SentencePairs(corpus, self.max_length - 3, inside_rate=inside_rate)
 
-    def _optimizer(self) -> Any:
+    def _optimizer(self, steps: int) -> Any:
         if self.optimizer_name == "adamw":
-            return self.optimizer(self.steps)
+            return self.optimizer(steps)
         return Lamb(
-            self.schedule(self.steps),
+            self.schedule(steps),
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
         )
 
-    def _dataset(self, pairs: SentencePairs, tokenizer: Tokenizer, first_step: int) -> Any:
-        return pretraining_dataset(
-            pairs,
-            tokenizer,
-            self.batch_size,
-            # Keras counts whole epochs: the last one may pass `steps` by less than checkpoint_every
-            -(-self.steps // self.checkpoint_every) * self.checkpoint_every,
-            first_step,
-            mask_rate=self.mask_rate,
-            whole_word=self.whole_word,
-            seed=self.seed,
-        )
+    def _dataset(
+        self, pairs: SentencePairs, tokenizer: Tokenizer, steps: int, first_step: int = 0, **fixed: Any
+    ) -> Any:
+        options = {"mask_rate": self.mask_rate, "whole_word": self.whole_word, "seed": self.seed, **fixed}
+        return pretraining_dataset(pairs, tokenizer, self.batch_size, steps, first_step, **options)
 
     def _validation_data(self, tokenizer: Tokenizer) -> Any:
         if self.validation is None:
             return None
         pairs = self._pairs(read_documents(_patterns(self.validation)), tokenizer)
-        return pretraining_dataset(
-            pairs,
-            tokenizer,
-            self.batch_size,
-            self.validation_steps,
-            mask_rate=self.mask_rate,
-            whole_word=self.whole_word,
-            seed=1_000_003,  # not a seed that a training has: the same rows in every run
-        )
+        # not a seed that a training has: the same rows in every run
+        return self._dataset(pairs, tokenizer, self.validation_steps, seed=1_000_003)
 
     def _save(self, model: Pretrainer, tokenizer: Tokenizer, passages: int, scores: dict) -> None:
         facts = {
@@ -191,7 +184,6 @@ class Pretrain(Recipe):
                 "README.md": model_card("Pre-trained encoder", facts, scores),
             },
         )
-        shutil.rmtree(self.training_folder)
 
 
 def _patterns(patterns: str | tuple[str, ...]) -> str | list[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +130,12 @@ class Recipe:
         found.write_text(record, "utf-8")
         task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
         return Checkpoint(folder / f"worker_{task}.weights.h5")
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Remove the state of a training whose model is saved; each worker its own, the chief the rest."""
+        checkpoint.path.unlink(missing_ok=True)
+        if is_chief():
+            shutil.rmtree(self.training_folder, ignore_errors=True)
 
     def callbacks(self, checkpoint: Checkpoint | None = None) -> list[keras.callbacks.Callback]:
         """Checkpoint, history and TensorBoard, as far as they apply."""

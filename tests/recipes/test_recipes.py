@@ -124,6 +124,23 @@ def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained
     assert list(tmp_path.iterdir()) == []
 
 
+def test_steps_need_not_be_whole_epochs(small, corpus_file, tmp_path):
+    recipe = Pretrain(
+        corpus=corpus_file,
+        config=small,
+        steps=7,
+        checkpoint_every=3,
+        max_length=32,
+        save_to=str(tmp_path / "m"),
+        verbose=0,
+    )
+    recipe.run()
+    assert len(history(tmp_path / "m")) == 3
+    assert "| steps | 9 |" in (tmp_path / "m" / "README.md").read_text()
+    with pytest.raises(ValueError, match="steps=0; it must be at least 1"):
+        replace(recipe, steps=0, overwrite=True)
+
+
 def test_a_second_phase_starts_from_the_first(pretrained, corpus_file, tmp_path):
     model = Pretrain(
         corpus=corpus_file,
