@@ -20,7 +20,8 @@ def test_round_trip(config, classifier, tokenizer, folder):
     loaded = plm.load(folder)
     assert loaded.labels == classifier.labels and loaded.config == config
     texts = ["the cat sees", "a dog, a dog"]
-    np.testing.assert_array_equal(loaded.predict_logits(texts), classifier.predict_logits(texts))
+    # not to the last bit: the threads of a matrix product may add in another order
+    np.testing.assert_allclose(loaded.predict_logits(texts), classifier.predict_logits(texts), atol=1e-5)
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -32,7 +33,7 @@ def test_round_trip(config, classifier, tokenizer, folder):
         if isinstance(model, plm.Pretrainer):
             inputs["mask_positions"] = np.array([[1, 2]] * 3, "int32")
         for name, value in plm.load(folder)(inputs).items():
-            np.testing.assert_array_equal(value, model(inputs)[name])
+            np.testing.assert_allclose(value, model(inputs)[name], atol=1e-5)
 
 
 def test_nothing_is_overwritten_unasked(classifier, folder, tmp_path):
