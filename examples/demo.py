@@ -25,6 +25,7 @@ import keras_plm as plm  # noqa: E402
 from keras_plm import export, recipes  # noqa: E402
 
 CONSOLE = Console()
+LABELLED = 800  # labels cost work, raw text does not: the fewer there are, the more a pre-trained start is worth
 SIZES = replace(
     plm.TINY,
     vocabulary_size=6_000,
@@ -55,8 +56,9 @@ def fine_tune(folder: Path, start: str) -> plm.Classifier:
     return recipes.Classify(
         encoder=str(folder / start),
         train=str(folder / "train.tsv"),
-        epochs=4,
-        learning_rate=5e-4,
+        limit_train_rows=LABELLED,
+        epochs=8,
+        learning_rate=1e-3,
         max_length=64,
         save_to=str(folder / f"chapters_from_{start}"),
     ).run()
@@ -70,8 +72,8 @@ def main(folder: Path) -> None:
     stage(1, "Collect docstrings; hold out every third module")
     counts = docstrings.write_data(folder)
     CONSOLE.print(
-        f"{counts['documents']:,} documents to pre-train on; {counts['train']:,} docstrings of known chapter to "
-        f"fine-tune on, {counts['test']:,} of other modules to test"
+        f"{counts['documents']:,} documents to pre-train on; {LABELLED} of {counts['train']:,} docstrings of known "
+        f"chapter to fine-tune on, {counts['test']:,} of other modules to test"
     )
 
     stage(2, "Learn a vocabulary and pre-train: masked words, next sentence")

@@ -5,6 +5,7 @@ Nothing is imported or run: source files are read and parsed.
 
 import ast
 import importlib.util
+import random
 import re
 import sysconfig
 import textwrap
@@ -124,6 +125,7 @@ def write_data(folder: Path, packages: tuple[str, ...] = ("numpy", "keras", "ten
     (folder / "corpus.txt").write_text("\n\n".join(documents) + "\n", "utf-8")
     seen = {row.split("\t")[1] for row in rows["train"]}  # "Return a string." stands in many modules
     rows["test"] = [row for row in rows["test"] if row.split("\t")[1] not in seen]
+    random.Random(0).shuffle(rows["train"])  # the first so many are then of all chapters
     for split, lines in rows.items():
         (folder / f"{split}.tsv").write_text("\n".join(["label\ttext", *lines]) + "\n", "utf-8")
     return {"documents": len(documents), "train": len(rows["train"]), "test": len(rows["test"])}
