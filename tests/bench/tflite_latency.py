@@ -44,9 +44,10 @@ def keras_hub_files(folder: Path) -> dict[str, Path]:
     names = ("token_ids", "segment_ids", "padding_mask")
     inputs = {name: keras.Input((LENGTH,), batch_size=1, dtype="int32", name=name) for name in names}
     static = keras.Model(inputs, model(inputs))
+    static.export(folder / "saved_model", verbose=False)
     files = {}
     for scheme in ("float32", "dynamic_int8"):
-        converter = tf.lite.TFLiteConverter.from_keras_model(static)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
         if scheme == "dynamic_int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         files[scheme] = folder / f"{scheme}.tflite"
