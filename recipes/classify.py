@@ -3,7 +3,7 @@
 Input    TSV, CSV or JSONL files with a column of texts (two for pairs) and a column of labels or scores
 Output   a folder with a Classifier, its tokenizer, recipe, history and card
 Command  keras-plm classify --encoder saved_models/mini --train train.tsv --save-to saved_models/reviews
-Time     MINI, 7,000 sentences of 25 tokens: about 15 seconds an epoch on 2 cores with AVX-512 BF16
+Time     MINI, 7,000 sentences of 25 tokens: about 25 seconds an epoch on 2 cores with AVX-512 BF16
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Input    text files, one or more sentences a line, a blank line between documents
 Output   a folder with a Pretrainer (its `.encoder` goes into fine-tuning), its tokenizer, recipe, history and card
 Command  keras-plm pretrain --corpus 'books/*.txt' --config mini --steps 20000 --save-to saved_models/mini
-Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 5 steps a second on 2 cores with AVX-512 BF16
+Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 4 steps a second on 2 cores with AVX-512 BF16
 """
 
 import dataclasses

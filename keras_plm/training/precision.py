@@ -13,7 +13,7 @@ def choose_precision(precision: Precision) -> str:
     """The dtype policy that "auto" stands for on this machine: mixed_bfloat16 where it is fast.
 
     That is on TPUs, GPUs of compute capability 8.0 and above, and processors with bfloat16 instructions (AVX-512
-    BF16, AMX, or Arm's bf16), where a training step takes about half the time of float32.
+    BF16, AMX, or Arm's bf16), where a training step takes about 0.6 of the time of float32.
     """
     if precision != "auto":
         return precision
