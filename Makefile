@@ -1,8 +1,11 @@
-# Every target sets up its own environment in .venv: a machine with Python 3.11+ and pip is enough.
+# Every target sets up its own environment in .venv: a machine with Python 3.11 to 3.13 and pip is enough.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test check test-all bench clean
+
+# an environment whose Python has been removed or moved is made again
+$(shell $(BIN)/python -c "" 2>/dev/null || rm -f .venv/installed .venv/developer)
 
 demo: .venv/installed ; $(BIN)/python examples/demo.py
 test: .venv/developer ; $(BIN)/python -m pytest -m "not slow"

@@ -14,7 +14,7 @@ from keras_plm.text import label_ids, read_rows, scores
 
 from .proof import expected
 from .runtime import Artifact
-from .signature import example_rows
+from .signature import example_rows, num_truncated
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Comparison:
         artifact: path of the artefact.
         kind: its runtime.
         rows: number of rows compared.
+        truncated_rows: how many of them are too long for the artefact and lost their end.
         metric: "accuracy", or "pearson" for a regression; None if the rows have no labels.
         keras_score, artifact_score: that metric on both sides, in [0, 1] (pearson: [-1, 1]).
         agreement: fraction of rows with the same label on both sides; None for a regression.
@@ -38,6 +39,7 @@ class Comparison:
     artifact: str
     kind: str
     rows: int
+    truncated_rows: int
     metric: str | None
     keras_score: float | None
     artifact_score: float | None
@@ -60,6 +62,8 @@ class Comparison:
         if self.agreement is not None:
             table.add_row("labels agree", "", f"{self.agreement:.2%}")
         table.add_row("largest / mean error", "", f"{self.largest_error:.2g} / {self.mean_error:.2g}")
+        if self.truncated_rows:
+            table.add_row("rows cut short", "", f"{self.truncated_rows}")
         table.add_row("megabytes", f"{self.keras_bytes / 1e6:.2f}", f"{self.artifact_bytes / 1e6:.2f}")
         table.add_row("latency p50 / p95 (ms)", "", f"{self.p50_ms:.2f} / {self.p95_ms:.2f}")
         if self.operators:
@@ -80,7 +84,7 @@ def compare(
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str | None = "label",
-    max_length: int = 128,
+    max_length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
     progress: bool = False,
@@ -95,16 +99,18 @@ def compare(
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores; None for a table without.
-        max_length: row length in tokens, where the artefact leaves it free.
+        max_length: row length in tokens, where the artefact leaves it free; None means the model's limit.
         limit: compare the first so many rows only.
         num_threads: of the artefact's runtime.
         progress: show a progress bar.
 
     Raises:
-        ValueError: an empty list, an unknown label in the table, a missing column.
+        ValueError: an empty list, an unknown label in the table, a missing column, an artefact of other labels.
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
+    if artifact.signature.labels != model.labels:
+        raise ValueError(f"{artifact.path} has the labels {artifact.signature.labels}, the model {model.labels}")
     source = str(data)
     values: list[str] | None = None
     if isinstance(data, str | Path):
@@ -118,9 +124,13 @@ def compare(
         texts = list(data)[:limit]
     if not texts:
         raise ValueError("no rows to compare")
-    rows = example_rows(model, texts, artifact.signature.length or max_length)
+    own_limit = model.config.max_sequence_length
+    length = artifact.signature.length or max_length or own_limit
+    rows = example_rows(model, texts, length)
     found, milliseconds = _run(artifact, rows, progress)
-    batches = [rows[i : i + 32] for i in range(0, len(rows), 32)]
+    # the model reads as far as it can: what a shorter artefact cuts off is a loss like any other
+    whole = rows if length == own_limit else example_rows(model, texts, own_limit)
+    batches = [whole[i : i + 32] for i in range(0, len(whole), 32)]
     wanted = np.concatenate([expected(model, _stack(batch)) for batch in batches])
 
     metric, target = _metric(model, values, source)
@@ -130,6 +140,7 @@ def compare(
         artifact=str(artifact.path),
         kind=artifact.kind,
         rows=len(rows),
+        truncated_rows=num_truncated(model, texts, length),
         metric=metric,
         keras_score=_score(wanted, target),
         artifact_score=_score(found, target),

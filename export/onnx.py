@@ -1,15 +1,13 @@
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from keras_plm.models import Classifier, check_free
+from keras_plm.models import Classifier
 
-from .proof import ExportError, artifact_path, prove
+from .proof import ExportError, artifact_path, prove, whole_artifact
 from .runtime import Artifact
-from .signature import SIDECAR_SUFFIX, Signature, float32_function
+from .signature import Signature, float32_copy, float32_function
 
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
@@ -37,22 +35,19 @@ def to_onnx(model: Classifier, path: str | Path, length: int | None = None, over
     import onnx
 
     path = artifact_path(path, ".onnx")
-    check_free(path, overwrite)
     signature = Signature.of(model, length)
-    proto = _convert(model, signature)
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"tf2onnx made an invalid file: {error}") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-        temporary = Path(folder) / path.name
+    model = float32_copy(model)
+    with whole_artifact(model, path, signature, overwrite) as temporary:
+        proto = _convert(model, signature)
+        try:
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(f"tf2onnx made an invalid file: {error}") from None
         temporary.write_bytes(proto.SerializeToString())
-        signature.write(temporary.with_suffix(SIDECAR_SUFFIX))
-        model.tokenizer.save(Path(folder) / "vocab.txt")
-        prove(model, Artifact(temporary), tolerance=1e-4, length=32)
-        for name in (path.with_suffix(SIDECAR_SUFFIX).name, "vocab.txt", path.name):
-            os.replace(Path(folder) / name, path.parent / name)
+        artifact = Artifact(temporary)
+        prove(model, artifact)
+        if length is None:  # a second length, or a fixed one could pass for free
+            prove(model, artifact, length=max(model.config.max_sequence_length // 2, 5))
     return path
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_plm.models import INPUTS
 
-from .signature import SIDECAR_SUFFIX, Signature
+from .signature import Signature
 
 
 class Artifact:
@@ -40,14 +40,11 @@ class Artifact:
         if not self.path.exists():
             raise FileNotFoundError(f"no artefact at {self.path}")
         runtimes = {".tflite": _TFLite, ".onnx": _ONNX}
-        if self.path.is_dir():
-            self.signature = Signature.read(self.path / f"signature{SIDECAR_SUFFIX}")
-            self._runtime: Any = _SavedModel(self.path, num_threads)
-        elif self.path.suffix in runtimes:
-            self.signature = Signature.read(self.path.with_suffix(SIDECAR_SUFFIX))
-            self._runtime = runtimes[self.path.suffix](self.path, num_threads)
-        else:
+        if not self.path.is_dir() and self.path.suffix not in runtimes:
             raise ValueError(f"{self.path}: not a .tflite, a .onnx or a SavedModel folder")
+        self.signature = Signature.read(Signature.path(self.path))
+        runtime = _SavedModel if self.path.is_dir() else runtimes[self.path.suffix]
+        self._runtime: Any = runtime(self.path, num_threads)
 
     @property
     def kind(self) -> str:
@@ -62,7 +59,7 @@ class Artifact:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def operators(self) -> Counter[str]:
-        """How often each operator occurs; empty for a SavedModel."""
+        """How often each operator occurs (of a SavedModel in the signature of token ids)."""
         return self._runtime.operators()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> np.ndarray:
@@ -125,7 +122,10 @@ class _SavedModel:
         self.function = self.loaded.signatures["token_ids"]
 
     def operators(self) -> Counter[str]:
-        return Counter()
+        graph = self.function.graph.as_graph_def()
+        functions = [node for function in graph.library.function for node in function.node_def]
+        left_out = ("Placeholder", "NoOp", "Identity", "Const", "StatefulPartitionedCall", "ReadVariableOp")
+        return Counter(node.op for node in [*graph.node, *functions] if node.op not in left_out)
 
     def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
         import tensorflow as tf

@@ -1,19 +1,20 @@
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from keras_plm.models import Classifier, whole_folder
 from keras_plm.text import Spans, pack
 
-from .proof import prove
+from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
-from .signature import SIDECAR_SUFFIX, Signature, float32_function
+from .signature import Signature, example_rows, float32_copy, float32_function
 
 
 def to_saved_model(
     model: Classifier,
     folder: str | Path,
-    max_length: int = 128,
+    max_length: int | None = None,
     pairs: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -27,7 +28,7 @@ def to_saved_model(
     Args:
         model: a classifier with its tokenizer.
         folder: where to; TF Serving wants a version number as its last part, e.g. `models/reviews/1`.
-        max_length: longest row in tokens; longer texts lose their end.
+        max_length: longest row in tokens, longer texts lose their end; None means the model's limit.
         pairs: the model was trained on pairs of texts.
         overwrite: replace a folder that is there.
 
@@ -40,8 +41,8 @@ def to_saved_model(
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
-    if not 3 <= max_length <= model.config.max_sequence_length:
-        raise ValueError(f"max_length={max_length}; the model takes 3 to {model.config.max_sequence_length} tokens")
+    max_length = Signature.of(model, max_length, fixed=True).max_length
+    model = float32_copy(model)
     module, serve = float32_function(model, signature)
     tokenizer = model.tokenizer
     module.tokenizer = tokenizer._tokenizer  # its tables are resources that must be saved along
@@ -72,6 +73,28 @@ def to_saved_model(
     }
     with whole_folder(folder, overwrite) as temporary:
         tf.saved_model.save(module, str(temporary), signatures=signatures)
-        signature.write(temporary / f"signature{SIDECAR_SUFFIX}")
-        prove(model, Artifact(temporary), tolerance=1e-4, length=max_length)
+        signature.write(Signature.path(temporary))
+        artifact = Artifact(temporary)
+        for length in (max_length, max(max_length // 2, 5)):
+            prove(model, artifact, length=length)
+        _prove_text(model, temporary, max_length, pairs)
     return folder
+
+
+def _prove_text(model: Classifier, folder: Path, max_length: int, pairs: bool) -> None:
+    """Raise ExportError unless strings get the answers that the model gives to their tokens."""
+    second = tuple(reversed(PROOF_TEXTS))
+    texts = list(zip(PROOF_TEXTS, second, strict=True)) if pairs else list(PROOF_TEXTS)
+    strings = {"first": PROOF_TEXTS, "second": second} if pairs else {"text": PROOF_TEXTS}
+    loaded = tf.saved_model.load(str(folder))  # a signature dies with the object it came from
+    found = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in strings.items()})
+    rows = example_rows(model, texts, max_length)
+    wanted = expected(model, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+    scores = found["score" if model.labels is None else "probabilities"].numpy()
+    error = float(np.abs(scores - wanted).max())
+    if not error <= 1e-4 * max(1.0, float(np.abs(wanted).max())):
+        raise ExportError(f"{folder} answers other than the model to strings, by {error:.2g}")
+    if model.labels is not None:
+        named = [model.labels[i] for i in scores.argmax(-1)]
+        if [label.decode() for label in found["label"].numpy()] != named:
+            raise ExportError(f"{folder} gives labels that are not those of its probabilities")

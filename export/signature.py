@@ -12,9 +12,6 @@ from keras_plm.models import INPUTS, Classifier
 from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
 
-# Beside an artefact X lies X.json with these facts, for whoever feeds it.
-SIDECAR_SUFFIX = ".json"
-
 
 @dataclass(frozen=True)
 class Signature:
@@ -35,8 +32,10 @@ class Signature:
     quantization: str = "float32"
 
     @classmethod
-    def of(cls, model: Classifier, length: int | None, quantization: str = "float32") -> "Signature":
-        """The signature of a model at a fixed length, or free.
+    def of(
+        cls, model: Classifier, length: int | None, quantization: str = "float32", fixed: bool = False
+    ) -> "Signature":
+        """The signature of a model at a fixed length (None: the model's limit if `fixed`, else free).
 
         Raises:
             TypeError: not a Classifier.
@@ -47,6 +46,8 @@ class Signature:
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
         limit = model.config.max_sequence_length
+        if fixed and length is None:
+            length = limit
         if length is not None and not 3 <= length <= limit:
             raise ValueError(f"length={length}; the model takes 3 to {limit} tokens")
         return cls(length, model.labels, length or limit, model.tokenizer.lowercase, quantization)
@@ -60,6 +61,11 @@ class Signature:
         """(1, T) int32 for each input, or (None, None) where free."""
         shape = (None, None) if self.length is None else (1, self.length)
         return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in INPUTS}
+
+    @staticmethod
+    def path(artifact: Path) -> Path:
+        """Where the facts of an artefact lie: inside a SavedModel folder, else beside the file."""
+        return artifact / "signature.json" if artifact.is_dir() else artifact.with_name(f"{artifact.name}.json")
 
     def write(self, path: Path) -> None:
         """Write the facts as JSON."""
@@ -78,15 +84,21 @@ class Signature:
 STATIC_MASKED_SCORE = -40.0
 
 
+def float32_copy(model: Classifier) -> Classifier:
+    """The same weights under float32: mixed-precision graphs convert to operators that phones do not have."""
+    with dtype_policy("float32"):
+        copy = Classifier(model.config, model.labels, model.tokenizer)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module, Any]:
     """A function of token ids that gives {output: …}, and a module that holds what it needs.
 
-    The model is rebuilt under float32: mixed-precision graphs convert to operators that phones do not have. The module
-    tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras model.
+    The module tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras
+    model.
     """
-    with dtype_policy("float32"):
-        copy = Classifier(model.config, model.labels)
-    copy.set_weights(model.get_weights())
+    copy = float32_copy(model)
     if signature.quantization == "static_int8":
         for block in copy.encoder.blocks:
             block.attention.masked_score = STATIC_MASKED_SCORE
@@ -103,10 +115,21 @@ def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module
 
 def example_rows(model: Classifier, texts: Any, length: int) -> list[dict[str, np.ndarray]]:
     """Each text, or (first, second) pair, as inputs of shape (1, length)."""
-    pairs = bool(texts) and not isinstance(texts[0], str)
-    first = [text[0] for text in texts] if pairs else list(texts)
-    second = [text[1] for text in texts] if pairs else None
-    rows = TextRows.from_texts(model.tokenizer, first, second, max_length=length)
+    if not len(texts):
+        return []
+    rows = _text_rows(model, texts, length)
     packed = pack(model.tokenizer, rows.first, rows.second, length, pad_to=length)
     arrays = {name: value.numpy() for name, value in packed.items()}
     return [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(len(rows))]
+
+
+def num_truncated(model: Classifier, texts: Any, length: int) -> int:
+    """How many of these texts, or pairs, are longer than `length` tokens."""
+    return _text_rows(model, texts, length).num_truncated
+
+
+def _text_rows(model: Classifier, texts: Any, length: int) -> TextRows:
+    pairs = not isinstance(texts[0], str)
+    first = [text[0] for text in texts] if pairs else list(texts)
+    second = [text[1] for text in texts] if pairs else None
+    return TextRows.from_texts(model.tokenizer, first, second, max_length=length)

@@ -1,38 +1,38 @@
-import os
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
 
-from keras_plm.models import Classifier, check_free
+from keras_plm.models import Classifier
 
-from .proof import ExportError, artifact_path, prove
-from .quantization import LARGEST_SHARE, TOLERANCE, Scheme, check_scheme, configure
+from .proof import ExportError, artifact_path, prove, whole_artifact
+from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure
 from .runtime import Artifact
-from .signature import SIDECAR_SUFFIX, Signature, example_rows, float32_function
+from .signature import Signature, example_rows, float32_copy, float32_function
 
 
 def to_tflite(
     model: Classifier,
     path: str | Path,
     quantization: Scheme = "float32",
-    length: int = 128,
+    length: int | None = None,
     calibration: Any = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
     The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
-    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`.json`) and
-    `vocab.txt`.
+    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`model.tflite.json`) and
+    its vocabulary (`model.tflite.vocab.txt`).
 
     Args:
         model: a classifier with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8" or "static_int8".
-        length: T, the fixed number of tokens.
+        length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) for "static_int8", some hundred of them.
         overwrite: replace a file that is there.
 
@@ -42,8 +42,8 @@ def to_tflite(
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: ai-edge-litert is not installed.
-        ExportError: the file lost weights, needs operators that phones do not have, was not made smaller, or does not
-            answer as the model does; nothing is left on disk.
+        ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
+            smaller, or does not answer as the model does; nothing is left on disk.
 
     Example:
         >>> to_tflite(reviews, "saved_models/phone", quantization="dynamic_int8")  # doctest: +SKIP
@@ -51,22 +51,16 @@ def to_tflite(
     """
     path = artifact_path(path, ".tflite")
     check_scheme(quantization, calibration)
-    check_free(path, overwrite)
-    signature = Signature.of(model, length, quantization)
-    rows = example_rows(model, list(calibration), length) if calibration is not None else []
-    content = _convert(model, signature, quantization, rows)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-        temporary = Path(folder) / path.name
+    signature = Signature.of(model, length, quantization, fixed=True)
+    model = float32_copy(model)
+    texts = [] if calibration is None else list(calibration)
+    rows = example_rows(model, texts, signature.max_length)
+    with whole_artifact(model, path, signature, overwrite) as temporary:
+        content = _convert(model, signature, quantization, rows)
         temporary.write_bytes(content)
-        signature.write(temporary.with_suffix(SIDECAR_SUFFIX))
-        model.tokenizer.save(Path(folder) / "vocab.txt")
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), quantization)
-        prove(model, artifact, TOLERANCE[quantization])
-        for name in (path.with_suffix(SIDECAR_SUFFIX).name, "vocab.txt", path.name):
-            os.replace(Path(folder) / name, path.parent / name)
+        prove(model, artifact, texts[:50])
     return path
 
 
@@ -81,7 +75,10 @@ def _convert(model: Classifier, signature: Signature, scheme: Scheme, rows: list
         with warnings.catch_warnings():
             # the calibrator of static int8 is TensorFlow's own deprecated interpreter
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-            return converter.convert()
+            try:
+                return converter.convert()
+            except ConverterError as error:
+                raise ExportError(f"TFLite's converter refused the model: {error}") from None
 
 
 def _check(artifact: Artifact, model: Classifier, size_bytes: int, scheme: Scheme) -> None:

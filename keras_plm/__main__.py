@@ -19,6 +19,7 @@ from keras_plm.export.quantization import Scheme
 from keras_plm.models import Classifier, check_free, load
 from keras_plm.recipes import Classify, Pretrain
 from keras_plm.text import Tokenizer, learn_vocabulary, read_documents, read_rows
+from keras_plm.training import write_whole
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             _command(_COMMANDS, arguments, "keras-plm", __doc__ or "")
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        Console(stderr=True).print(f"keras-plm: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True).print(f"keras-plm: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -87,7 +88,7 @@ def compare_artifact(
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str = "label",
-    max_length: int = 128,
+    max_length: int | None = None,
     limit: int | None = None,
 ) -> None:
     """Run a model and its artefact on the same rows; show scores, agreement, error, bytes and latency.
@@ -99,7 +100,7 @@ def compare_artifact(
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         label_column: its column of labels.
-        max_length: row length in tokens, where the artefact leaves it free.
+        max_length: row length in tokens, where the artefact leaves it free; by default the model's limit.
         limit: use the first so many rows only.
     """
     names = (text_column, second_column, label_column, max_length, limit)
@@ -125,9 +126,7 @@ def vocabulary(
     check_free(save_to, overwrite)
     sentences = (s for document in read_documents(list(corpus)) for s in document)
     pieces = learn_vocabulary(sentences, size, lowercase, progress=True)
-    temporary = Path(save_to).with_name(f".{Path(save_to).name}.new")
-    Tokenizer(pieces, lowercase).save(temporary)
-    temporary.replace(save_to)
+    write_whole(Path(save_to), Tokenizer(pieces, lowercase).to_text())
     print(f"{len(pieces):,} pieces → {save_to}")
 
 
@@ -135,7 +134,7 @@ def export_tflite(
     model: tyro.conf.Positional[str],
     path: tyro.conf.Positional[str],
     quantization: Scheme = "float32",
-    length: int = 128,
+    length: int | None = None,
     calibration: str | None = None,
     text_column: str = "text",
     second_column: str | None = None,
@@ -148,7 +147,7 @@ def export_tflite(
         model: folder of a saved classifier.
         path: the .tflite file, or a folder for model.tflite.
         quantization: how to store weights and compute.
-        length: fixed number of tokens.
+        length: fixed number of tokens; by default the model's limit.
         calibration: a table of texts for static_int8.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
@@ -183,7 +182,7 @@ def export_onnx(
 def export_saved_model(
     model: tyro.conf.Positional[str],
     folder: tyro.conf.Positional[str],
-    max_length: int = 128,
+    max_length: int | None = None,
     pairs: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -192,7 +191,7 @@ def export_saved_model(
     Args:
         model: folder of a saved classifier.
         folder: where to; TF Serving wants a version number as its last part.
-        max_length: longest row in tokens.
+        max_length: longest row in tokens; by default the model's limit.
         pairs: the model takes pairs of texts.
         overwrite: replace the folder if it exists.
     """

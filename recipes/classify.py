@@ -13,8 +13,8 @@ from typing import Any
 import keras
 
 from keras_plm.models import Classifier, Encoder, load, save
-from keras_plm.text import TextRows, label_ids, read_rows, scores
-from keras_plm.training import CrossEntropy, is_chief
+from keras_plm.text import TextRows, distinct_labels, label_ids, read_rows, scores
+from keras_plm.training import CrossEntropy, Pearson, is_chief
 
 from .recipe import Recipe, model_card
 
@@ -28,7 +28,9 @@ class Classify(Recipe):
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
         FileNotFoundError: no encoder there, a pattern that matches no file.
-        ValueError: a missing column, an unknown label in `validation` or `test`, a score that is no number.
+        ValueError: a missing column, an empty label, an unknown one in `validation` or `test`, a score that is no
+            finite number.
+        RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
         >>> reviews = Classify(  # doctest: +SKIP
@@ -54,54 +56,63 @@ class Classify(Recipe):
     learning_rate: float = 5e-5  # peak, after the warm-up
     limit_train_rows: int | None = None  # use the first so many rows only
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_at_least_one("epochs")
+        if self.limit_train_rows is not None:
+            self.check_at_least_one("limit_train_rows")
+
     def run(self) -> Classifier:
         """Fine-tune, save and return the model in float32."""
         if self.fast_dev_run:
-            short = dataclasses.replace(self, fast_dev_run=False, overwrite=True, epochs=1, limit_train_rows=64)
-            return short._train(save_model=False)
-        return self._train(save_model=True)
+            short: dict[str, Any] = {"epochs": 1, "overwrite": True, "tensorboard": None}
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(limit=64, save_model=False)
+        return self._train(self.limit_train_rows, save_model=True)
 
-    def _train(self, save_model: bool) -> Classifier:
+    def _train(self, limit: int | None, save_model: bool) -> Classifier:
         with self.session():
             pretrained = load(self.encoder)
-            columns = self._read(self.train, self.limit_train_rows)
-            labels = None if self.regression else sorted(set(columns[self.label_column]))
+            columns = self._read(self.train)
+            # of all rows: the first ones may lack a label
+            labels = None if self.regression else distinct_labels(columns[self.label_column], str(self.train))
             model = self._model(pretrained, labels)
-            train = self._rows(model, columns, str(self.train))
+            train = self._rows(model, columns, str(self.train), limit)
+            # everything is read before the work, so that no error in a file comes after it
+            held_out = {
+                name: self._rows(model, self._read(patterns), str(patterns), None if save_model else limit)
+                for name, patterns in {"validation": self.validation, "test": self.test}.items()
+                if patterns is not None
+            }
+            held_out_data = {name: rows.evaluation_dataset(self.batch_size)[0] for name, rows in held_out.items()}
             steps = train.num_steps(self.batch_size)
             model.compile(
                 optimizer=self.optimizer(steps * self.epochs),
                 loss="mse" if self.regression else CrossEntropy(),
-                metrics=[
-                    keras.metrics.PearsonCorrelation(name="pearson")
-                    if self.regression
-                    else keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-                ],
+                metrics=[Pearson() if self.regression else keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
                 jit_compile=False,
             )
             checkpoint = self.checkpoint() if save_model else None
             done = checkpoint.restore(model) if checkpoint else 0
-            validation = self._evaluation_data(model, self.validation)
-            model.fit(
-                train.training_dataset(self.batch_size, self.epochs, self.seed).skip(done),
-                epochs=self.epochs,
-                initial_epoch=done // steps,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                callbacks=self.callbacks(checkpoint),
-                shuffle=False,
-                verbose=self.verbose,
-            )
-            results: dict[str, Any] = {"rows": len(train), "truncated rows": train.num_truncated}
-            for name, data in {
-                "validation": validation,
-                "test": self._evaluation_data(model, self.test),
-            }.items():
-                if data is not None:
-                    found = model.evaluate(data, return_dict=True, verbose=0)
-                    results |= {f"{name} {key}": value for key, value in found.items()}
-        if train.num_truncated and self.verbose:
-            print(f"{train.num_truncated} of {len(train)} texts are longer than {self.max_length} tokens: truncated")
+            if done < steps * self.epochs:  # or only the saving was interrupted
+                model.fit(
+                    train.training_dataset(self.batch_size, self.epochs, self.seed).skip(done),
+                    epochs=self.epochs,
+                    initial_epoch=done // steps,
+                    steps_per_epoch=steps,
+                    validation_data=held_out_data.get("validation"),
+                    callbacks=self.callbacks(checkpoint),
+                    shuffle=False,
+                    verbose=self.verbose,
+                )
+            results: dict[str, Any] = {}
+            for name, rows in {"train": train, **held_out}.items():
+                results |= {f"{name} rows": len(rows), f"{name} rows truncated": rows.num_truncated}
+                if rows.num_truncated and self.verbose:
+                    lost = f"{rows.num_truncated} of {len(rows)} texts"
+                    print(f"{name}: {lost} are longer than {self.max_length} tokens and were truncated")
+            for name, data in held_out_data.items():
+                found = model.evaluate(data, return_dict=True, verbose=0)
+                results |= {f"{name} {key}": value for key, value in found.items()}
         if checkpoint is not None:
             if is_chief():
                 self._save(model, results)
@@ -111,24 +122,37 @@ class Classify(Recipe):
         return copy
 
     def _model(self, pretrained: Any, labels: list[str] | None) -> Classifier:
-        """The pre-trained weights under this recipe's dropout, with a new head."""
+        """The pre-trained weights under this recipe's dropout, with a new head, for rows of `max_length`."""
         if pretrained.tokenizer is None:
             raise ValueError(f"{self.encoder} was saved without a tokenizer")
-        config = dataclasses.replace(pretrained.config, dropout=self.dropout, attention_dropout=self.dropout)
+        if self.max_length > pretrained.config.max_sequence_length:
+            raise ValueError(
+                f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
+            )
+        config = dataclasses.replace(
+            pretrained.config,
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+            max_sequence_length=self.max_length,  # later positions would go untrained, and into every artefact
+        )
         encoder = Encoder(config, pretrained.tokenizer)
         source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
-        encoder.set_weights(source.get_weights())
-        if self.max_length > config.max_sequence_length:
-            raise ValueError(
-                f"max_length={self.max_length}, but the encoder has {config.max_sequence_length} positions"
-            )
+        encoder.set_weights(
+            [
+                w[: self.max_length] if v.name == "positions" else w
+                for v, w in zip(source.weights, source.get_weights(), strict=True)
+            ]
+        )
         return Classifier(config, labels, pretrained.tokenizer, encoder)
 
-    def _read(self, patterns: Any, limit: int | None = None) -> dict[str, list[str]]:
+    def _read(self, patterns: Any) -> dict[str, list[str]]:
         second = [] if self.second_column is None else [self.second_column]
-        return read_rows(patterns, [self.text_column, *second, self.label_column], limit)
+        return read_rows(patterns, [self.text_column, *second, self.label_column])
 
-    def _rows(self, model: Classifier, columns: dict[str, list[str]], source: str) -> TextRows:
+    def _rows(
+        self, model: Classifier, columns: dict[str, list[str]], source: str, limit: int | None = None
+    ) -> TextRows:
+        columns = {name: values[:limit] for name, values in columns.items()}
         values = columns[self.label_column]
         if model.labels is None:
             targets: Any = [[score] for score in scores(values, source)]
@@ -136,12 +160,6 @@ class Classify(Recipe):
             targets = label_ids(values, model.labels, source)
         second = None if self.second_column is None else columns[self.second_column]
         return TextRows.from_texts(model.tokenizer, columns[self.text_column], second, targets, self.max_length)
-
-    def _evaluation_data(self, model: Classifier, patterns: Any) -> Any:
-        if patterns is None:
-            return None
-        rows = self._rows(model, self._read(patterns), str(patterns))
-        return rows.evaluation_dataset(self.batch_size)[0]
 
     def _save(self, model: Classifier, results: dict[str, Any]) -> None:
         facts = {

@@ -9,6 +9,7 @@ Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 4 steps a second
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
@@ -24,7 +25,7 @@ from keras_plm.text import (
     pretraining_dataset,
     read_documents,
 )
-from keras_plm.training import CrossEntropy, Lamb, is_chief
+from keras_plm.training import CrossEntropy, Lamb, is_chief, write_whole
 
 from .recipe import NAMED_SIZE, Recipe, model_card
 
@@ -40,6 +41,7 @@ class Pretrain(Recipe):
         FileExistsError: `save_to` exists and `overwrite` is False.
         FileNotFoundError: a pattern that matches no file.
         ValueError: an empty corpus, a file that is not UTF-8, a field out of range.
+        RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
         >>> encoder = Pretrain(  # doctest: +SKIP
@@ -66,22 +68,26 @@ class Pretrain(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "checkpoint_every", "validation_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        self.check_at_least_one("steps", "checkpoint_every", "validation_steps")
+        if not 0 < self.mask_rate < 1:
+            raise ValueError(f"mask_rate={self.mask_rate}; it is a fraction of the tokens, in (0, 1)")
+        if not 0 <= self.inside_rate <= 1:
+            raise ValueError(f"inside_rate={self.inside_rate}; it is a fraction of the pairs, in [0, 1]")
 
     def run(self) -> Pretrainer:
         """Train, save and return the model in float32."""
         if self.fast_dev_run:
             short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "overwrite": True}
-            return dataclasses.replace(self, fast_dev_run=False, **short)._train(save_model=False)
-        return self._train(save_model=True)
+            short["tensorboard"] = None
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(limit=100, save_model=False)
+        return self._train(limit=None, save_model=True)
 
-    def _train(self, save_model: bool) -> Pretrainer:
+    def _train(self, limit: int | None, save_model: bool) -> Pretrainer:
         epochs = -(-self.steps // self.checkpoint_every)
         steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
         with self.session():
-            tokenizer, documents = self._tokenizer()
+            documents = list(itertools.islice(read_documents(_patterns(self.corpus)), limit))
+            tokenizer = self._tokenizer(documents)
             model = self._model(tokenizer)
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
             model.compile(
@@ -93,19 +99,22 @@ class Pretrain(Recipe):
                 },
                 jit_compile=False,
             )
+            validation = self._validation_data(tokenizer)
             checkpoint = self.checkpoint() if save_model else None
             done = checkpoint.restore(model) if checkpoint else 0
-            validation = self._validation_data(tokenizer)
-            model.fit(
-                self._dataset(pairs, tokenizer, epochs * steps, done),
-                epochs=epochs,
-                initial_epoch=done // steps,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                callbacks=self.callbacks(checkpoint),
-                shuffle=False,
-                verbose=self.verbose,
-            )
+            if checkpoint and not self._learnt_vocabulary.exists():
+                write_whole(self._learnt_vocabulary, tokenizer.to_text())
+            if done < epochs * steps:  # or only the saving was interrupted
+                model.fit(
+                    self._dataset(pairs, tokenizer, epochs * steps, done),
+                    epochs=epochs,
+                    initial_epoch=done // steps,
+                    steps_per_epoch=steps,
+                    validation_data=validation,
+                    callbacks=self.callbacks(checkpoint),
+                    shuffle=False,
+                    verbose=self.verbose,
+                )
             scores: dict[str, Any] = {"steps": int(model.optimizer.iterations.numpy())}
             if validation is not None:
                 scores |= model.evaluate(validation, return_dict=True, verbose=0)
@@ -116,34 +125,44 @@ class Pretrain(Recipe):
             self.finish(checkpoint)
         return _float32(model)
 
-    def _tokenizer(self) -> tuple[Tokenizer, Any]:
-        """The tokenizer, and the documents of the corpus."""
-        documents = list(read_documents(_patterns(self.corpus)))
+    @property
+    def _learnt_vocabulary(self) -> Path:
+        """Kept for a resumed training: learnt again from files that have changed, ids would mean other pieces."""
+        return self.training_folder / "vocab.txt"
+
+    def _tokenizer(self, documents: list[list[str]]) -> Tokenizer:
         if self.start_from is not None:
             tokenizer = load(self.start_from).tokenizer
-        elif self.vocabulary is not None:
-            tokenizer = Tokenizer.from_file(self.vocabulary, self.lowercase)
-        else:
-            pieces = learn_vocabulary(
-                itertools.chain.from_iterable(documents),
-                self.vocabulary_size or self.config.vocabulary_size,
-                self.lowercase,
-                progress=self.verbose == 1,
-            )
-            tokenizer = Tokenizer(pieces, self.lowercase)
-        return tokenizer, documents
+            if tokenizer is None:
+                raise ValueError(f"{self.start_from} was saved without a tokenizer")
+            return tokenizer
+        if self.vocabulary is not None:
+            return Tokenizer.from_file(self.vocabulary, self.lowercase)
+        if self._learnt_vocabulary.exists():
+            return Tokenizer.from_file(self._learnt_vocabulary, self.lowercase)
+        pieces = learn_vocabulary(
+            itertools.chain.from_iterable(documents),
+            self.vocabulary_size or self.config.vocabulary_size,
+            self.lowercase,
+            progress=self.verbose == 1,
+        )
+        return Tokenizer(pieces, self.lowercase)
 
     def _model(self, tokenizer: Tokenizer) -> Pretrainer:
         if self.start_from is not None:
             model = load(self.start_from)
             if not isinstance(model, Pretrainer):
                 raise ValueError(f"{self.start_from} is a {type(model).__name__}, not a Pretrainer")
-            return model
-        config = dataclasses.replace(self.config, vocabulary_size=len(tokenizer))
-        return Pretrainer(config, tokenizer)
+        else:
+            model = Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
+        positions = model.config.max_sequence_length
+        if self.max_length > positions:
+            raise ValueError(f"max_length={self.max_length}, but the model has {positions} positions")
+        return model
 
     def _pairs(self, documents: Any, tokenizer: Tokenizer, inside_rate: float = 0.0) -> SentencePairs:
-        corpus = TokenizedCorpus.from_documents(documents, tokenizer)
+        # longer ones are cut in two: half a row is the most that a sentence gets beside another
+        corpus = TokenizedCorpus.from_documents(documents, tokenizer, longest_sentence=self.max_length // 2)
         return SentencePairs(corpus, self.max_length - 3, inside_rate=inside_rate)
 
     def _optimizer(self, steps: int) -> Any:

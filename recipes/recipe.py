@@ -1,7 +1,6 @@
 import dataclasses
 import importlib.util
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -30,6 +29,8 @@ from keras_plm.training import (
     dtype_policy,
     is_chief,
     make_strategy,
+    worker_name,
+    write_whole,
 )
 
 
@@ -72,15 +73,29 @@ class Recipe:
     verbose: int = 1  # 0 silent, 1 progress bars, 2 a line an epoch
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        self.check_at_least_one("batch_size")
+        if self.max_length < 5:
+            raise ValueError(f"max_length={self.max_length}; a row needs 5 tokens: [CLS] a [SEP] b [SEP]")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup={self.warmup}; it is a fraction of the steps, in [0, 1)")
+        if self.clip_norm < 0:
+            raise ValueError(f"clip_norm={self.clip_norm}; it must be above 0, or 0 for no clipping")
         if self.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
             raise ImportError('a TensorBoard log needs: pip install "keras-plm[tensorboard]"')
+        if self.tensorboard is not None and Path(self.tensorboard).resolve().is_relative_to(
+            Path(self.save_to).resolve()
+        ):
+            raise ValueError(
+                f"tensorboard={self.tensorboard} lies inside save_to={self.save_to}; choose another folder"
+            )
         if not self.fast_dev_run:
-            check_free(self.save_to, self.overwrite)
+            check_free(self.save_to, self.overwrite, is_folder=True)
+
+    def check_at_least_one(self, *names: str) -> None:
+        """Raise ValueError if one of these fields is below 1."""
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
     def to_json(self) -> str:
         """The fields, for recipe.json."""
@@ -101,8 +116,17 @@ class Recipe:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Strategy, dtype policy and seed in place; models are made and compiled inside."""
+        """Strategy, dtype policy and seed in place; models are made and compiled inside.
+
+        Raises:
+            ValueError: a batch that cannot be shared out evenly, in which case rows would count differently.
+        """
         strategy = make_strategy(self.strategy)
+        if self.batch_size % strategy.num_replicas_in_sync:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be shared by {strategy.num_replicas_in_sync} devices; "
+                f"choose a multiple of {strategy.num_replicas_in_sync}"
+            )
         with strategy.scope(), dtype_policy(choose_precision(self.precision)):
             keras.utils.set_random_seed(self.seed)
             yield
@@ -126,20 +150,20 @@ class Recipe:
                 f"{folder} holds an unfinished training with other settings; "
                 f"give the same settings to go on with it, or delete the folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        found.write_text(record, "utf-8")
-        task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
-        return Checkpoint(folder / f"worker_{task}.weights.h5")
+        if not found.exists():
+            write_whole(found, record)
+        return Checkpoint(folder / f"{worker_name()}.weights.h5")
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Remove the state of a training whose model is saved; each worker its own, the chief the rest."""
+        """Remove the state of a training whose model is saved: each worker its own, the last one the folder."""
         checkpoint.path.unlink(missing_ok=True)
-        if is_chief():
+        if not list(self.training_folder.glob("*.weights.h5")):
             shutil.rmtree(self.training_folder, ignore_errors=True)
 
     def callbacks(self, checkpoint: Checkpoint | None = None) -> list[keras.callbacks.Callback]:
         """Checkpoint, history and TensorBoard, as far as they apply."""
-        callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+        # raised, not stopped: a stopped training would go on to save what it ruined
+        callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         if checkpoint is not None:
             callbacks.append(checkpoint)
             if is_chief():

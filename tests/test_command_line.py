@@ -100,11 +100,13 @@ def test_errors_are_one_line(capsys, tmp_path):
     for arguments in (
         ["predict", "x", "--model", str(tmp_path)],
         ["vocabulary", "*.none", "--save-to", "x"],
+        ["predict", "x", "--model", str(tmp_path / ("long name " * 20))],
     ):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 1
-        assert capsys.readouterr().err.startswith("keras-plm: ")
+        printed = capsys.readouterr().err
+        assert printed.startswith("keras-plm: ") and printed.count("\n") == 1, printed
 
 
 def test_installed_entry_point():

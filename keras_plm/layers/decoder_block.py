@@ -36,7 +36,8 @@ class DecoderBlock(keras.layers.Layer):
         (B, T, D); with a cache also the new cache.
 
     Raises:
-        ValueError: `cross_attention` without `encoder_hidden` and without a cache, or the reverse.
+        ValueError: `cross_attention` without `encoder_hidden` and without a cache, or the reverse; `cache` without
+            `cache_index`, or the reverse.
 
     Example:
         >>> DecoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -103,6 +104,10 @@ class DecoderBlock(keras.layers.Layer):
             raise ValueError(
                 f"cross_attention={self.cross_attention}, but encoder_hidden "
                 f"{'is missing' if self.cross_attention else 'was given'}"
+            )
+        if (cache is None) != (cache_index is None):
+            raise ValueError(
+                "cache and cache_index belong together: the keys of these tokens are written at that position"
             )
         new_cache = {}
 

@@ -1,10 +1,9 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from .initialization import scaled_normal
+from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
 
@@ -40,7 +39,8 @@ class TokenEmbedding(keras.layers.Layer):
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805; sinusoids: Vaswani et al.
         2017, §3.5, https://arxiv.org/abs/1706.03762
-    Differs: the table can be read by an output head (`table`), so that the two are tied.
+    Differs: learned positions begin as sinusoids (`initialization.scaled_sinusoids`); the table can be read by an
+        output head (`table`), so that the two are tied.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TokenEmbedding(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size)
         if self.positions == "learned":
-            self.position_table = self._table("positions", self.max_sequence_length)
+            self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.hidden_dim))
         if self.num_segments:
             self.segment_table = self._table("segments", self.num_segments)
         if self.layer_norm_epsilon is not None:
@@ -76,10 +76,10 @@ class TokenEmbedding(keras.layers.Layer):
             self.norm.build((*input_shape, self.hidden_dim))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _table(self, name: str, rows: int) -> Any:
+    def _table(self, name: str, rows: int, initializer: Any = None) -> Any:
         return self.add_weight(
             shape=(rows, self.hidden_dim),
-            initializer=scaled_normal(self.hidden_dim),
+            initializer=initializer or scaled_normal(self.hidden_dim),
             name=name,
         )
 
@@ -98,12 +98,17 @@ class TokenEmbedding(keras.layers.Layer):
         if self.num_segments:
             if segment_ids is None:
                 segment_ids = ops.zeros_like(token_ids)
-            # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
-            one_hot = ops.one_hot(ops.cast(segment_ids, "int32"), self.num_segments, dtype=self.compute_dtype)
-            hidden = hidden + ops.matmul(one_hot, self.segment_table)
+            hidden = hidden + self._segments(ops.cast(segment_ids, "int32"), training)
         if self.layer_norm_epsilon is not None:
             hidden = self.norm(hidden, training=training)
         return self.dropout_layer(hidden, training=training)
+
+    def _segments(self, segment_ids: Any, training: bool | None) -> Any:
+        if not training:  # int8 TFLite gets one-hot vectors wrong
+            return ops.take(self.segment_table, segment_ids, axis=0)
+        # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
+        one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
+        return ops.matmul(one_hot, self.segment_table)
 
     def _positions(self, token_ids: Any, start: Any) -> Any:
         """(T, D), the positions start … start + T - 1."""
@@ -117,10 +122,3 @@ class TokenEmbedding(keras.layers.Layer):
         )
         length = ops.shape(token_ids)[1]
         return ops.slice(table, (start, 0), (length, self.hidden_dim))
-
-
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) float32; even columns sin(p / 10000^(i/width)), odd columns the cosine."""
-    rates = 10_000.0 ** (-2.0 * (np.arange(width) // 2) / width)
-    angles = np.arange(length)[:, None] * rates[None, :]
-    return np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles)).astype("float32")

@@ -36,7 +36,7 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: the folder exists and is not empty, and `overwrite` is False; or it is a file.
     """
     folder = Path(folder)
-    check_free(folder, overwrite)
+    check_free(folder, overwrite, is_folder=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -58,9 +58,17 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_free(path: str | Path, overwrite: bool = False) -> None:
-    """Raise FileExistsError if something would be overwritten, before hours of work and not after."""
+def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = False) -> None:
+    """Raise FileExistsError if something would be overwritten, before hours of work and not after.
+
+    Args:
+        path: of the file or folder to write.
+        overwrite: one of the same kind may be replaced.
+        is_folder: a folder is to be written there.
+    """
     path = Path(path)
+    if is_folder and path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} exists and is a file; choose another name for the folder")
     if path.is_file() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True or choose another name")
     if path.is_dir() and any(path.iterdir()) and not overwrite:
@@ -101,7 +109,10 @@ def save(
         config["labels"] = model.labels
     with whole_folder(folder, overwrite) as temporary:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        save_file(weights_of(model), temporary / WEIGHTS)
+        try:
+            save_file(weights_of(model), temporary / WEIGHTS)
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(f"{folder} could not be written: {error}") from None
         if model.tokenizer is not None:
             model.tokenizer.save(temporary / VOCABULARY)
         for name, text in (extra_files or {}).items():
@@ -123,6 +134,7 @@ def load(folder: str | Path) -> Encoder | Pretrainer | Classifier:
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         name, shape = config["class"], ModelConfig.from_dict(config["config"])
+        labels = config["labels"] if name == "Classifier" else None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
     if config.get("format") != _FORMAT:
@@ -132,7 +144,7 @@ def load(folder: str | Path) -> Encoder | Pretrainer | Classifier:
         tokenizer = Tokenizer.from_file(folder / VOCABULARY, config["lowercase"])
     model: Encoder | Pretrainer | Classifier
     if name == "Classifier":
-        model = Classifier(shape, config["labels"], tokenizer)
+        model = Classifier(shape, labels, tokenizer)
     elif name in ("Encoder", "Pretrainer"):
         model = (Encoder if name == "Encoder" else Pretrainer)(shape, tokenizer)
     else:

@@ -7,7 +7,7 @@ from .corpus import expand_files, read_documents, read_text, split_sentences
 from .datasets import TextRows, pretraining_dataset
 from .masking import mask_tokens
 from .packing import Spans, pack
-from .rows import label_ids, read_rows, scores
+from .rows import distinct_labels, label_ids, read_rows, scores
 from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .tokenizer import Encoding, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
@@ -20,6 +20,7 @@ __all__ = [
     "TextRows",
     "TokenizedCorpus",
     "Tokenizer",
+    "distinct_labels",
     "expand_files",
     "label_ids",
     "learn_vocabulary",

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# After . ! ? … and closing quotes, before white space and something that can begin a sentence;
-# Chinese full stops need no white space.
-_LATIN_END = re.compile(r"(?<=[.!?…])([\"'”’)\]]*)\s+(?=[\"'“‘(\[]*[A-Z0-9À-Þ一-鿿])")
+# After . ! ? … and closing quotes, before white space; Chinese full stops need no white space.
+_SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[]*(\w))")
 _CHINESE_END = re.compile(r"(?<=[。！？；])(?![”’」』）。！？；])|(?<=[。！？；][”’」』）])")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“‘])(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Hon|Col|Gen|Capt|Lt|Sgt|No|vs|etc|e\.g|i\.e|cf|[A-Z])\.$"
@@ -14,11 +13,11 @@ _ABBREVIATION = re.compile(
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a paragraph into sentences, English or Chinese.
+    """Split a paragraph into sentences: English, Chinese and other scripts that mark their ends.
 
-    A rule, not a model: a full stop, question or exclamation mark followed by white space and a capital,
-    a digit or a quotation mark ends a sentence, unless the word before it is a title, an initial or a
-    common abbreviation; 。！？； end one wherever they stand.
+    A rule, not a model: a full stop, question or exclamation mark followed by white space and anything but a
+    lower-case letter ends a sentence, unless the word before it is a title, an initial or a common abbreviation;
+    。！？； end one wherever they stand.
 
     Args:
         text: one paragraph without line breaks.
@@ -33,8 +32,10 @@ def split_sentences(text: str) -> list[str]:
     sentences: list[str] = []
     for piece in _CHINESE_END.split(text):
         start = 0
-        for match in _LATIN_END.finditer(piece):
+        for match in _SPACED_END.finditer(piece):
             sentence = piece[start : match.end(1)]
+            if match[2].islower():  # the sentence goes on; scripts without capitals have nothing lower
+                continue
             if not _ABBREVIATION.search(sentence):
                 sentences.append(sentence.strip())
                 start = match.end()
@@ -53,7 +54,8 @@ def expand_files(patterns: str | Sequence[str]) -> list[Path]:
     """
     found: set[Path] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+        names = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # a name may hold [1]
+        matches = [Path(p) for p in names if Path(p).is_file()]
         if not matches:
             raise FileNotFoundError(f"no file matches {pattern!r}")
         found.update(matches)
@@ -99,7 +101,7 @@ def read_documents(patterns: str | Sequence[str]) -> Iterator[list[str]]:
     files = expand_files(patterns)
     for path in files:
         document: list[str] = []
-        for line in [*read_text(path).splitlines(), ""]:
+        for line in [*read_text(path).split("\n"), ""]:
             sentences = split_sentences(line)
             document.extend(sentences)
             if not sentences and document:

@@ -68,7 +68,7 @@ def pretraining_dataset(
         first, second, next_sentence = pairs.draw(index, pair_seed)
         packed = pack(tokenizer, first, second, length, pad_to=length)
         inputs, masked_tokens, weights = mask_tokens(tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word)
-        weights *= batch_size * num_positions / tf.reduce_sum(weights)
+        weights *= tf.math.divide_no_nan(float(batch_size * num_positions), tf.reduce_sum(weights))
         labels = {"masked_tokens": masked_tokens, "next_sentence": next_sentence}
         return inputs, labels, {"masked_tokens": weights, "next_sentence": tf.ones(batch_size)}
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,18 +23,15 @@ def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int 
 
     Raises:
         FileNotFoundError: a pattern that matches no file.
-        ValueError: another extension, a missing column or field, not UTF-8, or no row at all; the message
-            has the file, the line and what to do.
+        ValueError: another extension, a missing column or field, half of a character, not UTF-8, or no row at all;
+            the message has the file, the line and what to do.
     """
     table: dict[str, list[str]] = {column: [] for column in columns}
     files = expand_files(patterns)
     for path in files:
         for line, row in _records(path):
             for column in columns:
-                value = row.get(column)
-                if value is None:
-                    raise ValueError(f"{path}, line {line}: no column {column!r}; the row has {sorted(map(str, row))}")
-                table[column].append(value if isinstance(value, str) else json.dumps(value))
+                table[column].append(_field(row, column, f"{path}, line {line}"))
             if limit is not None and len(table[columns[0]]) >= limit:
                 return table
     if not table[columns[0]]:
@@ -41,11 +39,24 @@ def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int 
     return table
 
 
+def _field(row: dict, column: str, place: str) -> str:
+    if column not in row:
+        raise ValueError(f"{place}: no column {column!r}; the row has {sorted(map(str, row))}")
+    value = row[column]
+    if value is None:
+        raise ValueError(f"{place}: {column!r} is null; fill it in, or leave the row out")
+    text = value if isinstance(value, str) else json.dumps(value)
+    if any("\ud800" <= character <= "\udfff" for character in text):  # JSON can write half of a character
+        raise ValueError(f"{place}: {column!r} has half of a character (a lone surrogate); remove it")
+    return text
+
+
 def _records(path: Path) -> Iterator[tuple[int, dict]]:
     """Line number and fields of each row."""
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if suffix == ".jsonl":
-        for number, line in enumerate(read_text(path).splitlines(), 1):
+        # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
+        for number, line in enumerate(read_text(path).split("\n"), 1):
             if line.strip():
                 yield number, _json_object(path, number, line)
     elif suffix in (".tsv", ".csv"):
@@ -56,6 +67,9 @@ def _records(path: Path) -> Iterator[tuple[int, dict]]:
 
 def _delimited(path: Path, suffix: str) -> Iterator[tuple[int, dict]]:
     text = io.StringIO(read_text(path), newline="")
+    csv.field_size_limit(
+        2**31 - 1
+    )  # Python's limit of 131,072 characters is for untrusted input; a document may be longer
     if suffix == ".tsv":
         reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
@@ -66,7 +80,9 @@ def _delimited(path: Path, suffix: str) -> Iterator[tuple[int, dict]]:
             return
         for fields in reader:
             if not fields:
-                continue
+                if len(header) > 1:
+                    continue
+                fields = [""]  # in a table of one column, a blank line is a row
             if len(fields) != len(header):
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {len(fields)} fields, but the header has "
@@ -107,7 +123,7 @@ def scores(values: Sequence[str], source: str) -> list[float]:
     """Each value as a number, for regression.
 
     Raises:
-        ValueError: a value that is not a number; the message names its row.
+        ValueError: a value that is not a finite number; the message names its row.
     """
     numbers = []
     for row, value in enumerate(values, 1):
@@ -115,4 +131,18 @@ def scores(values: Sequence[str], source: str) -> list[float]:
             numbers.append(float(value))
         except ValueError:
             raise ValueError(f"{source}, row {row}: {value!r} is not a number") from None
+        if not math.isfinite(numbers[-1]):
+            raise ValueError(f"{source}, row {row}: {value!r} is not a finite number")
     return numbers
+
+
+def distinct_labels(values: Sequence[str], source: str) -> list[str]:
+    """The different labels, sorted.
+
+    Raises:
+        ValueError: a row without a label; the message names it.
+    """
+    for row, value in enumerate(values, 1):
+        if not value.strip():
+            raise ValueError(f"{source}, row {row}: the label is empty; fill it in, or leave the row out")
+    return sorted(set(values))

@@ -26,8 +26,16 @@ class TokenizedCorpus:
     documents: np.ndarray
 
     @classmethod
-    def from_documents(cls, documents: Iterable[list[str]], tokenizer: Tokenizer) -> "TokenizedCorpus":
+    def from_documents(
+        cls, documents: Iterable[list[str]], tokenizer: Tokenizer, longest_sentence: int | None = None
+    ) -> "TokenizedCorpus":
         """Tokenize documents given as lists of sentences; sentences without a token are left out.
+
+        Args:
+            documents: lists of sentences.
+            tokenizer: of this corpus.
+            longest_sentence: longer ones count as several, so that no text is lost where sentences have no visible
+                end; None for no limit.
 
         Raises:
             ValueError: nothing but empty sentences.
@@ -38,10 +46,14 @@ class TokenizedCorpus:
             rows = tokenizer([sentence for document in batch for sentence in document])
             lengths = rows.row_lengths().numpy()
             tokens.append(rows.flat_values.numpy())
-            sentence_lengths.append(lengths[lengths > 0])
+            limit = longest_sentence or max(lengths.max(initial=0), 1)
+            parts = -(-lengths // limit)  # of each sentence; 0 of an empty one
+            part_lengths = np.full(parts.sum(), limit)
+            filled = parts > 0
+            part_lengths[np.cumsum(parts)[filled] - 1] = (lengths - (parts - 1) * limit)[filled]
+            sentence_lengths.append(part_lengths)
             borders = np.cumsum([0, *map(len, batch)])
-            filled = np.concatenate([[0], np.cumsum(lengths > 0)])
-            counts = np.diff(filled[borders])
+            counts = np.diff(np.concatenate([[0], np.cumsum(parts)])[borders])
             document_lengths.extend(counts[counts > 0])
         if not sum(map(len, tokens)):
             raise ValueError("the corpus is empty: no document has a token")

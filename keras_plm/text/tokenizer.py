@@ -11,9 +11,9 @@ import tensorflow_text
 from .vocabulary import SPECIAL_TOKENS, check_vocabulary, read_vocabulary
 
 # Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns,
-# in a block whose characters BERT's rules make words of their own. Each is 4 bytes of UTF-8, so that
-# with spaces it fills exactly the bytes of the token it stands for, and offsets stay true.
-_STAND_INS = {token: chr(0x2CEA8 + i) for i, token in enumerate(SPECIAL_TOKENS)}
+# in a block whose characters BERT's rules make words of their own. With spaces a stand-in fills exactly the bytes of
+# the token it stands for, so that offsets stay true.
+_STAND_INS = {token: chr(0xFAF0 + i) for i, token in enumerate(SPECIAL_TOKENS)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write a `vocab.txt`: one piece a line."""
-        Path(path).write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8")
+        Path(path).write_text(self.to_text(), encoding="utf-8")
+
+    def to_text(self) -> str:
+        """The content of a `vocab.txt`: one piece a line."""
+        return "\n".join(self.vocabulary) + "\n"
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -133,7 +137,7 @@ class Tokenizer:
         def replace() -> tf.Tensor:
             replaced = texts
             for token, stand_in in _STAND_INS.items():
-                filled = stand_in + " " * (len(token) - 4)
+                filled = stand_in + " " * (len(token) - len(stand_in.encode()))
                 pattern = token.replace("[", r"\[").replace("]", r"\]")
                 replaced = tf.strings.regex_replace(replaced, pattern, filled)
             return replaced
@@ -161,7 +165,7 @@ class Tokenizer:
         else:  # byte offset → character offset
             lengths = [len(character.encode()) for character in text]
             position = np.append(np.repeat(np.arange(len(text)), lengths), len(text))
-        # a stand-in covers 4 bytes of the special token: its end is moved to the closing bracket
+        # a stand-in covers the first bytes of the special token: its end is moved to the closing bracket
         literal = [
             token in _STAND_INS and text[position[start] :].startswith(token)
             for token, start in zip(tokens, starts, strict=True)

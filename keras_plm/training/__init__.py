@@ -1,8 +1,9 @@
 """What `Model.fit` needs beside a model."""
 
-from .callbacks import Checkpoint, HistoryLog
-from .distribution import Strategy, is_chief, make_strategy, repair_keras
+from .callbacks import Checkpoint, HistoryLog, write_whole
+from .distribution import Strategy, is_chief, make_strategy, repair_keras, worker_name
 from .losses import CrossEntropy
+from .metrics import Pearson
 from .optimizers import AdamW, Lamb
 from .precision import Precision, choose_precision, dtype_policy
 from .schedules import LinearWarmupDecay
@@ -14,6 +15,7 @@ __all__ = [
     "HistoryLog",
     "Lamb",
     "LinearWarmupDecay",
+    "Pearson",
     "Precision",
     "Strategy",
     "choose_precision",
@@ -21,4 +23,6 @@ __all__ = [
     "is_chief",
     "make_strategy",
     "repair_keras",
+    "worker_name",
+    "write_whole",
 ]

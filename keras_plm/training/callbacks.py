@@ -1,9 +1,19 @@
 import csv
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under another name and rename it: whoever opens it finds the old one or the new, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"new.{os.getpid()}.{path.name}")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -28,11 +38,21 @@ class Checkpoint(keras.callbacks.Callback):
 
         Returns:
             The number of steps that the model has been trained for.
+
+        Raises:
+            ValueError: workers whose files are of different steps, because they were killed between two writes.
         """
         model.optimizer.build(model.trainable_variables)
         if self.path.exists():
             model.load_weights(self.path)
-        return int(model.optimizer.iterations.numpy())
+        step = int(model.optimizer.iterations.numpy())
+        steps = _of_all_workers(step)
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"the workers' checkpoints are of different steps {steps} (this one's is {self.path}); copy one "
+                f"worker's file over those of the others, or delete them all to begin anew"
+            )
+        return step
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""
@@ -40,6 +60,12 @@ class Checkpoint(keras.callbacks.Callback):
         temporary = self.path.with_name(f"new.{self.path.name}")
         self.model.save_weights(temporary, overwrite=True)
         os.replace(temporary, self.path)
+
+
+def _of_all_workers(step: int) -> list[int]:
+    strategy = tf.distribute.get_strategy()
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([step]))
+    return strategy.gather(values, axis=0).numpy().tolist()
 
 
 class HistoryLog(keras.callbacks.Callback):
@@ -58,12 +84,11 @@ class HistoryLog(keras.callbacks.Callback):
         rows = self.read(self.path)
         rows = [row for row in rows if int(row["epoch"]) < epoch]
         rows.append({"epoch": str(epoch), **{k: repr(float(v)) for k, v in (logs or {}).items()}})
-        temporary = self.path.with_name(f"new.{self.path.name}")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        file = io.StringIO()
+        writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, file.getvalue())
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:

@@ -22,11 +22,11 @@ def make_strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     Source: https://www.tensorflow.org/guide/distributed_training
     Differs: repairs two faults of Keras 3.15 under several workers: see `repair_keras`.
     """
-    workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])
+    num_workers = sum(len(_cluster().get(kind, [])) for kind in ("chief", "worker"))
     if name == "auto":
-        name = _detect(len(workers))
+        name = _detect(num_workers)
     if name == "multi_worker":
-        if not workers:
+        if not num_workers:
             raise ValueError('strategy "multi_worker" needs TF_CONFIG: {"cluster": {"worker": […]}, "task": …}')
         repair_keras()
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -61,9 +61,18 @@ def _tpu_strategy() -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """True in the one process that writes files: worker 0, or the only process."""
+    """True in the one process that writes files: the chief of TF_CONFIG, else worker 0, or the only process."""
+    return worker_name() == ("chief_0" if _cluster().get("chief") else "worker_0")
+
+
+def worker_name() -> str:
+    """Type and index of this process among those of TF_CONFIG, e.g. "worker_1"; "worker_0" without it."""
     task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-    return task.get("type", "worker") in ("chief", "worker") and task.get("index", 0) == 0
+    return f"{task.get('type', 'worker')}_{task.get('index', 0)}"
+
+
+def _cluster() -> dict[str, list[str]]:
+    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
 
 
 def repair_keras() -> None:

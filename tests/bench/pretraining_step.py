@@ -4,6 +4,7 @@ python pretraining_step.py keras_plm|keras_hub|transformers SIZE BATCH LENGTH fp
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -76,7 +77,7 @@ def transformers_step(size, rows, mixed):
     import torch
     from transformers import BertConfig, BertForPreTraining
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(os.cpu_count())
     layers, width = LAYERS[size]
     config = BertConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64, intermediate_size=4 * width

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_plm import ClassificationHead, MaskedTokenHead, NextSentenceHead, TokenEmbedding
-from keras_plm.layers.embedding import sinusoids
+from keras_plm.layers.initialization import sinusoids
 from tests.contract import check_layer
 from tests.layers.test_attention import floats
 

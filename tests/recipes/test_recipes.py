@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -7,10 +8,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.recipes import Classify, Pretrain
+from keras_plm.recipes import Classify, Pretrain, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_fine_tuning_learns(pretrained, review_files, tmp_path, capsys):
         verbose=2,
     )
     model = recipe.run()
-    assert "texts are longer than 12 tokens: truncated" in capsys.readouterr().out
+    assert "texts are longer than 12 tokens and were truncated" in capsys.readouterr().out
     assert history(tmp_path / "model")[-1]["val_accuracy"] > 0.9
     assert model.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     assert model.config.dropout == 0.0
@@ -99,6 +101,8 @@ def test_pairs_and_regression(pretrained, tmp_path):
         save_to=str(tmp_path / "model"),
         verbose=0,
     ).run()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert float(next(line for line in card.splitlines() if "test pearson" in line).split("|")[2]) > 0.9
     few, many = model.predict_logits(["the cat", "the cat cat cat cat"], ["the dog"] * 2)[:, 0]
     assert few < many - 1
 
@@ -122,6 +126,102 @@ def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained
         verbose=0,
     ).run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fast_dev_run_takes_a_sorted_file(pretrained, tmp_path):
+    """The first rows all have one label, and the last label is in none of them."""
+    rows = [f"{label}\tthe {label}" for label in ("cat", "dog", "heron") for _ in range(70)]
+    (tmp_path / "sorted.tsv").write_text("\n".join(["label\ttext", *rows]))
+    model = Classify(
+        encoder=str(pretrained),
+        train=str(tmp_path / "sorted.tsv"),
+        validation=str(tmp_path / "sorted.tsv"),
+        max_length=16,
+        save_to=str(tmp_path / "m"),
+        fast_dev_run=True,
+        verbose=0,
+    ).run()
+    assert model.labels == ["cat", "dog", "heron"]
+
+
+def test_a_classifier_has_the_positions_it_was_trained_on(pretrained, review_files, tmp_path):
+    recipe = Classify(
+        encoder=str(pretrained),
+        train=review_files["train"],
+        epochs=1,
+        max_length=16,
+        save_to=str(tmp_path / "m"),
+        verbose=0,
+    )
+    model = recipe.run()
+    assert model.config.max_sequence_length == 16
+    long = "the cat sees the dog " * 9
+    np.testing.assert_allclose(model.predict_logits([long]), model.predict_logits([long], max_length=16), atol=1e-6)
+    found = plm.load(tmp_path / "m").encoder.embedding.position_table
+    expected = plm.load(pretrained).encoder.embedding.position_table[:16]
+    assert 0 < np.abs(np.asarray(found) - np.asarray(expected)).max() < 0.02  # trained on from there
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "classify"])
+def test_a_full_disk_at_the_end_loses_no_training(
+    kind, small, corpus_file, pretrained, review_files, tmp_path, monkeypatch
+):
+    """The last checkpoint is written, the model is not: started again, nothing is left but to save it."""
+    save_to = str(tmp_path / "m")
+    recipe: Recipe = Pretrain(
+        corpus=corpus_file, config=small, steps=4, checkpoint_every=2, max_length=32, save_to=save_to, verbose=0
+    )
+    if kind == "classify":
+        recipe = Classify(
+            encoder=str(pretrained), train=review_files["train"], epochs=2, max_length=16, save_to=save_to, verbose=0
+        )
+    module = importlib.import_module(f"keras_plm.recipes.{kind}")
+    real = module.save
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        recipe.run()
+    monkeypatch.setattr(module, "save", real)
+    recipe.run()
+    assert len(history(tmp_path / "m")) == 2
+    assert not (tmp_path / "m.training").exists()
+
+
+def test_a_training_that_diverges_ruins_nothing(small, corpus_file, tmp_path):
+    settings = {"corpus": corpus_file, "config": small, "max_length": 32, "save_to": str(tmp_path / "m"), "verbose": 0}
+    Pretrain(**settings, steps=2, checkpoint_every=2).run()
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    with pytest.raises(RuntimeError, match="NaN or Inf loss"):
+        Pretrain(**settings, steps=40, checkpoint_every=20, learning_rate=1e30, clip_norm=0, overwrite=True).run()
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+
+
+def test_a_resumed_training_keeps_its_vocabulary(small, corpus_file, tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(Path(corpus_file).read_text())
+    recipe = Pretrain(
+        corpus=str(corpus),
+        config=small,
+        steps=4,
+        checkpoint_every=2,
+        max_length=32,
+        save_to=str(tmp_path / "m"),
+        verbose=0,
+    )
+    module = importlib.import_module("keras_plm.recipes.pretrain")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "save", interrupted)
+        recipe.run()
+    first = (tmp_path / "m.training" / "vocab.txt").read_text()
+    corpus.write_text(corpus.read_text() + "\n\nQuite other words, zebra, zebra, zebra. " * 50)
+    assert recipe.run().tokenizer.to_text() == first
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_steps_need_not_be_whole_epochs(small, corpus_file, tmp_path):
@@ -172,6 +272,19 @@ def test_lamb(small, corpus_file, tmp_path):
 def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, review_files):
     with pytest.raises(ValueError, match="warmup=2.0; it is a fraction"):
         Pretrain(corpus=corpus_file, save_to="x", warmup=2.0)
+    for field, value, message in [
+        ("mask_rate", 15, "mask_rate=15; it is a fraction"),
+        ("inside_rate", -0.1, "inside_rate=-0.1; it is a fraction"),
+        ("clip_norm", -1.0, "clip_norm=-1.0; it must be above 0"),
+        ("max_length", 4, "max_length=4; a row needs 5 tokens"),
+        ("tensorboard", "x/log", "tensorboard=x/log lies inside save_to=x"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Pretrain(corpus=corpus_file, save_to="x", **{field: value})
+    with pytest.raises(ValueError, match="epochs=0; it must be at least 1"):
+        Classify(encoder="x", train="x", save_to="y", epochs=0)
+    with pytest.raises(ValueError, match="max_length=65, but the model has 64 positions"):
+        Pretrain(corpus=corpus_file, config=small, max_length=65, save_to=str(tmp_path / "m"), verbose=0).run()
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(ValueError, match="the corpus is empty"):
         Pretrain(corpus=str(tmp_path / "empty.txt"), config=small, save_to=str(tmp_path / "m"), verbose=0).run()
@@ -184,6 +297,9 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
     }
     with pytest.raises(ValueError, match=r"other.tsv, row 1: unknown label 'heron'"):
         Classify(**options, validation=str(tmp_path / "other.tsv"), max_length=16).run()
+    with pytest.raises(ValueError, match=r"other.tsv, row 1: unknown label 'heron'"):
+        Classify(**options, test=str(tmp_path / "other.tsv"), max_length=16).run()
+    assert not (tmp_path / "m.training").exists()  # nothing was begun
     with pytest.raises(ValueError, match="max_length=128, but the encoder has 64 positions"):
         Classify(**options).run()
     with pytest.raises(ValueError, match="no column 'sentence'"):

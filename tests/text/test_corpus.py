@@ -14,6 +14,9 @@ from keras_plm.text import expand_files, read_documents, split_sentences
         ("“你好。”他说。再见!", ["“你好。”", "他说。", "再见!"]),
         ("我来了。你呢？", ["我来了。", "你呢？"]),
         ("e.g. this is one", ["e.g. this is one"]),
+        ("He left (at ten. or so). She stayed.", ["He left (at ten. or so).", "She stayed."]),
+        ("Он пришёл. Она ушла. Всё.", ["Он пришёл.", "Она ушла.", "Всё."]),
+        ("नमस्ते। आप कैसे हैं? ठीक।", ["नमस्ते।", "आप कैसे हैं?", "ठीक।"]),
         ("   ", []),
     ],
 )
@@ -24,8 +27,9 @@ def test_split_sentences(text, sentences):
 def test_documents_end_at_blank_lines_and_files(tmp_path):
     (tmp_path / "a.txt").write_text("One. Two.\nThree.\n\n\nFour.\n", "utf-8")
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress("\ufeffFive.\r\nSix.".encode()))
-    documents = list(read_documents(str(tmp_path / "*")))
-    assert documents == [["One.", "Two.", "Three."], ["Four."], ["Five.", "Six."]]
+    (tmp_path / "c[1].txt").write_text("Seven\x0band\u2028a half.", "utf-8")  # no line ends of a text file
+    documents = list(read_documents([str(tmp_path / "[ab]*"), str(tmp_path / "c[1].txt")]))
+    assert documents == [["One.", "Two.", "Three."], ["Four."], ["Five.", "Six."], ["Seven\x0band\u2028a half."]]
 
 
 def test_errors_name_the_file_the_line_and_the_fix(tmp_path):

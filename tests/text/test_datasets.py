@@ -59,9 +59,26 @@ def test_labels_are_balanced_and_lengths_tell_nothing(corpus):
 def test_a_single_document_gives_pairs_and_a_single_passage_an_error(tokenizer):
     corpus = TokenizedCorpus.from_documents([["The cat sees the dog."] * 9], tokenizer)
     pairs = SentencePairs(corpus, max_tokens=13)
-    assert set(pairs.draw(np.arange(len(pairs)), (0, 0))[2].numpy()) <= {0, 1}
+    assert set(pairs.draw(np.arange(len(pairs)), (0, 0))[2].numpy()) == {0, 1}
     with pytest.raises(ValueError, match="too small for sentence pairs"):
         SentencePairs(corpus, max_tokens=1_000)
+
+
+def test_long_sentences_are_cut_and_nothing_is_lost(tokenizer):
+    documents = [["the cat sees", "", "the " * 23, "a dog"], [""], ["sees " * 10]]
+    whole = TokenizedCorpus.from_documents(documents, tokenizer)
+    cut = TokenizedCorpus.from_documents(documents, tokenizer, longest_sentence=10)
+    np.testing.assert_array_equal(cut.tokens, whole.tokens)
+    first = len(tokenizer(["the cat sees"]).to_list()[0])
+    assert np.diff(cut.sentences).tolist()[:4] == [first, 10, 10, 3]
+    assert np.diff(cut.sentences).max() <= 10 and len(cut.documents) == len(whole.documents) == 3
+    np.testing.assert_array_equal(cut.sentences[cut.documents], whole.sentences[whole.documents])
+
+
+def test_a_batch_without_a_word_is_no_nan(tokenizer):
+    corpus = TokenizedCorpus.from_documents([["[UNK]"] * 40, ["[UNK]"] * 40], tokenizer)
+    _, _, weights = next(iter(pretraining_dataset(SentencePairs(corpus, 13), tokenizer, 3, 1)))
+    assert np.asarray(weights["masked_tokens"]).sum() == 0
 
 
 def test_every_passage_is_seen_once_an_epoch(corpus, tokenizer, monkeypatch):

@@ -1,6 +1,6 @@
 import pytest
 
-from keras_plm.text import label_ids, read_rows, scores
+from keras_plm.text import distinct_labels, label_ids, read_rows, scores
 
 
 def write(folder, name, text):
@@ -33,6 +33,8 @@ def test_three_formats_read_the_same(tmp_path):
         ("a.jsonl", "[1]\n", "a.jsonl, line 1: a row must be a JSON object"),
         ("a.tsv", "label\ttext\n", "no row in"),
         ("a.xlsx", "x", "unknown kind of table '.xlsx'"),
+        ("a.jsonl", '{"text": null}\n', "a.jsonl, line 1: 'text' is null; fill it in"),
+        ("a.jsonl", '{"text": "\\ud83d"}\n', "a.jsonl, line 1: 'text' has half of a character"),
     ],
 )
 def test_bad_rows_name_the_place(tmp_path, name, content, message):
@@ -40,7 +42,21 @@ def test_bad_rows_name_the_place(tmp_path, name, content, message):
         read_rows(write(tmp_path, name, content), ["text"])
 
 
+def test_unusual_rows_are_rows(tmp_path):
+    separators = "a\u2028b\x85c"  # JSON allows them inside a string; str.splitlines would cut there
+    path = write(tmp_path, "a.jsonl", f'{{"text": "{separators}"}}\r\n')
+    assert read_rows(path, ["text"])["text"] == [separators]
+    long = "word " * 40_000
+    assert read_rows(write(tmp_path, "a.csv", f"text,label\n{long},1\n"), ["text"])["text"] == [long]
+    assert read_rows(write(tmp_path, "a.tsv", "text\none\n\nthree\n"), ["text"])["text"] == ["one", "", "three"]
+
+
 def test_labels_and_scores():
+    assert distinct_labels(["b", "a", "b"], "x.tsv") == ["a", "b"]
+    with pytest.raises(ValueError, match=r"x.tsv, row 2: the label is empty"):
+        distinct_labels(["b", " "], "x.tsv")
+    with pytest.raises(ValueError, match="x.tsv, row 2: 'nan' is not a finite number"):
+        scores(["1", "nan"], "x.tsv")
     assert label_ids(["b", "a", "b"], ["a", "b"], "x.tsv") == [1, 0, 1]
     with pytest.raises(ValueError, match=r"x.tsv, row 2: unknown label 'c' \(1 such rows\); the model knows"):
         label_ids(["b", "c"], ["a", "b"], "x.tsv")

@@ -3,11 +3,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from keras_plm.training import is_chief, make_strategy
+from keras_plm.training import is_chief, make_strategy, worker_name
 
 SCRIPT = Path(__file__).with_name("run_strategy.py")
 
@@ -56,18 +57,31 @@ def test_two_mirrored_devices_equal_one(corpus_file, tmp_path, one_device):
     assert one_device[-1][0] < one_device[0][0] - 0.3  # it learns
 
 
-def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
+def start_two_workers(corpus, save_to, steps):
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = [
-        start(
-            "multi_worker",
-            corpus_file,
-            tmp_path / "model",
-            30,
-            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
-        )
-        for index in range(2)
-    ]
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    return [start("multi_worker", corpus, save_to, steps, {"cluster": {"worker": workers}, "task": t}) for t in tasks]
+
+
+@pytest.mark.slow
+def test_workers_killed_between_their_checkpoints_say_so(corpus_file, tmp_path):
+    processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
+    files = [tmp_path / "model.training" / f"worker_{index}.weights.h5" for index in range(2)]
+    end = time.monotonic() + 200
+    while time.monotonic() < end and not all(file.exists() for file in files):
+        time.sleep(0.1)
+    for process in processes:
+        process.kill()
+        process.wait()
+    files[1].unlink()
+    processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
+    outputs = [process.communicate(timeout=200)[0] for process in processes]
+    for output in outputs:
+        assert "the workers' checkpoints are of different steps" in output, output[-2000:]
+
+
+def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
+    processes = start_two_workers(corpus_file, tmp_path / "model", 30)
     chief = losses(processes[0])
     for a, b in zip(sum(chief, []), sum(one_device, []), strict=True):
         assert a == pytest.approx(b, abs=1e-4)
@@ -88,7 +102,11 @@ def test_names(monkeypatch):
         "TF_CONFIG",
         '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}',
     )
-    assert not is_chief()
+    assert not is_chief() and worker_name() == "worker_1"
+    cluster = {"chief": ["a:1"], "worker": ["b:2"]}
+    for kind, chief in (("chief", True), ("worker", False)):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}}))
+        assert is_chief() == chief
 
 
 def test_tpu_path_reaches_the_resolver(monkeypatch):
