@@ -3,13 +3,14 @@
     python tests/bench/pretrained_start.py saved_models/mini [--sets rte trec] [--seeds 0 1] [--rates 3e-4]
 
 The data sets are those of KERAS_PLM_DATA. Both starts get the same epochs and the same choice of learning rates: the
-best on the dev file (or every tenth training row, where there is none) decides, with the first seed. The test file is
-scored once a seed, with that rate. Each fine-tuning runs on one core, as many at a time as there are cores.
+best on the dev file (or every tenth training row, where there is none) decides, with the first seed. Test scores are
+those of that rate. Each fine-tuning runs on one core, as many at a time as there are cores.
 """
 
 import argparse
 import csv
 import gzip
+import json
 import os
 import statistics
 import subprocess
@@ -67,20 +68,20 @@ def prepare(folder: Path, data: DataSet) -> None:
     write(folder / "test.tsv", header, rows(DATA / data.name / "test.tsv")[1:])
 
 
-def fine_tune(folder: Path, data: DataSet, encoder: Path, rate: float, seed: int, score_on: str) -> float:
-    """Accuracy of one fine-tuning, in a process of its own."""
-    command = [sys.executable, __file__, "--case", str(encoder), str(folder), data.name, str(rate), str(seed), score_on]
+def fine_tune(folder: Path, data: DataSet, encoder: Path, rate: float, seed: int) -> dict[str, float]:
+    """Accuracy on the dev and the test file of one fine-tuning, in a process of its own."""
+    command = [sys.executable, __file__, "--case", str(encoder), str(folder), data.name, str(rate), str(seed)]
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True)
     if result.returncode:
-        sys.exit(result.stderr[-2000:])
-    score = float(result.stdout.split()[-1])
-    print(f"  {data.name} {encoder.name} {rate:g} seed {seed} {score_on}: {score:.4f}", file=sys.stderr, flush=True)
-    return score
+        raise RuntimeError(result.stderr[-2000:])
+    scores = json.loads(result.stdout.splitlines()[-1])
+    print(f"  {data.name} {encoder.name} {rate:g} seed {seed}: {scores}", file=sys.stderr, flush=True)
+    return scores
 
 
-def case(encoder: str, folder: str, name: str, rate: str, seed: str, score_on: str) -> None:
-    """Fine-tune once; print the accuracy."""
+def case(encoder: str, folder: str, name: str, rate: str, seed: str) -> None:
+    """Fine-tune once; print the accuracies."""
     from keras_plm.recipes import Classify
     from keras_plm.text import read_rows
 
@@ -100,10 +101,12 @@ def case(encoder: str, folder: str, name: str, rate: str, seed: str, score_on: s
             verbose=0,
         ).run()
     columns = [data.text, data.label] if data.second is None else [data.text, data.label, data.second]
-    table = read_rows(f"{folder}/{score_on}.tsv", columns)
-    second = None if data.second is None else table[data.second]
-    found = model.predict_labels(table[data.text], second, max_length=data.max_length)
-    print(sum(a == b for a, b in zip(found, table[data.label], strict=True)) / len(found))
+    scores = {}
+    for part in ("dev", "test"):
+        table = read_rows(f"{folder}/{part}.tsv", columns)
+        found = model.predict_labels(table[data.text], None if data.second is None else table[data.second])
+        scores[part] = sum(a == b for a, b in zip(found, table[data.label], strict=True)) / len(found)
+    print(json.dumps(scores))
 
 
 def random_start(encoder: Path, path: Path) -> None:
@@ -132,19 +135,22 @@ def main() -> None:
         for data in [d for d in SETS if d.name in options.sets]:
             prepare(folder / data.name, data)
 
-            def scores(settings: list, score_on: str, data: DataSet = data) -> list[float]:
-                jobs = [pool.submit(fine_tune, folder / data.name, data, *s, score_on) for s in settings]
-                return [job.result() for job in jobs]
+            def run(settings: list, data: DataSet = data) -> dict:
+                jobs = [pool.submit(fine_tune, folder / data.name, data, *setting) for setting in settings]
+                return dict(zip(settings, [job.result() for job in jobs], strict=True))
 
-            tried = [(start, rate, options.seeds[0]) for start in starts.values() for rate in options.rates]
-            dev = dict(zip(tried, scores(tried, "dev"), strict=True))
-            best = {start: max((s for s in tried if s[0] == start), key=dev.get) for start in starts.values()}
-            final = [(start, best[start][1], seed) for start in starts.values() for seed in options.seeds]
-            test = dict(zip(final, scores(final, "test"), strict=True))
+            first, *other_seeds = options.seeds
+            found = run([(start, rate, first) for start in starts.values() for rate in options.rates])
+            best = {start: max(options.rates, key=lambda r: found[start, r, first]["dev"]) for start in starts.values()}
+            found |= run([(start, best[start], seed) for start in starts.values() for seed in other_seeds])
             for label, start in starts.items():
-                own = [100 * score for s, score in test.items() if s[0] == start]
-                cells = (data.name, label, f"{best[start][1]:g}", f"{100 * dev[best[start]]:.1f}")
-                print(f"| {' | '.join(cells)} | {', '.join(f'{s:.1f}' for s in own)} | {statistics.mean(own):.1f} |")
+                rate = best[start]
+                dev, *tests = [100 * found[start, rate, first]["dev"]] + [
+                    100 * found[start, rate, seed]["test"] for seed in options.seeds
+                ]
+                each = ", ".join(f"{test:.1f}" for test in tests)
+                cells = (data.name, label, f"{rate:g}", f"{dev:.1f}", each, f"{statistics.mean(tests):.1f}")
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
