@@ -84,11 +84,11 @@ def main(folder: Path) -> None:
     pretrainer = recipes.Pretrain(
         corpus=str(folder / "corpus.txt"),
         config=SIZES,
-        steps=2_400,
-        checkpoint_every=400,
+        steps=1_500,
+        checkpoint_every=300,
         batch_size=64,
         max_length=64,
-        learning_rate=1.5e-3,
+        learning_rate=1e-3,
         save_to=str(folder / "pretrained"),
     ).run()
 

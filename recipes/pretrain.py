@@ -161,8 +161,7 @@ class Pretrain(Recipe):
         return model
 
     def _pairs(self, documents: Any, tokenizer: Tokenizer, inside_rate: float = 0.0) -> SentencePairs:
-        # longer ones are cut in two: half a row is the most that a sentence gets beside another
-        corpus = TokenizedCorpus.from_documents(documents, tokenizer, longest_sentence=self.max_length // 2)
+        corpus = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=self.max_length - 3)
         return SentencePairs(corpus, self.max_length - 3, inside_rate=inside_rate)
 
     def _optimizer(self, steps: int) -> Any:

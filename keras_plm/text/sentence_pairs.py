@@ -27,15 +27,16 @@ class TokenizedCorpus:
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[list[str]], tokenizer: Tokenizer, longest_sentence: int | None = None
+        cls, documents: Iterable[list[str]], tokenizer: Tokenizer, row_tokens: int | None = None
     ) -> "TokenizedCorpus":
         """Tokenize documents given as lists of sentences; sentences without a token are left out.
 
         Args:
             documents: lists of sentences.
             tokenizer: of this corpus.
-            longest_sentence: longer ones count as several, so that no text is lost where sentences have no visible
-                end; None for no limit.
+            row_tokens: a sentence longer than a row of so many tokens counts as several of half a row, so that no text
+                is lost where sentences have no visible end; None leaves all whole. Shorter ones are not cut: a pair
+                that parts in the middle of a sentence is too easy to tell.
 
         Raises:
             ValueError: nothing but empty sentences.
@@ -46,11 +47,14 @@ class TokenizedCorpus:
             rows = tokenizer([sentence for document in batch for sentence in document])
             lengths = rows.row_lengths().numpy()
             tokens.append(rows.flat_values.numpy())
-            limit = longest_sentence or max(lengths.max(initial=0), 1)
-            parts = -(-lengths // limit)  # of each sentence; 0 of an empty one
-            part_lengths = np.full(parts.sum(), limit)
-            filled = parts > 0
-            part_lengths[np.cumsum(parts)[filled] - 1] = (lengths - (parts - 1) * limit)[filled]
+            parts = (lengths > 0).astype(np.int64)  # of each sentence; 0 of an empty one
+            half = 1
+            if row_tokens is not None:
+                half = max(row_tokens // 2, 1)
+                parts = np.where(lengths > row_tokens, -(-lengths // half), parts)
+            part_lengths = np.full(parts.sum(), half)
+            last = np.cumsum(parts)[parts > 0] - 1
+            part_lengths[last] = (lengths - (parts - 1) * half)[parts > 0]
             sentence_lengths.append(part_lengths)
             borders = np.cumsum([0, *map(len, batch)])
             counts = np.diff(np.concatenate([[0], np.cumsum(parts)])[borders])

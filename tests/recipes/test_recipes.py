@@ -345,7 +345,7 @@ def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
 
 
 def test_an_unfinished_training_of_other_settings_is_not_continued(small, corpus_file, tmp_path):
-    recipe = Pretrain(corpus=corpus_file, config=small, save_to=str(tmp_path / "m"), verbose=0)
+    recipe = Pretrain(corpus=corpus_file, config=small, max_length=32, save_to=str(tmp_path / "m"), verbose=0)
     recipe.checkpoint()
     with pytest.raises(ValueError, match="holds an unfinished training with other settings"):
         replace(recipe, learning_rate=1.0).run()

@@ -67,11 +67,11 @@ def test_a_single_document_gives_pairs_and_a_single_passage_an_error(tokenizer):
 def test_long_sentences_are_cut_and_nothing_is_lost(tokenizer):
     documents = [["the cat sees", "", "the " * 23, "a dog"], [""], ["sees " * 10]]
     whole = TokenizedCorpus.from_documents(documents, tokenizer)
-    cut = TokenizedCorpus.from_documents(documents, tokenizer, longest_sentence=10)
+    cut = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=12)
     np.testing.assert_array_equal(cut.tokens, whole.tokens)
     first = len(tokenizer(["the cat sees"]).to_list()[0])
-    assert np.diff(cut.sentences).tolist()[:4] == [first, 10, 10, 3]
-    assert np.diff(cut.sentences).max() <= 10 and len(cut.documents) == len(whole.documents) == 3
+    assert np.diff(cut.sentences).tolist()[:5] == [first, 6, 6, 6, 5]  # of 23; the others fit a row
+    assert np.diff(cut.sentences)[-1] == 10 and len(cut.documents) == len(whole.documents) == 3
     np.testing.assert_array_equal(cut.sentences[cut.documents], whole.sentences[whole.documents])
 
 
