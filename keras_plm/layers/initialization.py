@@ -29,7 +29,7 @@ def scaled_sinusoids(width: int) -> Callable:
     """For learned positions: sinusoids with the same deviation as the other tables.
 
     Neighbours begin alike, so that what is learnt about one distance holds everywhere, also at positions beyond the
-    rows of the training. MINI reached the loss of 700 steps after 600 (docs/results.md).
+    rows of the training. MINI reached in 600 steps about the loss of 700 (docs/results.md).
     """
 
     def initialize(shape: tuple[int, int], dtype: Any = None) -> Any:
