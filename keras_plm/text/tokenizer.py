@@ -54,7 +54,9 @@ class Tokenizer:
 
     Source: the algorithm is `tensorflow_text.FastBertTokenizer`: Song et al. 2021,
         https://arxiv.org/abs/2012.15524
-    Differs: from that class: special tokens in the text, offsets in characters instead of bytes.
+    Differs: from that class: special tokens in the text, offsets in characters instead of bytes. From BERT's own code
+        and Hugging Face's, as that class does: lower-casing is NFKC case folding, so that full-width letters and
+        punctuation (，) become half-width ones (,).
     """
 
     def __init__(self, vocabulary: Sequence[str], lowercase: bool = True) -> None:

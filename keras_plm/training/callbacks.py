@@ -40,19 +40,19 @@ class Checkpoint(keras.callbacks.Callback):
             The number of steps that the model has been trained for.
 
         Raises:
-            ValueError: workers whose files are of different steps, because they were killed between two writes.
+            ValueError: some workers have a file and others have none.
         """
         model.optimizer.build(model.trainable_variables)
-        if self.path.exists():
+        if any(there := _of_all_workers(self.path.exists())):
+            # TensorFlow sends the first worker's values to all, so that files of different steps do no harm; but a
+            # worker that has nothing to load would not be there to receive them
+            if not all(there):
+                raise ValueError(
+                    f"only some workers have a checkpoint (this one: {self.path}, {self.path.exists()}); "
+                    f"copy one worker's file to the others under their names, or delete all of them to begin anew"
+                )
             model.load_weights(self.path)
-        step = int(model.optimizer.iterations.numpy())
-        steps = _of_all_workers(step)
-        if len(set(steps)) > 1:
-            raise ValueError(
-                f"the workers' checkpoints are of different steps {steps} (this one's is {self.path}); copy one "
-                f"worker's file over those of the others, or delete them all to begin anew"
-            )
-        return step
+        return int(model.optimizer.iterations.numpy())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""
@@ -62,10 +62,10 @@ class Checkpoint(keras.callbacks.Callback):
         os.replace(temporary, self.path)
 
 
-def _of_all_workers(step: int) -> list[int]:
+def _of_all_workers(value: bool) -> list[bool]:
     strategy = tf.distribute.get_strategy()
-    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([step]))
-    return strategy.gather(values, axis=0).numpy().tolist()
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([int(value)]))
+    return [bool(found) for found in strategy.gather(values, axis=0).numpy()]
 
 
 class HistoryLog(keras.callbacks.Callback):

@@ -64,7 +64,7 @@ def start_two_workers(corpus, save_to, steps):
 
 
 @pytest.mark.slow
-def test_workers_killed_between_their_checkpoints_say_so(corpus_file, tmp_path):
+def test_a_worker_that_lost_its_checkpoint_is_an_error(corpus_file, tmp_path):
     processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
     files = [tmp_path / "model.training" / f"worker_{index}.weights.h5" for index in range(2)]
     end = time.monotonic() + 200
@@ -72,12 +72,12 @@ def test_workers_killed_between_their_checkpoints_say_so(corpus_file, tmp_path):
         time.sleep(0.1)
     for process in processes:
         process.kill()
-        process.wait()
+        process.communicate()
     files[1].unlink()
     processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
     outputs = [process.communicate(timeout=200)[0] for process in processes]
     for output in outputs:
-        assert "the workers' checkpoints are of different steps" in output, output[-2000:]
+        assert "only some workers have a checkpoint" in output, output[-2000:]
 
 
 def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
