@@ -78,7 +78,8 @@ def _shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
 
 def expected(model: Classifier, batch: dict[str, np.ndarray]) -> np.ndarray:
     """Keras' own answer: (rows, C) probabilities, or (rows, 1) scores."""
-    logits = np.asarray(model.predict_on_batch(batch), "float32")
+    # not predict_on_batch: TensorFlow warns of retracing where several models are compiled once each
+    logits = np.asarray(model(batch, training=False), "float32")
     if model.labels is None:
         return logits
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))

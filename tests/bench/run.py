@@ -3,7 +3,7 @@
 Each measurement is a process of its own, and the contestants take turns, so that a drift of the machine's speed meets
 all of them. Hugging Face's libraries live in an environment of their own (.venv-peers, made on the first run).
 
-    python tests/bench/run.py [step] [tokenizer] [tflite]        (all three without an argument)
+    python tests/bench/run.py [tokenizer] [tflite] [step]        (all three without an argument)
 """
 
 import json
@@ -117,7 +117,7 @@ def tflite() -> list[str]:
     return lines
 
 
-def header() -> list[str]:
+def header(name: str) -> list[str]:
     """Commit, versions and hardware."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
@@ -127,7 +127,7 @@ def header() -> list[str]:
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.processor()
     return [
-        f"### Bench of {date.today()}, commit {commit}",
+        f"### Bench of {date.today()}: {name}, commit {commit}",
         "",
         f"`make bench`; {os.cpu_count()} cores, {model}; " + ", ".join(f"{n} {version(n)}" for n in names),
         "",
@@ -135,16 +135,16 @@ def header() -> list[str]:
 
 
 def main() -> None:
-    """Run the named measurements and append their tables to docs/results.md."""
-    chosen = sys.argv[1:] or ["step", "tokenizer", "tflite"]
-    lines = header()
-    for name in chosen:
+    """Run the named measurements and append each table to docs/results.md as soon as it is there."""
+    for name in sys.argv[1:] or ["tokenizer", "tflite", "step"]:
         CONSOLE.rule(name)
-        lines += [*{"step": step, "tokenizer": tokenizer, "tflite": tflite}[name](), ""]
-    text = "\n".join(lines)
-    CONSOLE.print(text, markup=False)
-    with (ROOT / "docs" / "results.md").open("a", encoding="utf-8") as file:
-        file.write("\n" + text)
+        text = "\n".join([*header(name), *MEASUREMENTS[name](), ""])
+        CONSOLE.print(text, markup=False)
+        with (ROOT / "docs" / "results.md").open("a", encoding="utf-8") as file:
+            file.write("\n" + text)
+
+
+MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step}
 
 
 if __name__ == "__main__":
