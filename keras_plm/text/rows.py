@@ -67,9 +67,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict]]:
 
 def _delimited(path: Path, suffix: str) -> Iterator[tuple[int, dict]]:
     text = io.StringIO(read_text(path), newline="")
-    csv.field_size_limit(
-        2**31 - 1
-    )  # Python's limit of 131,072 characters is for untrusted input; a document may be longer
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than Python's limit of 131,072 characters
     if suffix == ".tsv":
         reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:

@@ -95,3 +95,10 @@ def test_decoder_block_wants_its_encoder():
         DecoderBlock(N, F, cross_attention=True)(floats(B, T, D))
     with pytest.raises(ValueError, match="encoder_hidden was given"):
         DecoderBlock(N, F)(floats(B, T, D), floats(B, S, D))
+
+
+def test_a_cache_without_its_index_is_an_error():
+    block = DecoderBlock(N, F)
+    block(floats(B, T, D))
+    with pytest.raises(ValueError, match="cache and cache_index belong together"):
+        block(floats(B, T, D), cache=block.make_cache(B, T))
