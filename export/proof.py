@@ -49,7 +49,7 @@ def prove(model: Classifier, artifact: Any, texts: Any = None, length: int | Non
         ExportError: a value that is not finite, or a difference or a shift above what the scheme allows.
     """
     length = artifact.signature.length or length or model.config.max_sequence_length
-    pairs = list(zip(PROOF_TEXTS, reversed(PROOF_TEXTS), strict=True)) if model.config.num_segments > 1 else []
+    pairs = list(zip(PROOF_TEXTS, reversed(PROOF_TEXTS), strict=True))
     rows = [row for group in (PROOF_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     found, wanted = artifact(batch), expected(model, batch)
@@ -94,26 +94,23 @@ def artifact_path(path: str | Path, suffix: str) -> Path:
 
 @contextmanager
 def whole_artifact(model: Classifier, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
-    """Yields a temporary path for an artefact; at the end it takes its name, with its facts and vocabulary beside it.
+    """Yields a temporary path for an artefact; at the end it takes its name, beside it its facts and tokenizer.
 
     `model.tflite` gets `model.tflite.json` and `model.tflite.vocab.txt`: named after the whole file, so that two
     artefacts in one folder do not share them. On an exception nothing is left.
 
     Raises:
-        FileExistsError: one of the three exists and `overwrite` is False.
+        FileExistsError: one of them exists and `overwrite` is False.
     """
-    for name in (path, Signature.path(path), vocabulary_path(path)):
+    beside = [Signature.path(path), *(path.with_name(f"{path.name}.{name}") for name in model.tokenizer.filenames)]
+    for name in (path, *beside):
         check_free(name, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
         temporary = Path(folder) / path.name
         signature.write(Signature.path(temporary))
-        model.tokenizer.save(vocabulary_path(temporary))
+        for name, content in model.tokenizer.files().items():
+            temporary.with_name(f"{path.name}.{name}").write_bytes(content)
         yield temporary
-        for name in (Signature.path(path), vocabulary_path(path), path):
+        for name in (*beside, path):
             os.replace(Path(folder) / name.name, name)
-
-
-def vocabulary_path(path: Path) -> Path:
-    """Where the vocabulary of an artefact lies."""
-    return path.with_name(f"{path.name}.vocab.txt")

@@ -45,7 +45,7 @@ def to_saved_model(
     model = float32_copy(model)
     module, serve = float32_function(model, signature)
     tokenizer = model.tokenizer
-    module.tokenizer = tokenizer._tokenizer  # its tables are resources that must be saved along
+    module.tokenizer = tokenizer.resources()  # its tables are resources that must be saved along
     labels = None if model.labels is None else tf.constant(model.labels)
 
     def answer(first: tf.Tensor, second: tf.Tensor | None = None) -> dict[str, tf.Tensor]:

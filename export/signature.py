@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import INPUTS, Classifier
+from keras_plm.models import INPUTS, Classifier, tokenizer_settings
 from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
 
@@ -21,14 +21,14 @@ class Signature:
         length: T of the fixed input shape (1, T), in tokens; None where batch and length are free.
         labels: names of the outputs in order; None for a regression, whose output is a score.
         max_length: most tokens that the model can take.
-        lowercase: whether the text is lower-cased and its accents stripped.
+        tokenizer: the class of the tokenizer and its settings.
         quantization: the scheme, "float32" if there is none.
     """
 
     length: int | None
     labels: list[str] | None
     max_length: int
-    lowercase: bool
+    tokenizer: dict[str, Any]
     quantization: str = "float32"
 
     @classmethod
@@ -50,7 +50,7 @@ class Signature:
             length = limit
         if length is not None and not 3 <= length <= limit:
             raise ValueError(f"length={length}; the model takes 3 to {limit} tokens")
-        return cls(length, model.labels, length or limit, model.tokenizer.lowercase, quantization)
+        return cls(length, model.labels, length or limit, tokenizer_settings(model.tokenizer), quantization)
 
     @property
     def output(self) -> str:

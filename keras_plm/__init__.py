@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from . import checkpoints  # noqa: E402
+from .checkpoints import choose, load  # noqa: E402
 from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig  # noqa: E402
 from .layers import (  # noqa: E402
     ClassificationHead,
@@ -15,8 +17,8 @@ from .layers import (  # noqa: E402
     NextSentenceHead,
     TokenEmbedding,
 )
-from .models import Classifier, Encoder, Pretrainer, load, save  # noqa: E402
-from .text import Tokenizer  # noqa: E402
+from .models import Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger, save  # noqa: E402
+from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer  # noqa: E402
 
 __all__ = [
     "BASE",
@@ -26,9 +28,11 @@ __all__ = [
     "SIZES",
     "SMALL",
     "TINY",
+    "BytePairTokenizer",
     "ClassificationHead",
     "Classifier",
     "DecoderBlock",
+    "Embedder",
     "Encoder",
     "EncoderBlock",
     "FeedForward",
@@ -37,8 +41,14 @@ __all__ = [
     "MultiHeadAttention",
     "NextSentenceHead",
     "Pretrainer",
+    "QuestionAnswerer",
+    "SentencePieceTokenizer",
+    "Tagger",
     "TokenEmbedding",
     "Tokenizer",
+    "WordPieceTokenizer",
+    "checkpoints",
+    "choose",
     "load",
     "save",
 ]

@@ -1,13 +1,17 @@
-"""The command line: `keras-plm pretrain | classify | predict | compare | export | vocabulary`."""
+"""The command line: `keras-plm choose | pretrain | classify | predict | embed | compare | export | vocabulary`."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
+from keras_plm.checkpoints import choose, load
+from keras_plm.checkpoints.choice import Size, Task
 from keras_plm.export import (
     Artifact,
     compare,
@@ -16,9 +20,9 @@ from keras_plm.export import (
     to_tflite,
 )
 from keras_plm.export.quantization import Scheme
-from keras_plm.models import Classifier, check_free, load
+from keras_plm.models import Classifier, Embedder, check_free
 from keras_plm.recipes import Classify, Pretrain
-from keras_plm.text import Tokenizer, learn_vocabulary, read_documents, read_rows
+from keras_plm.text import WordPieceTokenizer, learn_vocabulary, read_documents, read_rows
 from keras_plm.training import write_whole
 
 
@@ -58,7 +62,7 @@ def predict(
     """Label texts, and show how sure the model is. Prints tab-separated lines.
 
     Args:
-        model: folder of a saved classifier.
+        model: a classifier: a folder, or "hf:" and a Hugging Face folder or repository.
         texts: texts to label; none reads lines from standard input.
         data: a .tsv, .csv or .jsonl file to label in place of texts.
         text_column: its column of texts.
@@ -81,6 +85,58 @@ def predict(
         print(f"{classifier.labels[row.argmax()]}\t{row.max():.4f}\t{text}")
 
 
+def embed(
+    model: str,
+    texts: tyro.conf.Positional[tuple[str, ...]] = (),
+    save_to: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Turn texts into vectors: how alike they are, or a .npy file for a search index.
+
+    Args:
+        model: an Embedder: a folder, "hf:" and a Hugging Face folder or repository.
+        texts: texts; none reads lines from standard input.
+        save_to: a .npy file for the vectors, (rows, D) float32; without, the cosines of all pairs are printed.
+        overwrite: replace the file if it exists.
+    """
+    if save_to is not None:
+        check_free(save_to, overwrite)
+    embedder = load(model)
+    if not isinstance(embedder, Embedder):
+        raise ValueError(f"{model} is a {type(embedder).__name__}; this command needs an Embedder")
+    rows = list(texts) or [line.rstrip("\n") for line in sys.stdin]
+    vectors = embedder.embed(rows)
+    if save_to is not None:
+        content = io.BytesIO()
+        np.save(content, vectors)
+        write_whole(Path(save_to), content.getvalue())
+        print(f"{vectors.shape[0]:,} vectors of {vectors.shape[1]} → {save_to}")
+        return
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit = vectors / np.maximum(lengths, 1e-12)
+    for text, cosines in zip(rows, unit @ unit.T, strict=True):
+        print("\t".join([*(f"{cosine:.3f}" for cosine in cosines), text]))
+
+
+def choose_checkpoint(
+    task: Task = "classification",
+    max_megabytes: float | None = None,
+    max_latency_ms: float | None = None,
+    languages: tuple[str, ...] = ("en",),
+    quantization: Size = "dynamic_int8",
+) -> None:
+    """Recommend a published checkpoint to start from, and say why. Nothing is downloaded.
+
+    Args:
+        task: what it is to be a start for.
+        max_megabytes: largest exported file, in 10⁶ bytes.
+        max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread.
+        languages: ISO 639-1 codes; the checkpoint must know all of them.
+        quantization: of the exported file, for both bounds.
+    """
+    print(choose(task, max_megabytes, max_latency_ms, languages, quantization))
+
+
 def compare_artifact(
     model: tyro.conf.Positional[str],
     artifact: tyro.conf.Positional[str],
@@ -94,7 +150,7 @@ def compare_artifact(
     """Run a model and its artefact on the same rows; show scores, agreement, error, bytes and latency.
 
     Args:
-        model: folder of a saved classifier.
+        model: a classifier: a folder, or "hf:" and a Hugging Face folder or repository.
         artifact: a .tflite, a .onnx or a SavedModel folder.
         data: a .tsv, .csv or .jsonl file with labels.
         text_column: its column of texts.
@@ -126,7 +182,7 @@ def vocabulary(
     check_free(save_to, overwrite)
     sentences = (s for document in read_documents(list(corpus)) for s in document)
     pieces = learn_vocabulary(sentences, size, lowercase, progress=True)
-    write_whole(Path(save_to), Tokenizer(pieces, lowercase).to_text())
+    write_whole(Path(save_to), WordPieceTokenizer(pieces, lowercase).files()["vocab.txt"].decode())
     print(f"{len(pieces):,} pieces → {save_to}")
 
 
@@ -144,7 +200,7 @@ def export_tflite(
     """Write a .tflite of built-in operators for phones, and prove it in ai-edge-litert.
 
     Args:
-        model: folder of a saved classifier.
+        model: a classifier: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
         quantization: how to store weights and compute.
         length: fixed number of tokens; by default the model's limit.
@@ -171,7 +227,7 @@ def export_onnx(
     """Write an ONNX file, and prove it in onnxruntime.
 
     Args:
-        model: folder of a saved classifier.
+        model: a classifier: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .onnx file, or a folder for model.onnx.
         length: fixed number of tokens; by default batch and length are free.
         overwrite: replace the file if it exists.
@@ -189,7 +245,7 @@ def export_saved_model(
     """Write a SavedModel for TF Serving that takes raw text, and prove it.
 
     Args:
-        model: folder of a saved classifier.
+        model: a classifier: a folder, or "hf:" and a Hugging Face folder or repository.
         folder: where to; TF Serving wants a version number as its last part.
         max_length: longest row in tokens; by default the model's limit.
         pairs: the model takes pairs of texts.
@@ -203,9 +259,11 @@ def _report(path: Path) -> None:
 
 
 _COMMANDS: dict[str, Callable] = {
+    "choose": choose_checkpoint,
     "pretrain": Pretrain,
     "classify": Classify,
     "predict": predict,
+    "embed": embed,
     "compare": compare_artifact,
     "vocabulary": vocabulary,
     # for the list of commands; main() hands `export` to its own commands

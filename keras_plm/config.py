@@ -3,6 +3,7 @@ from typing import Any, Literal, Self
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Positions = Literal["learned", "sinusoidal", "none"]
+PoolerActivation = Literal["tanh", "gelu", "relu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +33,25 @@ class ModelConfig:
     dropout: float = 0.1  # fraction dropped after embedding, attention and feed-forward
     attention_dropout: float = 0.1  # fraction of attention weights dropped
     max_sequence_length: int = 512  # longest input in tokens
-    num_segments: int = 2  # kinds of segment: sentence A and sentence B
+    num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
+    embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
     activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
     positions: Positions = "learned"
     layer_norm_epsilon: float = 1e-12
     normalize_first: bool = False  # True: normalise before each sub-layer (pre-norm)
+    shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
+    has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
+    pooler_activation: PoolerActivation = "tanh"  # of that layer, also of one that a classifier adds
 
     def __post_init__(self) -> None:
         sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
-        for name in (*sizes, "max_sequence_length", "num_segments"):
+        for name in (*sizes, "max_sequence_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        if self.num_segments < 0:
+            raise ValueError(f"num_segments={self.num_segments}; it must be at least 0")
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a fraction in [0, 1)")

@@ -12,7 +12,8 @@ from typing import Any
 
 import keras
 
-from keras_plm.models import Classifier, Encoder, load, save
+from keras_plm.checkpoints import load
+from keras_plm.models import Classifier, Encoder, named_weights, save
 from keras_plm.text import TextRows, distinct_labels, label_ids, read_rows, scores
 from keras_plm.training import CrossEntropy, Pearson, is_chief
 
@@ -43,7 +44,7 @@ class Classify(Recipe):
     Source: Devlin et al. 2019, §4.1, https://arxiv.org/abs/1810.04805
     """
 
-    encoder: str  # folder of a saved Pretrainer, Encoder or Classifier
+    encoder: str  # what `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
     train: str | tuple[str, ...]  # paths or globs of .tsv, .csv or .jsonl
     validation: str | tuple[str, ...] | None = None  # scored after each epoch
     test: str | tuple[str, ...] | None = None  # scored once, at the end
@@ -129,20 +130,19 @@ class Classify(Recipe):
             raise ValueError(
                 f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
             )
+        source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
         config = dataclasses.replace(
             pretrained.config,
             dropout=self.dropout,
             attention_dropout=self.dropout,
             max_sequence_length=self.max_length,  # later positions would go untrained, and into every artefact
+            has_pooler=True,  # a new one where the pre-training had none
         )
         encoder = Encoder(config, pretrained.tokenizer)
-        source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
-        encoder.set_weights(
-            [
-                w[: self.max_length] if v.name == "positions" else w
-                for v, w in zip(source.weights, source.get_weights(), strict=True)
-            ]
-        )
+        variables = named_weights(encoder)
+        for path, weight in named_weights(source).items():
+            cut = weight[: self.max_length] if path == "embedding/positions" else weight
+            variables[path].assign(cut)
         return Classifier(config, labels, pretrained.tokenizer, encoder)
 
     def _read(self, patterns: Any) -> dict[str, list[str]]:

@@ -15,12 +15,14 @@ from typing import Annotated, Any, Literal
 import keras
 import numpy as np
 
+from keras_plm.checkpoints import load
 from keras_plm.config import SMALL, ModelConfig
-from keras_plm.models import Pretrainer, load, save
+from keras_plm.models import Pretrainer, save
 from keras_plm.text import (
     SentencePairs,
     TokenizedCorpus,
     Tokenizer,
+    WordPieceTokenizer,
     learn_vocabulary,
     pretraining_dataset,
     read_documents,
@@ -54,7 +56,7 @@ class Pretrain(Recipe):
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     config: Annotated[ModelConfig, NAMED_SIZE] = SMALL  # sizes: a name, or a JSON file of fields
-    start_from: str | None = None  # a saved model to go on from, with its sizes and its tokenizer
+    start_from: str | None = None  # a Pretrainer to go on from, with its tokenizer: a folder, "hf:…"
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
@@ -92,21 +94,20 @@ class Pretrain(Recipe):
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
             model.compile(
                 optimizer=self._optimizer(epochs * steps),
-                loss={"masked_tokens": CrossEntropy(), "next_sentence": CrossEntropy()},
+                loss={name: CrossEntropy() for name in model.output},
                 weighted_metrics={
-                    name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-                    for name in ("masked_tokens", "next_sentence")
+                    name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output
                 },
                 jit_compile=False,
             )
-            validation = self._validation_data(tokenizer)
+            validation = self._validation_data(model)
             checkpoint = self.checkpoint() if save_model else None
             done = checkpoint.restore(model) if checkpoint else 0
-            if checkpoint and not self._learnt_vocabulary.exists():
-                write_whole(self._learnt_vocabulary, tokenizer.to_text())
+            if checkpoint and self._learns_vocabulary and not self._learnt_vocabulary.exists():
+                write_whole(self._learnt_vocabulary, tokenizer.files()["vocab.txt"].decode())
             if done < epochs * steps:  # or only the saving was interrupted
                 model.fit(
-                    self._dataset(pairs, tokenizer, epochs * steps, done),
+                    self._dataset(model, pairs, epochs * steps, done),
                     epochs=epochs,
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
@@ -126,6 +127,10 @@ class Pretrain(Recipe):
         return _float32(model)
 
     @property
+    def _learns_vocabulary(self) -> bool:
+        return self.start_from is None and self.vocabulary is None
+
+    @property
     def _learnt_vocabulary(self) -> Path:
         """Kept for a resumed training: learnt again from files that have changed, ids would mean other pieces."""
         return self.training_folder / "vocab.txt"
@@ -137,16 +142,16 @@ class Pretrain(Recipe):
                 raise ValueError(f"{self.start_from} was saved without a tokenizer")
             return tokenizer
         if self.vocabulary is not None:
-            return Tokenizer.from_file(self.vocabulary, self.lowercase)
+            return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
         if self._learnt_vocabulary.exists():
-            return Tokenizer.from_file(self._learnt_vocabulary, self.lowercase)
+            return WordPieceTokenizer.from_file(self._learnt_vocabulary, self.lowercase)
         pieces = learn_vocabulary(
             itertools.chain.from_iterable(documents),
             self.vocabulary_size or self.config.vocabulary_size,
             self.lowercase,
             progress=self.verbose == 1,
         )
-        return Tokenizer(pieces, self.lowercase)
+        return WordPieceTokenizer(pieces, self.lowercase)
 
     def _model(self, tokenizer: Tokenizer) -> Pretrainer:
         if self.start_from is not None:
@@ -161,8 +166,9 @@ class Pretrain(Recipe):
         return model
 
     def _pairs(self, documents: Any, tokenizer: Tokenizer, inside_rate: float = 0.0) -> SentencePairs:
-        corpus = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=self.max_length - 3)
-        return SentencePairs(corpus, self.max_length - 3, inside_rate=inside_rate)
+        room = self.max_length - tokenizer.num_special(pair=True)
+        corpus = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=room)
+        return SentencePairs(corpus, room, inside_rate=inside_rate)
 
     def _optimizer(self, steps: int) -> Any:
         if self.optimizer_name == "adamw":
@@ -173,24 +179,23 @@ class Pretrain(Recipe):
             global_clipnorm=self.clip_norm or None,
         )
 
-    def _dataset(
-        self, pairs: SentencePairs, tokenizer: Tokenizer, steps: int, first_step: int = 0, **fixed: Any
-    ) -> Any:
+    def _dataset(self, model: Pretrainer, pairs: SentencePairs, steps: int, first_step: int = 0, **fixed: Any) -> Any:
         options = {"mask_rate": self.mask_rate, "whole_word": self.whole_word, "seed": self.seed, **fixed}
-        return pretraining_dataset(pairs, tokenizer, self.batch_size, steps, first_step, **options)
+        options["next_sentence"] = model.next_sentence
+        return pretraining_dataset(pairs, model.tokenizer, self.batch_size, steps, first_step, **options)
 
-    def _validation_data(self, tokenizer: Tokenizer) -> Any:
+    def _validation_data(self, model: Pretrainer) -> Any:
         if self.validation is None:
             return None
-        pairs = self._pairs(read_documents(_patterns(self.validation)), tokenizer)
+        pairs = self._pairs(read_documents(_patterns(self.validation)), model.tokenizer)
         # not a seed that a training has: the same rows in every run
-        return self._dataset(pairs, tokenizer, self.validation_steps, seed=1_000_003)
+        return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
     def _save(self, model: Pretrainer, tokenizer: Tokenizer, passages: int, scores: dict) -> None:
         facts = {
             "trained on": f"{self.corpus} ({passages:,} passages)",
             "sizes": model.config,
-            "vocabulary": f"{len(tokenizer):,} pieces, lowercase={tokenizer.lowercase}",
+            "vocabulary": f"{len(tokenizer):,} pieces, {type(tokenizer).__name__}",
         }
         save(
             model,
@@ -217,6 +222,6 @@ def _unigram_accuracy(dataset: Any) -> float:
 
 def _float32(model: Pretrainer) -> Pretrainer:
     """The same weights in a model of the surrounding dtype policy."""
-    copy = Pretrainer(model.config, model.tokenizer)
+    copy = Pretrainer(model.config, model.tokenizer, model.next_sentence)
     copy.set_weights(model.get_weights())
     return copy

@@ -15,7 +15,7 @@ from keras_plm.text import learn_vocabulary, read_documents  # noqa: E402
 
 HERE = Path(__file__).parent
 # scripts that tests start as processes of their own
-collect_ignore = ["training/run_strategy.py", "bench"]
+collect_ignore = ["training/run_strategy.py", "bench", "checkpoints/transformers_peer.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def corpus_file(tmp_path_factory) -> str:
 def tokenizer(corpus_file) -> plm.Tokenizer:
     sentences = [s for document in read_documents(corpus_file) for s in document]
     extra = ["A quiet film with a naïve café. 中国 很 大。 0123456789 it is what you say bxjkqzp"] * 2
-    return plm.Tokenizer(learn_vocabulary(sentences + extra, size=97))
+    return plm.WordPieceTokenizer(learn_vocabulary(sentences + extra, size=97))
 
 
 @pytest.fixture(scope="session")

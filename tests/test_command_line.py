@@ -76,7 +76,7 @@ def test_export_and_compare(saved, capsys, tmp_path):
 
 def test_vocabulary(corpus_file, capsys, tmp_path):
     main(["vocabulary", corpus_file, "--save-to", str(tmp_path / "vocab.txt"), "--size", "71"])
-    assert len(plm.Tokenizer.from_file(tmp_path / "vocab.txt")) == 71
+    assert len(plm.WordPieceTokenizer.from_file(tmp_path / "vocab.txt")) == 71
     assert [p.name for p in tmp_path.iterdir()] == ["vocab.txt"]
 
 

@@ -13,9 +13,11 @@ RECIPE = [
 
 def test_public_names():
     assert plm.__all__ == [
-        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ClassificationHead", "Classifier",
-        "DecoderBlock", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead", "ModelConfig",
-        "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "TokenEmbedding", "Tokenizer", "load", "save",
+        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "BytePairTokenizer", "ClassificationHead",
+        "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
+        "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
+        "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
+        "choose", "load", "save",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Comparison", "ExportError", "compare", "to_onnx", "to_saved_model", "to_tflite",

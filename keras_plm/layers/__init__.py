@@ -16,6 +16,7 @@ from .embedding import TokenEmbedding
 from .encoder_block import EncoderBlock
 from .feed_forward import FeedForward
 from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
+from .initialization import uninitialized
 from .normalization import Dropout, ResidualNorm
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "ResidualNorm",
     "TokenEmbedding",
     "activate",
+    "uninitialized",
 ]

@@ -10,7 +10,7 @@ def activate(x: Any, activation: str) -> Any:
     Args:
         x: float tensor of any shape.
         activation: "gelu" (exact, through erf), "gelu_tanh" (the approximation of BERT's own code),
-            "relu" or "silu".
+            "relu", "silu" or "tanh".
 
     Raises:
         ValueError: another name.
@@ -26,4 +26,6 @@ def activate(x: Any, activation: str) -> Any:
         return ops.relu(x)
     if activation == "silu":
         return ops.silu(x)
-    raise ValueError(f"activation={activation!r}; choose 'gelu', 'gelu_tanh', 'relu' or 'silu'")
+    if activation == "tanh":
+        return ops.tanh(x)
+    raise ValueError(f"activation={activation!r}; choose 'gelu', 'gelu_tanh', 'relu', 'silu' or 'tanh'")

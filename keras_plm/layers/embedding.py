@@ -10,7 +10,8 @@ from .normalization import Dropout, ResidualNorm
 class TokenEmbedding(keras.layers.Layer):
     """Sum of token, position and segment embeddings, normalised, with dropout.
 
-    `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`
+    `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`, then `output W + b` if the
+    tables are of another width than the blocks.
 
     Args:
         vocabulary_size: V.
@@ -20,6 +21,7 @@ class TokenEmbedding(keras.layers.Layer):
         num_segments: kinds of segment; 0 means no segment embedding.
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalisation.
+        embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).
@@ -38,7 +40,8 @@ class TokenEmbedding(keras.layers.Layer):
         TensorShape([3, 5, 8])
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805; sinusoids: Vaswani et al.
-        2017, §3.5, https://arxiv.org/abs/1706.03762
+        2017, §3.5, https://arxiv.org/abs/1706.03762; narrow tables: Lan et al. 2020, §3.1,
+        https://arxiv.org/abs/1909.11942
     Differs: learned positions begin as sinusoids (`initialization.scaled_sinusoids`); the table can be read by an
         output head (`table`), so that the two are tied.
     """
@@ -52,6 +55,7 @@ class TokenEmbedding(keras.layers.Layer):
         num_segments: int = 2,
         dropout: float = 0.0,
         layer_norm_epsilon: float | None = 1e-12,
+        embedding_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,22 +68,32 @@ class TokenEmbedding(keras.layers.Layer):
         self.num_segments = num_segments
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.embedding_dim = embedding_dim
+        self.width = embedding_dim or hidden_dim
 
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size)
         if self.positions == "learned":
-            self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.hidden_dim))
+            self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.width))
         if self.num_segments:
             self.segment_table = self._table("segments", self.num_segments)
         if self.layer_norm_epsilon is not None:
             self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
-            self.norm.build((*input_shape, self.hidden_dim))
+            self.norm.build((*input_shape, self.width))
+        if self.embedding_dim is not None:
+            self.projection = keras.layers.Dense(
+                self.hidden_dim,
+                kernel_initializer=scaled_normal(self.hidden_dim),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+            self.projection.build((*input_shape, self.width))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _table(self, name: str, rows: int, initializer: Any = None) -> Any:
         return self.add_weight(
-            shape=(rows, self.hidden_dim),
-            initializer=initializer or scaled_normal(self.hidden_dim),
+            shape=(rows, self.width),
+            initializer=initializer or scaled_normal(self.width),
             name=name,
         )
 
@@ -101,7 +115,8 @@ class TokenEmbedding(keras.layers.Layer):
             hidden = hidden + self._segments(ops.cast(segment_ids, "int32"), training)
         if self.layer_norm_epsilon is not None:
             hidden = self.norm(hidden, training=training)
-        return self.dropout_layer(hidden, training=training)
+        hidden = self.dropout_layer(hidden, training=training)
+        return hidden if self.embedding_dim is None else self.projection(hidden)
 
     def _segments(self, segment_ids: Any, training: bool | None) -> Any:
         if not training:  # int8 TFLite gets one-hot vectors wrong
@@ -118,7 +133,7 @@ class TokenEmbedding(keras.layers.Layer):
         table = (
             ops.convert_to_tensor(self.position_table)
             if self.positions == "learned"
-            else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.hidden_dim), self.compute_dtype)
+            else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.width), self.compute_dtype)
         )
         length = ops.shape(token_ids)[1]
-        return ops.slice(table, (start, 0), (length, self.hidden_dim))
+        return ops.slice(table, (start, 0), (length, self.width))

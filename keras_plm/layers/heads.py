@@ -21,7 +21,7 @@ class MaskedTokenHead(keras.layers.Layer):
     Call args:
         hidden: (B, T, D) float.
         mask_positions: (B, P) int32 in [0, T).
-        table: (V, D), the token embedding's weight.
+        table: (V, E), the token embedding's weight; the dense layer takes D to E.
 
     Returns:
         (B, P, V) logits in the compute dtype.
@@ -43,8 +43,8 @@ class MaskedTokenHead(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
 
-    def build(self, hidden_shape: tuple, *other_shapes: tuple) -> None:
-        width = hidden_shape[-1]
+    def build(self, hidden_shape: tuple, mask_positions_shape: tuple, table_shape: tuple) -> None:
+        width = table_shape[-1]
         self.dense = keras.layers.Dense(
             width,
             kernel_initializer=scaled_normal(width),
@@ -53,7 +53,7 @@ class MaskedTokenHead(keras.layers.Layer):
         )
         self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.dense.build(hidden_shape)
-        self.norm.build(hidden_shape)
+        self.norm.build((*hidden_shape[:-1], width))
         self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
     def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
@@ -93,17 +93,17 @@ class NextSentenceHead(keras.layers.Layer):
 
 
 class ClassificationHead(keras.layers.Layer):
-    """Dropout and a dense layer on the pooled vector.
+    """Dropout and a dense layer: on the vector of a text for its label, on those of tokens for labels of theirs.
 
     Args:
         num_classes: C; 1 for regression.
         dropout: fraction dropped in training.
 
     Call args:
-        pooled: (B, D) float.
+        hidden: (B, D) or (B, T, D) float.
 
     Returns:
-        (B, C) float32 logits.
+        (B, C) or (B, T, C) float32 logits.
 
     Source: Devlin et al. 2019, §4.1, https://arxiv.org/abs/1810.04805
     """
@@ -125,5 +125,5 @@ class ClassificationHead(keras.layers.Layer):
         )
         self.dense.build(input_shape)
 
-    def call(self, pooled: Any, training: bool | None = None) -> Any:
-        return self.dense(self.dropout_layer(pooled, training=training))
+    def call(self, hidden: Any, training: bool | None = None) -> Any:
+        return self.dense(self.dropout_layer(hidden, training=training))

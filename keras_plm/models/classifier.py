@@ -6,9 +6,9 @@ import numpy as np
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead
-from keras_plm.text import TextRows
 
 from .encoder import Encoder, token_inputs
+from .prediction import predict_texts
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -87,22 +87,7 @@ class Classifier(keras.Model):
             max_length: longest row in tokens; longer ones lose their end. None means the model's limit.
             batch_size: rows at a time; rows of similar length go together.
         """
-        if self.tokenizer is None:
-            raise ValueError("this classifier has no tokenizer: pass tokenizer=… or feed it token ids")
-        if isinstance(first, str) or isinstance(second, str):
-            raise ValueError("pass a list of texts, not one string")
-        if second is not None and len(first) != len(second):
-            raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
-        num_outputs = self.output_shape[-1]
-        if not len(first):
-            return np.zeros((0, num_outputs), "float32")
-        limit = min(max_length or self.config.max_sequence_length, self.config.max_sequence_length)
-        rows = TextRows.from_texts(self.tokenizer, first, second, max_length=limit)
-        dataset, order = rows.evaluation_dataset(batch_size)
-        logits = np.empty((len(rows), num_outputs), "float32")
-        for step, inputs in enumerate(dataset):
-            logits[order[step * batch_size :][: len(inputs["token_ids"])]] = self.predict_on_batch(inputs)
-        return logits
+        return predict_texts(self, first, second, max_length, batch_size)
 
     def predict_probabilities(
         self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any

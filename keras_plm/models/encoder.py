@@ -3,7 +3,7 @@ from typing import Any
 import keras
 
 from keras_plm.config import ModelConfig
-from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding
+from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding, activate
 from keras_plm.layers.initialization import scaled_normal
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
@@ -27,8 +27,8 @@ class Encoder(keras.Model):
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D), a
-        dense tanh layer on the first token.
+        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D), an
+        activated dense layer on the first token, or that token itself where `config.has_pooler` is False.
 
     Example:
         >>> from keras_plm.config import TINY
@@ -36,7 +36,8 @@ class Encoder(keras.Model):
         >>> Encoder(TINY)({"token_ids": ids, "segment_ids": ids * 0, "padding_mask": ids}).keys()
         dict_keys(['sequence_output', 'pooled_output'])
 
-    Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805
+    Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805; shared layers: Lan et al. 2020, §3.1,
+        https://arxiv.org/abs/1909.11942
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Any = None, **kwargs: Any) -> None:
@@ -50,6 +51,7 @@ class Encoder(keras.Model):
             num_segments=config.num_segments,
             dropout=config.dropout,
             layer_norm_epsilon=config.layer_norm_epsilon,
+            embedding_dim=config.embedding_dim,
             name="embedding",
         )
         blocks = [
@@ -63,11 +65,12 @@ class Encoder(keras.Model):
                 normalize_first=config.normalize_first,
                 name=f"block_{i}",
             )
-            for i in range(config.num_layers)
+            for i in range(1 if config.shared_layers else config.num_layers)
         ]
+        if config.shared_layers:
+            blocks *= config.num_layers
         pooler = keras.layers.Dense(
             config.hidden_dim,
-            activation="tanh",
             kernel_initializer=scaled_normal(config.hidden_dim),
             name="pooler",
         )
@@ -79,7 +82,10 @@ class Encoder(keras.Model):
             hidden = block(hidden, padding_mask=inputs["padding_mask"])
         if config.normalize_first:  # the last residual has not been normalised yet
             hidden = ResidualNorm(config.layer_norm_epsilon, name="final_norm")(hidden)
-        outputs = {"sequence_output": hidden, "pooled_output": pooler(hidden[:, 0, :])}
+        pooled = hidden[:, 0, :]
+        if config.has_pooler:
+            pooled = activate(pooler(pooled), config.pooler_activation)
+        outputs = {"sequence_output": hidden, "pooled_output": pooled}
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
         self.config = config
         self.tokenizer = tokenizer

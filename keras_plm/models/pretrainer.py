@@ -15,23 +15,26 @@ class Pretrainer(keras.Model):
     Args:
         config: sizes.
         tokenizer: the tokenizer of the ids, or None.
+        next_sentence: False leaves out the second head, as RoBERTa does.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids`, `padding_mask`, (B, T) int32 each, and `mask_positions`,
             (B, P) int32: what `text.pretraining_dataset` yields.
 
     Returns:
-        dict of `masked_tokens`, (B, P, V) logits, and `next_sentence`, (B, 2) logits (IsNext, NotNext).
+        dict of `masked_tokens`, (B, P, V) logits, and `next_sentence`, (B, 2) logits (IsNext, NotNext), if there is
+        that head.
 
     Example:
         >>> from keras_plm.config import TINY
         >>> Pretrainer(TINY).count_params()
         4433468
 
-    Source: Devlin et al. 2019, §3.1, https://arxiv.org/abs/1810.04805
+    Source: Devlin et al. 2019, §3.1, https://arxiv.org/abs/1810.04805; without next sentence: Liu et al. 2019, §4.2,
+        https://arxiv.org/abs/1907.11692
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Any = None, **kwargs: Any) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: Any = None, next_sentence: bool = True, **kwargs: Any) -> None:
         # Layers
         encoder = Encoder(config, tokenizer)
         masked_token_head = MaskedTokenHead(
@@ -40,7 +43,6 @@ class Pretrainer(keras.Model):
             layer_norm_epsilon=config.layer_norm_epsilon,
             name="masked_tokens",
         )
-        next_sentence_head = NextSentenceHead(name="next_sentence")
 
         # Graph
         inputs = token_inputs()
@@ -49,16 +51,18 @@ class Pretrainer(keras.Model):
         outputs = {
             "masked_tokens": masked_token_head(
                 encoded["sequence_output"], inputs["mask_positions"], encoder.embedding.table
-            ),
-            "next_sentence": next_sentence_head(encoded["pooled_output"]),
+            )
         }
+        if next_sentence:
+            outputs["next_sentence"] = NextSentenceHead(name="next_sentence")(encoded["pooled_output"])
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "pretrainer", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
         self.encoder = encoder
+        self.next_sentence = next_sentence
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "name": self.name}
+        return {"config": self.config.to_dict(), "next_sentence": self.next_sentence, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Pretrainer":

@@ -1,8 +1,9 @@
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +15,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from keras_plm.config import ModelConfig
-from keras_plm.text import Tokenizer
+from keras_plm.layers import uninitialized
+from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
 from .classifier import Classifier
+from .embedder import Embedder
 from .encoder import Encoder
 from .pretrainer import Pretrainer
+from .question_answerer import QuestionAnswerer
+from .tagger import Tagger
 
-CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocab.txt"
-_FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_FORMAT = 2
+_CLASSES: dict[str, Any] = {
+    kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
+}
+_TOKENIZERS: dict[str, type[Tokenizer]] = {
+    kind.__name__: kind for kind in (BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer)
+}
 
 
 @contextmanager
@@ -76,12 +87,12 @@ def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = Fals
 
 
 def save(
-    model: Encoder | Pretrainer | Classifier,
+    model: keras.Model,
     folder: str | Path,
     overwrite: bool = False,
     extra_files: dict[str, str] | None = None,
 ) -> None:
-    """Write a model as config.json, model.safetensors and vocab.txt.
+    """Write a model as config.json, model.safetensors and the files of its tokenizer.
 
     Nothing is half-written: the folder appears when it is complete.
 
@@ -98,28 +109,24 @@ def save(
     Example:
         >>> plm.save(model, "saved_models/reviews")  # doctest: +SKIP
     """
+    tokenizer = model.tokenizer
     config: dict[str, Any] = {
         "format": _FORMAT,
         "class": type(model).__name__,
         "keras_plm": version("keras-plm"),
-        "config": model.config.to_dict(),
-        "lowercase": None if model.tokenizer is None else model.tokenizer.lowercase,
+        "model": model.get_config(),
+        "tokenizer": None if tokenizer is None else tokenizer_settings(tokenizer),
     }
-    if isinstance(model, Classifier):
-        config["labels"] = model.labels
     with whole_folder(folder, overwrite) as temporary:
-        (temporary / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        try:
-            save_file(weights_of(model), temporary / WEIGHTS)
-        except SafetensorError as error:  # its name for a full disk
-            raise OSError(f"{folder} could not be written: {error}") from None
-        if model.tokenizer is not None:
-            model.tokenizer.save(temporary / VOCABULARY)
+        write_json(temporary / CONFIG, config)
+        write_tensors({name: np.asarray(v) for name, v in named_weights(model).items()}, temporary / WEIGHTS)
+        for name, content in ({} if tokenizer is None else tokenizer.files()).items():
+            (temporary / name).write_bytes(content)
         for name, text in (extra_files or {}).items():
             (temporary / name).write_text(text, "utf-8")
 
 
-def load(folder: str | Path) -> Encoder | Pretrainer | Classifier:
+def load_folder(folder: str | Path) -> Any:
     """The model that `save` wrote.
 
     Nothing in the folder is executed; the class is one of this package's.
@@ -133,29 +140,53 @@ def load(folder: str | Path) -> Encoder | Pretrainer | Classifier:
         raise FileNotFoundError(f"{folder} has no {CONFIG}; is it a folder that plm.save wrote?")
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
-        name, shape = config["class"], ModelConfig.from_dict(config["config"])
-        labels = config["labels"] if name == "Classifier" else None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        if "model_type" in config:
+            raise ValueError(f"{folder} is a Hugging Face folder; load it as 'hf:{folder}'")
+        if config.get("format") != _FORMAT:
+            raise ValueError(f"{folder / CONFIG} has format {config.get('format')}; this version reads {_FORMAT}")
+        if config["class"] not in _CLASSES:
+            raise ValueError(f"{folder / CONFIG}: unknown class {config['class']!r}")
+        fields = dict(config["model"])
+        shape = ModelConfig.from_dict(fields.pop("config"))
+        tokenizer = _load_tokenizer(folder, config["tokenizer"])
+        with uninitialized():
+            model = _CLASSES[config["class"]](shape, tokenizer=tokenizer, **fields)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
-    if config.get("format") != _FORMAT:
-        raise ValueError(f"{folder / CONFIG} has format {config.get('format')}; this version reads {_FORMAT}")
-    tokenizer = None
-    if config.get("lowercase") is not None:
-        tokenizer = Tokenizer.from_file(folder / VOCABULARY, config["lowercase"])
-    model: Encoder | Pretrainer | Classifier
-    if name == "Classifier":
-        model = Classifier(shape, labels, tokenizer)
-    elif name in ("Encoder", "Pretrainer"):
-        model = (Encoder if name == "Encoder" else Pretrainer)(shape, tokenizer)
-    else:
-        raise ValueError(f"{folder / CONFIG}: unknown class {name!r}")
     set_weights(model, folder / WEIGHTS)
     return model
 
 
-def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """The model's weights by path, float32; dropout's random states are not weights."""
-    return {name: np.asarray(v) for name, v in _named(model).items()}
+def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The class of a tokenizer and what it was made with, as JSON types; its pieces are in its files."""
+    return {"class": type(tokenizer).__name__, **tokenizer.settings()}
+
+
+def _load_tokenizer(folder: Path, settings: dict[str, Any] | None) -> Tokenizer | None:
+    if settings is None:
+        return None
+    name = settings.pop("class")
+    if name not in _TOKENIZERS:
+        raise ValueError(f"{folder / CONFIG}: unknown tokenizer {name!r}")
+    kind = _TOKENIZERS[name]
+    return kind.from_files({file: folder / file for file in kind.filenames}, **settings)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that people can read."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: no room.
+    """
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # its name for a full disk
+        raise OSError(f"{path} could not be written: {error}") from None
 
 
 def set_weights(model: keras.Model, path: Path) -> None:
@@ -165,29 +196,49 @@ def set_weights(model: keras.Model, path: Path) -> None:
         FileNotFoundError: no such file.
         ValueError: a truncated file; missing, unexpected or misshapen tensors, each named.
     """
-    variables = _named(model)
     try:
         with safe_open(path, "numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            missing = sorted(set(variables) - set(found))
-            unexpected = sorted(set(found) - set(variables))
-            misshapen = [
-                f"{name} is {found[name]}, not {tuple(v.shape)}"
-                for name, v in variables.items()
-                if name in found and found[name] != tuple(v.shape)
-            ]
-            if missing or unexpected or misshapen:
-                raise ValueError(
-                    f"{path} does not fit the model; missing: {missing}, unexpected: {unexpected}, "
-                    f"misshapen: {misshapen}"
-                )
-            for name, variable in variables.items():
-                variable.assign(file.get_tensor(name))
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            assign(named_weights(model), shapes, file.get_tensor, str(path))
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
-def _named(model: keras.Model) -> dict[str, Any]:
+def assign(
+    variables: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    read: Callable[[str], np.ndarray],
+    source: str,
+) -> None:
+    """Give each variable the tensor of its name, one at a time, after all names and shapes have been compared.
+
+    Args:
+        variables: by name.
+        shapes: of the tensors that there are, by name.
+        read: gives the tensor of a name.
+        source: what an error names as the place of the tensors.
+
+    Raises:
+        ValueError: missing, unexpected or misshapen tensors, each named; nothing has been assigned.
+    """
+    missing = sorted(set(variables) - set(shapes))
+    unexpected = sorted(set(shapes) - set(variables))
+    misshapen = [
+        f"{name} is {shapes[name]}, not {tuple(v.shape)}"
+        for name, v in variables.items()
+        if name in shapes and shapes[name] != tuple(v.shape)
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{source} does not fit the model; missing: {missing}, unexpected: {unexpected}, misshapen: {misshapen}"
+        )
+    # the largest first: while it is copied it is there three times, and the others still take no memory
+    for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
+        variables[name].assign(read(name))
+
+
+def named_weights(model: keras.Model) -> dict[str, Any]:
+    """The model's variables by path; dropout's random states are not weights."""
     named = {variable.path: variable for variable in model.weights}
     if len(named) != len(model.weights):
         raise ValueError("two weights of the model have the same path")

@@ -27,6 +27,7 @@ def pretraining_dataset(
     mask_rate: float = 0.15,
     whole_word: bool = True,
     seed: int = 0,
+    next_sentence: bool = True,
 ) -> tf.data.Dataset:
     """Batches for masked-token and next-sentence pre-training.
 
@@ -40,6 +41,7 @@ def pretraining_dataset(
         mask_rate: fraction of tokens to predict.
         whole_word: mask whole words.
         seed: of the order, the pairs and the masks.
+        next_sentence: False leaves out the labels for a model without that head.
 
     Returns:
         Dataset of (inputs, labels, weights): inputs are `token_ids`, `segment_ids`, `padding_mask` (B, T) and
@@ -47,7 +49,7 @@ def pretraining_dataset(
         `next_sentence` (B,). The weights of `masked_tokens` are scaled to an average of 1 over the batch, so
         that Keras' mean over B·P is the mean over the masked tokens of all replicas together.
     """
-    length = pairs.max_tokens + 3
+    length = pairs.max_tokens + tokenizer.num_special(pair=True)
     if num_positions is None:
         num_positions = int(np.ceil(length * mask_rate))
     total = len(pairs)
@@ -65,12 +67,14 @@ def pretraining_dataset(
             rounds=4,
         )
         pair_seed, mask_seed = tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2))
-        first, second, next_sentence = pairs.draw(index, pair_seed)
+        first, second, is_next = pairs.draw(index, pair_seed)
         packed = pack(tokenizer, first, second, length, pad_to=length)
         inputs, masked_tokens, weights = mask_tokens(tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word)
         weights *= tf.math.divide_no_nan(float(batch_size * num_positions), tf.reduce_sum(weights))
-        labels = {"masked_tokens": masked_tokens, "next_sentence": next_sentence}
-        return inputs, labels, {"masked_tokens": weights, "next_sentence": tf.ones(batch_size)}
+        labels, label_weights = {"masked_tokens": masked_tokens}, {"masked_tokens": weights}
+        if next_sentence:
+            labels["next_sentence"], label_weights["next_sentence"] = is_next, tf.ones(batch_size)
+        return inputs, labels, label_weights
 
     steps = tf.data.Dataset.range(first_step, num_steps)
     return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
@@ -108,7 +112,9 @@ class TextRows:
         """Tokenize texts, or pairs if `second` is given."""
         first_spans = _tokenize(tokenizer, first)
         second_spans = None if second is None else _tokenize(tokenizer, second)
-        lengths = packed_length(first_spans.lengths, None if second_spans is None else second_spans.lengths).numpy()
+        lengths = packed_length(
+            tokenizer, first_spans.lengths, None if second_spans is None else second_spans.lengths
+        ).numpy()
         return cls(
             tokenizer,
             first_spans,

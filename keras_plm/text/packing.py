@@ -38,9 +38,10 @@ class Spans(NamedTuple):
         return tf.gather(self.tokens, tf.clip_by_value(index, 0, tf.size(self.tokens, tf.int64) - 1))
 
 
-def packed_length(first: tf.Tensor, second: tf.Tensor | None = None) -> tf.Tensor:
+def packed_length(tokenizer: Tokenizer, first: tf.Tensor, second: tf.Tensor | None = None) -> tf.Tensor:
     """Number of tokens of a row with its special tokens, before truncation."""
-    return first + 2 if second is None else first + second + 3
+    special = tokenizer.num_special(second is not None)
+    return first + special if second is None else first + second + special
 
 
 def pack(
@@ -56,8 +57,10 @@ def pack(
         segment_ids     0    0    0    0    0   1    1     1    0
         padding_mask    1    1    1    1    1   1    1     1    0
 
+    With RoBERTa's tokenizers [CLS] first [SEP] [SEP] second [SEP], and all segment ids are 0.
+
     Args:
-        tokenizer: for the ids of the special tokens.
+        tokenizer: for the ids of the special tokens, and how pairs are separated.
         first: B rows of tokens.
         second: B rows of tokens, or None for single texts.
         max_length: most tokens a row keeps, special tokens included. Of a pair that is too long, the
@@ -73,18 +76,19 @@ def pack(
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805
     """
-    if max_length < (3 if second is None else 5):
+    special = tokenizer.num_special(second is not None)
+    if max_length < special + (1 if second is None else 2):
         raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
     if second is None:
-        kept_first = tf.minimum(first.lengths, max_length - 2)
+        kept_first = tf.minimum(first.lengths, max_length - special)
         kept_second = tf.zeros_like(kept_first)
-        length = packed_length(kept_first)
+        length = packed_length(tokenizer, kept_first)
     else:
-        room = max_length - 3
+        room = max_length - special
         half = tf.constant(room // 2, tf.int64)
         kept_second = tf.minimum(second.lengths, tf.maximum(room - first.lengths, half))
         kept_first = tf.minimum(first.lengths, room - kept_second)
-        length = packed_length(kept_first, kept_second)
+        length = packed_length(tokenizer, kept_first, kept_second)
     if pad_to is None:
         width = tf.minimum((tf.reduce_max(length) + 7) // 8 * 8, max_length)
     else:
@@ -95,11 +99,13 @@ def pack(
     last = length[:, None] - 1
     ids = tf.where(position < first_separator, first.at(position - 1), tokenizer.pad_id)
     if second is not None:
-        inside = (position > first_separator) & (position < last)
-        ids = tf.where(inside, second.at(position - first_separator - 1), ids)
+        begin = first_separator + special - 2
+        inside = (position >= begin) & (position < last)
+        ids = tf.where(inside, second.at(position - begin), ids)
+        ids = tf.where((position >= first_separator) & (position < begin), tokenizer.sep_id, ids)
     ids = tf.where((position == first_separator) | (position == last), tokenizer.sep_id, ids)
     ids = tf.where(position == 0, tokenizer.cls_id, ids)
-    in_second = (position > first_separator) & (position <= last)
+    in_second = (position > first_separator) & (position <= last) & (not tokenizer.double_separator)
     packed = {
         "token_ids": ids,
         "segment_ids": tf.cast(in_second, tf.int32),

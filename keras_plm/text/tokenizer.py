@@ -1,19 +1,25 @@
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
-from .vocabulary import SPECIAL_TOKENS, check_vocabulary, read_vocabulary
 
-# Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns,
-# in a block whose characters BERT's rules make words of their own. With spaces a stand-in fills exactly the bytes of
-# the token it stands for, so that offsets stay true.
-_STAND_INS = {token: chr(0xFAF0 + i) for i, token in enumerate(SPECIAL_TOKENS)}
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The pieces with a role, as a vocabulary spells them."""
+
+    pad: str = "[PAD]"
+    unk: str = "[UNK]"
+    cls: str = "[CLS]"
+    sep: str = "[SEP]"
+    mask: str = "[MASK]"
 
 
 @dataclass(frozen=True)
@@ -33,94 +39,48 @@ class Encoding:
     ends: list[int]
 
 
-class Tokenizer:
-    """WordPiece: text ↔ token ids, for one string, a batch, inside `tf.data` and inside a graph.
+class Tokenizer(ABC):
+    """Text ↔ token ids, for one string, a batch, inside `tf.data` and inside a graph.
 
-    Special tokens written in the text (`[MASK]`, `[SEP]`, …) become their ids.
+    The same operations run in training and in an exported graph, so that both see the same ids. Special tokens written
+    in the text become their ids.
 
     Args:
         vocabulary: pieces, the index being the id.
-        lowercase: lower-case the text and strip its accents, as BERT's uncased models do.
+        special: spelling of the special tokens.
+        double_separator: RoBERTa's way with pairs: two separators between the parts, and one kind of segment.
+
+    Attributes:
+        filenames: the files that `files` gives and `from_files` takes.
+        strips_before_mask: the space before a mask belongs to the mask, where a word has its space in front of it.
 
     Raises:
         ValueError: a special token missing from the vocabulary, or a piece twice.
-
-    Example:
-        >>> tokenizer = Tokenizer([*SPECIAL_TOKENS, "a", "quiet", "film", "##s"])
-        >>> tokenizer.encode("A quiet [MASK], films").tokens
-        ['a', 'quiet', '[MASK]', '[UNK]', 'film', '##s']
-        >>> tokenizer(["A film", "quiet films"]).to_list()
-        [[5, 7], [6, 7, 8]]
-
-    Source: the algorithm is `tensorflow_text.FastBertTokenizer`: Song et al. 2021,
-        https://arxiv.org/abs/2012.15524
-    Differs: from that class: special tokens in the text, offsets in characters instead of bytes. From BERT's own code
-        and Hugging Face's, as that class does: lower-casing is NFKC case folding, so that full-width letters and
-        punctuation (，) become half-width ones (,).
     """
 
-    def __init__(self, vocabulary: Sequence[str], lowercase: bool = True) -> None:
+    filenames: ClassVar[tuple[str, ...]]
+    strips_before_mask: ClassVar[bool] = True
+
+    def __init__(self, vocabulary: Sequence[str], special: SpecialTokens, double_separator: bool = False) -> None:
         self.vocabulary = list(vocabulary)
-        self.lowercase = lowercase
-        check_vocabulary(self.vocabulary, "the vocabulary")
+        self.special = special
+        self.double_separator = double_separator
+        missing = [token for token in asdict(special).values() if token not in set(self.vocabulary)]
+        if missing:
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}; which pieces are its special tokens?")
         self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
-        self._tokenizer = tensorflow_text.FastBertTokenizer(
-            [_STAND_INS.get(piece, piece) for piece in self.vocabulary],
-            token_out_type=tf.int32,
-            unknown_token=_STAND_INS["[UNK]"],
-            support_detokenization=True,
-            lower_case_nfd_strip_accents=lowercase,
-        )
-
-    @classmethod
-    def from_file(cls, path: str | Path, lowercase: bool = True) -> "Tokenizer":
-        """Read a `vocab.txt`."""
-        return cls(read_vocabulary(path), lowercase)
-
-    def save(self, path: str | Path) -> None:
-        """Write a `vocab.txt`: one piece a line."""
-        Path(path).write_text(self.to_text(), encoding="utf-8")
-
-    def to_text(self) -> str:
-        """The content of a `vocab.txt`: one piece a line."""
-        return "\n".join(self.vocabulary) + "\n"
-
-    def __len__(self) -> int:
-        return len(self.vocabulary)
-
-    def id(self, piece: str) -> int:
-        """The id of a piece; KeyError if the vocabulary has none."""
-        return self._ids[piece]
-
-    @property
-    def pad_id(self) -> int:
-        """Id of [PAD]."""
-        return self._ids["[PAD]"]
-
-    @property
-    def cls_id(self) -> int:
-        """Id of [CLS]."""
-        return self._ids["[CLS]"]
-
-    @property
-    def sep_id(self) -> int:
-        """Id of [SEP]."""
-        return self._ids["[SEP]"]
-
-    @property
-    def mask_id(self) -> int:
-        """Id of [MASK]."""
-        return self._ids["[MASK]"]
-
-    @cached_property
-    def special_ids(self) -> list[int]:
-        """Ids of the special tokens, in the order of `SPECIAL_TOKENS`."""
-        return [self._ids[token] for token in SPECIAL_TOKENS]
-
-    @cached_property
-    def continues_word(self) -> np.ndarray:
-        """(V,) bool, True for the pieces that begin with ##."""
-        return np.array([piece.startswith("##") for piece in self.vocabulary])
+        if len(self._ids) != len(self.vocabulary):
+            twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
+            raise ValueError(f"the vocabulary has pieces twice: {twice[:5]}")
+        ids = {field.name: self._ids[getattr(special, field.name)] for field in fields(special)}
+        self.pad_id, self.unk_id, self.cls_id = ids["pad"], ids["unk"], ids["cls"]
+        self.sep_id, self.mask_id = ids["sep"], ids["mask"]
+        self.special_ids = list(ids.values())
+        self._literals = tuple(asdict(special).values())
+        literals = [re.escape(literal) for literal in dict.fromkeys(self._literals)]
+        if self.strips_before_mask:
+            literals.append(rf"\s*{re.escape(special.mask)}")
+        self._special_pattern = "|".join(reversed(literals))
 
     def __call__(self, texts: Any) -> Any:
         """Token ids of a batch of texts.
@@ -131,70 +91,123 @@ class Tokenizer:
         Returns:
             RaggedTensor (B, None) int32, without [CLS] and [SEP].
         """
-        return self._tokenizer.tokenize(self._with_stand_ins(tf.convert_to_tensor(texts, tf.string)))
+        texts = string_tensor(texts)
+        marked = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self._special_pattern}).*"))
+        return tf.cond(marked, lambda: self._around_special(texts), lambda: self._tokenize(texts))
 
-    def _with_stand_ins(self, texts: tf.Tensor) -> tf.Tensor:
-        """Special tokens replaced by their stand-ins, if any text has a bracket at all."""
+    def _around_special(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of texts with special tokens in them: the parts between them are tokenized as if each were a text."""
+        parts = tensorflow_text.regex_split(texts, self._special_pattern, self._special_pattern)
+        role = tf.strings.strip(parts.flat_values)[:, None] == tf.constant(list(self._literals))
+        is_special = tf.reduce_any(role, 1)
+        special, ordinary = tf.where(is_special)[:, 0], tf.where(~is_special)[:, 0]
+        rows = tf.concat(
+            [
+                tf.gather(tf.constant(self.special_ids), tf.argmax(tf.gather(role, special), 1))[:, None],
+                self._tokenize(tf.gather(parts.flat_values, ordinary)),
+            ],
+            0,
+        )
+        rows = tf.gather(rows, tf.argsort(tf.concat([special, ordinary], 0)))
+        return parts.with_flat_values(rows).merge_dims(1, 2)
 
-        def replace() -> tf.Tensor:
-            replaced = texts
-            for token, stand_in in _STAND_INS.items():
-                filled = stand_in + " " * (len(token) - len(stand_in.encode()))
-                pattern = token.replace("[", r"\[").replace("]", r"\]")
-                replaced = tf.strings.regex_replace(replaced, pattern, filled)
-            return replaced
+    @abstractmethod
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """(B, None) int32 ids of (B,) strings without special tokens in them."""
 
-        # five searches cost as much as a third of the tokenization, one much less
-        marked = tf.reduce_any(tf.strings.regex_full_match(texts, r"(?s).*\[[A-Z].*"))
-        return tf.cond(marked, replace, lambda: texts)
+    @abstractmethod
+    def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
+        """(id, first character, end) of each token of each text, without special tokens in them."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
+        # the same expression as in the graph, in Python's spelling
+        cut = [re.split(f"({self._special_pattern})", text, flags=re.ASCII) for text in texts]
+        ordinary = [part for row in cut for part in row[::2]]
+        spans = iter(self._spans(ordinary) if ordinary else [])
+        return [self._encoding(row, spans) for row in cut]
+
+    def _encoding(self, parts: list[str], spans: Iterator[list[tuple[int, int, int]]]) -> Encoding:
+        """One text, from its ordinary parts with a special token between each two."""
+        encoding = Encoding([], [], [], [])
+        start = 0
+        for index, part in enumerate(parts):
+            token = part.strip()
+            found = [(self._ids[token], len(part) - len(token), len(part))] if index % 2 else next(spans)
+            for token_id, first, end in found:
+                encoding.token_ids.append(token_id)
+                encoding.tokens.append(self.vocabulary[token_id])
+                encoding.starts.append(start + first)
+                encoding.ends.append(start + end)
+            start += len(part)
+        return encoding
+
+    @abstractmethod
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of ids, without the special tokens but the unknown and the mask.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+
+    @property
+    @abstractmethod
+    def continues_word(self) -> np.ndarray:
+        """(V,) bool, True for the pieces that go on inside a word."""
+
+    @abstractmethod
+    def resources(self) -> Any:
+        """What a SavedModel must track so that the graph of `__call__` finds its tables again."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of `from_files`, as JSON types."""
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """The content of each of `filenames`."""
+
+    @classmethod
+    @abstractmethod
+    def from_files(cls, paths: dict[str, Path], **settings: Any) -> Self:
+        """The inverse of `files` and `settings`; `paths` says where each of `filenames` lies."""
+
+    def num_special(self, pair: bool) -> int:
+        """How many special tokens stand around a text, or around a pair."""
+        return 2 + pair * (2 if self.double_separator else 1)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def id(self, piece: str) -> int:
+        """The id of a piece; KeyError if the vocabulary has none."""
+        return self._ids[piece]
 
     def encode(self, text: str) -> Encoding:
         """Ids, tokens and character offsets of one text."""
         return self.encode_batch([text])[0]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
-        """Ids, tokens and character offsets of each text."""
-        ids, starts, ends = self._tokenizer.tokenize_with_offsets(
-            self._with_stand_ins(tf.convert_to_tensor(list(texts), tf.string))
-        )
-        rows = zip(texts, ids.to_list(), starts.to_list(), ends.to_list(), strict=True)
-        return [self._encoding(*row) for row in rows]
+    @cached_property
+    def _left_out(self) -> set[int]:
+        """Ids that `decode` leaves out."""
+        return {self.pad_id, self.cls_id, self.sep_id}
 
-    def _encoding(self, text: str, ids: list[int], starts: list[int], ends: list[int]) -> Encoding:
-        tokens = [self.vocabulary[i] for i in ids]
-        if text.isascii():
-            position = np.arange(len(text) + 1)
-        else:  # byte offset → character offset
-            lengths = [len(character.encode()) for character in text]
-            position = np.append(np.repeat(np.arange(len(text)), lengths), len(text))
-        # a stand-in covers the first bytes of the special token: its end is moved to the closing bracket
-        literal = [
-            token in _STAND_INS and text[position[start] :].startswith(token)
-            for token, start in zip(tokens, starts, strict=True)
-        ]
-        ends = [
-            start + len(token) if is_literal else end
-            for token, start, end, is_literal in zip(tokens, starts, ends, literal, strict=True)
-        ]
-        return Encoding(ids, tokens, position[starts].tolist(), position[ends].tolist())
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids: pieces joined, special tokens but [MASK] and [UNK] left out.
-
-        White space and, if `lowercase`, case are not recovered.
-
-        Raises:
-            ValueError: an id outside the vocabulary.
-        """
-        words: list[str] = []
+    def _pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The pieces that `decode` puts together."""
         for token_id in token_ids:
             if not 0 <= token_id < len(self):
                 raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
-            piece = self.vocabulary[token_id]
-            if piece in ("[PAD]", "[CLS]", "[SEP]"):
-                continue
-            if piece.startswith("##") and words:
-                words[-1] += piece[2:]
-            else:
-                words.append(piece)
-        return " ".join(words)
+        return [self.vocabulary[i] for i in token_ids if i not in self._left_out]
+
+
+def character_positions(text: str) -> np.ndarray:
+    """(bytes + 1,) the index of the character that each byte of the text's UTF-8 belongs to, and the end."""
+    if text.isascii():
+        return np.arange(len(text) + 1)
+    lengths = [len(character.encode()) for character in text]
+    return np.append(np.repeat(np.arange(len(text)), lengths), len(text))
+
+
+def string_tensor(texts: Any) -> tf.Tensor:
+    """(B,) strings."""
+    return tf.convert_to_tensor(texts if tf.is_tensor(texts) else list(texts), tf.string)

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
+import tensorflow as tf
 import tensorflow_text
 from rich.progress import track
 
 from .corpus import read_text
+from .normalization import Normalizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -45,12 +47,12 @@ def count_words(sentences: Iterable[str], lowercase: bool = True) -> Counter[str
         >>> sorted(count_words(["Café, café!"]).items())
         [('!', 1), (',', 1), ('cafe', 2)]
     """
-    normalizer = tensorflow_text.FastBertNormalizer(lower_case_nfd_strip_accents=lowercase)
+    case, spaces = Normalizer(lowercase, lowercase, clean=True), tensorflow_text.FastBertNormalizer()
     spacing = _Spacing()
     counts: Counter[str] = Counter()
     iterator = iter(sentences)
     while batch := list(islice(iterator, 10_000)):
-        normalized = b"\n".join(normalizer.normalize(batch).numpy()).decode()
+        normalized = b"\n".join(spaces.normalize(case(tf.constant(batch))).numpy()).decode()
         counts.update(normalized.translate(spacing).split())
     return counts
 
@@ -185,21 +187,10 @@ def read_vocabulary(path: str | Path) -> list[str]:
     """The pieces of a `vocab.txt`, one a line, the line number being the id.
 
     Raises:
-        ValueError: not UTF-8, a special token missing, or a piece twice.
+        FileNotFoundError: no such file.
+        ValueError: not UTF-8.
     """
     pieces = read_text(Path(path)).split("\n")
     if pieces and not pieces[-1]:
         pieces.pop()
-    pieces = [piece.removesuffix("\r") for piece in pieces]
-    check_vocabulary(pieces, str(path))
-    return pieces
-
-
-def check_vocabulary(pieces: list[str], source: str) -> None:
-    """Raise ValueError unless each piece occurs once and the special tokens are there."""
-    missing = [token for token in SPECIAL_TOKENS if token not in pieces]
-    if missing:
-        raise ValueError(f"{source} has no {', '.join(missing)}; is it a WordPiece vocabulary?")
-    if len(set(pieces)) != len(pieces):
-        twice = [piece for piece, count in Counter(pieces).items() if count > 1]
-        raise ValueError(f"{source} has pieces twice: {twice[:5]}")
+    return [piece.removesuffix("\r") for piece in pieces]

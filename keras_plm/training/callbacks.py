@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it: whoever opens it finds the old one or the new, whole."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file under another name and rename it: whoever opens it finds the old one or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"new.{os.getpid()}.{path.name}")
-    temporary.write_text(text, "utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(temporary, path)
 
 

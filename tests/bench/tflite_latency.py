@@ -23,7 +23,7 @@ def keras_plm_files(folder: Path) -> dict[str, Path]:
 
     letters = [chr(c) for c in range(97, 123)]
     pieces = [*SPECIAL_TOKENS, *letters, *(f"##{c}" for c in letters)]
-    tokenizer = plm.Tokenizer([*pieces, *(f"[unused{i}]" for i in range(30_522 - len(pieces)))])
+    tokenizer = plm.WordPieceTokenizer([*pieces, *(f"[unused{i}]" for i in range(30_522 - len(pieces)))])
     model = plm.Classifier(plm.MINI, ["a", "b"], tokenizer)
     return {s: export.to_tflite(model, folder / s, s, LENGTH) for s in ("float32", "dynamic_int8")}
 

@@ -48,7 +48,7 @@ def main() -> None:
     if name == "keras_plm":
         import keras_plm as plm
 
-        run = tf_data(texts, plm.Tokenizer(pieces))
+        run = tf_data(texts, plm.WordPieceTokenizer(pieces))
     elif name == "keras_hub":
         import keras_hub
 

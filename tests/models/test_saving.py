@@ -102,13 +102,14 @@ def test_broken_folders(folder, tmp_path):
     for change, message in [
         ({"class": "os.system"}, "unknown class 'os.system'"),
         ({"format": 99}, "has format 99"),
-        ({"config": {"hidden": 1}}, "unknown model config fields"),
+        ({"model": {"config": {"hidden": 1}}}, "unknown model config fields"),
+        ({"tokenizer": {"class": "os.system"}}, "unknown tokenizer 'os.system'"),
     ]:
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(ValueError, match=message):
             plm.load(folder)
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "labels"}))
-    with pytest.raises(ValueError, match="is not a model config: KeyError\\('labels'\\)"):
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "model"}))
+    with pytest.raises(ValueError, match="is not a model config: KeyError\\('model'\\)"):
         plm.load(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not a model config"):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_plm import Tokenizer
+from keras_plm import WordPieceTokenizer
 from keras_plm.text import SPECIAL_TOKENS, Spans, mask_tokens, pack
 
-TOKENIZER = Tokenizer([*SPECIAL_TOKENS, "the", "cat", "sat", "it", "ran", "##s", "##ning"])
+TOKENIZER = WordPieceTokenizer([*SPECIAL_TOKENS, "the", "cat", "sat", "it", "ran", "##s", "##ning"])
 
 
 def spans(*texts):

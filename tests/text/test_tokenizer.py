@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_plm import Tokenizer
+from keras_plm import WordPieceTokenizer
 from keras_plm.text import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 
 VOCABULARY = [
@@ -21,7 +21,7 @@ VOCABULARY = [
     "runn",
     "##ing",
 ]
-TOKENIZER = Tokenizer(VOCABULARY)
+TOKENIZER = WordPieceTokenizer(VOCABULARY)
 
 
 def test_the_example_of_the_bert_paper():
@@ -63,7 +63,7 @@ def test_batch_graph_and_dataset_agree():
 
 
 def test_cased():
-    cased = Tokenizer([*SPECIAL_TOKENS, "Café", "cafe"], lowercase=False)
+    cased = WordPieceTokenizer([*SPECIAL_TOKENS, "Café", "cafe"], lowercase=False)
     assert cased.encode("Café cafe CAFE").tokens == ["Café", "cafe", "[UNK]"]
 
 
@@ -86,13 +86,13 @@ def test_offsets_hold_for_any_text(text):
 
 
 def test_vocabulary_file_round_trip(tmp_path):
-    TOKENIZER.save(tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_bytes(TOKENIZER.files()["vocab.txt"])
     assert read_vocabulary(tmp_path / "vocab.txt") == VOCABULARY
     (tmp_path / "bad.txt").write_text("[PAD]\n[UNK]\nx\nx\n")
-    with pytest.raises(ValueError, match=r"bad.txt has no \[CLS\], \[SEP\], \[MASK\]"):
-        read_vocabulary(tmp_path / "bad.txt")
+    with pytest.raises(ValueError, match=r"bad.txt: the vocabulary has no \[CLS\], \[SEP\], \[MASK\]"):
+        WordPieceTokenizer.from_file(tmp_path / "bad.txt")
     with pytest.raises(ValueError, match="pieces twice"):
-        Tokenizer([*VOCABULARY, "un"])
+        WordPieceTokenizer([*VOCABULARY, "un"])
 
 
 def test_learning_by_hand():
@@ -101,7 +101,7 @@ def test_learning_by_hand():
     learned = learn_vocabulary([" ".join(words)], size=30)
     merges = [p for p in learned[5:] if len(p.removeprefix("##")) > 1]
     assert merges[0] == "##ow" and "##est" in merges and "low" in merges
-    tokenizer = Tokenizer(learned)
+    tokenizer = WordPieceTokenizer(learned)
     assert "[UNK]" not in tokenizer.encode("lowest new slow").tokens
 
 
@@ -119,6 +119,6 @@ def test_learning_is_deterministic_and_bounded(corpus_file):
 
 def test_chinese():
     learned = learn_vocabulary(["我爱北京。北京很大。"] * 2, size=40)
-    tokenizer = Tokenizer(learned)
+    tokenizer = WordPieceTokenizer(learned)
     assert tokenizer.encode("北京大").tokens == ["北", "京", "大"]
     np.testing.assert_array_equal(tokenizer.encode("我爱。").ends, [1, 2, 3])

@@ -1,0 +1,18 @@
+"""Other people's weights, both ways: one table an architecture."""
+
+from .choice import Choice, KnownCheckpoint, choose, known_checkpoints
+from .hugging_face import from_hugging_face, to_hugging_face
+from .keras_hub import from_keras_hub, from_preset
+from .loading import load
+
+__all__ = [
+    "Choice",
+    "KnownCheckpoint",
+    "choose",
+    "from_hugging_face",
+    "from_keras_hub",
+    "from_preset",
+    "known_checkpoints",
+    "load",
+    "to_hugging_face",
+]

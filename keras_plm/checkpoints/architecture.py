@@ -1,0 +1,163 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_plm.config import ModelConfig, PoolerActivation
+
+# Hugging Face's names of activations → ours.
+ACTIVATIONS = {
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu",
+}  # fmt: skip
+_THEIR_ACTIVATION = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What one of Hugging Face's classes has on top of the encoder.
+
+    Attributes:
+        their_class: its name.
+        our_class: the name of ours.
+        names: their tensor → our weight.
+        tied: their tensor → our weight of which it is a second copy, if it is there at all.
+        ignored: tensors that other versions wrote and nothing reads.
+        has_pooler: `names` has the weights of our pooler, whatever the architecture says.
+        needs_pooler: the head reads the pooler's output.
+        activation: the one that the head has whatever the config says; None for the config's.
+        options: keyword arguments of our class.
+    """
+
+    their_class: str
+    our_class: str
+    names: dict[str, str] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    has_pooler: bool = False
+    needs_pooler: bool = False
+    activation: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One of Hugging Face's encoders: tables from their names to ours.
+
+    Attributes:
+        model_type: its name in config.json.
+        prefix: of the encoder's tensors where a head is on top of it.
+        fields: their config field → (ours, the value if it is absent).
+        fixed: our config fields that all models of this architecture share.
+        required: their config fields that must have this value if they are there.
+        encoder: their tensor outside the blocks → our weight.
+        block: their tensor of a block → our weight, `{i}` being its number.
+        pooler: their tensor of the pooler → our weight; loaded where it is there.
+        pooler_activation: of the pooler, the architecture's or a classifier's.
+        first_position: rows of their position table before the one of the first token.
+        heads: what can stand on top, the bare encoder first.
+    """
+
+    model_type: str
+    prefix: str
+    fields: dict[str, tuple[str, Any]]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    required: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, str]
+    block: dict[str, str]
+    pooler: dict[str, str] = field(default_factory=dict)
+    pooler_activation: PoolerActivation = "tanh"
+    first_position: int = 0
+    heads: tuple[Head, ...]
+
+    def config(self, theirs: dict[str, Any], has_pooler: bool) -> ModelConfig:
+        """Our config for theirs.
+
+        Raises:
+            ValueError: a value that our layers cannot reproduce.
+        """
+        for name, wanted in self.required.items():
+            if theirs.get(name, wanted) != wanted:
+                raise ValueError(f"{name}={theirs[name]!r} is not supported for {self.model_type}, only {wanted!r}")
+        values = {ours: theirs.get(name, default) for name, (ours, default) in self.fields.items()}
+        if values["activation"] not in ACTIVATIONS:
+            raise ValueError(f"activation {values['activation']!r} is not supported, only {sorted(ACTIVATIONS)}")
+        values["activation"] = ACTIVATIONS[values["activation"]]
+        values["max_sequence_length"] -= self.first_position
+        if values.get("embedding_dim") == values["hidden_dim"] and not self.fixed.get("shared_layers"):
+            values["embedding_dim"] = None
+        values |= self.fixed | {"has_pooler": has_pooler, "pooler_activation": self.pooler_activation}
+        return ModelConfig(**values)
+
+    def their_config(self, config: ModelConfig) -> dict[str, Any]:
+        """The inverse of `config`.
+
+        Raises:
+            ValueError: this architecture has no such model.
+        """
+        ours = config.to_dict()
+        ours["activation"] = _THEIR_ACTIVATION[config.activation]
+        ours["max_sequence_length"] += self.first_position
+        ours["embedding_dim"] = config.embedding_dim or config.hidden_dim
+        theirs: dict[str, Any] = {"model_type": self.model_type}
+        theirs |= {name: ours.pop(field) for name, (field, _) in self.fields.items()} | self.required
+        defaults = ModelConfig().to_dict() | {"embedding_dim": config.hidden_dim} | self.fixed
+        for name, value in ours.items():
+            if "pooler" not in name and value != defaults[name]:
+                raise ValueError(f"{self.model_type} has no {name}={value!r}")
+        return theirs
+
+    def names(self, config: ModelConfig, head: Head) -> dict[str, str]:
+        """Their tensor → our weight, for a model of that config with that head."""
+        names = dict(self.pooler) if config.has_pooler and not head.has_pooler else {}
+        for theirs, ours in self.encoder.items():
+            present = {
+                "embedding/segments": config.num_segments > 0,
+                "embedding/projection/kernel": config.embedding_dim is not None,
+                "embedding/projection/bias": config.embedding_dim is not None,
+            }
+            if present.get(ours, True):
+                names[theirs] = ours
+        for i in range(1 if config.shared_layers else config.num_layers):
+            names |= {theirs.format(i=i): ours.format(i=i) for theirs, ours in self.block.items()}
+        return names | head.names
+
+    def choose(self, found: set[str], wanted: str | None) -> Head:
+        """The head whose tensors are there.
+
+        Args:
+            found: the tensors' names without the prefix.
+            wanted: the class that config.json names. It is taken unless another class reads more of the file: many
+                files have tensors of a second head.
+
+        Raises:
+            ValueError: a class that is not in the table.
+        """
+        classes = [head.their_class for head in self.heads]
+        if wanted is not None and wanted not in classes:
+            raise ValueError(f"the class {wanted} is not supported, only {', '.join(dict.fromkeys(classes))}")
+        named = [head for head in self.heads if head.their_class == wanted]
+        complete = [head for head in self.heads if self._complete(head, found)]
+        if named and not any(head in complete for head in named):
+            return named[0]  # so that an error lists what it lacks
+        every_name = {name for head in self.heads for name in (*head.names, *head.tied)}
+
+        def unread(head: Head) -> int:
+            return len(found & every_name - set(head.names) - set(head.tied) - set(head.ignored))
+
+        return min(complete, key=lambda head: (unread(head), head.their_class != wanted))
+
+    def _complete(self, head: Head, found: set[str]) -> bool:
+        return set(head.names) <= found and (self.pooler_is_in(found) or not head.needs_pooler)
+
+    def pooler_is_in(self, found: set[str]) -> bool:
+        """Whether the pooler's tensors are there."""
+        return bool(self.pooler) and set(self.pooler) <= found
+
+
+def dense(theirs: str, ours: str) -> dict[str, str]:
+    """Names of a dense layer's kernel and bias."""
+    return {f"{theirs}.weight": f"{ours}/kernel", f"{theirs}.bias": f"{ours}/bias"}
+
+
+def norm(theirs: str, ours: str) -> dict[str, str]:
+    """Names of a layer normalisation's two weights."""
+    return {f"{theirs}.weight": f"{ours}/gamma", f"{theirs}.bias": f"{ours}/beta"}

@@ -1,0 +1,205 @@
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+Task = Literal["classification", "pairs", "tagging", "question_answering", "similarity", "pretraining"]
+Size = Literal["float32", "dynamic_int8"]
+TASKS = ("classification", "pairs", "tagging", "question_answering", "similarity", "pretraining")
+# Bytes of the exported file a weight.
+_BYTES = {"float32": 4.0, "dynamic_int8": 1.03}
+# What checkpoints are compared by, the first that they have in common with the others: the beginning of its name. The
+# sentence pairs of MNLI and XNLI are the test that nearly all of them were put to.
+_MEASURES = {
+    "similarity": ("STS-B Spearman test (as it is", "STS-B Spearman"),
+    "zh": ("XNLI Chinese accuracy test",),
+    "en": ("MNLI-m accuracy",),
+    "several": ("XNLI average test", "XNLI English accuracy test"),
+}
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint:
+    """One row of the table.
+
+    Attributes:
+        name: repository id, for `plm.load("hf:" + name)`.
+        architecture: its model_type.
+        parameters: number of the encoder's weights.
+        languages: ISO 639-1 codes, or ("multilingual",) for about a hundred.
+        cased: whether it tells capitals.
+        licence: as its page says; None if that could not be verified.
+        tasks: what it is a sensible start for.
+        ready: what it does as it is; None if it is a start only.
+        scores: benchmark → (value, source).
+        latency_ms: quantization → milliseconds of a row of 128 tokens in TFLite on one thread, measured with random
+            weights on the machine that docs/results.md describes.
+        notes: what to know before using it.
+    """
+
+    name: str
+    architecture: str
+    parameters: int
+    languages: tuple[str, ...]
+    cased: bool
+    licence: str | None
+    tasks: tuple[str, ...]
+    ready: str | None
+    scores: dict[str, tuple[float, str]]
+    latency_ms: dict[str, float]
+    notes: str
+
+    def megabytes(self, quantization: Size = "dynamic_int8") -> float:
+        """Size of the exported file, in 10⁶ bytes."""
+        return self.parameters * _BYTES[quantization] / 1e6
+
+    def speaks(self, languages: Sequence[str]) -> bool:
+        """Whether it was trained on all of these languages."""
+        return self.languages == ("multilingual",) or set(languages) <= set(self.languages)
+
+    def score(self, measures: Sequence[str]) -> tuple[int, float, str, str] | None:
+        """(rank of the measure, value, benchmark, source) of the first measure that it has."""
+        for rank, measure in enumerate(measures):
+            for benchmark, (value, source) in self.scores.items():
+                if benchmark.startswith(measure):
+                    return rank, value, benchmark, source
+        return None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recommendation.
+
+    Attributes:
+        name: what to load: "hf:…".
+        reason: why this one, in a sentence or two.
+        checkpoint: its row of the table.
+        others: those that also fit, the better ones first.
+    """
+
+    name: str
+    reason: str
+    checkpoint: KnownCheckpoint
+    others: tuple[KnownCheckpoint, ...]
+
+    def __str__(self) -> str:
+        table = Table(title=f"plm.load({self.name!r})", caption=self.reason, caption_justify="left")
+        for column in ("checkpoint", "MB int8", "ms int8", "licence", "published"):
+            table.add_column(column, justify="right" if column[-4:] == "int8" else "left", overflow="fold")
+        for row in (self.checkpoint, *self.others):
+            scores = "; ".join(f"{benchmark} {value:g}" for benchmark, (value, _) in list(row.scores.items())[:2])
+            ms = f"{row.latency_ms['dynamic_int8']:.1f}"
+            table.add_row(row.name, f"{row.megabytes():.0f}", ms, row.licence or "see its page", scores)
+        console = Console(width=120)
+        with console.capture() as capture:
+            console.print(table)
+        return capture.get().rstrip()
+
+
+def choose(
+    task: Task = "classification",
+    max_megabytes: float | None = None,
+    max_latency_ms: float | None = None,
+    languages: Sequence[str] = ("en",),
+    quantization: Size = "dynamic_int8",
+) -> Choice:
+    """Which known checkpoint to start from, and why. Nothing is downloaded.
+
+    Among those that are a sensible start for the task, were trained on the languages and fit the bounds, the one with
+    the best published score; where no score can be compared, the largest.
+
+    Args:
+        task: "classification", "pairs", "tagging", "question_answering", "similarity" or "pretraining".
+        max_megabytes: largest exported file, in 10⁶ bytes.
+        max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread of the machine that the table was
+            measured on; yours differs, so measure the artefact with `export.compare`.
+        languages: ISO 639-1 codes; the checkpoint must know all of them.
+        quantization: of the exported file, for both bounds.
+
+    Raises:
+        ValueError: an unknown task; no checkpoint fits: the message says which bound the nearest one misses.
+
+    Example:
+        >>> choose("similarity", max_megabytes=30).name
+        'hf:sentence-transformers/all-MiniLM-L6-v2'
+    """
+    if task not in TASKS:
+        raise ValueError(f"task={task!r}; choose one of {', '.join(TASKS)}")
+    if quantization not in _BYTES:
+        raise ValueError(f"quantization={quantization!r}; choose one of {', '.join(_BYTES)}")
+    if isinstance(languages, str) or not languages:
+        raise ValueError(f"languages={languages!r}; pass a list of codes such as ['en', 'de']")
+    able = [c for c in known_checkpoints() if task in c.tasks and c.speaks(languages)]
+    if not able:
+        raise ValueError(f"no known checkpoint is a start for {task} in {', '.join(languages)}")
+    fitting = [
+        c
+        for c in able
+        if c.megabytes(quantization) <= (max_megabytes or float("inf"))
+        and c.latency_ms[quantization] <= (max_latency_ms or float("inf"))
+    ]
+    if not fitting:
+        smallest = min(able, key=lambda c: c.megabytes(quantization))
+        fastest = min(able, key=lambda c: c.latency_ms[quantization])
+        raise ValueError(
+            f"no known checkpoint for {task} in {', '.join(languages)} fits: the smallest, {smallest.name}, has "
+            f"{smallest.megabytes(quantization):.1f} MB as {quantization}; the fastest, {fastest.name}, takes "
+            f"{fastest.latency_ms[quantization]:.1f} ms"
+        )
+    kind = "similarity" if task == "similarity" else languages[0] if len(languages) == 1 else "several"
+    measures = _MEASURES.get(kind, _MEASURES["several"])
+
+    def merit(c: KnownCheckpoint) -> tuple:
+        score = c.score(measures)
+        return (-score[0], score[1], c.parameters) if score else (-len(measures), 0.0, c.parameters)
+
+    best, *others = sorted(fitting, key=merit, reverse=True)
+    return Choice(f"hf:{best.name}", _reason(best, measures, fitting, able, quantization), best, tuple(others))
+
+
+def _reason(
+    best: KnownCheckpoint,
+    measures: Sequence[str],
+    fitting: list[KnownCheckpoint],
+    able: list[KnownCheckpoint],
+    quantization: Size,
+) -> str:
+    score = best.score(measures)
+    why = f"{best.name}: of the {len(fitting)} that fit ({len(able)} do the task in these languages), "
+    if score is None:
+        why += "the largest; no published score compares them"
+    else:
+        rank, value, benchmark, source = score
+        rivals = [c for c in fitting if (c.score(measures) or (None,))[0] == rank]
+        why += f"the best of the {len(rivals)} with a published {benchmark}: {value:g} ({source})"
+    why += (
+        f". {best.megabytes(quantization):.0f} MB and {best.latency_ms[quantization]:.1f} ms as {quantization}, "
+        f"licence: {best.licence or 'see its page'}."
+    )
+    return f"{why} {best.notes}".rstrip()
+
+
+def known_checkpoints() -> list[KnownCheckpoint]:
+    """The table: published figures with their sources, latencies measured here."""
+    rows = json.loads(Path(__file__).with_name("known.json").read_text("utf-8"))["checkpoints"]
+    return [_row(row) for row in rows]
+
+
+def _row(row: dict[str, Any]) -> KnownCheckpoint:
+    return KnownCheckpoint(
+        name=row["name"],
+        architecture=row["architecture"],
+        parameters=row["parameters"],
+        languages=tuple(row["languages"]),
+        cased=row["cased"],
+        licence=row["licence"],
+        tasks=tuple(row["tasks"]),
+        ready=row["ready"],
+        scores={s["benchmark"]: (s["value"], s["source"]) for s in row["scores"]},
+        latency_ms=row["latency_ms"],
+        notes=row.get("notes", ""),
+    )

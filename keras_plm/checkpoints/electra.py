@@ -1,0 +1,54 @@
+"""ELECTRA: Clark et al. 2020, https://arxiv.org/abs/2003.10555. BERT with narrow embedding tables and without pooler.
+
+The head of its pre-training, which tells replaced tokens, is of no use to another task and is left out.
+"""
+
+from .architecture import Architecture, Head, dense, norm
+from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
+
+ELECTRA = Architecture(
+    model_type="electra",
+    prefix="electra.",
+    fields=FIELDS
+    | {
+        "embedding_size": ("embedding_dim", 128),
+        "hidden_size": ("hidden_dim", 256),
+        "num_attention_heads": ("num_heads", 4),
+        "intermediate_size": ("intermediate_dim", 1_024),
+    },
+    required=REQUIRED,
+    encoder=EMBEDDING | dense("embeddings_project", "embedding/projection"),
+    block=BLOCK,
+    pooler_activation="gelu",
+    heads=(
+        Head(their_class="ElectraModel", our_class="Encoder"),
+        Head(
+            their_class="ElectraForPreTraining",
+            our_class="Encoder",
+            ignored=(
+                *dense("discriminator_predictions.dense", ""),
+                *dense("discriminator_predictions.dense_prediction", ""),
+            ),
+        ),
+        Head(
+            their_class="ElectraForMaskedLM",
+            our_class="Pretrainer",
+            names={
+                **dense("generator_predictions.dense", "masked_tokens/dense"),
+                **norm("generator_predictions.LayerNorm", "masked_tokens/norm"),
+                "generator_lm_head.bias": "masked_tokens/bias",
+            },
+            tied={"generator_lm_head.weight": "embedding/tokens"},
+            activation="gelu",
+            options={"next_sentence": False},
+        ),
+        Head(
+            their_class="ElectraForSequenceClassification",
+            our_class="Classifier",
+            names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
+            has_pooler=True,
+        ),
+        Head(their_class="ElectraForTokenClassification", our_class="Tagger", names=CLASSIFIER),
+        Head(their_class="ElectraForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+    ),
+)

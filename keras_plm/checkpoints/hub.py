@@ -1,0 +1,36 @@
+import re
+from pathlib import Path
+
+# What a model needs; a repository may hold the same weights in four more formats.
+_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt", "*.model", "1_Pooling/*"]
+
+
+def snapshot(where: str | Path) -> Path:
+    """The folder itself, or the folder of Hugging Face's cache with the files of a repository.
+
+    Args:
+        where: a folder, or a repository id like "bert-base-uncased" or "google/electra-small-discriminator".
+
+    Raises:
+        FileNotFoundError: neither a folder nor a repository that can be reached.
+        ImportError: a repository id, and huggingface_hub is not installed.
+    """
+    folder = Path(where)
+    if folder.is_dir():
+        return folder
+    name = str(where)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        raise FileNotFoundError(f"there is no folder {where}")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ImportError(f'to download {name}: pip install "keras-plm[hub]"') from None
+    try:
+        files = snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*onnx*", "*openvino*"])
+        if (Path(files) / "model.safetensors").is_file():
+            return Path(files)
+        return Path(files)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileNotFoundError(f"there is no folder {where}, and no such repository was reached: {reason}") from None

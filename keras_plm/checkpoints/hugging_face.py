@@ -1,0 +1,222 @@
+"""Hugging Face folders ↔ our models."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_plm import models
+from keras_plm.layers import uninitialized
+from keras_plm.models import Embedder, assign, named_weights
+
+from .albert import ALBERT
+from .architecture import Architecture, Head
+from .bert import BERT
+from .distilbert import DISTILBERT
+from .electra import ELECTRA
+from .hub import snapshot
+from .roberta import ROBERTA, XLM_ROBERTA
+from .sentence_transformers import read_modules, write_modules
+from .tensors import read_json, stored_tensors
+from .tokenizer_files import read_tokenizer
+from .tokenizer_json import write_tokenizer
+from .torch_pickle import StoredTensor
+
+ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
+
+
+def from_hugging_face(where: str | Path) -> keras.Model:
+    """The model of a Hugging Face folder or repository, with its head and its tokenizer.
+
+    Nothing in it is executed. The class is that of the head: Encoder, Pretrainer (masked tokens, with or without next
+    sentence), Classifier, Tagger, QuestionAnswerer; an Embedder if the folder is one of sentence-transformers.
+
+    Args:
+        where: a folder, or a repository id ("sentence-transformers/all-MiniLM-L6-v2"), which is downloaded into
+            Hugging Face's cache.
+
+    Raises:
+        FileNotFoundError: no such folder, or no config, weights or tokenizer in it.
+        ImportError: a repository id, and huggingface_hub is not installed.
+        ValueError: an architecture or option that is not supported; a damaged file; missing, unexpected or misshapen
+            tensors, each named; a pickle that wants to call something; a path that leads out of the folder.
+    """
+    folder = snapshot(where)
+    modules = read_modules(folder)
+    weights_folder = folder if modules is None else modules.folder
+    theirs = read_json(weights_folder / "config.json")
+    architecture = _architecture(theirs, weights_folder)
+    stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
+    wanted = (theirs.get("architectures") or [None])[0]
+    if modules is not None:
+        wanted = architecture.heads[0].their_class
+    try:
+        head = architecture.choose(set(stored), wanted)
+        config = architecture.config(theirs, head.has_pooler or architecture.pooler_is_in(set(stored)))
+        if head.activation not in (None, config.activation):
+            raise ValueError(f"{head.their_class} has {head.activation} in its head, but {config.activation} elsewhere")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{weights_folder / 'config.json'}: {error}") from None
+    tokenizer = read_tokenizer(weights_folder)
+    options: dict[str, Any] = dict(head.options)
+    our_class = head.our_class
+    if modules is not None:
+        our_class, options = "Embedder", modules.options()
+    elif our_class in ("Classifier", "Tagger") and "labels" not in options:
+        options["labels"] = _labels(theirs, head, stored)
+    with uninitialized():
+        model = getattr(models, our_class)(config, tokenizer=tokenizer, **options)
+    _assign(model, architecture, head, stored, str(weights_folder))
+    return model
+
+
+def to_hugging_face(
+    model: keras.Model, folder: str | Path, model_type: str | None = None, overwrite: bool = False
+) -> None:
+    """Write a folder that Transformers loads: config.json, model.safetensors and the files of the tokenizer.
+
+    Args:
+        model: one of this package's models; an Embedder becomes a folder of sentence-transformers.
+        folder: where to.
+        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta" or "electra"; None takes the first that
+            has such a model.
+        overwrite: replace a folder that is there.
+
+    Raises:
+        FileExistsError: the folder exists and `overwrite` is False.
+        ValueError: no architecture of Transformers, or not the given one, has such a model.
+    """
+    if model_type is not None and model_type not in ARCHITECTURES:
+        raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
+    refusals = []
+    for architecture in _candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
+        try:
+            head, theirs, names = _fit(model, architecture)
+        except ValueError as error:
+            refusals.append(str(error))
+            continue
+        break
+    else:
+        raise ValueError(f"no architecture of Transformers has such a model: {'; '.join(dict.fromkeys(refusals))}")
+    with models.whole_folder(folder, overwrite) as temporary:
+        if isinstance(model, Embedder):
+            write_modules(temporary, model)
+        theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
+        models.write_json(temporary / "config.json", theirs)
+        models.write_tensors(dict(_their_tensors(model, architecture, head, names)), temporary / "model.safetensors")
+
+
+def _architecture(theirs: dict[str, Any], folder: Path) -> Architecture:
+    if theirs.get("model_type") in ARCHITECTURES:
+        return ARCHITECTURES[theirs["model_type"]]
+    if "model_type" in theirs:
+        supported = ", ".join(ARCHITECTURES)
+        raise ValueError(f"{folder} has model_type {theirs['model_type']!r}; supported are {supported}")
+    if "class" in theirs and "format" in theirs:
+        raise ValueError(f"{folder} is a folder of keras_plm; load it without 'hf:'")
+    return BERT  # before there were others, config.json did not say
+
+
+def _plain(name: str, architecture: Architecture) -> str:
+    """A tensor's name without the encoder's prefix, and as newer versions spell it."""
+    name = name.removeprefix(architecture.prefix)
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        name = f"{name.removesuffix(old)}{new}" if name.endswith(old) else name
+    return name
+
+
+def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor]) -> list[str] | None:
+    """The names of the outputs; None for a regression."""
+    bias = next(name for name, ours in head.names.items() if ours == "head/dense/bias")
+    if bias not in stored:  # _assign says so
+        return ["0", "1"]
+    number = stored[bias].shape[0]
+    if theirs.get("problem_type") == "multi_label_classification":
+        raise ValueError("problem_type 'multi_label_classification' is not supported yet")
+    if head.our_class == "Classifier" and (number == 1 or theirs.get("problem_type") == "regression"):
+        if number != 1:
+            raise ValueError(f"a regression of {number} numbers is not supported")
+        return None
+    names = theirs.get("id2label") or {}
+    labels = [str(names.get(str(i))) for i in range(number)]
+    # a file that was not kept up to date has two names for fifty outputs
+    fits = set(names) == {str(i) for i in range(number)} and len(set(labels)) == number
+    return labels if fits else [f"LABEL_{i}" for i in range(number)]
+
+
+def _assign(
+    model: keras.Model, architecture: Architecture, head: Head, stored: dict[str, StoredTensor], source: str
+) -> None:
+    """Read the tensors into the model, one by one."""
+    names = architecture.names(model.config, head)
+    ours = {path: name for name, path in names.items()}
+    variables = {ours[path]: variable for path, variable in named_weights(model).items()}
+    left_out = {*head.tied, *head.ignored, "embeddings.position_ids"}
+    shapes = {
+        name: _our_shape(t.shape, names, name, architecture) for name, t in stored.items() if name not in left_out
+    }
+    for copy, original in head.tied.items():
+        both = copy in stored and ours[original] in stored
+        if both and not np.array_equal(stored[copy].read(), stored[ours[original]].read()):
+            raise ValueError(f"{source}: {copy} differs from {ours[original]}; untied outputs are not supported")
+
+    def read(name: str) -> np.ndarray:
+        tensor = np.asarray(stored[name].read(), np.float32)
+        if names[name].endswith("kernel"):
+            return tensor.T
+        return tensor[architecture.first_position :] if names[name] == "embedding/positions" else tensor
+
+    assign(variables, shapes, read, source)
+
+
+def _our_shape(shape: tuple[int, ...], names: dict[str, str], name: str, architecture: Architecture) -> tuple:
+    path = names.get(name, "")
+    if path.endswith("kernel"):
+        return shape[::-1]
+    return (shape[0] - architecture.first_position, *shape[1:]) if path == "embedding/positions" else shape
+
+
+def _candidates(model: keras.Model) -> list[Architecture]:
+    """In the order in which they are tried; a tokenizer of RoBERTa's kind belongs to it."""
+    if model.tokenizer is not None and model.tokenizer.double_separator:
+        return [XLM_ROBERTA if "spiece.model" in model.tokenizer.filenames else ROBERTA]
+    return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
+
+
+def _fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], dict[str, str]]:
+    """The head, the config and the names with which the architecture has exactly this model's weights."""
+    config = model.config
+    theirs = architecture.their_config(config)
+    paths = set(named_weights(model))
+    our_class = "Encoder" if isinstance(model, Embedder) else type(model).__name__
+    for head in architecture.heads:
+        names = architecture.names(config, head)
+        if head.our_class != our_class or set(names.values()) != paths:
+            continue
+        if config.has_pooler and config.pooler_activation != architecture.pooler_activation:
+            continue
+        if head.activation not in (None, config.activation) or "labels" in head.options:
+            continue
+        labels = getattr(model, "labels", None)
+        if our_class == "Classifier" and labels is None:
+            theirs |= {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        elif labels is not None:
+            theirs |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        return head, theirs | {"architectures": [head.their_class], "dtype": "float32"}, names
+    raise ValueError(f"{architecture.model_type} has no {our_class} with this pooler and these weights")
+
+
+def _their_tensors(
+    model: keras.Model, architecture: Architecture, head: Head, names: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    variables = named_weights(model)
+    bare = head is architecture.heads[0]
+    for name, path in names.items():
+        tensor = np.asarray(variables[path], np.float32)
+        if path.endswith("kernel"):
+            tensor = np.ascontiguousarray(tensor.T)
+        elif path == "embedding/positions":
+            tensor = np.pad(tensor, ((architecture.first_position, 0), (0, 0)))
+        yield name if bare or name in head.names else f"{architecture.prefix}{name}", tensor

@@ -1,0 +1,32 @@
+from pathlib import Path
+from typing import Any
+
+from keras_plm.models import load_folder
+
+from .hugging_face import from_hugging_face
+from .keras_hub import from_preset
+
+
+def load(where: str | Path) -> Any:
+    """A model, whoever made it.
+
+    Args:
+        where: a folder that `plm.save` wrote; "hf:" and a Hugging Face folder or repository id; "preset:" and the name
+            of a keras-hub preset.
+
+    Returns:
+        An Encoder, Pretrainer, Classifier, Tagger, QuestionAnswerer or Embedder, as the folder says.
+
+    Raises:
+        FileNotFoundError: no such folder or repository, or a file missing in it.
+        ValueError: damaged files, weights that do not fit (each named), something that is not supported.
+
+    Example:
+        >>> encoder = load("hf:sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    """
+    kind, _, name = str(where).partition(":")
+    if kind == "hf":
+        return from_hugging_face(name)
+    if kind == "preset":
+        return from_preset(name)
+    return load_folder(where)

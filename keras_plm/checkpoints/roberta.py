@@ -1,0 +1,56 @@
+"""RoBERTa: Liu et al. 2019, https://arxiv.org/abs/1907.11692; XLM-R: Conneau et al. 2020, https://arxiv.org/abs/1911.02116.
+
+BERT with other tokenizers, one segment, and positions that are counted from 2.
+"""
+
+from dataclasses import replace
+
+from .architecture import Architecture, Head, dense, norm
+from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, POOLER, REQUIRED
+
+ROBERTA = Architecture(
+    model_type="roberta",
+    prefix="roberta.",
+    fields=FIELDS
+    | {
+        "vocab_size": ("vocabulary_size", 50_265),
+        "type_vocab_size": ("num_segments", 1),
+        "max_position_embeddings": ("max_sequence_length", 514),
+        "layer_norm_eps": ("layer_norm_epsilon", 1e-5),
+    },
+    required=REQUIRED,
+    encoder=EMBEDDING,
+    block=BLOCK,
+    pooler=POOLER,
+    first_position=2,
+    heads=(
+        Head(their_class="RobertaModel", our_class="Encoder"),
+        Head(
+            their_class="RobertaForMaskedLM",
+            our_class="Pretrainer",
+            names={
+                **dense("lm_head.dense", "masked_tokens/dense"),
+                **norm("lm_head.layer_norm", "masked_tokens/norm"),
+                "lm_head.bias": "masked_tokens/bias",
+            },
+            tied={"lm_head.decoder.weight": "embedding/tokens", "lm_head.decoder.bias": "masked_tokens/bias"},
+            activation="gelu",
+            options={"next_sentence": False},
+        ),
+        Head(
+            their_class="RobertaForSequenceClassification",
+            our_class="Classifier",
+            names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
+            ignored=tuple(POOLER),
+            has_pooler=True,
+        ),
+        Head(their_class="RobertaForTokenClassification", our_class="Tagger", names=CLASSIFIER),
+        Head(their_class="RobertaForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+    ),
+)
+
+XLM_ROBERTA = replace(
+    ROBERTA,
+    model_type="xlm-roberta",
+    heads=tuple(replace(head, their_class=f"XLM{head.their_class}") for head in ROBERTA.heads),
+)

@@ -1,0 +1,169 @@
+"""Hugging Face's files of a tokenizer → ours."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, SpecialTokens, Tokenizer, WordPieceTokenizer
+from keras_plm.text.byte_pair import ROBERTA_TOKENS
+from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
+
+from .tensors import read_json
+
+_SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder.
+
+    From the first of these: tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece model.
+
+    Raises:
+        FileNotFoundError: none of them is there.
+        ValueError: a damaged file, or a kind of tokenizer that is not supported.
+    """
+    settings = _settings(folder)
+    if (folder / "tokenizer.json").is_file():
+        try:
+            return _from_json(read_json(folder / "tokenizer.json"), settings)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error!r}") from None
+        except ValueError as error:
+            raise ValueError(f"{folder / 'tokenizer.json'}: {error}") from None
+    if (folder / "vocab.txt").is_file():
+        if not settings.get("tokenize_chinese_chars", True):
+            raise ValueError(f"{folder}: tokenize_chinese_chars=false is not supported")
+        return WordPieceTokenizer.from_file(
+            folder / "vocab.txt",
+            settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            special=_special(settings, SpecialTokens()),
+        )
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        paths = {name: folder / name for name in BytePairTokenizer.filenames}
+        special = _special(settings, ROBERTA_TOKENS)
+        prefix = settings.get("add_prefix_space", False)
+        return BytePairTokenizer.from_files(
+            paths, special=vars(special), add_prefix_space=prefix, double_separator=special.cls == "<s>"
+        )
+    for name in _SENTENCE_PIECE:
+        if (folder / name).is_file():
+            return from_sentence_piece(Unigram.from_bytes((folder / name).read_bytes(), str(folder / name)), settings)
+    raise FileNotFoundError(
+        f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt, vocab.json with merges.txt, "
+        f"{' or '.join(_SENTENCE_PIECE)}"
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found |= read_json(folder / name)
+    return found
+
+
+def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
+    """The special tokens as the settings spell them, by name or as an object."""
+    spelled = {}
+    for role, piece in vars(default).items():
+        value = settings.get(f"{role}_token") or piece
+        spelled[role] = value["content"] if isinstance(value, dict) else value
+    return SpecialTokens(**spelled)
+
+
+def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
+    model = content["model"]
+    kind = model.get("type") or ("WordPiece" if "max_input_chars_per_word" in model else "BPE")
+    added = {token["id"]: token["content"] for token in content.get("added_tokens") or []}
+    if kind == "Unigram":
+        return _unigram(model, added, content, settings)
+    vocabulary = [""] * len(model["vocab"])
+    for piece, index in model["vocab"].items():
+        if not 0 <= index < len(vocabulary):
+            raise ValueError("the ids of its vocabulary are not 0, 1, 2, …")
+        vocabulary[index] = piece
+    vocabulary = _extended(vocabulary, added)
+    if kind == "WordPiece":
+        normalizer = content.get("normalizer") or {"type": "BertNormalizer", "lowercase": False, "strip_accents": False}
+        if normalizer["type"] != "BertNormalizer" or not normalizer.get("handle_chinese_chars", True):
+            raise ValueError(f"WordPiece after {normalizer['type']} (these options) is not supported")
+        if model.get("continuing_subword_prefix", "##") != "##":
+            raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
+        lowercase = normalizer.get("lowercase", True)
+        special = _special(settings, SpecialTokens())
+        return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special)
+    if kind == "BPE":
+        steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
+        if [step["type"] for step in steps] != ["ByteLevel"] or not steps[0].get("use_regex", True):
+            raise ValueError(f"BPE after {[step['type'] for step in steps]} is not supported, only ByteLevel")
+        if content.get("normalizer"):
+            raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
+        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+        special = _special(settings, ROBERTA_TOKENS)
+        prefix = steps[0].get("add_prefix_space", False)
+        return BytePairTokenizer(vocabulary, merges, special, prefix, double_separator=special.cls == "<s>")
+    raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
+
+
+def _extended(vocabulary: list[str], added: dict[int, str]) -> list[str]:
+    """With the added tokens that have ids of their own, which must go on where the vocabulary ends."""
+    for index in sorted(added):
+        if index == len(vocabulary):
+            vocabulary.append(added[index])
+        elif index > len(vocabulary) or vocabulary[index] != added[index]:
+            raise ValueError(f"the added token {added[index]!r} has the id {index}, which does not fit the vocabulary")
+    return vocabulary
+
+
+def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """The steps of a Sequence, or the one step."""
+    if step is None:
+        return []
+    return [inner for part in step[key] for inner in _steps(part, key)] if step["type"] == "Sequence" else [step]
+
+
+def _unigram(
+    model: dict[str, Any], added: dict[int, str], content: dict[str, Any], settings: dict[str, Any]
+) -> SentencePieceTokenizer:
+    pieces = _extended([piece for piece, _ in model["vocab"]], added)
+    scores = [score for _, score in model["vocab"]]
+    scores += [0.0] * (len(pieces) - len(scores))
+    steps = _steps(content.get("normalizer"), "normalizers")
+    kinds = [step["type"] for step in steps]
+    unknown = set(kinds) - {"Precompiled", "Replace", "NFKD", "StripAccents", "Lowercase", "Strip"}
+    if unknown or ("StripAccents" in kinds and "NFKD" not in kinds):
+        raise ValueError(f"Unigram after the normalizers {kinds} is not supported")
+    try:
+        charsmap = b"".join(base64.b64decode(s["precompiled_charsmap"]) for s in steps if s["type"] == "Precompiled")
+    except binascii.Error:
+        raise ValueError("its precompiled_charsmap is not base64") from None
+    return SentencePieceTokenizer(
+        Unigram(pieces, scores, charsmap),
+        _sentence_piece_special(settings, pieces),
+        lowercase="Lowercase" in kinds,
+        strip_accents="StripAccents" in kinds,
+        quotes=any(step["type"] == "Replace" and step["pattern"] == {"String": "``"} for step in steps),
+        double_separator="<s>" in pieces,
+    )
+
+
+def _sentence_piece_special(settings: dict[str, Any], pieces: list[str]) -> SpecialTokens:
+    return _special(settings, ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS)
+
+
+def from_sentence_piece(model: Unigram, settings: dict[str, Any]) -> SentencePieceTokenizer:
+    """From the file alone: XLM-RoBERTa's ids are not the file's, ALBERT's are."""
+    pieces, scores = list(model.pieces), list(model.scores)
+    if "[CLS]" in pieces:
+        special = _special(settings, ALBERT_TOKENS)
+        plain = not settings.get("do_lower_case", True)
+        accents = bool(settings.get("keep_accents", False))
+        return SentencePieceTokenizer(model, special, lowercase=not plain, strip_accents=not accents, quotes=True)
+    if pieces[:3] != ["<unk>", "<s>", "</s>"]:
+        raise ValueError(f"a SentencePiece model that begins with {pieces[:3]} is not supported")
+    first = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces, scores = [*first, *pieces[3:], "<mask>"], [0.0] * 4 + scores[3:] + [0.0]
+    unigram = Unigram(pieces, scores, model.charsmap)
+    return SentencePieceTokenizer(unigram, _special(settings, ROBERTA_TOKENS), double_separator=True)

@@ -1,0 +1,119 @@
+"""Our tokenizers → Hugging Face's files."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from keras_plm.models import write_json
+from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) -> dict[str, Any]:
+    """Write tokenizer.json, tokenizer_config.json and the files of the kind.
+
+    Args:
+        tokenizer: ours; None writes nothing.
+        folder: where to.
+        max_length: the model's limit in tokens.
+
+    Returns:
+        What config.json says of the special tokens.
+    """
+    if tokenizer is None:
+        return {}
+    parts, settings = _parts(tokenizer)
+    special = vars(tokenizer.special)
+    if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
+        for name, file in tokenizer.files().items():
+            (folder / name).write_bytes(file)
+    added = [
+        {
+            "id": tokenizer.id(piece), "content": piece, "single_word": False,
+            "lstrip": role == "mask" and not isinstance(tokenizer, WordPieceTokenizer),
+            "rstrip": False, "normalized": False, "special": True,
+        }
+        for piece, role in {piece: role for role, piece in reversed(special.items())}.items()
+    ]  # fmt: skip
+    content: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None}
+    content |= {"added_tokens": sorted(added, key=lambda token: token["id"]), **parts}
+    write_json(folder / "tokenizer.json", content)
+    roles = {f"{role}_token": piece for role, piece in special.items()}
+    write_json(folder / "tokenizer_config.json", settings | roles | {"model_max_length": max_length})
+    return {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+
+
+def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The steps of tokenizer.json, and the settings of the class of Transformers that is like ours."""
+    ids = {piece: index for index, piece in enumerate(tokenizer.vocabulary)}
+    special = tokenizer.special
+    parts: dict[str, Any] = {"normalizer": None, "post_processor": _template(tokenizer)}
+    if isinstance(tokenizer, WordPieceTokenizer):
+        case = {"lowercase": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
+        parts["normalizer"] = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, **case}
+        parts["pre_tokenizer"] = {"type": "BertPreTokenizer"}
+        parts["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+        pieces = {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": ids}
+        parts["model"] = {"type": "WordPiece", "unk_token": special.unk, **pieces}
+        settings = {"do_lower_case": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
+        return parts, {"tokenizer_class": "BertTokenizer", **settings}
+    if isinstance(tokenizer, BytePairTokenizer):
+        level = {"type": "ByteLevel", "add_prefix_space": tokenizer.add_prefix_space, "trim_offsets": True}
+        parts["pre_tokenizer"] = parts["decoder"] = level | {"use_regex": True}
+        model = {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False}
+        model |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "ignore_merges": False}
+        parts["model"] = model | {"vocab": ids, "merges": [merge.split(" ") for merge in tokenizer.merges]}
+        return parts, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": tokenizer.add_prefix_space}
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        return parts | _unigram(tokenizer), _unigram_settings(tokenizer)
+    raise TypeError(f"a {type(tokenizer).__name__} has no counterpart")
+
+
+def _unigram(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = []
+    if tokenizer.quotes:
+        steps += [{"type": "Replace", "pattern": {"String": q}, "content": '"'} for q in ("``", "''")]
+    if tokenizer.strip_accents:
+        steps += [{"type": "NFKD"}, {"type": "StripAccents"}]
+    if tokenizer.lowercase:
+        steps.append({"type": "Lowercase"})
+    if tokenizer.model.charsmap:
+        charsmap = base64.b64encode(tokenizer.model.charsmap).decode()
+        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    scored = list(zip(tokenizer.model.pieces, tokenizer.model.scores, strict=True))
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
+        "decoder": metaspace,
+        "model": {"type": "Unigram", "unk_id": tokenizer.unk_id, "byte_fallback": False, "vocab": scored},
+    }
+
+
+def _unigram_settings(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
+    if tokenizer.double_separator:
+        return {"tokenizer_class": "XLMRobertaTokenizer"}
+    case = {"do_lower_case": tokenizer.lowercase, "keep_accents": not tokenizer.strip_accents}
+    return {"tokenizer_class": "AlbertTokenizer", **case}
+
+
+def _template(tokenizer: Tokenizer) -> dict[str, Any]:
+    """[CLS] a [SEP] and [CLS] a [SEP] b [SEP] as a TemplateProcessing."""
+    second = 0 if tokenizer.double_separator else 1
+
+    def token(piece: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": piece, "type_id": segment}}
+
+    def text(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    cls, sep = tokenizer.special.cls, tokenizer.special.sep
+    single = [token(cls, 0), text("A", 0), token(sep, 0)]
+    middle = [token(sep, 0)] if tokenizer.double_separator else []
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, *middle, text("B", second), token(sep, second)],
+        "special_tokens": {
+            piece: {"id": piece, "ids": [tokenizer.id(piece)], "tokens": [piece]} for piece in {cls, sep}
+        },
+    }

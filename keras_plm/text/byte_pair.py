@@ -1,0 +1,236 @@
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+
+from .corpus import read_text
+from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
+
+ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
+
+# White space as Unicode has it; RE2's \s is that of ASCII.
+_SPACE = r"\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+# A character that Unicode keeps for use inside a program.
+_BORDER = "\ufdd0"
+_WORD = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+"
+    rf"| ?[^{_SPACE}\p{{L}}\p{{N}}{_BORDER}]+|[{_SPACE}]+"
+)
+_SHORT = 16  # bytes: a long word would make the padded rows of all the short ones long
+_NEVER = np.iinfo(np.int32).max  # the rank of a pair that is not merged
+
+
+class BytePairTokenizer(Tokenizer):
+    """Byte-level byte-pair encoding, the tokenizer of GPT-2 and RoBERTa: nothing is unknown, nothing is lost.
+
+    Words, with the space before them, become bytes; the pair of neighbours that was merged first when the vocabulary
+    was learnt is merged again, and so on until no known pair is left. All words of a batch go through the merges
+    together, as integers, each word once.
+
+    Args:
+        vocabulary: pieces, the index being the id; bytes are written as GPT-2's printable characters (Ġ is a space).
+        merges: pairs of pieces, "Ġ t", in the order in which they were merged.
+        special: spelling of the special tokens.
+        add_prefix_space: put a space before the text, so that its first word looks like all others.
+        double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+
+    Raises:
+        ValueError: a special token or one of the 256 bytes missing from the vocabulary, a piece twice, a merge that is
+            not a pair of pieces that make a piece.
+
+    Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
+    Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no table that grows, no
+        character of the text that gets lost, offsets. A space before the mask belongs to it, as in Hugging Face's.
+    """
+
+    filenames = ("vocab.json", "merges.txt")
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        merges: Sequence[str],
+        special: SpecialTokens = ROBERTA_TOKENS,
+        add_prefix_space: bool = False,
+        double_separator: bool = True,
+    ) -> None:
+        super().__init__(vocabulary, special, double_separator)
+        self.merges = list(merges)
+        self.add_prefix_space = add_prefix_space
+        missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
+        if missing:
+            raise ValueError(f"the vocabulary has no piece for the bytes written as {missing[:5]}; is it byte-level?")
+        self._byte_ids = tf.constant([self._ids[c] for c in BYTE_CHARACTERS])
+        keys, merged = [], []
+        for rank, merge in enumerate(self.merges):
+            left, _, right = merge.partition(" ")
+            if not {left, right, left + right} <= self._ids.keys():
+                raise ValueError(f"merge {rank}, {merge!r}, is not a pair of pieces that make a piece")
+            keys.append(self._ids[left] * len(self) + self._ids[right])
+            merged.append(self._ids[left + right])
+        self._merged = tf.constant(merged or [0])
+        self._ranks = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(keys, tf.int64), tf.constant(list(range(len(keys))), tf.int64)
+            ),
+            int(_NEVER),
+        )
+        self._word_ids = tf.function(self._merge_words, input_signature=[tf.TensorSpec((None,), tf.string)])
+
+    @classmethod
+    def from_files(cls, paths: dict[str, Path], **settings: Any) -> "BytePairTokenizer":
+        """Read a `vocab.json` (piece → id) and a `merges.txt` (one pair a line)."""
+        vocabulary = read_piece_ids(paths["vocab.json"])
+        lines = read_text(paths["merges.txt"]).splitlines()
+        special = SpecialTokens(**settings.pop("special", asdict(ROBERTA_TOKENS)))
+        merges = [line for line in lines if line and not line.startswith("#version")]
+        return cls(vocabulary, merges, special, **settings)
+
+    def files(self) -> dict[str, bytes]:
+        ids = {piece: index for index, piece in enumerate(self.vocabulary)}
+        return {
+            "vocab.json": json.dumps(ids, ensure_ascii=False).encode(),
+            "merges.txt": "\n".join(["#version: 0.2", *self.merges, ""]).encode(),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "special": asdict(self.special),
+            "add_prefix_space": self.add_prefix_space,
+            "double_separator": self.double_separator,
+        }
+
+    def resources(self) -> Any:
+        return [self._ranks, self._merged, self._byte_ids]
+
+    @cached_property
+    def continues_word(self) -> np.ndarray:
+        return np.array([not piece.startswith("Ġ") for piece in self.vocabulary])
+
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        if self.add_prefix_space:
+            texts = tf.strings.regex_replace(texts, f"^([^{_SPACE}])", r" \1")
+        # of several spaces before a word the last one belongs to the word; RE2 cannot look ahead, so a border is put
+        texts = tf.strings.regex_replace(texts, rf"([{_SPACE}])([{_SPACE}][^{_SPACE}])", rf"\1{_BORDER}\2")
+        words = tensorflow_text.regex_split(texts, f"{_WORD}|{_BORDER}", _WORD)
+        unique, index = tf.unique(words.flat_values)
+        ids = tf.gather(self._word_ids(unique), index)
+        return words.with_flat_values(ids).merge_dims(1, 2)
+
+    def _merge_words(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """(W, None) ids of words."""
+        byte_values = tf.strings.unicode_decode(words, "ISO-8859-1")
+        ids = byte_values.with_flat_values(tf.gather(self._byte_ids, byte_values.flat_values))
+        lengths = ids.row_lengths()
+        short, long = (tf.where(rows)[:, 0] for rows in (lengths <= _SHORT, lengths > _SHORT))
+        parts = [self._merge_rows(tf.gather(ids, short)), self._merge_rows(tf.gather(ids, long))]
+        return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat([short, long], 0)))
+
+    def _merge_rows(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Merge pairs, in each row the one of lowest rank, until no row has a known pair."""
+        row_ids = ids.to_tensor(-1)
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        ranks = self._rank(row_ids[:, :-1], row_ids[:, 1:])
+
+        def merge(row_ids: tf.Tensor, ranks: tf.Tensor, lengths: tf.Tensor) -> tuple:
+            place = tf.argmin(ranks, 1, tf.int32)
+            rank = tf.gather(ranks, place, batch_dims=1)
+            merging = rank < _NEVER
+            piece = tf.gather(self._merged, tf.where(merging, rank, 0))
+            width = tf.shape(row_ids)[1]
+            position = tf.range(width)[None, :]
+            at = place[:, None]
+            here = merging[:, None] & (position == at)
+            # everything behind the pair moves one place to the left
+            moved = merging[:, None] & (position > at)
+            shifted = tf.concat([row_ids[:, 1:], tf.fill([tf.shape(row_ids)[0], 1], -1)], 1)
+            row_ids = tf.where(here, piece[:, None], tf.where(moved, shifted, row_ids))
+            shifted = tf.concat([ranks[:, 1:], tf.fill([tf.shape(ranks)[0], 1], _NEVER)], 1)
+            ranks = tf.where(moved[:, :-1], shifted, ranks)
+            # two pairs are new: the one that begins with the new piece, and the one that ends with it
+            before = tf.gather(row_ids, tf.maximum(place - 1, 0), batch_dims=1)
+            behind = tf.gather(row_ids, tf.minimum(place + 1, width - 1), batch_dims=1)
+            behind = tf.where(place + 1 < width, behind, -1)
+            begins, ends = self._rank(piece, behind), self._rank(before, piece)
+            inner = position[:, :-1]
+            ranks = tf.where(here[:, :-1], begins[:, None], ranks)
+            ranks = tf.where(merging[:, None] & (inner == at - 1), ends[:, None], ranks)
+            return row_ids, ranks, lengths - tf.cast(merging, tf.int32)
+
+        def unfinished(row_ids: tf.Tensor, ranks: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_any(ranks < _NEVER)
+
+        row_ids, _, lengths = tf.while_loop(unfinished, merge, (row_ids, ranks, lengths))
+        return tf.RaggedTensor.from_tensor(row_ids, lengths=lengths)
+
+    def _rank(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """When the pair was merged; `_NEVER` for an unknown pair or padding (-1)."""
+        key = tf.cast(left, tf.int64) * len(self) + tf.cast(right, tf.int64)
+        rank = tf.cast(self._ranks.lookup(key), tf.int32)
+        return tf.where((left >= 0) & (right >= 0), rank, _NEVER)
+
+    def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
+        ids = self._tokenize(string_tensor(texts)).to_list()
+        return [self._spans_of(text, row) for text, row in zip(texts, ids, strict=True)]
+
+    def _spans_of(self, text: str, ids: list[int]) -> list[tuple[int, int, int]]:
+        """The bytes of the pieces are those of the text."""
+        lengths = np.array([len(self.vocabulary[i]) for i in ids], np.int64)
+        ends = np.cumsum(lengths)
+        added = int(ends[-1]) - len(text.encode()) if ids else 0  # the space of add_prefix_space
+        position = character_positions(text)
+        spans: list[tuple[int, int, int]] = []
+        for token_id, length, byte_end in zip(ids, lengths.tolist(), (ends - added).tolist(), strict=True):
+            piece = self.vocabulary[token_id]
+            byte_start = max(byte_end - length, 0)
+            byte_start += min(len(piece) - len(piece.lstrip("Ġ")), byte_end - byte_start) - added * (not spans)
+            first = int(position[max(byte_start, 0)])
+            spans.append((token_id, first, int(position[byte_end - 1]) + 1 if byte_end > max(byte_start, 0) else first))
+        return spans
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, exactly, without the special tokens but the unknown and the mask.
+
+        Bytes that are no whole character become the replacement character.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        content = b""
+        for piece in self._pieces(token_ids):
+            literal = piece in self._literals
+            content += piece.encode() if literal else bytes(_BYTE_OF[character] for character in piece)
+        return content.decode(errors="replace")
+
+
+def read_piece_ids(path: Path) -> list[str]:
+    """The pieces of a JSON file of piece → id, in the order of their ids.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or ids that are not 0, 1, 2, ….
+    """
+    try:
+        ids = json.loads(read_text(path))
+        pieces = sorted(ids, key=ids.__getitem__)
+        if [ids[piece] for piece in pieces] != list(range(len(pieces))):
+            raise ValueError("its ids are not 0, 1, 2, …")
+    except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not a vocabulary of pieces and ids: {error}") from None
+    return pieces
+
+
+def _byte_characters() -> list[str]:
+    """GPT-2's printable character for each of the 256 bytes."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+BYTE_CHARACTERS = _byte_characters()
+_BYTE_OF = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)}

@@ -1,0 +1,99 @@
+import re
+import unicodedata
+from typing import Literal
+
+import tensorflow as tf
+import tensorflow_text
+
+# What BERT's cleaning removes and TensorFlow Text leaves or cuts words at: the replacement character, the control
+# characters of Latin-1 that badly decoded text is full of, and invisible marks of format (in RE2's spelling).
+_DIRT = r"[\x{fffd}\x{80}-\x{9f}\p{Cf}]+"
+
+
+class Normalizer:
+    """Lower-casing and stripping of accents as in Hugging Face's tokenizers, in a graph and with offsets.
+
+    First the accents (canonical decomposition, then all non-spacing marks go), then the case, each character by itself.
+
+    Args:
+        lowercase: lower-case.
+        strip_accents: strip accents.
+        clean: remove replacement, Latin-1 control and format characters first.
+        quotes: turn `` and '' into one double quote first, as ALBERT does.
+        form: "NFD", or "NFKD" to decompose compatibility forms too; only with `strip_accents`.
+
+    Example:
+        >>> Normalizer()(["Café À LA CARTE，"]).numpy()[0].decode()
+        'cafe a la carte，'
+        >>> Normalizer().aligned("Ég")
+        ('eg', [0, 1], [1, 2])
+
+    Differs: from `tensorflow_text.FastBertNormalizer`, which folds case and compatibility forms, so that ， becomes a
+        comma and ß becomes ss; a Chinese vocabulary has the full-width punctuation.
+    """
+
+    def __init__(
+        self,
+        lowercase: bool = True,
+        strip_accents: bool = True,
+        clean: bool = False,
+        quotes: bool = False,
+        form: Literal["NFD", "NFKD"] = "NFD",
+    ) -> None:
+        self.lowercase = lowercase
+        self.strip_accents = strip_accents
+        self.clean = clean
+        self.quotes = quotes
+        self.form = form
+
+    def __call__(self, texts: tf.Tensor) -> tf.Tensor:
+        """(B,) normalised strings of (B,) strings."""
+        texts = tf.convert_to_tensor(texts, tf.string)
+        if self.quotes:
+            texts = tf.strings.regex_replace(texts, "``|''", '"')
+        if not (self.lowercase or self.strip_accents or self.clean):
+            return texts
+        # most rows of English are ASCII, for which a tenth of the work is enough
+        rows = tf.where(tf.strings.length(texts) != tf.strings.length(texts, "UTF8_CHAR"))
+        plain = tf.strings.lower(texts) if self.lowercase else texts
+        return tf.cond(
+            tf.size(rows) > 0,
+            lambda: tf.tensor_scatter_nd_update(plain, rows, self._any_script(tf.gather_nd(texts, rows))),
+            lambda: plain,
+        )
+
+    def _any_script(self, texts: tf.Tensor) -> tf.Tensor:
+        if self.clean:
+            texts = tf.strings.regex_replace(texts, _DIRT, "")
+        if self.strip_accents:
+            texts = tensorflow_text.normalize_utf8(texts, self.form)
+            texts = tf.strings.regex_replace(texts, r"\p{Mn}+", "")
+        if self.lowercase:
+            # a capital sigma at the end of a word: the only letter whose lower case depends on its neighbours
+            texts = tf.strings.regex_replace(texts, "Σ", "σ")
+            texts = tf.strings.lower(texts, "utf-8")
+        return texts
+
+    def aligned(self, text: str) -> tuple[str, list[int], list[int]]:
+        """The normalised text, and for each of its characters where in `text` what it came from starts and ends."""
+        parts = [(i, i + 1) for i in range(len(text))]
+        if self.quotes:
+            parts = [match.span() for match in re.finditer("``|''|.", text, re.DOTALL)]
+        characters, starts, ends = [], [], []
+        for start, end in parts:
+            character = text[start:end] if end - start == 1 else '"'
+            if self.clean and _is_dirt(character):
+                continue
+            if self.strip_accents and not character.isascii():
+                decomposed = unicodedata.normalize(self.form, character)
+                character = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+            if self.lowercase:
+                character = character.lower()
+            characters.append(character)
+            starts += [start] * len(character)
+            ends += [end] * len(character)
+        return "".join(characters), starts, ends
+
+
+def _is_dirt(character: str) -> bool:
+    return character == "\ufffd" or "\x80" <= character <= "\x9f" or unicodedata.category(character) == "Cf"

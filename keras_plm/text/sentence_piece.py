@@ -1,0 +1,198 @@
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+
+from .normalization import Normalizer
+from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
+
+ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
+_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of pieces in SentencePiece's files
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """A Unigram language model of pieces.
+
+    Attributes:
+        pieces: the index is the id; a piece that begins a word begins with ▁.
+        scores: log-probability of each piece.
+        charsmap: SentencePiece's compiled table of character replacements (NFKC and the like); may be empty.
+    """
+
+    pieces: list[str]
+    scores: list[float]
+    charsmap: bytes
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str) -> "Unigram":
+        """The content of a SentencePiece model file (`spiece.model`, `sentencepiece.bpe.model`).
+
+        Args:
+            content: of the file.
+            source: what an error calls it.
+
+        Raises:
+            ValueError: not such a file, or not of the Unigram kind.
+        """
+        from google.protobuf.message import DecodeError
+
+        proto = _proto()
+        try:
+            proto.ParseFromString(content)
+        except DecodeError:
+            raise ValueError(f"{source} is not a SentencePiece model") from None
+        if not proto.pieces:
+            raise ValueError(f"{source} is not a SentencePiece model: it has no piece")
+        if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+            raise ValueError(f"{source} is a SentencePiece model of another kind than Unigram")
+        pieces = [piece.piece for piece in proto.pieces]
+        return cls(pieces, [piece.score for piece in proto.pieces], proto.normalizer_spec.precompiled_charsmap)
+
+    def to_bytes(self, special: SpecialTokens) -> bytes:
+        """The content of a SentencePiece model file that gives these ids."""
+        proto = _proto()
+        literals = set(asdict(special).values())
+        for piece, score in zip(self.pieces, self.scores, strict=True):
+            kind = _UNKNOWN if piece == special.unk else _CONTROL if piece in literals else _NORMAL
+            proto.pieces.add(piece=piece, score=score, type=kind)
+        proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
+        for role in ("unk", "pad", "bos", "eos"):  # only the type says which piece is unknown
+            setattr(proto.trainer_spec, f"{role}_id", self.pieces.index(special.unk) if role == "unk" else -1)
+        proto.normalizer_spec.precompiled_charsmap = self.charsmap
+        return proto.SerializeToString()
+
+
+def _lasting(tokenizer: Any) -> Any:
+    """The tokenizer with its model under a name of its own.
+
+    TensorFlow Text gives the model to the kernel that made it, and `keras.utils.set_random_seed` throws all kernels
+    away: the next call would fail. Under a name the model belongs to nobody, and equal models share one.
+    """
+    from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
+
+    resource = tokenizer._model_resource
+    name = f"keras_plm_{hashlib.sha256(resource._model).hexdigest()}"
+    with tf.init_scope():
+        make = gen_sentencepiece_tokenizer.sentencepiece_op
+        resource._resource_handle = make(model=resource._model, shared_name=name)
+    return tokenizer
+
+
+def _proto() -> Any:
+    from sentencepiece import sentencepiece_model_pb2 as messages
+
+    return messages.ModelProto()  # type: ignore[attr-defined]
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5: the most probable pieces of a text.
+
+    Args:
+        model: pieces with their scores, and the table of character replacements.
+        special: spelling of the special tokens.
+        lowercase: lower-case the text first.
+        strip_accents: strip accents first.
+        quotes: turn `` and '' into one double quote first; with the two above, what ALBERT does.
+        double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+
+    Raises:
+        ValueError: a special token missing from the vocabulary, or a piece twice.
+
+    Source: Kudo 2018, §3.2, https://arxiv.org/abs/1804.10959; `tensorflow_text.SentencepieceTokenizer`
+    Differs: from that class: special tokens in the text, offsets in characters, the space before a word is not part of
+        its token.
+    """
+
+    filenames = ("spiece.model",)
+
+    def __init__(
+        self,
+        model: Unigram,
+        special: SpecialTokens = ALBERT_TOKENS,
+        lowercase: bool = False,
+        strip_accents: bool = False,
+        quotes: bool = False,
+        double_separator: bool = False,
+    ) -> None:
+        super().__init__(model.pieces, special, double_separator)
+        self.model = model
+        self.lowercase = lowercase
+        self.strip_accents = strip_accents
+        self.quotes = quotes
+        self._normalizer = Normalizer(lowercase, strip_accents, quotes=quotes, form="NFKD")
+        self._content = model.to_bytes(special)
+        self._tokenizer = _lasting(tensorflow_text.SentencepieceTokenizer(self._content, out_type=tf.int32))
+
+    @classmethod
+    def from_files(cls, paths: dict[str, Path], **settings: Any) -> "SentencePieceTokenizer":
+        """Read a `spiece.model`."""
+        special = SpecialTokens(**settings.pop("special", asdict(ALBERT_TOKENS)))
+        return cls(
+            Unigram.from_bytes(paths["spiece.model"].read_bytes(), str(paths["spiece.model"])), special, **settings
+        )
+
+    def files(self) -> dict[str, bytes]:
+        return {"spiece.model": self._content}
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "special": asdict(self.special),
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "quotes": self.quotes,
+            "double_separator": self.double_separator,
+        }
+
+    def resources(self) -> Any:
+        return self._tokenizer
+
+    @cached_property
+    def continues_word(self) -> np.ndarray:
+        return np.array([not piece.startswith("▁") for piece in self.vocabulary])
+
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._tokenizer.tokenize(self._normalizer(texts))
+
+    def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
+        aligned = [self._normalizer.aligned(text) for text in texts]
+        ids, starts, ends = self._tokenizer.tokenize_with_offsets(string_tensor([text for text, _, _ in aligned]))
+        rows = zip(aligned, ids.to_list(), starts.to_list(), ends.to_list(), strict=True)
+        return [self._characters(*row) for row in rows]
+
+    def _characters(
+        self, aligned: tuple, ids: list[int], starts: list[int], ends: list[int]
+    ) -> list[tuple[int, int, int]]:
+        """From bytes of the normalised text to characters of the text; the space before a word is left out."""
+        normalized, first, last = aligned
+        position = character_positions(normalized)
+        spans: list[tuple[int, int, int]] = []
+        for token_id, byte_start, byte_end in zip(ids, starts, ends, strict=True):
+            start, end = int(position[byte_start]), int(position[byte_end])
+            if start == end < len(first) and self.vocabulary[token_id] != "▁":
+                end += 1  # a part of a character that became several: ½ is 1, ⁄ and 2
+            while start < end and normalized[start].isspace():
+                start += 1
+            begin = first[start] if start < len(first) else last[-1]
+            spans.append((token_id, begin, last[end - 1] if end > start else begin))
+        return spans
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of ids: pieces joined, special tokens but the mask and the unknown left out.
+
+        White space and, if `lowercase`, case are not recovered.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        text = "".join(
+            f"▁{piece}" if piece in (self.special.mask, self.special.unk) else piece
+            for piece in self._pieces(token_ids)
+        )
+        return text.replace("▁", " ").removeprefix(" ")

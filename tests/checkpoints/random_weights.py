@@ -1,0 +1,70 @@
+"""Inputs and weights that are the same wherever they are drawn; used in two environments, so NumPy alone."""
+
+import zlib
+
+import numpy as np
+
+VOCABULARY = 307
+SIZES = {"hidden": 33, "layers": 2, "heads": 3, "intermediate": 53, "embedding": 19, "positions": 23}
+_NAMES = {
+    "hidden_size": "hidden", "num_hidden_layers": "layers", "num_attention_heads": "heads",
+    "intermediate_size": "intermediate", "max_position_embeddings": "positions",
+}  # fmt: skip
+_DISTILBERT = {
+    "dim": "hidden", "n_layers": "layers", "n_heads": "heads", "hidden_dim": "intermediate",
+    "max_position_embeddings": "positions",
+}  # fmt: skip
+# model_type → config, beside the sizes
+CONFIGS = {
+    "bert": {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3},
+    "distilbert": {"activation": "relu"},
+    "albert": {"embedding_size": SIZES["embedding"]},
+    "roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1},
+    "xlm-roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1},
+    "electra": {"embedding_size": SIZES["embedding"]},
+}
+_HEADS = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"]
+CLASSES = {
+    "bert": [f"Bert{h}" for h in [*_HEADS, "ForPreTraining", "ForNextSentencePrediction"]],
+    "distilbert": [f"DistilBert{h}" for h in _HEADS],
+    "albert": [f"Albert{h}" for h in [*_HEADS, "ForPreTraining"]],
+    "roberta": [f"Roberta{h}" for h in _HEADS],
+    "xlm-roberta": [f"XLMRoberta{h}" for h in _HEADS],
+    "electra": [f"Electra{h}" for h in [*_HEADS, "ForPreTraining"]],
+}
+
+
+def config(model_type: str, name: str) -> dict:
+    names = _DISTILBERT if model_type == "distilbert" else _NAMES
+    labels = {"id2label": {"0": "cat", "1": "dog", "2": "heron"}, "label2id": {"cat": 0, "dog": 1, "heron": 2}}
+    return {
+        "model_type": model_type,
+        "vocab_size": VOCABULARY,
+        **{theirs: SIZES[ours] for theirs, ours in names.items()},
+        **(labels if "Classification" in name else {}),
+        **CONFIGS[model_type],
+    }
+
+
+def weights(shapes: dict) -> dict[str, np.ndarray]:
+    """Large enough that a swapped or forgotten tensor shows; norms near 1."""
+    drawn = {}
+    for name, shape in shapes.items():
+        values = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+        scale = 0.15 if len(shape) > 1 else 0.1
+        is_gain = "norm" in name.lower() and name.endswith("weight")
+        drawn[name] = (scale * values + is_gain).astype("float32")
+    return drawn
+
+
+def inputs(model_type: str) -> dict[str, np.ndarray]:
+    """Three rows of an odd length, two segments where there are segments, the last row padded."""
+    random = np.random.default_rng(7)
+    mask = np.ones((3, 11), "int32")
+    mask[-1, 7:] = 0
+    ids = random.integers(5, VOCABULARY, mask.shape).astype("int32")
+    pad = 1 if "roberta" in model_type else 0
+    segments = (np.arange(11) > 4).astype("int32") * mask
+    if CONFIGS[model_type].get("type_vocab_size", 2) == 1 or model_type == "distilbert":
+        segments *= 0
+    return {"token_ids": np.where(mask, ids, pad).astype("int32"), "segment_ids": segments, "padding_mask": mask}

@@ -1,0 +1,319 @@
+"""Folders of others that are damaged, odd or hostile: a clear error, nothing half-loaded, nothing executed."""
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import keras_plm as plm
+from keras_plm.checkpoints.torch_pickle import read_torch
+
+from .small_folders import word_piece, write_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_folder(tmp_path / "bert", "BertForTokenClassification")
+    return tmp_path / "bert"
+
+
+def change(folder, **fields) -> None:
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refuses(folder, message, error=ValueError) -> None:
+    with pytest.raises(error, match=message):
+        plm.load(f"hf:{folder}")
+
+
+def test_tensors_that_do_not_fit_are_named(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["strange"] = tensors.pop("classifier.bias")
+    tensors["bert.embeddings.LayerNorm.weight"] = np.zeros(5, "float32")
+    save_file(tensors, path)
+    refuses(
+        folder, r"missing: \['classifier.bias'\], unexpected: \['strange'\], misshapen: .*LayerNorm.weight is \(5,\)"
+    )
+    del tensors["strange"], tensors["bert.encoder.layer.1.output.dense.weight"]
+    save_file(tensors, path)
+    refuses(folder, r"missing: .*'encoder.layer.1.output.dense.weight'")
+
+
+def test_old_names_half_precision_and_parts(folder):
+    wanted = plm.load(f"hf:{folder}").get_weights()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    old = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+        for k, v in tensors.items()
+    }
+    old["bert.embeddings.position_ids"] = np.arange(23)[None]
+    names = sorted(old)
+    weight_map = {}
+    for number, part in enumerate((names[::2], names[1::2])):
+        save_file({n: old[n] for n in part}, folder / f"part-{number}.safetensors")
+        weight_map |= dict.fromkeys(part, f"part-{number}.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    for a, b in zip(plm.load(f"hf:{folder}").get_weights(), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for bad, message in (
+        ("../part-0.safetensors", "leads out of the folder"),
+        ("/etc/passwd", "leads out of the folder"),
+        ("C:\\part", "leads out of the folder"),
+    ):
+        index.write_text(json.dumps({"weight_map": weight_map | {names[0]: bad}}))
+        refuses(folder, message)
+    index.write_text(json.dumps({"weight_map": weight_map | {"lost": "part-0.safetensors"}}))
+    refuses(folder, r"names tensors that are not in their parts: \['lost'\]")
+    index.write_text(json.dumps({"weight_map": weight_map | {"lost": "part-7.safetensors"}}))
+    refuses(folder, "part-7", FileNotFoundError)
+    index.write_text("[]")
+    refuses(folder, "holds a list, not an object")
+
+
+def test_damaged_files(folder):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"\xff" * 20, whole[:9]):
+        path.write_bytes(content)
+        refuses(folder, "is not a whole safetensors file")
+    path.unlink()
+    refuses(folder, "has neither model.safetensors nor pytorch_model.bin", FileNotFoundError)
+    path.write_bytes(whole)
+    for name, content, message in (
+        ("config.json", "{", "config.json is not JSON"),
+        ("config.json", '"bert"', "holds a str, not an object"),
+        ("tokenizer.json", '{"model": {"type": "WordLevel", "vocab": {}}}', "a tokenizer of type WordLevel is not"),
+        ("tokenizer.json", '{"model": []}', "tokenizer.json is not a tokenizer"),
+        ("tokenizer.json", "{}", "tokenizer.json is not a tokenizer: KeyError"),
+        ("tokenizer_config.json", "[]", "holds a list, not an object"),
+    ):
+        before = (folder / name).read_bytes()
+        (folder / name).write_text(content)
+        refuses(folder, message)
+        (folder / name).write_bytes(before)
+    plm.load(f"hf:{folder}")
+
+
+def test_a_config_that_the_layers_cannot_follow(folder):
+    for fields, message in (
+        ({"model_type": "llama"}, "has model_type 'llama'; supported are bert, distilbert"),
+        ({"hidden_act": "mish"}, "activation 'mish' is not supported"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key' is not supported"),
+        ({"is_decoder": True}, "is_decoder=True is not supported"),
+        (
+            {"architectures": ["BertForMultipleChoice"]},
+            "the class BertForMultipleChoice is not supported, only BertModel",
+        ),
+        ({"num_attention_heads": 5}, "num_heads=5 does not divide hidden_dim=33"),
+        ({"hidden_size": "33"}, "config.json"),
+        ({"num_hidden_layers": 3}, r"missing: .*encoder.layer.2"),
+        ({"vocab_size": 300}, "the tokenizer has 307 pieces, but vocabulary_size=300"),
+    ):
+        before = (folder / "config.json").read_text()
+        change(folder, **fields)
+        refuses(folder, message)
+        (folder / "config.json").write_text(before)
+
+
+def test_what_a_classifier_means(tmp_path):
+    write_folder(tmp_path / "bert", "BertForSequenceClassification")
+    folder = tmp_path / "bert"
+    assert plm.load(f"hf:{folder}").labels == ["cat", "dog", "heron"]
+    change(folder, id2label={"0": "yes", "1": "no"})  # two names for three outputs
+    assert plm.load(f"hf:{folder}").labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    change(folder, problem_type="multi_label_classification")
+    refuses(folder, "'multi_label_classification' is not supported yet")
+    change(folder, problem_type="regression")
+    refuses(folder, "a regression of 3 numbers is not supported")
+    tensors = load_file(folder / "model.safetensors")
+    tensors |= {"classifier.weight": tensors["classifier.weight"][:1].copy(), "classifier.bias": np.zeros(1, "float32")}
+    save_file(tensors, folder / "model.safetensors")
+    model = plm.load(f"hf:{folder}")
+    assert model.labels is None and model.predict_logits(["the film"]).shape == (1, 1)
+    plm.checkpoints.to_hugging_face(model, tmp_path / "back")
+    assert plm.load(f"hf:{tmp_path / 'back'}").labels is None
+
+
+def test_no_tokenizer_no_folder_no_permission(folder, tmp_path):
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink()
+    refuses(folder, "has no tokenizer: neither tokenizer.json nor vocab.txt", FileNotFoundError)
+    refuses(tmp_path / "nowhere", "there is no folder", FileNotFoundError)
+    refuses("../escape", "there is no folder ../escape", FileNotFoundError)
+    refuses(tmp_path, "config.json", FileNotFoundError)
+    with pytest.raises(ValueError, match=f"is a Hugging Face folder; load it as 'hf:{folder}'"):
+        plm.load(folder)
+    folder.chmod(0)
+    is_root = os.geteuid() == 0  # who may read everything: the question is asked as somebody else
+    if is_root:
+        os.seteuid(65534)
+    try:
+        refuses(folder, "Permission denied: .*bert", PermissionError)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_an_interrupted_load_leaves_no_model(folder, monkeypatch):
+    from keras_plm.checkpoints import hugging_face
+
+    def failing(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(hugging_face, "assign", failing)
+    refuses(folder, "Input/output error", OSError)
+
+
+# Pickles
+
+
+def torch_file(path, tensors: dict[str, np.ndarray], legacy: bool, extra: bytes = b"") -> None:
+    """What torch.save writes, made without torch."""
+    body = [b"\x80\x02ccollections\nOrderedDict\n)R("]
+    for key, (name, array) in enumerate(tensors.items()):
+        encoded = name.encode()
+        body.append(b"X" + struct.pack("<I", len(encoded)) + encoded)
+        body.append(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n")
+        for text in (str(key), "cpu"):
+            body.append(b"X" + struct.pack("<I", len(text)) + text.encode())
+        body.append(b"J" + struct.pack("<i", array.size) + (b"N" if legacy else b"") + b"tQK\x00")
+        for sizes in (array.shape, [s // array.itemsize for s in array.strides]):
+            body.append(b"(" + b"".join(b"J" + struct.pack("<i", size) for size in sizes) + b"t")
+        body.append(b"\x89ccollections\nOrderedDict\n)RtR")
+    data = b"".join(body) + b"u" + extra + b"."
+    if legacy:
+        parts = [pickle.dumps(o, 2) for o in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+        parts += [data, pickle.dumps([str(k) for k in range(len(tensors))], 2)]
+        parts += [struct.pack("<q", a.size) + a.tobytes() for a in tensors.values()]
+        path.write_bytes(b"".join(parts))
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        for key, array in enumerate(tensors.values()):
+            archive.writestr(f"archive/data/{key}", array.tobytes())
+
+
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
+def test_pytorch_model_bin(folder, legacy):
+    wanted = plm.load(f"hf:{folder}").get_weights()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    path = folder / "pytorch_model.bin"
+    torch_file(path, tensors, legacy)
+    for a, b in zip(plm.load(f"hf:{folder}").get_weights(), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 99])
+    refuses(folder, "pytorch_model.bin was not read")
+    for content in (b"", b"\x80", whole[:50], b"not a pickle"):
+        path.write_bytes(content)
+        refuses(folder, "pytorch_model.bin was not read")
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: OrderedDict(a=m), lambda m: {"state_dict": [m]}])
+def test_code_in_a_pickle_is_not_run(folder, tmp_path, wrap):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(wrap(Malicious(tmp_path / "executed")), 2))
+    refuses(folder, "it wants to call posix.mkdir, which is no part of a file of weights")
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(wrap(Malicious(tmp_path / "executed")), 2))
+    refuses(folder, "it wants to call posix.mkdir")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_other_tricks_of_pickles(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    array = {"a": np.arange(6, dtype="float32").reshape(2, 3)}
+    torch_file(path, array, legacy=True)
+    np.testing.assert_array_equal(read_torch(path)["a"].read(), array["a"])
+    for name in ("builtins\neval", "torch\nload", "torch._utils\n_rebuild_tensor", "collections\nabc"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02c" + name.encode() + b"\n.")
+        with pytest.raises(ValueError, match="it wants to call"):
+            read_torch(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": 3}, 2))
+    with pytest.raises(ValueError, match="it does not hold tensors by name"):
+        read_torch(path)
+    torch_file(path, {"a": np.lib.stride_tricks.as_strided(np.zeros(4, "float32"), (2, 2), (8, 4))}, legacy=False)
+    with zipfile.ZipFile(path) as archive:
+        data = archive.read("archive/data.pkl")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/data/0", b"\0" * 8)
+    with pytest.raises(ValueError, match="a tensor reaches beyond its storage"):
+        read_torch(path)["a"].read()
+
+
+# Sentence-transformers
+
+
+def test_sentence_transformers_folders(config, tmp_path):
+    tokenizer = word_piece()
+    from dataclasses import replace
+
+    for pooling, normalize in (("mean", True), ("cls", False)):
+        shape = replace(config, vocabulary_size=len(tokenizer))
+        model = plm.Embedder(shape, tokenizer, pooling, normalize, max_length=9)
+        folder = tmp_path / pooling
+        plm.checkpoints.to_hugging_face(model, folder)
+        again = plm.load(f"hf:{folder}")
+        assert (again.pooling, again.normalize, again.max_length) == (pooling, normalize, 9)
+        texts = ["the quiet film", "a", "the quiet film is big " * 5]
+        np.testing.assert_allclose(again.embed(texts), model.embed(texts), atol=1e-5)
+        np.testing.assert_allclose(again.embed(texts[:1]), again.embed(texts)[:1], atol=1e-5)  # padding changes nothing
+    folder = tmp_path / "mean"
+    assert abs(np.linalg.norm(plm.load(f"hf:{folder}").embed(["film"])) - 1) < 1e-5
+    modules = json.loads((folder / "modules.json").read_text())
+    for bad, message in (
+        (
+            [*modules, {"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}],
+            "supported are",
+        ),
+        ([modules[0] | {"path": "../bert"}, *modules[1:]], "leads out of the folder"),
+        ([{"idx": 0}], "is not a list of modules"),
+        (modules[:1], "supported are Transformer, Pooling, Normalize"),
+    ):
+        (folder / "modules.json").write_text(json.dumps(bad))
+        refuses(folder, message)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    refuses(folder, r"pools by \['pooling_mode_max_tokens'\]; supported are mean and cls")
+
+
+def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
+    from dataclasses import replace
+
+    for fields, message in (
+        ({"normalize_first": True}, "bert has no normalize_first=True"),
+        ({"positions": "sinusoidal"}, "bert has no positions='sinusoidal'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plm.checkpoints.to_hugging_face(plm.Encoder(replace(config, **fields)), tmp_path / "out")
+    with pytest.raises(ValueError, match="model_type='gpt'; choose one of"):
+        plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out", model_type="gpt")
+    with pytest.raises(ValueError, match="distilbert has no num_segments=2"):
+        plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out", model_type="distilbert")
+    assert not list(tmp_path.iterdir())
+    plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out")
+    with pytest.raises(FileExistsError, match="pass overwrite=True"):
+        plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out")

@@ -1,0 +1,78 @@
+"""Transformers' side of the comparison, run by its own Python (`.venv-peers`).
+
+golden FILE     write configs, shapes and outputs of every class with drawn weights
+read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
+"""
+
+import json
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+import random_weights  # noqa: E402
+
+warnings.filterwarnings("ignore")
+transformers.utils.logging.disable_progress_bar()
+transformers.logging.set_verbosity_error()
+
+
+def answers(model, model_type: str) -> dict[str, np.ndarray]:
+    batch = random_weights.inputs(model_type)
+    given = {"input_ids": batch["token_ids"], "attention_mask": batch["padding_mask"]}
+    if model_type != "distilbert":
+        given["token_type_ids"] = batch["segment_ids"]
+    with torch.no_grad():
+        found = model.eval()(**{name: torch.tensor(value).long() for name, value in given.items()})
+    wanted = (
+        "last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
+        "start_logits", "end_logits",
+    )  # fmt: skip
+    return {name: found[name].numpy() for name in wanted if found.get(name) is not None}
+
+
+def golden(path: Path) -> None:
+    facts, arrays = {}, {}
+    for model_type, classes in random_weights.CLASSES.items():
+        for name in classes:
+            kind = getattr(transformers, name)
+            config = kind.config_class(**random_weights.config(model_type, name))
+            with tempfile.TemporaryDirectory() as folder:
+                kind(config).save_pretrained(folder)
+                file = Path(folder) / "model.safetensors"
+                shapes = {key: list(value.shape) for key, value in load_file(file).items()}
+                save_file(random_weights.weights(shapes), file, metadata={"format": "pt"})
+                model = kind.from_pretrained(folder)
+                config = json.loads((Path(folder) / "config.json").read_text())
+            facts[name] = {"config": config, "shapes": shapes}
+            for output, value in answers(model, model_type).items():
+                arrays[f"{name}/{output}"] = value.astype("float32")
+    np.savez_compressed(path, facts=json.dumps(facts), **arrays)
+
+
+def read(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    kind = getattr(transformers, config["architectures"][0])
+    model, report = kind.from_pretrained(folder, output_loading_info=True)
+    lost = {name: sorted(keys) for name, keys in report.items() if keys}
+    assert not lost, f"{folder.name}: {lost}"
+    np.savez(folder / "theirs.npz", **answers(model, config["model_type"]))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    texts = json.loads((folder.parent / "texts.json").read_text())
+    encoded = {text: tokenizer(text)["input_ids"] for text in texts}
+    encoded |= {"pair": tokenizer(texts[0], texts[1])["input_ids"], "mask": tokenizer.mask_token_id}
+    (folder / "theirs.json").write_text(json.dumps(encoded))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "golden":
+        golden(Path(sys.argv[2]))
+    else:
+        for argument in sys.argv[2:]:
+            read(Path(argument))
