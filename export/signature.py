@@ -45,11 +45,11 @@ class Signature:
             raise TypeError(f"cannot export a {type(model).__name__} yet, only a Classifier")
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
-        limit = model.config.max_sequence_length
+        limit, least = model.config.max_sequence_length, model.tokenizer.num_special(pair=True) + 2
         if fixed and length is None:
             length = limit
-        if length is not None and not 3 <= length <= limit:
-            raise ValueError(f"length={length}; the model takes 3 to {limit} tokens")
+        if length is not None and not least <= length <= limit:
+            raise ValueError(f"length={length}; the model takes {least} to {limit} tokens")
         return cls(length, model.labels, length or limit, tokenizer_settings(model.tokenizer), quantization)
 
     @property

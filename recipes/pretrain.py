@@ -89,8 +89,8 @@ class Pretrain(Recipe):
         steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
         with self.session():
             documents = list(itertools.islice(read_documents(_patterns(self.corpus)), limit))
-            tokenizer = self._tokenizer(documents)
-            model = self._model(tokenizer)
+            model = self._model(documents)
+            tokenizer = model.tokenizer
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
             model.compile(
                 optimizer=self._optimizer(epochs * steps),
@@ -136,11 +136,6 @@ class Pretrain(Recipe):
         return self.training_folder / "vocab.txt"
 
     def _tokenizer(self, documents: list[list[str]]) -> Tokenizer:
-        if self.start_from is not None:
-            tokenizer = load(self.start_from).tokenizer
-            if tokenizer is None:
-                raise ValueError(f"{self.start_from} was saved without a tokenizer")
-            return tokenizer
         if self.vocabulary is not None:
             return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
         if self._learnt_vocabulary.exists():
@@ -153,12 +148,15 @@ class Pretrain(Recipe):
         )
         return WordPieceTokenizer(pieces, self.lowercase)
 
-    def _model(self, tokenizer: Tokenizer) -> Pretrainer:
+    def _model(self, documents: list[list[str]]) -> Pretrainer:
         if self.start_from is not None:
             model = load(self.start_from)
             if not isinstance(model, Pretrainer):
                 raise ValueError(f"{self.start_from} is a {type(model).__name__}, not a Pretrainer")
+            if model.tokenizer is None:
+                raise ValueError(f"{self.start_from} was saved without a tokenizer")
         else:
+            tokenizer = self._tokenizer(documents)
             model = Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
         positions = model.config.max_sequence_length
         if self.max_length > positions:

@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import keras_plm as plm
@@ -112,3 +114,26 @@ def test_errors_are_one_line(capsys, tmp_path):
 def test_installed_entry_point():
     result = subprocess.run([sys.executable, "-m", "keras_plm", "--help"], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and "pretrain" in result.stdout
+
+
+def test_choose_and_embed(capsys, config, tmp_path, monkeypatch):
+    from checkpoints.small_folders import word_piece
+
+    main(["choose", "--task", "similarity", "--max-megabytes", "30"])
+    assert "all-MiniLM-L6-v2" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["choose", "--max-megabytes", "1"])
+    assert "no known checkpoint for classification in en fits" in capsys.readouterr().err
+    tokenizer = word_piece()
+    sizes = replace(config, vocabulary_size=len(tokenizer))
+    plm.save(plm.Embedder(sizes, tokenizer), tmp_path / "embedder")
+    command = ["embed", "--model", str(tmp_path / "embedder")]
+    main([*command, "the quiet film", "the quiet film", "a cafe"])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[-1] for line in lines] == ["the quiet film", "the quiet film", "a cafe"]
+    assert lines[0][:2] == ["1.000", "1.000"] and float(lines[0][2]) < 1
+    main([*command, "film", "--save-to", str(tmp_path / "vectors.npy")])
+    assert np.load(tmp_path / "vectors.npy").shape == (1, sizes.hidden_dim)
+    with pytest.raises(SystemExit):
+        main([*command, "film", "--save-to", str(tmp_path / "vectors.npy")])
+    assert "pass overwrite=True" in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import keras_plm as plm
+from keras_plm import recipes
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
@@ -36,12 +38,34 @@ def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
 
 
+def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
+    from checkpoints.small_folders import word_piece, write_folder
+
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "bert", "BertModel")
+    tokenizer = word_piece()
+    sizes = replace(config, vocabulary_size=len(tokenizer))
+    plm.checkpoints.to_hugging_face(plm.Embedder(sizes, tokenizer), tmp_path / "sentences")
+    story = python_blocks()[1]
+    for theirs, ours in {
+        "path/to/folder": "bert",
+        "path/to/sentence_transformer": "sentences",
+        '"train.tsv"': f"{review_files['train']!r}, epochs=1, max_length=16, verbose=0",
+    }.items():
+        assert theirs in story, theirs
+        story = story.replace(theirs, ours)
+    names: dict = {"plm": plm, "recipes": recipes}
+    exec(compile(story, "README.md", "exec"), names)
+    assert names["vectors"].shape == (2, sizes.hidden_dim)
+    assert plm.load("hf:out/reviews").labels == ["cat", "dog"]
+
+
 def test_the_parts():
     import numpy as np
 
     hidden, mask = np.ones((2, 5, 64), "float32"), np.ones((2, 5), "int32")
     names = {"plm": plm, "hidden": hidden, "mask": mask}
-    exec(compile(python_blocks()[1], "README.md", "exec"), names)
+    exec(compile(python_blocks()[2], "README.md", "exec"), names)
     assert names["hidden"].shape == (2, 5, 64)
     assert isinstance(names["model"], plm.Pretrainer)
 

@@ -93,6 +93,13 @@ class Architecture:
         Raises:
             ValueError: this architecture has no such model.
         """
+        if "type_vocab_size" in self.fields and not config.num_segments:
+            raise ValueError(f"{self.model_type} has no num_segments=0")
+        if "embedding_size" in self.fields:
+            # ALBERT projects even between equal widths, ELECTRA never does
+            unlike = config.embedding_dim is None if self.fixed else config.embedding_dim == config.hidden_dim
+            if unlike:
+                raise ValueError(f"{self.model_type} has no embedding_dim={config.embedding_dim}")
         ours = config.to_dict()
         ours["activation"] = _THEIR_ACTIVATION[config.activation]
         ours["max_sequence_length"] += self.first_position
@@ -125,8 +132,8 @@ class Architecture:
 
         Args:
             found: the tensors' names without the prefix.
-            wanted: the class that config.json names. It is taken unless another class reads more of the file: many
-                files have tensors of a second head.
+            wanted: the class that config.json names. It is taken unless another has all of its tensors and more: many
+                files that say MaskedLM hold next sentence too.
 
         Raises:
             ValueError: a class that is not in the table.
@@ -134,16 +141,17 @@ class Architecture:
         classes = [head.their_class for head in self.heads]
         if wanted is not None and wanted not in classes:
             raise ValueError(f"the class {wanted} is not supported, only {', '.join(dict.fromkeys(classes))}")
-        named = [head for head in self.heads if head.their_class == wanted]
         complete = [head for head in self.heads if self._complete(head, found)]
-        if named and not any(head in complete for head in named):
-            return named[0]  # so that an error lists what it lacks
+        for named in self.heads:
+            if named.their_class == wanted:
+                larger = [head for head in complete if set(head.names) > set(named.names) and named.names]
+                return larger[0] if larger else named
         every_name = {name for head in self.heads for name in (*head.names, *head.tied)}
 
         def unread(head: Head) -> int:
             return len(found & every_name - set(head.names) - set(head.tied) - set(head.ignored))
 
-        return min(complete, key=lambda head: (unread(head), head.their_class != wanted))
+        return min(complete, key=unread)
 
     def _complete(self, head: Head, found: set[str]) -> bool:
         return set(head.names) <= found and (self.pooler_is_in(found) or not head.needs_pooler)

@@ -77,23 +77,27 @@ class Choice:
     Attributes:
         name: what to load: "hf:…".
         reason: why this one, in a sentence or two.
+        quantization: of the exported file that sizes and times are for.
         checkpoint: its row of the table.
         others: those that also fit, the better ones first.
     """
 
     name: str
     reason: str
+    quantization: Size
     checkpoint: KnownCheckpoint
     others: tuple[KnownCheckpoint, ...]
 
     def __str__(self) -> str:
-        table = Table(title=f"plm.load({self.name!r})", caption=self.reason, caption_justify="left")
-        for column in ("checkpoint", "MB int8", "ms int8", "licence", "published"):
-            table.add_column(column, justify="right" if column[-4:] == "int8" else "left", overflow="fold")
+        table = Table(
+            title=f"plm.load({self.name!r}), as {self.quantization}", caption=self.reason, caption_justify="left"
+        )
+        for column in ("checkpoint", "MB", "ms", "licence", "published"):
+            table.add_column(column, justify="right" if len(column) == 2 else "left", overflow="fold")
         for row in (self.checkpoint, *self.others):
             scores = "; ".join(f"{benchmark} {value:g}" for benchmark, (value, _) in list(row.scores.items())[:2])
-            ms = f"{row.latency_ms['dynamic_int8']:.1f}"
-            table.add_row(row.name, f"{row.megabytes():.0f}", ms, row.licence or "see its page", scores)
+            megabytes, ms = f"{row.megabytes(self.quantization):.0f}", f"{row.latency_ms[self.quantization]:.1f}"
+            table.add_row(row.name, megabytes, ms, row.licence or "see its page", scores)
         console = Console(width=120)
         with console.capture() as capture:
             console.print(table)
@@ -139,8 +143,8 @@ def choose(
     fitting = [
         c
         for c in able
-        if c.megabytes(quantization) <= (max_megabytes or float("inf"))
-        and c.latency_ms[quantization] <= (max_latency_ms or float("inf"))
+        if (max_megabytes is None or c.megabytes(quantization) <= max_megabytes)
+        and (max_latency_ms is None or c.latency_ms[quantization] <= max_latency_ms)
     ]
     if not fitting:
         smallest = min(able, key=lambda c: c.megabytes(quantization))
@@ -158,7 +162,9 @@ def choose(
         return (-score[0], score[1], c.parameters) if score else (-len(measures), 0.0, c.parameters)
 
     best, *others = sorted(fitting, key=merit, reverse=True)
-    return Choice(f"hf:{best.name}", _reason(best, measures, fitting, able, quantization), best, tuple(others))
+    return Choice(
+        f"hf:{best.name}", _reason(best, measures, fitting, able, quantization), quantization, best, tuple(others)
+    )
 
 
 def _reason(

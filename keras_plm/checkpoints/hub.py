@@ -1,8 +1,9 @@
 import re
 from pathlib import Path
 
-# What a model needs; a repository may hold the same weights in four more formats.
-_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt", "*.model", "1_Pooling/*"]
+# What a model needs; a repository may hold the same weights in four more formats. In those patterns * matches / too.
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_OTHER_FORMATS = ["*onnx*", "*openvino*", "*coreml*", "*.msgpack", "*.h5", "*.ot"]
 
 
 def snapshot(where: str | Path) -> Path:
@@ -27,10 +28,11 @@ def snapshot(where: str | Path) -> Path:
     except ImportError:
         raise ImportError(f'to download {name}: pip install "keras-plm[hub]"') from None
     try:
-        files = snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*onnx*", "*openvino*"])
-        if (Path(files) / "model.safetensors").is_file():
-            return Path(files)
-        return Path(files)
+        folder = Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=_OTHER_FORMATS))
+        if not list(folder.rglob("model*.safetensors")):
+            patterns = [*_FILES, "*pytorch_model*.bin"]
+            folder = Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=_OTHER_FORMATS))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileNotFoundError(f"there is no folder {where}, and no such repository was reached: {reason}") from None
+    return folder

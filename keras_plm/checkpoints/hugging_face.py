@@ -49,10 +49,11 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     theirs = read_json(weights_folder / "config.json")
     architecture = _architecture(theirs, weights_folder)
     stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
-    wanted = (theirs.get("architectures") or [None])[0]
-    if modules is not None:
-        wanted = architecture.heads[0].their_class
+    if modules is not None:  # some keep the head of their pre-training
+        of_heads = {n for head in architecture.heads for n in (*head.names, *head.tied, *head.ignored)}
+        stored = {name: tensor for name, tensor in stored.items() if name not in of_heads}
     try:
+        wanted = None if modules is not None else _named_class(theirs)
         head = architecture.choose(set(stored), wanted)
         config = architecture.config(theirs, head.has_pooler or architecture.pooler_is_in(set(stored)))
         if head.activation not in (None, config.activation):
@@ -60,6 +61,8 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{weights_folder / 'config.json'}: {error}") from None
     tokenizer = read_tokenizer(weights_folder)
+    if modules is not None and modules.lowercase and not getattr(tokenizer, "lowercase", False):
+        raise ValueError(f"{folder} lower-cases texts before a tokenizer that does not; that is not supported")
     options: dict[str, Any] = dict(head.options)
     our_class = head.our_class
     if modules is not None:
@@ -87,6 +90,8 @@ def to_hugging_face(
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
         ValueError: no architecture of Transformers, or not the given one, has such a model.
+
+    A bare encoder without a pooler gets a random one from Transformers, unless it is told `add_pooling_layer=False`.
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
@@ -108,8 +113,15 @@ def to_hugging_face(
         models.write_tensors(dict(_their_tensors(model, architecture, head, names)), temporary / "model.safetensors")
 
 
+def _named_class(theirs: dict[str, Any]) -> str | None:
+    named = theirs.get("architectures") or [None]
+    if not isinstance(named, list) or not isinstance(named[0], str | None):
+        raise ValueError(f"architectures={named!r} is not a list of names")
+    return named[0]
+
+
 def _architecture(theirs: dict[str, Any], folder: Path) -> Architecture:
-    if theirs.get("model_type") in ARCHITECTURES:
+    if str(theirs.get("model_type")) in ARCHITECTURES:
         return ARCHITECTURES[theirs["model_type"]]
     if "model_type" in theirs:
         supported = ", ".join(ARCHITECTURES)
@@ -140,6 +152,8 @@ def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor])
             raise ValueError(f"a regression of {number} numbers is not supported")
         return None
     names = theirs.get("id2label") or {}
+    if not isinstance(names, dict):
+        raise ValueError(f"id2label is a {type(names).__name__}, not an object of names by number")
     labels = [str(names.get(str(i))) for i in range(number)]
     # a file that was not kept up to date has two names for fifty outputs
     fits = set(names) == {str(i) for i in range(number)} and len(set(labels)) == number
@@ -149,7 +163,11 @@ def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor])
 def _assign(
     model: keras.Model, architecture: Architecture, head: Head, stored: dict[str, StoredTensor], source: str
 ) -> None:
-    """Read the tensors into the model, one by one."""
+    """Read the tensors into the model, one by one.
+
+    Of two copies of a tensor that differ, a matrix is an error: our outputs are tied. For a bias the decoder's own
+    counts, as in Transformers; ALBERT's first release had both.
+    """
     names = architecture.names(model.config, head)
     ours = {path: name for name, path in names.items()}
     variables = {ours[path]: variable for path, variable in named_weights(model).items()}
@@ -159,7 +177,9 @@ def _assign(
     }
     for copy, original in head.tied.items():
         both = copy in stored and ours[original] in stored
-        if both and not np.array_equal(stored[copy].read(), stored[ours[original]].read()):
+        if both and copy.endswith("bias"):
+            stored[ours[original]] = stored[copy]
+        elif both and not np.array_equal(stored[copy].read(), stored[ours[original]].read()):
             raise ValueError(f"{source}: {copy} differs from {ours[original]}; untied outputs are not supported")
 
     def read(name: str) -> np.ndarray:
@@ -189,11 +209,16 @@ def _fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str
     """The head, the config and the names with which the architecture has exactly this model's weights."""
     config = model.config
     theirs = architecture.their_config(config)
+    pad = theirs.get("pad_token_id")
+    if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
+        raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
     paths = set(named_weights(model))
     our_class = "Encoder" if isinstance(model, Embedder) else type(model).__name__
     for head in architecture.heads:
         names = architecture.names(config, head)
         if head.our_class != our_class or set(names.values()) != paths:
+            continue
+        if head.needs_pooler and not config.has_pooler:
             continue
         if config.has_pooler and config.pooler_activation != architecture.pooler_activation:
             continue

@@ -19,6 +19,8 @@ def load(where: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: no such folder or repository, or a file missing in it.
+        ImportError: a repository id without the `hub` extra.
+        TypeError: a preset of another architecture.
         ValueError: damaged files, weights that do not fit (each named), something that is not supported.
 
     Example:

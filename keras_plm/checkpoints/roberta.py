@@ -18,7 +18,7 @@ ROBERTA = Architecture(
         "max_position_embeddings": ("max_sequence_length", 514),
         "layer_norm_eps": ("layer_norm_epsilon", 1e-5),
     },
-    required=REQUIRED,
+    required=REQUIRED | {"pad_token_id": 1},  # positions are counted from it
     encoder=EMBEDDING,
     block=BLOCK,
     pooler=POOLER,

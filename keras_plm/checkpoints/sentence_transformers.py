@@ -22,12 +22,14 @@ class Modules:
         pooling: how token vectors become one.
         normalize: whether that is scaled to length 1.
         max_length: longest text in tokens; None if it does not say.
+        lowercase: texts are lower-cased before the tokenizer sees them.
     """
 
     folder: Path
     pooling: Pooling
     normalize: bool
     max_length: int | None
+    lowercase: bool
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of an Embedder."""
@@ -46,12 +48,15 @@ def read_modules(folder: Path) -> Modules | None:
         return None
     try:
         chain = json.loads(path.read_text("utf-8"))
-        kinds = {module["type"].rsplit(".", 1)[-1]: inside(folder, module["path"]) for module in chain}
+        names = [module["type"] for module in chain]
+        kinds = {
+            name.rsplit(".", 1)[-1]: inside(folder, module["path"]) for name, module in zip(names, chain, strict=True)
+        }
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not a list of modules: {error!r}") from None
-    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
-    if unknown or not {"Transformer", "Pooling"} <= set(kinds):
-        raise ValueError(f"{path} has the modules {sorted(kinds)}; supported are Transformer, Pooling, Normalize")
+    ours = all(name.startswith("sentence_transformers.") for name in names) and len(kinds) == len(names)
+    if not ours or set(kinds) not in ({"Transformer", "Pooling"}, {"Transformer", "Pooling", "Normalize"}):
+        raise ValueError(f"{path} has the modules {names}; supported are Transformer, Pooling, Normalize, once each")
     settings = read_json(kinds["Pooling"] / "config.json")
     used = {name for name, value in settings.items() if name.startswith("pooling_mode") and value is True}
     if isinstance(settings.get("pooling_mode"), str):  # newer versions
@@ -63,8 +68,12 @@ def read_modules(folder: Path) -> Modules | None:
     if len(used) != 1 or not used <= set(pooling):
         raise ValueError(f"{kinds['Pooling']} pools by {sorted(used)}; supported are mean and cls")
     limits = kinds["Transformer"] / "sentence_bert_config.json"
-    max_length = read_json(limits).get("max_seq_length") if limits.is_file() else None
-    return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length)
+    text = read_json(limits) if limits.is_file() else {}
+    max_length = text.get("max_seq_length")
+    if not isinstance(max_length, int | None):
+        raise ValueError(f"{limits}: max_seq_length={max_length!r} is not a number")
+    lowercase = bool(text.get("do_lower_case", False))
+    return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length, lowercase)
 
 
 def write_modules(folder: Path, model: Embedder) -> None:

@@ -11,6 +11,11 @@ from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
 
 from .tensors import read_json
 
+# Hugging Face's classes of which ours do the same; the last two say nothing, tokenizer.json does.
+_CLASSES = {
+    "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer",
+    "AlbertTokenizer", "T5Tokenizer", "PreTrainedTokenizer", "TokenizersBackend",
+}  # fmt: skip
 _SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
 
 
@@ -57,10 +62,19 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
+    """What the folder says beside the pieces, after a look at the class: some cut words by a program of their own."""
     found: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+    for name in ("config.json", "special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            found |= read_json(folder / name)
+            content = read_json(folder / name)
+            named = content.get("tokenizer_class")
+            if name == "config.json":  # of all its fields only this one is about the tokenizer
+                content = {}
+            if named is not None and str(named).removesuffix("Fast") not in _CLASSES:
+                raise ValueError(f"{folder / name}: the tokenizer {named} is not supported")
+            found |= content
+    if found.get("word_tokenizer_type") not in (None, "basic"):
+        raise ValueError(f"{folder}: word_tokenizer_type={found['word_tokenizer_type']!r} is not supported")
     return found
 
 
@@ -84,36 +98,39 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
         if not 0 <= index < len(vocabulary):
             raise ValueError("the ids of its vocabulary are not 0, 1, 2, …")
         vocabulary[index] = piece
-    vocabulary = _extended(vocabulary, added)
+    special = _special(settings, SpecialTokens() if kind == "WordPiece" else ROBERTA_TOKENS)
+    vocabulary = _extended(vocabulary, added, special)
+    before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
     if kind == "WordPiece":
-        normalizer = content.get("normalizer") or {"type": "BertNormalizer", "lowercase": False, "strip_accents": False}
-        if normalizer["type"] != "BertNormalizer" or not normalizer.get("handle_chinese_chars", True):
-            raise ValueError(f"WordPiece after {normalizer['type']} (these options) is not supported")
+        normalizer = content["normalizer"] or {"type": None}
+        options = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+        if before != ["BertPreTokenizer"] or options | normalizer != normalizer | options:
+            raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as BERT has them")
         if model.get("continuing_subword_prefix", "##") != "##":
             raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
         lowercase = normalizer.get("lowercase", True)
-        special = _special(settings, SpecialTokens())
         return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special)
     if kind == "BPE":
         steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
-        if [step["type"] for step in steps] != ["ByteLevel"] or not steps[0].get("use_regex", True):
-            raise ValueError(f"BPE after {[step['type'] for step in steps]} is not supported, only ByteLevel")
+        if before != ["ByteLevel"] or not steps[0].get("use_regex", True):
+            raise ValueError(f"BPE after {before} is not supported, only ByteLevel")
         if content.get("normalizer"):
             raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
         merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-        special = _special(settings, ROBERTA_TOKENS)
         prefix = steps[0].get("add_prefix_space", False)
         return BytePairTokenizer(vocabulary, merges, special, prefix, double_separator=special.cls == "<s>")
     raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
 
 
-def _extended(vocabulary: list[str], added: dict[int, str]) -> list[str]:
-    """With the added tokens that have ids of their own, which must go on where the vocabulary ends."""
+def _extended(vocabulary: list[str], added: dict[int, str], special: SpecialTokens) -> list[str]:
+    """With the special tokens that have ids behind the vocabulary's; other tokens there are an error."""
     for index in sorted(added):
-        if index == len(vocabulary):
+        if index == len(vocabulary) and added[index] in vars(special).values():
             vocabulary.append(added[index])
-        elif index > len(vocabulary) or vocabulary[index] != added[index]:
-            raise ValueError(f"the added token {added[index]!r} has the id {index}, which does not fit the vocabulary")
+        elif index >= len(vocabulary):
+            raise ValueError(f"the added token {added[index]!r} is neither in the vocabulary nor a special token")
+        elif vocabulary[index] != added[index]:
+            raise ValueError(f"the added token {added[index]!r} has the id {index} of the piece {vocabulary[index]!r}")
     return vocabulary
 
 
@@ -127,30 +144,33 @@ def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
 def _unigram(
     model: dict[str, Any], added: dict[int, str], content: dict[str, Any], settings: dict[str, Any]
 ) -> SentencePieceTokenizer:
-    pieces = _extended([piece for piece, _ in model["vocab"]], added)
+    pieces = [piece for piece, _ in model["vocab"]]
+    special = _special(settings, ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS)
+    pieces = _extended(pieces, added, special)
     scores = [score for _, score in model["vocab"]]
     scores += [0.0] * (len(pieces) - len(scores))
     steps = _steps(content.get("normalizer"), "normalizers")
     kinds = [step["type"] for step in steps]
     unknown = set(kinds) - {"Precompiled", "Replace", "NFKD", "StripAccents", "Lowercase", "Strip"}
-    if unknown or ("StripAccents" in kinds and "NFKD" not in kinds):
-        raise ValueError(f"Unigram after the normalizers {kinds} is not supported")
+    replaced = [step["pattern"] for step in steps if step["type"] == "Replace"]
+    known = ({"String": "``"}, {"String": "''"}, {"Regex": " {2,}"})
+    if unknown or ("StripAccents" in kinds) != ("NFKD" in kinds) or not all(pattern in known for pattern in replaced):
+        raise ValueError(f"Unigram after the normalizers {kinds} with the replacements {replaced} is not supported")
+    before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
+    if before not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
+        raise ValueError(f"Unigram after {before} is not supported, only Metaspace")
     try:
         charsmap = b"".join(base64.b64decode(s["precompiled_charsmap"]) for s in steps if s["type"] == "Precompiled")
     except binascii.Error:
         raise ValueError("its precompiled_charsmap is not base64") from None
     return SentencePieceTokenizer(
         Unigram(pieces, scores, charsmap),
-        _sentence_piece_special(settings, pieces),
+        special,
         lowercase="Lowercase" in kinds,
         strip_accents="StripAccents" in kinds,
-        quotes=any(step["type"] == "Replace" and step["pattern"] == {"String": "``"} for step in steps),
+        quotes={"String": "``"} in replaced,
         double_separator="<s>" in pieces,
     )
-
-
-def _sentence_piece_special(settings: dict[str, Any], pieces: list[str]) -> SpecialTokens:
-    return _special(settings, ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS)
 
 
 def from_sentence_piece(model: Unigram, settings: dict[str, Any]) -> SentencePieceTokenizer:

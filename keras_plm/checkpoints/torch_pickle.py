@@ -1,7 +1,8 @@
 """`pytorch_model.bin` without torch, and without executing anything that the file says.
 
-A pickle is a program: it may call any function that it names. Here it may name seven, all of them harmless and most of
-them ours; anything else is an error before it is called. The tensors stay in the file until they are asked for.
+A pickle is a program: it may call any function that it names. Here it may name an ordered dictionary, two functions of
+ours and the types of numbers; anything else is an error before it is called. The tensors stay in the file until somebody
+asks for them.
 """
 
 import io
@@ -68,17 +69,18 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[name]
         allowed = {
             ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+            # new objects each time: a pickle may set attributes of what it is given
+            ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor),
+            ("torch._utils", "_rebuild_parameter"): partial(_rebuild_parameter),
         }
         if (module, name) not in allowed:
             raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which is no part of a file of weights")
         return allowed[module, name]
 
     def persistent_load(self, identifier: Any) -> _Storage:
-        kind, dtype, key, *_ = identifier
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"it refers to a {kind!r}")
+        kind, dtype, key, _, _, *view = identifier
+        if kind != "storage" or any(part is not None for part in view):
+            raise pickle.UnpicklingError(f"it refers to a {kind!r} with the view {view}")
         return _Storage(str(key), dtype)
 
 
@@ -103,15 +105,18 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
             views, content = _read_zip(path)
         else:
             views, content = _read_legacy(path)
-        return {name: StoredTensor(view.shape, partial(_read_view, view, content)) for name, view in views.items()}
+        return {name: StoredTensor(v.shape, partial(_read_view, path, name, v, content)) for name, v in views.items()}
     except OSError:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
         raise ValueError(f"{path} was not read: {error or type(error).__name__}") from None
 
 
-def _read_view(view: _View, content: Callable[[_Storage], np.ndarray]) -> np.ndarray:
-    return view.of(content(view.storage))
+def _read_view(path: Path, name: str, view: _View, content: Callable[[_Storage], np.ndarray]) -> np.ndarray:
+    try:
+        return view.of(content(view.storage))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: the tensor {name} was not read: {error}") from None
 
 
 def _tensors(found: Any) -> dict[str, _View]:
@@ -128,10 +133,13 @@ def _read_zip(path: Path) -> tuple[dict[str, _View], Callable[[_Storage], np.nda
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("it is a zip file, but not one of torch")
-        folder = pickles[0].removesuffix("data.pkl")
+        folder, members = pickles[0].removesuffix("data.pkl"), set(archive.namelist())
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
         views = _tensors(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
+        lost = [name for name, view in views.items() if f"{folder}data/{view.storage.key}" not in members]
+        if lost:
+            raise ValueError(f"the content of {lost[:5]} is missing")
 
     def content(storage: _Storage) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:
@@ -148,6 +156,7 @@ def _read_legacy(path: Path) -> tuple[dict[str, _View], Callable[[_Storage], np.
         _Unpickler(file).load()  # sizes of C's integers
         views = _tensors(_Unpickler(file).load())
         keys = _Unpickler(file).load()
+        # what other objects refer to has no type here: such a file is refused by a KeyError
         dtypes = {view.storage.key: np.dtype(view.storage.dtype) for view in views.values()}
         places: dict[str, tuple[int, int]] = {}
         for key in map(str, keys):

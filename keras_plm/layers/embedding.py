@@ -110,7 +110,7 @@ class TokenEmbedding(keras.layers.Layer):
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)
         if self.num_segments:
-            if segment_ids is None:
+            if segment_ids is None or self.num_segments == 1:  # RoBERTa's one kind, also for pairs
                 segment_ids = ops.zeros_like(token_ids)
             hidden = hidden + self._segments(ops.cast(segment_ids, "int32"), training)
         if self.layer_norm_epsilon is not None:

@@ -203,8 +203,8 @@ class BytePairTokenizer(Tokenizer):
         """
         content = b""
         for piece in self._pieces(token_ids):
-            literal = piece in self._literals
-            content += piece.encode() if literal else bytes(_BYTE_OF[character] for character in piece)
+            in_bytes = piece not in self._literals and all(character in _BYTE_OF for character in piece)
+            content += bytes(_BYTE_OF[character] for character in piece) if in_bytes else piece.encode()
         return content.decode(errors="replace")
 
 

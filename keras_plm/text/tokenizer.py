@@ -65,10 +65,10 @@ class Tokenizer(ABC):
         self.vocabulary = list(vocabulary)
         self.special = special
         self.double_separator = double_separator
-        missing = [token for token in asdict(special).values() if token not in set(self.vocabulary)]
+        self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
+        missing = [token for token in asdict(special).values() if token not in self._ids]
         if missing:
             raise ValueError(f"the vocabulary has no {', '.join(missing)}; which pieces are its special tokens?")
-        self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
             twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
             raise ValueError(f"the vocabulary has pieces twice: {twice[:5]}")
@@ -79,7 +79,7 @@ class Tokenizer(ABC):
         self._literals = tuple(asdict(special).values())
         literals = [re.escape(literal) for literal in dict.fromkeys(self._literals)]
         if self.strips_before_mask:
-            literals.append(rf"\s*{re.escape(special.mask)}")
+            literals.append(rf"[\t\n\f\r ]*{re.escape(special.mask)}")  # what \s means to RE2; to Python it is more
         self._special_pattern = "|".join(reversed(literals))
 
     def __call__(self, texts: Any) -> Any:
@@ -122,7 +122,7 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
         """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
         # the same expression as in the graph, in Python's spelling
-        cut = [re.split(f"({self._special_pattern})", text, flags=re.ASCII) for text in texts]
+        cut = [re.split(f"({self._special_pattern})", text) for text in texts]
         ordinary = [part for row in cut for part in row[::2]]
         spans = iter(self._spans(ordinary) if ordinary else [])
         return [self._encoding(row, spans) for row in cut]

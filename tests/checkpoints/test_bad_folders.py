@@ -114,6 +114,10 @@ def test_a_config_that_the_layers_cannot_follow(folder):
             {"architectures": ["BertForMultipleChoice"]},
             "the class BertForMultipleChoice is not supported, only BertModel",
         ),
+        ({"architectures": "BertModel"}, "architectures='BertModel' is not a list of names"),
+        ({"model_type": []}, "has model_type"),
+        ({"id2label": ["a"]}, "id2label is a list, not an object"),
+        ({"tokenizer_class": "BertJapaneseTokenizer"}, "the tokenizer BertJapaneseTokenizer is not supported"),
         ({"num_attention_heads": 5}, "num_heads=5 does not divide hidden_dim=33"),
         ({"hidden_size": "33"}, "config.json"),
         ({"num_hidden_layers": 3}, r"missing: .*encoder.layer.2"),
@@ -260,8 +264,12 @@ def test_other_tricks_of_pickles(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", data)
         archive.writestr("archive/data/0", b"\0" * 8)
-    with pytest.raises(ValueError, match="a tensor reaches beyond its storage"):
+    with pytest.raises(ValueError, match="the tensor a was not read: a tensor reaches beyond its storage"):
         read_torch(path)["a"].read()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+    with pytest.raises(ValueError, match=r"the content of \['a'\] is missing"):
+        read_torch(path)
 
 
 # Sentence-transformers
@@ -309,6 +317,25 @@ def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             plm.checkpoints.to_hugging_face(plm.Encoder(replace(config, **fields)), tmp_path / "out")
+    from .small_folders import byte_pair
+
+    pieces = byte_pair()
+    odd = plm.BytePairTokenizer(["<pad>", "<s>", *pieces.vocabulary[2:]], pieces.merges)
+    narrow = replace(config, vocabulary_size=len(odd), embedding_dim=19)
+    for model, model_type, message in (
+        (plm.Encoder(replace(config, num_segments=0)), "bert", "bert has no num_segments=0"),
+        (plm.Pretrainer(replace(config, has_pooler=False)), None, "bert has no Pretrainer with this pooler"),
+        (
+            plm.Classifier(replace(config, has_pooler=False), ["a", "b"]),
+            None,
+            "bert has no Classifier with this pooler",
+        ),
+        (plm.Encoder(replace(config, shared_layers=True)), None, "albert has no embedding_dim=None"),
+        (plm.Encoder(replace(config, embedding_dim=33)), "electra", "electra has no embedding_dim=33"),
+        (plm.Encoder(replace(narrow, num_segments=1, embedding_dim=None), odd), None, "roberta pads with id 1, this"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plm.checkpoints.to_hugging_face(model, tmp_path / "out", model_type)
     with pytest.raises(ValueError, match="model_type='gpt'; choose one of"):
         plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out", model_type="gpt")
     with pytest.raises(ValueError, match="distilbert has no num_segments=2"):
@@ -317,3 +344,82 @@ def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
     plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out")
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
         plm.checkpoints.to_hugging_face(plm.Encoder(config), tmp_path / "out")
+
+
+def test_more_heads_than_the_config_says(tmp_path):
+    """Published BERTs say MaskedLM and hold next sentence too; others keep the head of an earlier life."""
+    write_folder(tmp_path / "bert", "BertForPreTraining")
+    change(tmp_path / "bert", architectures=["BertForMaskedLM"])
+    assert plm.load(f"hf:{tmp_path / 'bert'}").next_sentence
+    change(tmp_path / "bert", architectures=None)
+    assert plm.load(f"hf:{tmp_path / 'bert'}").next_sentence
+    change(tmp_path / "bert", architectures=["BertModel"])
+    refuses(tmp_path / "bert", r"unexpected: \['cls.predictions.bias'")
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    modules.append({"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"})
+    (tmp_path / "bert" / "1_Pooling").mkdir()
+    (tmp_path / "bert" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (tmp_path / "bert" / "modules.json").write_text(json.dumps(modules))
+    model = plm.load(f"hf:{tmp_path / 'bert'}")
+    assert isinstance(model, plm.Embedder) and model.pooling == "cls" and not model.normalize
+    (tmp_path / "bert" / "sentence_bert_config.json").write_text('{"max_seq_length": "128"}')
+    refuses(tmp_path / "bert", "max_seq_length='128' is not a number")
+
+    write_folder(tmp_path / "albert", "AlbertForMaskedLM")
+    path = tmp_path / "albert" / "model.safetensors"
+    tensors = load_file(path)
+    own_bias = tensors["predictions.bias"] + 1
+    save_file(tensors | {"predictions.decoder.bias": own_bias}, path)
+    model = plm.load(f"hf:{tmp_path / 'albert'}")
+    np.testing.assert_array_equal(plm.models.named_weights(model)["masked_tokens/bias"], own_bias)
+    untied = tensors["albert.embeddings.word_embeddings.weight"] + 1
+    save_file(tensors | {"predictions.decoder.weight": untied}, path)
+    refuses(tmp_path / "albert", "predictions.decoder.weight differs from embeddings.word_embeddings.weight; untied")
+
+
+def test_tokenizers_that_would_cut_otherwise(folder, tmp_path):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    for fields, message in (
+        ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, "is not supported, only as BERT has them"),
+        ({"normalizer": None}, "is not supported, only as BERT has them"),
+        ({"normalizer": content["normalizer"] | {"clean_text": False}}, "is not supported, only as BERT has them"),
+        ({"added_tokens": [{"id": 307, "content": "<e1>"}]}, "'<e1>' is neither in the vocabulary nor a special"),
+    ):
+        (folder / "tokenizer.json").write_text(json.dumps(content | fields))
+        refuses(folder, message)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"word_tokenizer_type": "mecab"}')
+    refuses(folder, "word_tokenizer_type='mecab' is not supported")
+    write_folder(tmp_path / "albert", "AlbertModel")
+    path = tmp_path / "albert" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    strange = {"type": "Replace", "pattern": {"String": "x"}, "content": "y"}
+    content["normalizer"]["normalizers"].append(strange)
+    path.write_text(json.dumps(content))
+    refuses(tmp_path / "albert", "Unigram after the normalizers .* is not supported")
+
+
+def test_repositories(folder, monkeypatch):
+    """No network: the download itself is replaced."""
+    import huggingface_hub
+
+    asked = []
+
+    def download(name, allow_patterns, ignore_patterns):
+        asked.append((name, "*pytorch_model*.bin" in allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert isinstance(plm.load("hf:google-bert/small"), plm.Tagger)
+    assert asked == [("google-bert/small", False)]
+    torch_file(folder / "pytorch_model.bin", load_file(folder / "model.safetensors"), legacy=False)
+    (folder / "model.safetensors").unlink()
+    assert isinstance(plm.load("hf:google-bert/small"), plm.Tagger)
+    assert asked[1:] == [("google-bert/small", False), ("google-bert/small", True)]
+
+    def offline(*_, **__):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no connection\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    refuses("google-bert/small", "no such repository was reached: no connection$", FileNotFoundError)
+    refuses("not a name", "there is no folder not a name$", FileNotFoundError)

@@ -15,7 +15,7 @@ from .small_folders import write_folder
     "name", ["DistilBertModel", "AlbertForMaskedLM", "RobertaForMaskedLM", "ElectraForPreTraining"]
 )
 def test_classify_and_export(name, review_files, tmp_path):
-    """Without segments and pooler; with shared blocks and SentencePiece; with byte pairs; with narrow tables."""
+    """Shared blocks and SentencePiece; byte pairs and no pooler; no segments; narrow tables and another pooler."""
     write_folder(tmp_path / "theirs", name)
     model = recipes.Classify(
         encoder=f"hf:{tmp_path / 'theirs'}",

@@ -236,7 +236,7 @@ def test_errors(classifier, config, artefacts, tmp_path, monkeypatch):
         export.to_tflite(classifier, tmp_path, "int3")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
-    with pytest.raises(ValueError, match="length=999; the model takes 3 to 47"):
+    with pytest.raises(ValueError, match="length=999; the model takes 5 to 47"):
         export.to_tflite(classifier, tmp_path, length=999)
     with pytest.raises(TypeError, match="cannot export a Encoder"):
         export.to_onnx(classifier.encoder, tmp_path)

@@ -69,7 +69,11 @@ def comparable(tokens, starts, ends, text) -> list:
 @pytest.mark.parametrize("kind", ALL)
 def test_batch_graph_and_dataset_agree(kind):
     tokenizer = ALL[kind]
-    texts = [*TRICKY, f"the {tokenizer.special.mask} film {tokenizer.special.sep} quiet"]
+    texts = [
+        *TRICKY,
+        f"a\v{tokenizer.special.mask}",
+        f"the {tokenizer.special.mask} film {tokenizer.special.sep} quiet",
+    ]
     eager = tokenizer(texts).to_list()
     graph = tf.function(tokenizer.__call__)(tf.constant(texts)).to_list()
     dataset = tf.data.Dataset.from_tensor_slices(texts).batch(3).map(tokenizer)
