@@ -1,7 +1,7 @@
 """`pytorch_model.bin` without torch, and without executing anything that the file says.
 
 A pickle is a program: it may call any function that it names. Here it may name an ordered dictionary, two functions of
-ours and the types of numbers; anything else is an error before it is called. The tensors stay in the file until somebody
+ours and the types of numbers; anything else is an error before it is called. Tensors stay in the file until somebody
 asks for them.
 """
 

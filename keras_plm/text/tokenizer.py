@@ -92,24 +92,29 @@ class Tokenizer(ABC):
             RaggedTensor (B, None) int32, without [CLS] and [SEP].
         """
         texts = string_tensor(texts)
-        marked = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self._special_pattern}).*"))
-        return tf.cond(marked, lambda: self._around_special(texts), lambda: self._tokenize(texts))
+        marked = self._marked(texts)
+        parts, borders = tf.cond(marked, lambda: self._cut(texts), lambda: (texts, tf.zeros(0, tf.int64)))
+        ids = self._tokenize(parts)
+        return tf.cond(marked, lambda: self._joined(parts, borders, ids), lambda: ids)
 
-    def _around_special(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Ids of texts with special tokens in them: the parts between them are tokenized as if each were a text."""
-        parts = tensorflow_text.regex_split(texts, self._special_pattern, self._special_pattern)
-        role = tf.strings.strip(parts.flat_values)[:, None] == tf.constant(list(self._literals))
+    def _marked(self, texts: tf.Tensor) -> tf.Tensor:
+        """Whether a special token is written in any of the texts."""
+        return tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self._special_pattern}).*"))
+
+    def _cut(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The special tokens of all texts and what is between them, and where each text begins and ends."""
+        rows = tensorflow_text.regex_split(texts, self._special_pattern, self._special_pattern)
+        return rows.flat_values, rows.row_splits
+
+    def _joined(self, parts: tf.Tensor, borders: tf.Tensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """The ids of each text; special tokens among its parts have their own."""
+        role = tf.strings.strip(parts)[:, None] == tf.constant(list(self._literals))
         is_special = tf.reduce_any(role, 1)
         special, ordinary = tf.where(is_special)[:, 0], tf.where(~is_special)[:, 0]
-        rows = tf.concat(
-            [
-                tf.gather(tf.constant(self.special_ids), tf.argmax(tf.gather(role, special), 1))[:, None],
-                self._tokenize(tf.gather(parts.flat_values, ordinary)),
-            ],
-            0,
-        )
+        own = tf.gather(tf.constant(self.special_ids), tf.argmax(tf.gather(role, special), 1))[:, None]
+        rows = tf.concat([own, tf.gather(ids, ordinary)], 0)
         rows = tf.gather(rows, tf.argsort(tf.concat([special, ordinary], 0)))
-        return parts.with_flat_values(rows).merge_dims(1, 2)
+        return tf.RaggedTensor.from_row_splits(rows, borders).merge_dims(1, 2)
 
     @abstractmethod
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:

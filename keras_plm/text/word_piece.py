@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -11,6 +12,10 @@ import tensorflow_text
 from .normalization import Normalizer
 from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
 from .vocabulary import read_vocabulary
+
+# Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block
+# whose characters BERT's rules make words of their own.
+_STAND_INS = [chr(0xFAF0 + i) for i in range(5)]
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -53,11 +58,12 @@ class WordPieceTokenizer(Tokenizer):
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self._normalizer = Normalizer(self.lowercase, self.strip_accents, clean=True)
+        self._stand_ins = dict(zip(self._literals, _STAND_INS, strict=True))
         self._tokenizer = tensorflow_text.FastBertTokenizer(
-            self.vocabulary,
+            [self._stand_ins.get(piece, piece) for piece in self.vocabulary],
             token_out_type=tf.int32,
             max_bytes_per_word=300,
-            unknown_token=special.unk,
+            unknown_token=self._stand_ins[special.unk],
             support_detokenization=True,
         )
 
@@ -90,6 +96,17 @@ class WordPieceTokenizer(Tokenizer):
     @cached_property
     def continues_word(self) -> np.ndarray:
         return np.array([piece.startswith("##") for piece in self.vocabulary])
+
+    def __call__(self, texts: Any) -> Any:
+        # not cut at special tokens as for the other kinds: in tf.data even the branch that is not taken cost as much
+        # as the tokenization (28,000 documents/s became 11,000)
+        texts = string_tensor(texts)
+        return self._tokenize(tf.cond(self._marked(texts), lambda: self._with_stand_ins(texts), lambda: texts))
+
+    def _with_stand_ins(self, texts: tf.Tensor) -> tf.Tensor:
+        for token, stand_in in self._stand_ins.items():
+            texts = tf.strings.regex_replace(texts, re.escape(token), stand_in)
+        return texts
 
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         return self._tokenizer.tokenize(self._normalizer(texts))

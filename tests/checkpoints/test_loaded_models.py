@@ -10,10 +10,11 @@ from keras_plm.text import read_rows
 
 from .small_folders import write_folder
 
+STARTS = ["AlbertForMaskedLM", "RobertaForMaskedLM"]
+STARTS += [pytest.param(name, marks=pytest.mark.slow) for name in ("DistilBertModel", "ElectraForPreTraining")]
 
-@pytest.mark.parametrize(
-    "name", ["DistilBertModel", "AlbertForMaskedLM", "RobertaForMaskedLM", "ElectraForPreTraining"]
-)
+
+@pytest.mark.parametrize("name", STARTS)
 def test_classify_and_export(name, review_files, tmp_path):
     """Shared blocks and SentencePiece; byte pairs and no pooler; no segments; narrow tables and another pooler."""
     write_folder(tmp_path / "theirs", name)
