@@ -24,7 +24,7 @@ def test_no_path_of_a_machine():
     made = ("saved_models", "demo_output", "build", "dist")  # by users, with paths of theirs
     for path in ROOT.rglob("*"):
         first = path.relative_to(ROOT).parts[0]
-        if first.startswith((".v", ".g")) or first in made:
+        if first.startswith((".v", ".g", ".checkpoints")) or first in made:
             continue
         if path.suffix in (".py", ".md", ".cfg", ".toml", ".yaml"):
             found = re.search(r"(?<![\w.])/(home|root|work|Users)/\w", path.read_text("utf-8"))

@@ -80,6 +80,8 @@ def to_hugging_face(
 ) -> None:
     """Write a folder that Transformers loads: config.json, model.safetensors and the files of the tokenizer.
 
+    A bare encoder without a pooler gets a random one from Transformers, unless it is told `add_pooling_layer=False`.
+
     Args:
         model: one of this package's models; an Embedder becomes a folder of sentence-transformers.
         folder: where to.
@@ -90,8 +92,6 @@ def to_hugging_face(
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
         ValueError: no architecture of Transformers, or not the given one, has such a model.
-
-    A bare encoder without a pooler gets a random one from Transformers, unless it is told `add_pooling_layer=False`.
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
