@@ -92,8 +92,8 @@ def test_offsets_hold_for_any_text(kind, text):
     for start, end in zip(encoding.starts, encoding.ends, strict=True):
         assert 0 <= start <= end <= len(text) and start >= last - 1
         last = start
-    if kind == "byte pair":
-        assert tokenizer.decode(encoding.token_ids) == text
+    if kind == "byte pair" and not any(piece in text for piece in vars(tokenizer.special).values()):
+        assert tokenizer.decode(encoding.token_ids) == text  # which leaves special tokens out
 
 
 @pytest.mark.parametrize("kind", ALL)
