@@ -10,13 +10,13 @@ from keras_plm.text import read_rows
 
 from .small_folders import write_folder
 
-STARTS = ["AlbertForMaskedLM", "RobertaForMaskedLM"]
-STARTS += [pytest.param(name, marks=pytest.mark.slow) for name in ("DistilBertModel", "ElectraForPreTraining")]
+SLOW = ["AlbertForMaskedLM", "DistilBertModel", "ElectraForPreTraining"]
+STARTS = ["RobertaForMaskedLM", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.mark.parametrize("name", STARTS)
 def test_classify_and_export(name, review_files, tmp_path):
-    """Shared blocks and SentencePiece; byte pairs and no pooler; no segments; narrow tables and another pooler."""
+    """Byte pairs and no pooler; shared blocks and SentencePiece; no segments; narrow tables and another pooler."""
     write_folder(tmp_path / "theirs", name)
     model = recipes.Classify(
         encoder=f"hf:{tmp_path / 'theirs'}",
@@ -50,6 +50,7 @@ def test_classify_and_export(name, review_files, tmp_path):
     np.testing.assert_allclose(back.predict_logits(texts), model.predict_logits(texts), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_without_next_sentence(corpus_file, tmp_path):
     write_folder(tmp_path / "theirs", "RobertaForMaskedLM")
     model = recipes.Pretrain(
