@@ -63,8 +63,9 @@ class Unigram:
             kind = _UNKNOWN if piece == special.unk else _CONTROL if piece in literals else _NORMAL
             proto.pieces.add(piece=piece, score=score, type=kind)
         proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
-        for role in ("unk", "pad", "bos", "eos"):  # only the type says which piece is unknown
-            setattr(proto.trainer_spec, f"{role}_id", self.pieces.index(special.unk) if role == "unk" else -1)
+        proto.trainer_spec.unk_id = self.pieces.index(special.unk)
+        # -1: the file has none; the packing puts them
+        proto.trainer_spec.pad_id = proto.trainer_spec.bos_id = proto.trainer_spec.eos_id = -1
         proto.normalizer_spec.precompiled_charsmap = self.charsmap
         return proto.SerializeToString()
 

@@ -3,9 +3,13 @@
 import functools
 import io
 import json
+import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 import keras_plm as plm
@@ -110,3 +114,34 @@ def assert_same(ours: dict, theirs: dict, mask: np.ndarray, atol: float = 1e-4) 
         if value.ndim > 1 and value.shape[1] == mask.shape[1]:
             real = np.broadcast_to(mask.astype(bool).reshape(*mask.shape, *[1] * (value.ndim - 2)), value.shape)
         np.testing.assert_allclose(np.asarray(ours[name])[real], value[real], atol=atol, err_msg=name)
+
+
+def refuses(folder, message, error=ValueError) -> None:
+    with pytest.raises(error, match=message):
+        plm.load(f"hf:{folder}")
+
+
+def torch_file(path, tensors: dict[str, np.ndarray], legacy: bool, extra: bytes = b"") -> None:
+    """What torch.save writes, made without torch."""
+    body = [b"\x80\x02ccollections\nOrderedDict\n)R("]
+    for key, (name, array) in enumerate(tensors.items()):
+        encoded = name.encode()
+        body.append(b"X" + struct.pack("<I", len(encoded)) + encoded)
+        body.append(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n")
+        for text in (str(key), "cpu"):
+            body.append(b"X" + struct.pack("<I", len(text)) + text.encode())
+        body.append(b"J" + struct.pack("<i", array.size) + (b"N" if legacy else b"") + b"tQK\x00")
+        for sizes in (array.shape, [s // array.itemsize for s in array.strides]):
+            body.append(b"(" + b"".join(b"J" + struct.pack("<i", size) for size in sizes) + b"t")
+        body.append(b"\x89ccollections\nOrderedDict\n)RtR")
+    data = b"".join(body) + b"u" + extra + b"."
+    if legacy:
+        parts = [pickle.dumps(o, 2) for o in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+        parts += [data, pickle.dumps([str(k) for k in range(len(tensors))], 2)]
+        parts += [struct.pack("<q", a.size) + a.tobytes() for a in tensors.values()]
+        path.write_bytes(b"".join(parts))
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        for key, array in enumerate(tensors.values()):
+            archive.writestr(f"archive/data/{key}", array.tobytes())

@@ -2,35 +2,19 @@
 
 import json
 import os
-import pickle
-import struct
-import zipfile
-from collections import OrderedDict
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
-from keras_plm.checkpoints.torch_pickle import read_torch
 
-from .small_folders import word_piece, write_folder
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_folder(tmp_path / "bert", "BertForTokenClassification")
-    return tmp_path / "bert"
+from .small_folders import refuses, torch_file, word_piece, write_folder
 
 
 def change(folder, **fields) -> None:
     config = json.loads((folder / "config.json").read_text()) | fields
     (folder / "config.json").write_text(json.dumps(config))
-
-
-def refuses(folder, message, error=ValueError) -> None:
-    with pytest.raises(error, match=message):
-        plm.load(f"hf:{folder}")
 
 
 def test_tensors_that_do_not_fit_are_named(folder):
@@ -177,102 +161,6 @@ def test_an_interrupted_load_leaves_no_model(folder, monkeypatch):
 
     monkeypatch.setattr(hugging_face, "assign", failing)
     refuses(folder, "Input/output error", OSError)
-
-
-# Pickles
-
-
-def torch_file(path, tensors: dict[str, np.ndarray], legacy: bool, extra: bytes = b"") -> None:
-    """What torch.save writes, made without torch."""
-    body = [b"\x80\x02ccollections\nOrderedDict\n)R("]
-    for key, (name, array) in enumerate(tensors.items()):
-        encoded = name.encode()
-        body.append(b"X" + struct.pack("<I", len(encoded)) + encoded)
-        body.append(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n")
-        for text in (str(key), "cpu"):
-            body.append(b"X" + struct.pack("<I", len(text)) + text.encode())
-        body.append(b"J" + struct.pack("<i", array.size) + (b"N" if legacy else b"") + b"tQK\x00")
-        for sizes in (array.shape, [s // array.itemsize for s in array.strides]):
-            body.append(b"(" + b"".join(b"J" + struct.pack("<i", size) for size in sizes) + b"t")
-        body.append(b"\x89ccollections\nOrderedDict\n)RtR")
-    data = b"".join(body) + b"u" + extra + b"."
-    if legacy:
-        parts = [pickle.dumps(o, 2) for o in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
-        parts += [data, pickle.dumps([str(k) for k in range(len(tensors))], 2)]
-        parts += [struct.pack("<q", a.size) + a.tobytes() for a in tensors.values()]
-        path.write_bytes(b"".join(parts))
-        return
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-        for key, array in enumerate(tensors.values()):
-            archive.writestr(f"archive/data/{key}", array.tobytes())
-
-
-@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
-def test_pytorch_model_bin(folder, legacy):
-    wanted = plm.load(f"hf:{folder}").get_weights()
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    path = folder / "pytorch_model.bin"
-    torch_file(path, tensors, legacy)
-    for a, b in zip(plm.load(f"hf:{folder}").get_weights(), wanted, strict=True):
-        np.testing.assert_array_equal(a, b)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) - 99])
-    refuses(folder, "pytorch_model.bin was not read")
-    for content in (b"", b"\x80", whole[:50], b"not a pickle"):
-        path.write_bytes(content)
-        refuses(folder, "pytorch_model.bin was not read")
-
-
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: OrderedDict(a=m), lambda m: {"state_dict": [m]}])
-def test_code_in_a_pickle_is_not_run(folder, tmp_path, wrap):
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(wrap(Malicious(tmp_path / "executed")), 2))
-    refuses(folder, "it wants to call posix.mkdir, which is no part of a file of weights")
-    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(wrap(Malicious(tmp_path / "executed")), 2))
-    refuses(folder, "it wants to call posix.mkdir")
-    assert not (tmp_path / "executed").exists()
-
-
-def test_other_tricks_of_pickles(tmp_path):
-    path = tmp_path / "pytorch_model.bin"
-    array = {"a": np.arange(6, dtype="float32").reshape(2, 3)}
-    torch_file(path, array, legacy=True)
-    np.testing.assert_array_equal(read_torch(path)["a"].read(), array["a"])
-    for name in ("builtins\neval", "torch\nload", "torch._utils\n_rebuild_tensor", "collections\nabc"):
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", b"\x80\x02c" + name.encode() + b"\n.")
-        with pytest.raises(ValueError, match="it wants to call"):
-            read_torch(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({"a": 3}, 2))
-    with pytest.raises(ValueError, match="it does not hold tensors by name"):
-        read_torch(path)
-    torch_file(path, {"a": np.lib.stride_tricks.as_strided(np.zeros(4, "float32"), (2, 2), (8, 4))}, legacy=False)
-    with zipfile.ZipFile(path) as archive:
-        data = archive.read("archive/data.pkl")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-        archive.writestr("archive/data/0", b"\0" * 8)
-    with pytest.raises(ValueError, match="the tensor a was not read: a tensor reaches beyond its storage"):
-        read_torch(path)["a"].read()
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-    with pytest.raises(ValueError, match=r"the content of \['a'\] is missing"):
-        read_torch(path)
-
-
-# Sentence-transformers
 
 
 def test_sentence_transformers_folders(config, tmp_path):
