@@ -1,6 +1,7 @@
 """Trained model → compressed → artefact → proof that it still works."""
 
 from .compare import Comparison, compare
+from .exported import load_artifact
 from .onnx import to_onnx
 from .proof import ExportError
 from .runtime import Artifact
@@ -12,6 +13,7 @@ __all__ = [
     "Comparison",
     "ExportError",
     "compare",
+    "load_artifact",
     "to_onnx",
     "to_saved_model",
     "to_tflite",

@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from keras_plm.models import Classifier
-from keras_plm.text import label_ids, read_rows, scores
+from keras_plm.evaluation import Evaluation, evaluate
+from keras_plm.models import Classifier, Classifying, Embedder, QuestionAnswerer, Tagger
+from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, read_rows
 
+from .exported import load_artifact
 from .proof import expected
 from .runtime import Artifact
-from .signature import example_rows, num_truncated
+from .signature import Signature, example_rows, num_truncated
+from .tasks import PER_TOKEN, TaskModel, keras_outputs, task_of, task_settings
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class Comparison:
         kind: its runtime.
         rows: number of rows compared.
         truncated_rows: how many of them are too long for the artefact and lost their end.
-        metric: "accuracy", or "pearson" for a regression; None if the rows have no labels.
-        keras_score, artifact_score: that metric on both sides, in [0, 1] (pearson: [-1, 1]).
-        agreement: fraction of rows with the same label on both sides; None for a regression.
+        metric: the first score of `evaluate`; None if the rows have no answers.
+        keras_score, artifact_score: that metric on both sides, in [0, 1] (correlations: [-1, 1]).
+        agreement: fraction of rows with the same label (tokens with the same tag, questions with the same ends) on both
+            sides; None for numbers.
         largest_error, mean_error: absolute differences of the probabilities or scores.
         keras_bytes: bytes of the model's weights in float32.
         artifact_bytes: bytes of the artefact on disk.
@@ -78,9 +82,9 @@ class Comparison:
 
 
 def compare(
-    model: Classifier,
+    model: TaskModel,
     artifact: str | Path | Artifact,
-    data: str | Path | list,
+    data: str | Path | list | Examples,
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str | None = "label",
@@ -94,8 +98,8 @@ def compare(
     Args:
         model: the Keras model.
         artifact: an artefact or its path.
-        data: a table (.tsv, .csv, .jsonl) with the columns named below; or a list of texts, or of (first, second)
-            pairs, without labels.
+        data: a table (.tsv, .csv, .jsonl) with the columns named below, of a tagger CoNLL, of a question answerer
+            SQuAD's JSON; `Examples`; or a list of texts, or of (first, second) pairs, without labels.
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores; None for a table without.
@@ -105,48 +109,39 @@ def compare(
         progress: show a progress bar.
 
     Raises:
-        ValueError: an empty list, an unknown label in the table, a missing column, an artefact of other labels.
+        ValueError: no rows, an unknown label, a missing column, an artefact of another task or other labels.
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    if artifact.signature.labels != model.labels:
-        raise ValueError(f"{artifact.path} has the labels {artifact.signature.labels}, the model {model.labels}")
-    source = str(data)
-    values: list[str] | None = None
-    if isinstance(data, str | Path):
-        columns = [c for c in (text_column, second_column, label_column) if c is not None]
-        table = read_rows(source, columns, limit)
-        texts: list = table[text_column]
-        if second_column is not None:
-            texts = list(zip(texts, table[second_column], strict=True))
-        values = None if label_column is None else table[label_column]
-    else:
-        texts = list(data)[:limit]
+    signature, labels = artifact.signature, getattr(model, "labels", None)
+    if signature.task != task_of(model):
+        raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
+    if signature.labels != labels:
+        raise ValueError(f"{artifact.path} has the labels {signature.labels}, the model {labels}")
+    texts, examples = _read(model, data, (text_column, second_column, label_column), limit)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.config.max_sequence_length
-    length = artifact.signature.length or max_length or own_limit
+    length = signature.length or max_length or own_limit
     rows = example_rows(model, texts, length)
     found, milliseconds = _run(artifact, rows, progress)
     # the model reads as far as it can: what a shorter artefact cuts off is a loss like any other
     whole = rows if length == own_limit else example_rows(model, texts, own_limit)
-    batches = [whole[i : i + 32] for i in range(0, len(whole), 32)]
-    wanted = np.concatenate([expected(model, _stack(batch)) for batch in batches])
-
-    metric, target = _metric(model, values, source)
-    error = np.abs(found - wanted)
-    same = None if model.labels is None else float((found.argmax(-1) == wanted.argmax(-1)).mean())
+    wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
+    pairs = [_comparable(signature.task, *three) for three in zip(rows, found, wanted, strict=True)]
+    errors = np.concatenate([np.abs(f[name] - w[name]).ravel() for f, w in pairs for name in w])
+    ours, theirs = (None, None) if examples is None else _evaluations(model, artifact, examples, found, wanted)
     return Comparison(
         artifact=str(artifact.path),
         kind=artifact.kind,
         rows=len(rows),
         truncated_rows=num_truncated(model, texts, length),
-        metric=metric,
-        keras_score=_score(wanted, target),
-        artifact_score=_score(found, target),
-        agreement=same,
-        largest_error=float(error.max()),
-        mean_error=float(error.mean()),
+        metric=None if ours is None else ours.main,
+        keras_score=None if ours is None else ours.scores[ours.main],
+        artifact_score=None if theirs is None else theirs.scores[theirs.main],
+        agreement=_agreement(signature, pairs),
+        largest_error=float(errors.max()),
+        mean_error=float(errors.mean()),
         keras_bytes=4 * model.count_params(),
         artifact_bytes=artifact.size_bytes,
         p50_ms=float(np.percentile(milliseconds, 50)),
@@ -155,31 +150,92 @@ def compare(
     )
 
 
-def _run(artifact: Artifact, rows: list[dict], progress: bool) -> tuple[np.ndarray, list[float]]:
-    artifact(rows[0])  # the first call plans memory; it would not be a fair latency
+def _read(model: TaskModel, data: Any, columns: tuple, limit: int | None) -> tuple[list, Examples | None]:
+    """Texts or pairs to run, and the rows with their answers if they have any."""
+    text_column, second_column, label_column = columns
+    if isinstance(data, str | Path):
+        if isinstance(model, Tagger):
+            data = TaggedSentences.read(str(data))
+        elif isinstance(model, QuestionAnswerer):
+            data = Questions.read(str(data))
+        elif label_column is None:
+            names = [name for name in (text_column, second_column) if name is not None]
+            table = read_rows(str(data), names, limit)
+            data = list(zip(*table.values(), strict=True)) if second_column else table[text_column]
+        else:
+            data = LabelledTexts.read(str(data), text_column, second_column, label_column, limit)
+    if not isinstance(data, Examples):
+        return list(data)[:limit], None
+    data = data.head(limit)
+    if isinstance(data, TaggedSentences):
+        return [" ".join(words) for words in data.words], data
+    if isinstance(data, Questions):
+        return list(zip(data.questions, data.contexts, strict=True)), data
+    assert isinstance(data, LabelledTexts)
+    if isinstance(model, Embedder):
+        return [*data.first, *(data.second or [])], data
+    return data.first if data.second is None else list(zip(data.first, data.second, strict=True)), data
+
+
+def _run(artifact: Artifact, rows: list[dict], progress: bool) -> tuple[list[dict], list[float]]:
+    artifact.outputs(rows[0])  # the first call plans memory; it would not be a fair latency
     found, milliseconds = [], []
     for row in track(rows, f"running {artifact.kind}", disable=not progress):
         start = time.perf_counter()
-        found.append(artifact(row))
+        outputs = artifact.outputs(row)
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    return np.concatenate(found), milliseconds
+        found.append({name: value[0] for name, value in outputs.items()})
+    return found, milliseconds
 
 
 def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _metric(model: Classifier, values: Any, source: str) -> tuple[str | None, Any]:
-    if values is None:
-        return None, None
-    if model.labels is None:
-        return "pearson", np.array(scores(values, source))
-    return "accuracy", np.array(label_ids(values, model.labels, source))
+def _split(batch: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
 
 
-def _score(outputs: np.ndarray, target: Any) -> float | None:
-    if target is None:
+def _comparable(task: str, row: dict, found: dict, wanted: dict) -> tuple[dict, dict]:
+    """Both sides without the tokens that one of them does not have."""
+    if task not in PER_TOKEN:
+        return found, wanted
+    visible = int(row["padding_mask"].sum())
+    kept = [{name: value[:visible] for name, value in side.items()} for side in (found, wanted)]
+    return kept[0], kept[1]
+
+
+def _agreement(signature: Signature, pairs: list[tuple[dict, dict]]) -> float | None:
+    """How often both sides decide alike: the label of a row, the tag of a token, both ends of an answer."""
+    if signature.task == "Embedder" or signature.outputs == ["score"]:
         return None
-    if outputs.shape[-1] == 1:
-        return float(np.corrcoef(outputs[:, 0], target)[0, 1])
-    return float((outputs.argmax(-1) == target).mean())
+    if signature.settings.get("multi_label"):
+        same = [((f["probabilities"] >= 0.5) == (w["probabilities"] >= 0.5)).all() for f, w in pairs]
+    elif signature.task == "QuestionAnswerer":
+        same = [all(f[name].argmax() == w[name].argmax() for name in w) for f, w in pairs]
+    else:
+        both = [(f["probabilities"], w["probabilities"]) for f, w in pairs]
+        same = [np.mean(f.argmax(-1) == w.argmax(-1)) for f, w in both]
+    return float(np.mean(same))
+
+
+def _evaluations(
+    model: TaskModel, artifact: Artifact, examples: Examples, found: list, wanted: list
+) -> tuple[Evaluation, Evaluation]:
+    """The scores of both sides; those of a classifier from the outputs that are there already."""
+    if not isinstance(model, Classifier):
+        return evaluate(model, examples), evaluate(load_artifact(artifact), examples)
+    keras, runtime = (evaluate(_Known(model, side), examples) for side in (wanted, found))
+    return keras, runtime
+
+
+class _Known(Classifying):
+    """A classifier whose answers are known already."""
+
+    def __init__(self, model: Classifier, outputs: list[dict]) -> None:
+        self.labels, self.multi_label = model.labels, model.multi_label
+        arrays = {name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
+        self.logits = keras_outputs("Classifier", task_settings(model), arrays)
+
+    def predict_logits(self, *texts: Any, **options: Any) -> np.ndarray:
+        return self.logits

@@ -3,23 +3,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_plm.models import Classifier
-
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .runtime import Artifact
 from .signature import Signature, float32_copy, float32_function
+from .tasks import TaskModel
 
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
 
-def to_onnx(model: Classifier, path: str | Path, length: int | None = None, overwrite: bool = False) -> Path:
+def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overwrite: bool = False) -> Path:
     """Write an ONNX file that takes token ids, and prove with onnxruntime that it answers as the model does.
 
     Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, length); output
-    `probabilities` or `score`.
+    see `Artifact`.
 
     Args:
-        model: a classifier with its tokenizer.
+        model: a task model with its tokenizer.
         path: a file that ends in `.onnx`, or a folder to put `model.onnx` into.
         length: a fixed number of tokens, for runtimes that need one (the web); None leaves batch and length free.
         overwrite: replace a file that is there.
@@ -51,7 +50,7 @@ def to_onnx(model: Classifier, path: str | Path, length: int | None = None, over
     return path
 
 
-def _convert(model: Classifier, signature: Signature) -> Any:
+def _convert(model: TaskModel, signature: Signature) -> Any:
     import tf2onnx
 
     module, serve = float32_function(model, signature)

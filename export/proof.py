@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.models import Classifier, check_free
+from keras_plm.models import check_free
 
 from .quantization import LARGEST_SHIFT, TOLERANCE
 from .signature import Signature, example_rows
+from .tasks import PER_TOKEN, TaskModel, artifact_outputs, task_of, task_settings
 
 # Sentences for when the caller gives none: any text will do to see whether weights and operators survived.
 PROOF_TEXTS = (
@@ -31,7 +32,7 @@ class ExportError(RuntimeError):
     """An artefact that does not reproduce the model; it has been removed."""
 
 
-def prove(model: Classifier, artifact: Any, texts: Any = None, length: int | None = None) -> None:
+def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None = None) -> None:
     """Run the artefact in its real runtime, on single texts and on pairs, and compare with the model.
 
     Two measures, because one is blind where the other sees. The largest difference of a probability finds lost weights
@@ -52,20 +53,26 @@ def prove(model: Classifier, artifact: Any, texts: Any = None, length: int | Non
     pairs = list(zip(PROOF_TEXTS, reversed(PROOF_TEXTS), strict=True))
     rows = [row for group in (PROOF_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    found, wanted = artifact(batch), expected(model, batch)
-    if not np.isfinite(found).all():
-        raise ExportError(f"{artifact.path} gives values that are not finite: weights were lost")
+    found, wanted = artifact.outputs(batch), expected(model, batch)
     scheme = artifact.signature.quantization
-    scale = 1.0 if model.labels is not None else max(float(np.ptp(wanted)), 1e-3)
-    for measure, value, allowed in (
-        ("the largest error", float(np.abs(found - wanted).max()) / scale, TOLERANCE[scheme]),
-        ("the shift", _shift(found, wanted, model.labels is not None), LARGEST_SHIFT[scheme]),
-    ):
-        if not value <= allowed:
-            raise ExportError(
-                f"{artifact.path} differs from the model: {measure} is {value:.2g} (allowed {allowed:.2g}) "
-                f"on {len(rows)} texts"
-            )
+    for name in wanted:
+        f, w = found[name], wanted[name]
+        if artifact.signature.task in PER_TOKEN:  # of the tokens that there are, each a row
+            visible = batch["padding_mask"].astype(bool)
+            f, w = f[visible].reshape(visible.sum(), -1), w[visible].reshape(visible.sum(), -1)
+        if not np.isfinite(f).all():
+            raise ExportError(f"{artifact.path} gives values that are not finite: weights were lost")
+        is_probability = name == "probabilities"
+        scale = 1.0 if is_probability else max(float(np.ptp(w)), 1e-3)
+        for measure, value, allowed in (
+            ("the largest error", float(np.abs(f - w).max()) / scale, TOLERANCE[scheme]),
+            ("the shift", _shift(f, w, is_probability), LARGEST_SHIFT[scheme]),
+        ):
+            if not value <= allowed:
+                raise ExportError(
+                    f"{artifact.path} differs from the model: {measure} of {name} is {value:.2g} "
+                    f"(allowed {allowed:.2g}) on {len(rows)} texts"
+                )
 
 
 def _shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
@@ -76,14 +83,11 @@ def _shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2)) / max(spread, 1e-3))
 
 
-def expected(model: Classifier, batch: dict[str, np.ndarray]) -> np.ndarray:
-    """Keras' own answer: (rows, C) probabilities, or (rows, 1) scores."""
+def expected(model: TaskModel, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keras' own answer, under the names of an artefact's outputs."""
     # not predict_on_batch: TensorFlow warns of retracing where several models are compiled once each
-    logits = np.asarray(model(batch, training=False), "float32")
-    if model.labels is None:
-        return logits
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+    outputs = artifact_outputs(task_of(model), task_settings(model), model(batch, training=False))
+    return {name: np.asarray(value, "float32") for name, value in outputs.items()}
 
 
 def artifact_path(path: str | Path, suffix: str) -> Path:
@@ -93,7 +97,7 @@ def artifact_path(path: str | Path, suffix: str) -> Path:
 
 
 @contextmanager
-def whole_artifact(model: Classifier, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
+def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary path for an artefact; at the end it takes its name, beside it its facts and tokenizer.
 
     `model.tflite` gets `model.tflite.json` and `model.tflite.vocab.txt`: named after the whole file, so that two
@@ -102,15 +106,18 @@ def whole_artifact(model: Classifier, path: Path, signature: Signature, overwrit
     Raises:
         FileExistsError: one of them exists and `overwrite` is False.
     """
-    beside = [Signature.path(path), *(path.with_name(f"{path.name}.{name}") for name in model.tokenizer.filenames)]
-    for name in (path, *beside):
-        check_free(name, overwrite)
+    beside = [
+        Signature.path(path),
+        *(path.with_name(f"{path.name}.{name}") for name in model.needs_tokenizer().filenames),
+    ]
+    for file in (path, *beside):
+        check_free(file, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
         temporary = Path(folder) / path.name
         signature.write(Signature.path(temporary))
-        for name, content in model.tokenizer.files().items():
+        for name, content in model.needs_tokenizer().files().items():
             temporary.with_name(f"{path.name}.{name}").write_bytes(content)
         yield temporary
-        for name in (*beside, path):
-            os.replace(Path(folder) / name.name, name)
+        for file in (*beside, path):
+            os.replace(Path(folder) / file.name, file)

@@ -24,7 +24,8 @@ class Artifact:
             them one by one.
 
     Returns:
-        (rows, C) float32 probabilities, or (rows, 1) scores.
+        float32: (rows, C) probabilities or (rows, 1) scores of a classifier, (rows, T, C) probabilities of a tagger,
+        (rows, D) vectors of an embedder; a dict of `start` and `end` logits, (rows, T), of a question answerer.
 
     Raises:
         FileNotFoundError: no artefact there, or its `.json` is missing.
@@ -58,23 +59,34 @@ class Artifact:
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
+    def beside(self, name: str) -> Path:
+        """The path of a file of the tokenizer: inside a SavedModel folder, else beside the file."""
+        if self.path.is_dir():
+            return self.path / "assets.extra" / name
+        return self.path.with_name(f"{self.path.name}.{name}")
+
     def operators(self) -> Counter[str]:
         """How often each operator occurs (of a SavedModel in the signature of token ids)."""
         return self._runtime.operators()
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, batch: dict[str, np.ndarray]) -> Any:
+        found = self.outputs(batch)
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def outputs(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name; see the class."""
         arrays = {name: np.asarray(batch[name], np.int32) for name in INPUTS}
-        length = self.signature.length
+        length, names = self.signature.length, self.signature.outputs
         given = arrays["token_ids"].shape[1]
         if length is None:
-            return self._runtime.run(arrays, self.signature.output)
+            return self._runtime.run(arrays, names)
         if given != length:
             raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")
         rows = [
-            self._runtime.run({k: v[i : i + 1] for k, v in arrays.items()}, self.signature.output)
+            self._runtime.run({k: v[i : i + 1] for k, v in arrays.items()}, names)
             for i in range(len(arrays["token_ids"]))
         ]
-        return np.concatenate(rows)
+        return {name: np.concatenate([row[name] for row in rows]) for name in names}
 
 
 class _TFLite:
@@ -92,8 +104,9 @@ class _TFLite:
     def operators(self) -> Counter[str]:
         return self.names
 
-    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
-        return self.runner(**arrays)[output]
+    def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        found = self.runner(**arrays)
+        return {name: found[name] for name in names}
 
 
 class _ONNX:
@@ -109,8 +122,11 @@ class _ONNX:
 
         return Counter(node.op_type for node in onnx.load(str(self.path)).graph.node)
 
-    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
-        return self.session.run([output], arrays)[0]
+    def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        # the exporter leaves out an input that nothing reads
+        taken = {node.name for node in self.session.get_inputs()}
+        found = self.session.run(names, {name: array for name, array in arrays.items() if name in taken})
+        return dict(zip(names, found, strict=True))
 
 
 class _SavedModel:
@@ -127,11 +143,11 @@ class _SavedModel:
         left_out = ("Placeholder", "NoOp", "Identity", "Const", "StatefulPartitionedCall", "ReadVariableOp")
         return Counter(node.op for node in [*graph.node, *functions] if node.op not in left_out)
 
-    def run(self, arrays: dict[str, np.ndarray], output: str) -> np.ndarray:
+    def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        tensors = {name: tf.constant(array) for name, array in arrays.items()}
-        return self.function(**tensors)[output].numpy()
+        found = self.function(**{name: tf.constant(array) for name, array in arrays.items()})
+        return {name: found[name].numpy() for name in names}
 
 
 def _import(module: str, extra: str) -> Any:

@@ -1,18 +1,21 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import Classifier, whole_folder
-from keras_plm.text import Spans, pack
+from keras_plm.models import whole_folder
+from keras_plm.text import split_words
 
 from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
 from .signature import Signature, example_rows, float32_copy, float32_function
+from .tasks import TaskModel
+from .text_signature import text_function
 
 
 def to_saved_model(
-    model: Classifier,
+    model: TaskModel,
     folder: str | Path,
     max_length: int | None = None,
     pairs: bool = False,
@@ -20,16 +23,25 @@ def to_saved_model(
 ) -> Path:
     """Write a SavedModel for TF Serving that takes raw text, and prove that it answers as the model does.
 
-    Two signatures. `serving_default`: `text` (B,) strings (`first` and `second` if `pairs`) → `probabilities` (B, C)
-    and `label` (B,) strings, or `score` (B, 1). `token_ids`: `token_ids`, `segment_ids` and `padding_mask`, (B, T)
-    int32 → `probabilities` or `score`. Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text`
-    before `tf.saved_model.load`), not this package.
+    Two signatures. `token_ids` takes `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32, and gives the outputs
+    that `Artifact` describes. `serving_default` takes strings, (B,) each:
+
+    | model | takes | gives |
+    |---|---|---|
+    | classifier | `text`, or `first` and `second` | `probabilities` (B, C), `label` (B,); `score` (B, 1) |
+    | tagger | `text` | `words`, `tags`, `starts`, `ends`, `scores`, (B, W) each, "" or 0 after the last word |
+    | question answerer | `question`, `context` | `answer`, `start`, `end`, `score`, `null_score`, (B,) each |
+    | embedder | `text` | `vectors` (B, D) |
+
+    Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), not
+    this package. Texts longer than a row lose their end; the methods of `export.load_artifact` read on in windows. A
+    question answerer's tokenizer must be WordPiece.
 
     Args:
-        model: a classifier with its tokenizer.
+        model: a task model with its tokenizer.
         folder: where to; TF Serving wants a version number as its last part, e.g. `models/reviews/1`.
-        max_length: longest row in tokens, longer texts lose their end; None means the model's limit.
-        pairs: the model was trained on pairs of texts.
+        max_length: longest row in tokens; None means the model's limit.
+        pairs: a classifier was trained on pairs of texts.
         overwrite: replace a folder that is there.
 
     Returns:
@@ -37,6 +49,7 @@ def to_saved_model(
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
+        TypeError: a question answerer whose tokenizer is not WordPiece.
         ExportError: it does not answer as the model does; nothing is left on disk.
     """
     folder = Path(folder)
@@ -44,57 +57,103 @@ def to_saved_model(
     max_length = Signature.of(model, max_length, fixed=True).max_length
     model = float32_copy(model)
     module, serve = float32_function(model, signature)
-    tokenizer = model.tokenizer
+    tokenizer = model.needs_tokenizer()
     module.tokenizer = tokenizer.resources()  # its tables are resources that must be saved along
-    labels = None if model.labels is None else tf.constant(model.labels)
-
-    def answer(first: tf.Tensor, second: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        spans = Spans.from_ragged(tokenizer(first))
-        second_spans = None if second is None else Spans.from_ragged(tokenizer(second))
-        result = serve(**pack(tokenizer, spans, second_spans, max_length))
-        if labels is not None:
-            best = tf.argmax(result[signature.output], -1)
-            result["label"] = tf.gather(labels, best)
-        return result
-
-    def strings(name: str) -> tf.TensorSpec:
-        return tf.TensorSpec((None,), tf.string, name=name)
-
+    respond, strings = text_function(model, signature, serve, max_length, pairs)
     module.token_ids = tf.function(serve, autograph=False)
-    if pairs:
-        module.text = tf.function(lambda first, second: answer(first, second), autograph=False)
-        from_text = module.text.get_concrete_function(first=strings("first"), second=strings("second"))
-    else:
-        module.text = tf.function(lambda text: answer(text), autograph=False)
-        from_text = module.text.get_concrete_function(text=strings("text"))
+    module.text = tf.function(respond, autograph=False)
     signatures = {
-        "serving_default": from_text,
+        "serving_default": module.text.get_concrete_function(**strings),
         "token_ids": module.token_ids.get_concrete_function(**signature.input_specs()),
     }
     with whole_folder(folder, overwrite) as temporary:
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         signature.write(Signature.path(temporary))
         artifact = Artifact(temporary)
+        for name, content in tokenizer.files().items():
+            artifact.beside(name).parent.mkdir(exist_ok=True)
+            artifact.beside(name).write_bytes(content)
         for length in (max_length, max(max_length // 2, 5)):
             prove(model, artifact, length=length)
         _prove_text(model, temporary, max_length, pairs)
     return folder
 
 
-def _prove_text(model: Classifier, folder: Path, max_length: int, pairs: bool) -> None:
+def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
     """Raise ExportError unless strings get the answers that the model gives to their tokens."""
-    second = tuple(reversed(PROOF_TEXTS))
-    texts = list(zip(PROOF_TEXTS, second, strict=True)) if pairs else list(PROOF_TEXTS)
-    strings = {"first": PROOF_TEXTS, "second": second} if pairs else {"text": PROOF_TEXTS}
     loaded = tf.saved_model.load(str(folder))  # a signature dies with the object it came from
-    found = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in strings.items()})
+    task = Signature.read(Signature.path(folder)).task
+    second = tuple(reversed(PROOF_TEXTS))
+    strings: dict[str, Any]
+    if task == "QuestionAnswerer":
+        strings = _questions(model, max_length)
+    else:
+        strings = {"first": PROOF_TEXTS, "second": second} if pairs else {"text": PROOF_TEXTS}
+    given = {name: tf.constant(value) for name, value in strings.items()}
+    found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**given).items()}
+    if task == "Tagger":
+        _same_tags(model, folder, found, max_length)
+    elif task == "QuestionAnswerer":
+        _same_answers(model, folder, found, strings, max_length)
+    else:
+        _same_numbers(
+            model,
+            folder,
+            found,
+            list(zip(PROOF_TEXTS, second, strict=True)) if pairs else list(PROOF_TEXTS),
+            max_length,
+        )
+
+
+def _questions(model: Any, max_length: int) -> dict[str, list[str]]:
+    """Questions and contexts that fit into one row: the graph has no windows."""
+    tokenizer = model.needs_tokenizer()
+    room = max_length - tokenizer.num_special(pair=True)
+    length = {text: len(tokenizer.encode(text).token_ids) for text in PROOF_TEXTS if text}
+    asked = [text for text in length if length[text] <= min(64, max_length // 2)]
+    fits = [(q, c) for q in asked for c in length if length[q] + length[c] <= room]
+    return {"question": [question for question, _ in fits], "context": [context for _, context in fits]}
+
+
+def _same_numbers(model: Any, folder: Path, found: dict[str, np.ndarray], texts: list, max_length: int) -> None:
     rows = example_rows(model, texts, max_length)
     wanted = expected(model, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
-    scores = found["score" if model.labels is None else "probabilities"].numpy()
-    error = float(np.abs(scores - wanted).max())
-    if not error <= 1e-4 * max(1.0, float(np.abs(wanted).max())):
-        raise ExportError(f"{folder} answers other than the model to strings, by {error:.2g}")
-    if model.labels is not None:
-        named = [model.labels[i] for i in scores.argmax(-1)]
-        if [label.decode() for label in found["label"].numpy()] != named:
+    for name, values in wanted.items():
+        error = float(np.abs(found[name] - values).max())
+        if not error <= 1e-4 * max(1.0, float(np.abs(values).max())):
+            raise ExportError(f"{folder} answers other than the model to strings: {name} by {error:.2g}")
+    if "label" in found:
+        named = [model.labels[i] for i in found["probabilities"].argmax(-1)]
+        if [label.decode() for label in found["label"]] != named:
             raise ExportError(f"{folder} gives labels that are not those of its probabilities")
+
+
+def _same_tags(model: Any, folder: Path, found: dict[str, np.ndarray], max_length: int) -> None:
+    words = [[word.decode() for word in row if word] for row in found["words"]]
+    tags = [[tag.decode() for tag in row if tag] for row in found["tags"]]
+    wanted = model.predict_tags(words, max_length=max_length)
+    if tags != wanted:
+        raise ExportError(f"{folder} answers other than the model to strings: {tags} in place of {wanted}")
+
+
+def _same_answers(
+    model: Any, folder: Path, found: dict[str, np.ndarray], strings: dict[str, Any], max_length: int
+) -> None:
+    """Of the model's candidates that are whole words, the best is the answer, and it has the same score."""
+    candidates = model.candidate_answers(strings["question"], strings["context"], max_length=max_length)
+    words = split_words(strings["context"])
+    for row, (answers, null) in enumerate(candidates):
+        whole = [a for a in answers if a[1] in words[row].starts and a[2] in words[row].ends]
+        silent = model.null_threshold is not None and whole and null - whole[0][3] > model.null_threshold
+        wanted = {"null_score": null}
+        if whole:
+            wanted["score"] = whole[0][3]
+        for name, value in wanted.items():
+            if not abs(float(found[name][row]) - value) <= 1e-3 * max(1.0, abs(value)):
+                raise ExportError(
+                    f"{folder} answers other than the model to strings: {name} {found[name][row]:.4g}, not {value:.4g}"
+                )
+        if whole and found["answer"][row].decode() != ("" if silent else whole[0][0]):
+            raise ExportError(
+                f"{folder} answers {found['answer'][row].decode()!r}, where the model has {whole[0][0]!r}"
+            )

@@ -1,48 +1,51 @@
 """The one place that fixes the names, dtypes and shapes of what an artefact takes and gives."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import INPUTS, Classifier, tokenizer_settings
+from keras_plm.models import INPUTS, copy_model, tokenizer_settings
 from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
+
+from .tasks import TaskModel, artifact_outputs, output_names, task_of, task_settings
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What an exported classifier takes and gives.
+    """What an exported model takes and gives.
 
     Attributes:
         length: T of the fixed input shape (1, T), in tokens; None where batch and length are free.
-        labels: names of the outputs in order; None for a regression, whose output is a score.
         max_length: most tokens that the model can take.
         tokenizer: the class of the tokenizer and its settings.
         quantization: the scheme, "float32" if there is none.
+        task: class of the Keras model.
+        settings: what its methods that take texts need, such as the labels.
     """
 
     length: int | None
-    labels: list[str] | None
     max_length: int
     tokenizer: dict[str, Any]
     quantization: str = "float32"
+    task: str = "Classifier"
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, model: Classifier, length: int | None, quantization: str = "float32", fixed: bool = False
+        cls, model: TaskModel, length: int | None, quantization: str = "float32", fixed: bool = False
     ) -> "Signature":
         """The signature of a model at a fixed length (None: the model's limit if `fixed`, else free).
 
         Raises:
-            TypeError: not a Classifier.
+            TypeError: no task model.
             ValueError: no tokenizer, or a length that the model does not have positions for.
         """
-        if not isinstance(model, Classifier):
-            raise TypeError(f"cannot export a {type(model).__name__} yet, only a Classifier")
+        task = task_of(model)
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
         limit, least = model.config.max_sequence_length, model.tokenizer.num_special(pair=True) + 2
@@ -50,12 +53,18 @@ class Signature:
             length = limit
         if length is not None and not least <= length <= limit:
             raise ValueError(f"length={length}; the model takes {least} to {limit} tokens")
-        return cls(length, model.labels, length or limit, tokenizer_settings(model.tokenizer), quantization)
+        tokenizer = tokenizer_settings(model.tokenizer)
+        return cls(length, length or limit, tokenizer, quantization, task, task_settings(model))
 
     @property
-    def output(self) -> str:
-        """Name of the output: probabilities of the labels, or the score."""
-        return "score" if self.labels is None else "probabilities"
+    def labels(self) -> list[str] | None:
+        """Names of the classes or tags; None where there are none."""
+        return self.settings.get("labels")
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return output_names(self.task, self.settings)
 
     def input_specs(self) -> dict[str, tf.TensorSpec]:
         """(1, T) int32 for each input, or (None, None) where free."""
@@ -84,15 +93,13 @@ class Signature:
 STATIC_MASKED_SCORE = -40.0
 
 
-def float32_copy(model: Classifier) -> Classifier:
+def float32_copy(model: TaskModel) -> TaskModel:
     """The same weights under float32: mixed-precision graphs convert to operators that phones do not have."""
     with dtype_policy("float32"):
-        copy = Classifier(model.config, model.labels, model.tokenizer)
-    copy.set_weights(model.get_weights())
-    return copy
+        return copy_model(model)
 
 
-def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module, Any]:
+def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module, Any]:
     """A function of token ids that gives {output: …}, and a module that holds what it needs.
 
     The module tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras
@@ -106,30 +113,28 @@ def float32_function(model: Classifier, signature: Signature) -> tuple[tf.Module
     module.weights = [variable.value for variable in copy.variables]
 
     def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = copy(inputs, training=False)
-        scores = logits if signature.labels is None else tf.nn.softmax(logits)
-        return {signature.output: scores}
+        return artifact_outputs(signature.task, signature.settings, copy(inputs, training=False))
 
     return module, serve
 
 
-def example_rows(model: Classifier, texts: Any, length: int) -> list[dict[str, np.ndarray]]:
+def example_rows(model: TaskModel, texts: Any, length: int) -> list[dict[str, np.ndarray]]:
     """Each text, or (first, second) pair, as inputs of shape (1, length)."""
     if not len(texts):
         return []
     rows = _text_rows(model, texts, length)
-    packed = pack(model.tokenizer, rows.first, rows.second, length, pad_to=length)
+    packed = pack(model.needs_tokenizer(), rows.first, rows.second, length, pad_to=length)
     arrays = {name: value.numpy() for name, value in packed.items()}
     return [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(len(rows))]
 
 
-def num_truncated(model: Classifier, texts: Any, length: int) -> int:
+def num_truncated(model: TaskModel, texts: Any, length: int) -> int:
     """How many of these texts, or pairs, are longer than `length` tokens."""
     return _text_rows(model, texts, length).num_truncated
 
 
-def _text_rows(model: Classifier, texts: Any, length: int) -> TextRows:
+def _text_rows(model: TaskModel, texts: Any, length: int) -> TextRows:
     pairs = not isinstance(texts[0], str)
     first = [text[0] for text in texts] if pairs else list(texts)
     second = [text[1] for text in texts] if pairs else None
-    return TextRows.from_texts(model.tokenizer, first, second, max_length=length)
+    return TextRows.from_texts(model.needs_tokenizer(), first, second, max_length=length)

@@ -6,16 +6,15 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
-from keras_plm.models import Classifier
-
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure
 from .runtime import Artifact
 from .signature import Signature, example_rows, float32_copy, float32_function
+from .tasks import TaskModel
 
 
 def to_tflite(
-    model: Classifier,
+    model: TaskModel,
     path: str | Path,
     quantization: Scheme = "float32",
     length: int | None = None,
@@ -25,11 +24,11 @@ def to_tflite(
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
     The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
-    output: `probabilities` (1, C), or `score` (1, 1) for a regression. Beside it go its facts (`model.tflite.json`) and
+    or two outputs: see `Artifact`. Beside it go its facts (`model.tflite.json`) and
     its vocabulary (`model.tflite.vocab.txt`).
 
     Args:
-        model: a classifier with its tokenizer.
+        model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8" or "static_int8".
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
@@ -64,7 +63,7 @@ def to_tflite(
     return path
 
 
-def _convert(model: Classifier, signature: Signature, scheme: Scheme, rows: list) -> bytes:
+def _convert(model: TaskModel, signature: Signature, scheme: Scheme, rows: list) -> bytes:
     module, serve = float32_function(model, signature)
     module.serve = tf.function(serve, autograph=False)
     concrete = module.serve.get_concrete_function(**signature.input_specs())
@@ -81,7 +80,7 @@ def _convert(model: Classifier, signature: Signature, scheme: Scheme, rows: list
                 raise ExportError(f"TFLite's converter refused the model: {error}") from None
 
 
-def _check(artifact: Artifact, model: Classifier, size_bytes: int, scheme: Scheme) -> None:
+def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme) -> None:
     operators = artifact.operators()
     foreign = [name for name in operators if name.startswith(("Flex", "CUSTOM"))]
     if foreign:

@@ -7,6 +7,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from . import checkpoints  # noqa: E402
 from .checkpoints import choose, load  # noqa: E402
 from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig  # noqa: E402
+from .evaluation import evaluate  # noqa: E402
 from .layers import (  # noqa: E402
     ClassificationHead,
     DecoderBlock,
@@ -17,7 +18,16 @@ from .layers import (  # noqa: E402
     NextSentenceHead,
     TokenEmbedding,
 )
-from .models import Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger, save  # noqa: E402
+from .models import (  # noqa: E402
+    Classifier,
+    Embedder,
+    Encoder,
+    Pretrainer,
+    QuestionAnswerer,
+    Tagger,
+    merge_lora,
+    save,
+)
 from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer  # noqa: E402
 
 __all__ = [
@@ -49,6 +59,8 @@ __all__ = [
     "WordPieceTokenizer",
     "checkpoints",
     "choose",
+    "evaluate",
     "load",
+    "merge_lora",
     "save",
 ]

@@ -1,8 +1,9 @@
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Positions = Literal["learned", "sinusoidal", "none"]
+LORA_TARGETS = ("query", "key", "value", "output", "expand", "contract")
 PoolerActivation = Literal["tanh", "gelu", "relu"]
 
 
@@ -42,6 +43,10 @@ class ModelConfig:
     shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
     has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
     pooler_activation: PoolerActivation = "tanh"  # of that layer, also of one that a classifier adds
+    lora_rank: int = 0  # rank of the updates beside kernels; 0 for none
+    lora_alpha: float = 16.0  # they are scaled by lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = ("query", "value")  # of query, key, value, output, expand, contract
+    adapter_dim: int = 0  # width of the bottleneck adapters in each block; 0 for none
 
     def __post_init__(self) -> None:
         sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
@@ -56,10 +61,22 @@ class ModelConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a fraction in [0, 1)")
         check_heads(self.num_heads, self.hidden_dim)
+        for name in ("lora_rank", "adapter_dim"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 0")
+        object.__setattr__(self, "lora_targets", tuple(self.lora_targets))  # JSON has lists
+        unknown = sorted(set(self.lora_targets) - set(LORA_TARGETS))
+        if unknown or (self.lora_rank and not self.lora_targets):
+            raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose of {', '.join(LORA_TARGETS)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
-        return asdict(self)
+        return asdict(self) | {"lora_targets": list(self.lora_targets)}
+
+    def without_lora(self) -> "ModelConfig":
+        """The same without low-rank updates."""
+        targets = ModelConfig.lora_targets
+        return replace(self, lora_rank=0, lora_alpha=ModelConfig.lora_alpha, lora_targets=targets)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

@@ -29,7 +29,7 @@ from keras_plm.text import (
 )
 from keras_plm.training import CrossEntropy, Lamb, is_chief, write_whole
 
-from .recipe import NAMED_SIZE, Recipe, model_card
+from .recipe import NAMED_SIZE, Coach, Recipe, model_card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,11 @@ class Pretrain(Recipe):
             return dataclasses.replace(self, fast_dev_run=False, **short)._train(limit=100, save_model=False)
         return self._train(limit=None, save_model=True)
 
-    def _train(self, limit: int | None, save_model: bool) -> Pretrainer:
+    def train_with(self, coach: Coach) -> Pretrainer:
+        """The same, trained in another way than by the losses of pre-training alone, see `Distill`."""
+        return self._train(limit=None, save_model=True, coach=coach)
+
+    def _train(self, limit: int | None, save_model: bool, coach: Coach | None = None) -> Pretrainer:
         epochs = -(-self.steps // self.checkpoint_every)
         steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
         with self.session():
@@ -92,37 +96,39 @@ class Pretrain(Recipe):
             model = self._model(documents)
             tokenizer = model.tokenizer
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
-            model.compile(
-                optimizer=self._optimizer(epochs * steps),
-                loss={name: CrossEntropy() for name in model.output},
-                weighted_metrics={
-                    name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output
-                },
-                jit_compile=False,
-            )
+            losses = {name: CrossEntropy() for name in model.output}
+            accuracy = {name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output}
+            optimizer = self._optimizer(epochs * steps)
+            trainee = model if coach is None else coach.wrap(model, losses)
+            if coach is not None:  # the model itself is only scored
+                model.compile(loss=losses, weighted_metrics=accuracy, jit_compile=False)
+                trainee.compile(optimizer, jit_compile=False)
+            else:
+                model.compile(optimizer, losses, weighted_metrics=accuracy, jit_compile=False)
+            record = self.to_json() if coach is None else coach.to_json()
             validation = self._validation_data(model)
-            checkpoint = self.checkpoint() if save_model else None
-            done = checkpoint.restore(model) if checkpoint else 0
+            checkpoint = self.checkpoint(record) if save_model else None
+            done = checkpoint.restore(trainee) if checkpoint else 0
             if checkpoint and self._learns_vocabulary and not self._learnt_vocabulary.exists():
                 write_whole(self._learnt_vocabulary, tokenizer.files()["vocab.txt"].decode())
             if done < epochs * steps:  # or only the saving was interrupted
-                model.fit(
+                trainee.fit(
                     self._dataset(model, pairs, epochs * steps, done),
                     epochs=epochs,
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
-                    validation_data=validation,
+                    validation_data=validation if coach is None else None,
                     callbacks=self.callbacks(checkpoint),
                     shuffle=False,
                     verbose=self.verbose,
                 )
-            scores: dict[str, Any] = {"steps": int(model.optimizer.iterations.numpy())}
+            scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
             if validation is not None:
                 scores |= model.evaluate(validation, return_dict=True, verbose=0)
                 scores["masked_tokens_unigram_accuracy"] = _unigram_accuracy(validation)
         if checkpoint is not None:
             if is_chief():
-                self._save(model, tokenizer, len(pairs), scores)
+                self._save(model, tokenizer, len(pairs), scores, record)
             self.finish(checkpoint)
         return _float32(model)
 
@@ -189,7 +195,7 @@ class Pretrain(Recipe):
         # not a seed that a training has: the same rows in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
-    def _save(self, model: Pretrainer, tokenizer: Tokenizer, passages: int, scores: dict) -> None:
+    def _save(self, model: Pretrainer, tokenizer: Tokenizer, passages: int, scores: dict, record: str) -> None:
         facts = {
             "trained on": f"{self.corpus} ({passages:,} passages)",
             "sizes": model.config,
@@ -200,7 +206,7 @@ class Pretrain(Recipe):
             self.save_to,
             self.overwrite,
             {
-                "recipe.json": self.to_json(),
+                "recipe.json": record,
                 "history.csv": self.history(),
                 "README.md": model_card("Pre-trained encoder", facts, scores),
             },

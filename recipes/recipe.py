@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -51,6 +51,16 @@ NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
     is_instance=lambda value: isinstance(value, ModelConfig),
     str_from_instance=lambda value: [next((n for n, s in SIZES.items() if s == value), "custom")],
 )
+
+
+class Coach(Protocol):
+    """Another way to train a model than by its task's loss."""
+
+    def wrap(self, model: Any, loss: Any) -> Any:
+        """The Keras model that `fit` is called on in its place."""
+
+    def to_json(self) -> str:
+        """The record of the whole recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +147,16 @@ class Recipe:
         save_to = Path(self.save_to)
         return save_to.with_name(f"{save_to.name}.training")
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self, record: str | None = None) -> Checkpoint:
         """The checkpoint of this worker, after a check that the folder is of the same recipe.
+
+        Args:
+            record: what tells recipes apart; None means this one's JSON.
 
         Raises:
             ValueError: an unfinished training of other settings lies there.
         """
-        folder, record = self.training_folder, self.to_json()
+        folder, record = self.training_folder, record or self.to_json()
         found = folder / "recipe.json"
         if found.exists() and found.read_text("utf-8") != record:
             raise ValueError(

@@ -9,6 +9,10 @@ RECIPE = [
     "save_to", "overwrite", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "max_length",
     "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose",
 ]  # fmt: skip
+FINE_TUNE = [
+    *RECIPE, "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
+    "gradual_unfreezing", "accumulate", "average", "keep", "patience", "limit_train_rows",
+]  # fmt: skip
 
 
 def test_public_names():
@@ -17,12 +21,12 @@ def test_public_names():
         "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
         "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "load", "save",
+        "choose", "evaluate", "load", "merge_lora", "save",
     ]  # fmt: skip
     assert export.__all__ == [
-        "Artifact", "Comparison", "ExportError", "compare", "to_onnx", "to_saved_model", "to_tflite",
+        "Artifact", "Comparison", "ExportError", "compare", "load_artifact", "to_onnx", "to_saved_model", "to_tflite",
     ]  # fmt: skip
-    assert recipes.__all__ == ["Classify", "Pretrain", "Recipe"]
+    assert recipes.__all__ == ["Answer", "Classify", "Distill", "Embed", "FineTune", "Pretrain", "Recipe", "Tag"]
     for module in (plm, export, recipes):
         for name in module.__all__:
             thing = getattr(module, name)
@@ -36,7 +40,16 @@ def test_recipe_fields():
         *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary", "vocabulary_size", "lowercase",
         "steps", "mask_rate", "whole_word", "inside_rate", "optimizer_name", "checkpoint_every", "validation_steps",
     ]  # fmt: skip
+    assert names["FineTune"] == FINE_TUNE
     assert names["Classify"] == [
-        *RECIPE, "encoder", "train", "validation", "test", "text_column", "second_column", "label_column",
-        "regression", "dropout", "epochs", "limit_train_rows",
+        *FINE_TUNE, "text_column", "second_column", "label_column", "regression", "multi_label", "pooling",
+        "class_weights",
+    ]  # fmt: skip
+    assert names["Distill"] == [
+        "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "layers",
+    ]  # fmt: skip
+    assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
+    assert names["Answer"] == [*FINE_TUNE, "overlap"]
+    assert names["Embed"] == [
+        *FINE_TUNE, "text_column", "second_column", "label_column", "similarity", "pooling", "scale",
     ]  # fmt: skip

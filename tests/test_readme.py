@@ -1,6 +1,7 @@
 """The README's Python runs, on a small corpus and with small numbers in place of its own."""
 
 import functools
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import keras_plm as plm
-from keras_plm import recipes
+from keras_plm import export, recipes
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
@@ -38,6 +39,28 @@ def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
 
 
+def test_every_task(config, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plm.save(plm.Encoder(replace(config, max_sequence_length=128), tokenizer), tmp_path / "saved_models" / "mini")
+    (tmp_path / "train.conll").write_text("the O\ncat B-PER\n\ndog B-LOC\nsees O\n")
+    (tmp_path / "dev.conll").write_text("the O\ncat B-PER\n")
+    answer = {"text": "cat", "answer_start": 4}
+    row = {"question": "who ?", "context": "the cat sees", "answers": [answer]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    (tmp_path / "pairs.tsv").write_text("sentence1\tsentence2\tscore\nthe cat\tcat\t5\ndog\tthe\t0\n")
+    story = python_blocks()[1]
+    for theirs, ours in {
+        'keep="best",': 'keep="best", epochs=1, verbose=0, max_length=16,',
+        'train="train.json", max_length=128,': 'train="train.jsonl", max_length=128, epochs=1, verbose=0,',
+        'train="pairs.tsv",': 'train="pairs.tsv", epochs=1, verbose=0, max_length=16,',
+    }.items():
+        assert theirs in story, theirs
+        story = story.replace(theirs, ours)
+    names: dict = {"plm": plm, "recipes": recipes, "export": export}
+    exec(compile(story, "README.md", "exec"), names)
+    assert names["tagger"].predict_tags([["the", "cat"]]) == names["entities"].predict_tags([["the", "cat"]])
+
+
 def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
     from checkpoints.small_folders import word_piece, write_folder
 
@@ -46,7 +69,7 @@ def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
     tokenizer = word_piece()
     sizes = replace(config, vocabulary_size=len(tokenizer))
     plm.checkpoints.to_hugging_face(plm.Embedder(sizes, tokenizer), tmp_path / "sentences")
-    story = python_blocks()[1]
+    story = python_blocks()[2]
     for theirs, ours in {
         "path/to/folder": "bert",
         "path/to/sentence_transformer": "sentences",
@@ -65,7 +88,7 @@ def test_the_parts():
 
     hidden, mask = np.ones((2, 5, 64), "float32"), np.ones((2, 5), "int32")
     names = {"plm": plm, "hidden": hidden, "mask": mask}
-    exec(compile(python_blocks()[2], "README.md", "exec"), names)
+    exec(compile(python_blocks()[3], "README.md", "exec"), names)
     assert names["hidden"].shape == (2, 5, 64)
     assert isinstance(names["model"], plm.Pretrainer)
 
@@ -78,8 +101,9 @@ def test_the_commands_parse(command, monkeypatch, tmp_path):
     from keras_plm import __main__ as command_line
 
     called = []
-    for recipe in (command_line.Pretrain, command_line.Classify):
-        monkeypatch.setattr(recipe, "run", lambda self: called.append(self))
+    for name in recipes.__all__:
+        if hasattr(getattr(recipes, name), "run"):
+            monkeypatch.setattr(getattr(recipes, name), "run", lambda self: called.append(self))
     for commands in (command_line._COMMANDS, command_line._EXPORTS):
         for name, function in commands.items():
             if not isinstance(function, type):

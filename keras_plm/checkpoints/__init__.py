@@ -4,6 +4,7 @@ from .choice import Choice, KnownCheckpoint, choose, known_checkpoints
 from .hugging_face import from_hugging_face, to_hugging_face
 from .keras_hub import from_keras_hub, from_preset
 from .loading import load
+from .peft import load_lora, save_lora
 
 __all__ = [
     "Choice",
@@ -14,5 +15,7 @@ __all__ = [
     "from_preset",
     "known_checkpoints",
     "load",
+    "load_lora",
+    "save_lora",
     "to_hugging_face",
 ]

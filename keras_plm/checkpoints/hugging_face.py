@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_plm import models
 from keras_plm.layers import uninitialized
-from keras_plm.models import Embedder, assign, named_weights
+from keras_plm.models import Classifier, Embedder, assign, named_weights
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
@@ -25,6 +25,9 @@ from .tokenizer_json import write_tokenizer
 from .torch_pickle import StoredTensor
 
 ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
+
+
+_MULTI_LABEL = "multi_label_classification"
 
 
 def from_hugging_face(where: str | Path) -> keras.Model:
@@ -69,6 +72,8 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         our_class, options = "Embedder", modules.options()
     elif our_class in ("Classifier", "Tagger") and "labels" not in options:
         options["labels"] = _labels(theirs, head, stored)
+        if our_class == "Classifier" and theirs.get("problem_type") == _MULTI_LABEL and options["labels"] is not None:
+            options["multi_label"] = True
     with uninitialized():
         model = getattr(models, our_class)(config, tokenizer=tokenizer, **options)
     _assign(model, architecture, head, stored, str(weights_folder))
@@ -96,7 +101,7 @@ def to_hugging_face(
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
     refusals = []
-    for architecture in _candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
+    for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
             head, theirs, names = _fit(model, architecture)
         except ValueError as error:
@@ -145,8 +150,6 @@ def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor])
     if bias not in stored:  # _assign says so
         return ["0", "1"]
     number = stored[bias].shape[0]
-    if theirs.get("problem_type") == "multi_label_classification":
-        raise ValueError("problem_type 'multi_label_classification' is not supported yet")
     if head.our_class == "Classifier" and (number == 1 or theirs.get("problem_type") == "regression"):
         if number != 1:
             raise ValueError(f"a regression of {number} numbers is not supported")
@@ -198,7 +201,7 @@ def _our_shape(shape: tuple[int, ...], names: dict[str, str], name: str, archite
     return (shape[0] - architecture.first_position, *shape[1:]) if path == "embedding/positions" else shape
 
 
-def _candidates(model: keras.Model) -> list[Architecture]:
+def candidates(model: keras.Model) -> list[Architecture]:
     """In the order in which they are tried; a tokenizer of RoBERTa's kind belongs to it."""
     if model.tokenizer is not None and model.tokenizer.double_separator:
         return [XLM_ROBERTA if "spiece.model" in model.tokenizer.filenames else ROBERTA]
@@ -212,6 +215,8 @@ def _fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str
     pad = theirs.get("pad_token_id")
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
         raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
+    if getattr(model, "pooling", "cls") == "mean" and not isinstance(model, Embedder):
+        raise ValueError("Transformers' classifiers read the first token, this one the mean of all: pooling='mean'")
     paths = set(named_weights(model))
     our_class = "Encoder" if isinstance(model, Embedder) else type(model).__name__
     for head in architecture.heads:
@@ -224,13 +229,19 @@ def _fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str
             continue
         if head.activation not in (None, config.activation) or "labels" in head.options:
             continue
-        labels = getattr(model, "labels", None)
-        if our_class == "Classifier" and labels is None:
-            theirs |= {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
-        elif labels is not None:
-            theirs |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-        return head, theirs | {"architectures": [head.their_class], "dtype": "float32"}, names
+        return head, theirs | _label_fields(model) | {"architectures": [head.their_class], "dtype": "float32"}, names
     raise ValueError(f"{architecture.model_type} has no {our_class} with this pooler and these weights")
+
+
+def _label_fields(model: keras.Model) -> dict[str, Any]:
+    """The names of the outputs, and what they mean."""
+    labels = getattr(model, "labels", None)
+    if isinstance(model, Classifier) and labels is None:
+        return {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    if labels is None:
+        return {}
+    fields = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    return fields | ({"problem_type": _MULTI_LABEL} if getattr(model, "multi_label", False) else {})
 
 
 def _their_tensors(

@@ -49,7 +49,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         ValueError: a truncated file, a pickle with code in it, a part outside the folder, a tensor that the index puts
             into a part that has no such tensor.
     """
-    for name, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", read_torch)):
+    for name, read in (("model.safetensors", read_safetensors), ("pytorch_model.bin", read_torch)):
         if (folder / name).is_file():
             return read(folder / name)
         index = folder / f"{name}.index.json"
@@ -69,7 +69,14 @@ def _read_parts(folder: Path, index: Path, read: Callable) -> dict[str, StoredTe
     return {tensor: parts[part][tensor] for tensor, part in weight_map.items()}
 
 
-def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file by name, each read only when asked for.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a truncated file.
+    """
+
     def read(name: str) -> np.ndarray:
         # opened for each tensor: a map of the whole file would count as memory while it is open
         with safe_open(path, "numpy") as file:

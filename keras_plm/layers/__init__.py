@@ -11,16 +11,20 @@ A mask is 1 (or True) where a position is kept.
 
 from .activations import activate
 from .attention import MultiHeadAttention
+from .conditional_random_field import ConditionalRandomField
 from .decoder_block import DecoderBlock
 from .embedding import TokenEmbedding
 from .encoder_block import EncoderBlock
 from .feed_forward import FeedForward
 from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
 from .initialization import uninitialized
+from .low_rank import Adapter, Projection
 from .normalization import Dropout, ResidualNorm
 
 __all__ = [
+    "Adapter",
     "ClassificationHead",
+    "ConditionalRandomField",
     "DecoderBlock",
     "Dropout",
     "EncoderBlock",
@@ -28,6 +32,7 @@ __all__ = [
     "MaskedTokenHead",
     "MultiHeadAttention",
     "NextSentenceHead",
+    "Projection",
     "ResidualNorm",
     "TokenEmbedding",
     "activate",

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -5,7 +6,7 @@ from keras import ops
 
 from keras_plm.config import check_heads
 
-from .initialization import scaled_normal
+from .low_rank import Projection
 from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 
@@ -19,6 +20,9 @@ class MultiHeadAttention(keras.layers.Layer):
     Args:
         num_heads: N; it must divide the width D of the query.
         dropout: fraction of the attention weights dropped in training, in [0, 1).
+        low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
+        low_rank_scale: factor of that update.
+        low_rank_targets: which of "query", "key", "value" and "output" have one.
 
     Call args:
         query: (B, T, D) float.
@@ -47,10 +51,21 @@ class MultiHeadAttention(keras.layers.Layer):
         keys and values can be cached, and no tensor has more than four axes (TFLite allows five).
     """
 
-    def __init__(self, num_heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_heads: int,
+        dropout: float = 0.0,
+        low_rank: int = 0,
+        low_rank_scale: float = 1.0,
+        low_rank_targets: Sequence[str] = ("query", "value"),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.dropout = dropout
+        self.low_rank = low_rank
+        self.low_rank_scale = low_rank_scale
+        self.low_rank_targets = tuple(low_rank_targets)
         self.masked_score = MASKED_SCORE  # narrowed for static int8: export/signature.py
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
@@ -63,13 +78,9 @@ class MultiHeadAttention(keras.layers.Layer):
         self.output_projection = self._dense(width, "output", query_shape)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _dense(self, units: int, name: str, input_shape: tuple) -> keras.layers.Dense:
-        layer = keras.layers.Dense(
-            units,
-            kernel_initializer=scaled_normal(units),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _dense(self, units: int, name: str, input_shape: tuple) -> Projection:
+        rank = self.low_rank if name in self.low_rank_targets else 0
+        layer = Projection(units, low_rank=rank, low_rank_scale=self.low_rank_scale, dtype=self.dtype_policy, name=name)
         layer.build(input_shape)
         return layer
 

@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from .attention import MultiHeadAttention
 from .feed_forward import FeedForward
+from .low_rank import Adapter
 from .normalization import Dropout, ResidualNorm
 
 
@@ -21,6 +23,9 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm instead of post-norm.
+        low_rank, low_rank_scale, low_rank_targets: updates of low rank beside kernels, see `MultiHeadAttention` and
+            `FeedForward`.
+        adapter_dim: width of a bottleneck after attention and after feed-forward, see `Adapter`; 0 for none.
 
     Call args:
         hidden: (B, T, D) float.
@@ -47,9 +52,17 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
         normalize_first: bool = False,
+        low_rank: int = 0,
+        low_rank_scale: float = 1.0,
+        low_rank_targets: Sequence[str] = ("query", "value"),
+        adapter_dim: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.low_rank = low_rank
+        self.low_rank_scale = low_rank_scale
+        self.low_rank_targets = tuple(low_rank_targets)
+        self.adapter_dim = adapter_dim
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.activation = activation
@@ -60,8 +73,13 @@ class EncoderBlock(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         policy = self.dtype_policy
-        self.attention = MultiHeadAttention(self.num_heads, self.attention_dropout, dtype=policy, name="attention")
-        self.feed_forward = FeedForward(self.intermediate_dim, self.activation, dtype=policy, name="feed_forward")
+        low_rank = {name: getattr(self, name) for name in ("low_rank", "low_rank_scale", "low_rank_targets")}
+        self.attention = MultiHeadAttention(
+            self.num_heads, self.attention_dropout, **low_rank, dtype=policy, name="attention"
+        )
+        self.feed_forward = FeedForward(
+            self.intermediate_dim, self.activation, **low_rank, dtype=policy, name="feed_forward"
+        )
         self.attention_norm = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm")
         self.feed_forward_norm = ResidualNorm(
             self.layer_norm_epsilon, self.dropout, dtype=policy, name="feed_forward_norm"
@@ -74,6 +92,15 @@ class EncoderBlock(keras.layers.Layer):
             self.feed_forward_norm,
         ):
             layer.build(input_shape)
+        self.attention_adapter = self._adapter("attention_adapter", input_shape)
+        self.feed_forward_adapter = self._adapter("feed_forward_adapter", input_shape)
+
+    def _adapter(self, name: str, input_shape: tuple) -> Any:
+        if not self.adapter_dim:
+            return lambda x: x
+        adapter = Adapter(self.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
+        adapter.build(input_shape)
+        return adapter
 
     def call(
         self,
@@ -85,13 +112,14 @@ class EncoderBlock(keras.layers.Layer):
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
         attended = self.attention(x, attention_mask=padding_mask, return_attention=return_attention, training=training)
         attended, weights = attended if return_attention else (attended, None)
+        attended = self.attention_adapter(attended)
         if self.normalize_first:
             hidden = hidden + self.dropout_layer(attended, training=training)
             x = self.feed_forward_norm(hidden, training=training)
-            inner = self.feed_forward(x, training=training)
+            inner = self.feed_forward_adapter(self.feed_forward(x, training=training))
             hidden = hidden + self.dropout_layer(inner, training=training)
         else:
             hidden = self.attention_norm(attended, hidden, training=training)
-            inner = self.feed_forward(hidden, training=training)
+            inner = self.feed_forward_adapter(self.feed_forward(hidden, training=training))
             hidden = self.feed_forward_norm(inner, hidden, training=training)
         return (hidden, weights) if return_attention else hidden

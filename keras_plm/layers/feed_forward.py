@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -5,7 +6,7 @@ from keras import ops
 
 from .activations import activate
 from .fused import bias_activation
-from .initialization import scaled_normal
+from .low_rank import Projection
 
 
 class FeedForward(keras.layers.Layer):
@@ -17,6 +18,9 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: F, the inner width.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
         gated: multiply the inner layer by an activated gate (GEGLU with gelu, SwiGLU with silu).
+        low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
+        low_rank_scale: factor of that update.
+        low_rank_targets: which of "expand", "gate" and "contract" have one.
 
     Call args:
         hidden: (B, T, D) float.
@@ -40,9 +44,15 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: int,
         activation: str = "gelu_tanh",
         gated: bool = False,
+        low_rank: int = 0,
+        low_rank_scale: float = 1.0,
+        low_rank_targets: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.low_rank = low_rank
+        self.low_rank_scale = low_rank_scale
+        self.low_rank_targets = tuple(low_rank_targets)
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.gated = gated
@@ -59,13 +69,10 @@ class FeedForward(keras.layers.Layer):
             self.gate = self._dense(self.intermediate_dim, "gate", input_shape)
         self.contract = self._dense(input_shape[-1], "contract", inner_shape)
 
-    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> keras.layers.Dense:
-        layer = keras.layers.Dense(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=scaled_normal(self.width),
-            dtype=self.dtype_policy,
-            name=name,
+    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> Projection:
+        rank = self.low_rank if name in self.low_rank_targets else 0
+        layer = Projection(
+            units, self.width, rank, self.low_rank_scale, use_bias=use_bias, dtype=self.dtype_policy, name=name
         )
         layer.build(input_shape)
         return layer

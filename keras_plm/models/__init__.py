@@ -1,36 +1,63 @@
 """Layers wired into graphs with named int32 inputs."""
 
+from .answering import Answer, Answering
 from .classifier import Classifier
+from .classifying import Classifying
+from .copying import copy_model, encoder_like, merge_lora
+from .distiller import Distiller
 from .embedder import Embedder
+from .embedding import Embedding
 from .encoder import INPUTS, Encoder
+from .internals import encoder_states
+from .pooling import Pooling
+from .prediction import TextModel, softmax
 from .pretrainer import Pretrainer
 from .question_answerer import QuestionAnswerer
 from .saving import (
     assign,
     check_free,
     load_folder,
+    load_tokenizer,
     named_weights,
     save,
+    set_weights,
     tokenizer_settings,
     whole_folder,
     write_json,
     write_tensors,
 )
 from .tagger import Tagger
+from .tagging import TaggedSpan, Tagging
 
 __all__ = [
     "INPUTS",
+    "Answer",
+    "Answering",
     "Classifier",
+    "Classifying",
+    "Distiller",
     "Embedder",
+    "Embedding",
     "Encoder",
+    "Pooling",
     "Pretrainer",
     "QuestionAnswerer",
+    "TaggedSpan",
     "Tagger",
+    "Tagging",
+    "TextModel",
     "assign",
     "check_free",
+    "copy_model",
+    "encoder_states",
+    "encoder_like",
     "load_folder",
+    "load_tokenizer",
+    "merge_lora",
     "named_weights",
     "save",
+    "set_weights",
+    "softmax",
     "tokenizer_settings",
     "whole_folder",
     "write_json",

@@ -63,27 +63,32 @@ class Encoder(keras.Model):
                 attention_dropout=config.attention_dropout,
                 layer_norm_epsilon=config.layer_norm_epsilon,
                 normalize_first=config.normalize_first,
+                low_rank=config.lora_rank,
+                low_rank_scale=config.lora_alpha / max(config.lora_rank, 1),
+                low_rank_targets=config.lora_targets,
+                adapter_dim=config.adapter_dim,
                 name=f"block_{i}",
             )
             for i in range(1 if config.shared_layers else config.num_layers)
         ]
         if config.shared_layers:
             blocks *= config.num_layers
-        pooler = keras.layers.Dense(
-            config.hidden_dim,
-            kernel_initializer=scaled_normal(config.hidden_dim),
-            name="pooler",
-        )
+        pooler, final_norm = None, None
+        if config.has_pooler:
+            initializer = scaled_normal(config.hidden_dim)
+            pooler = keras.layers.Dense(config.hidden_dim, kernel_initializer=initializer, name="pooler")
+        if config.normalize_first:  # the last residual has not been normalised yet
+            final_norm = ResidualNorm(config.layer_norm_epsilon, name="final_norm")
 
         # Graph
         inputs = token_inputs()
         hidden = embedding(inputs["token_ids"], inputs["segment_ids"])
         for block in blocks:
             hidden = block(hidden, padding_mask=inputs["padding_mask"])
-        if config.normalize_first:  # the last residual has not been normalised yet
-            hidden = ResidualNorm(config.layer_norm_epsilon, name="final_norm")(hidden)
+        if final_norm is not None:
+            hidden = final_norm(hidden)
         pooled = hidden[:, 0, :]
-        if config.has_pooler:
+        if pooler is not None:
             pooled = activate(pooler(pooled), config.pooler_activation)
         outputs = {"sequence_output": hidden, "pooled_output": pooled}
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
@@ -91,6 +96,8 @@ class Encoder(keras.Model):
         self.tokenizer = tokenizer
         self.embedding = embedding
         self.blocks = blocks
+        self.final_norm = final_norm
+        self.pooler = pooler
 
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "name": self.name}
@@ -98,6 +105,19 @@ class Encoder(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Encoder":
         return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+def given_or_new(encoder: Encoder | None, config: ModelConfig, tokenizer: Any) -> Encoder:
+    """The encoder that a task model was given, or a new one.
+
+    Raises:
+        ValueError: an encoder of another config.
+    """
+    if encoder is None:
+        return Encoder(config, tokenizer)
+    if encoder.config != config:
+        raise ValueError(f"the encoder was made with {encoder.config}, not with {config}")
+    return encoder
 
 
 def check_vocabulary_size(config: ModelConfig, tokenizer: Any) -> None:

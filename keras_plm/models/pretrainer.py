@@ -48,18 +48,19 @@ class Pretrainer(keras.Model):
         inputs = token_inputs()
         encoded = encoder(inputs)
         inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
-        outputs = {
-            "masked_tokens": masked_token_head(
-                encoded["sequence_output"], inputs["mask_positions"], encoder.embedding.table
-            )
-        }
-        if next_sentence:
-            outputs["next_sentence"] = NextSentenceHead(name="next_sentence")(encoded["pooled_output"])
+        next_head = NextSentenceHead(name="next_sentence") if next_sentence else None
+        outputs = _predictions(masked_token_head, next_head, encoder, encoded, inputs)
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "pretrainer", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.next_sentence = next_sentence
+        self.masked_token_head = masked_token_head
+        self.next_sentence_head = next_head
+
+    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        return _predictions(self.masked_token_head, self.next_sentence_head, self.encoder, states, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "next_sentence": self.next_sentence, "name": self.name}
@@ -67,3 +68,10 @@ class Pretrainer(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Pretrainer":
         return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+def _predictions(masked: Any, following: Any, encoder: Encoder, states: dict[str, Any], inputs: Any) -> dict[str, Any]:
+    tokens = masked(states["sequence_output"], inputs["mask_positions"], encoder.embedding.table)
+    if following is None:
+        return {"masked_tokens": tokens}
+    return {"masked_tokens": tokens, "next_sentence": following(states["pooled_output"])}

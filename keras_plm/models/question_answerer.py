@@ -5,16 +5,20 @@ import keras
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead
 
-from .encoder import Encoder, token_inputs
+from .answering import Answering
+from .encoder import Encoder, given_or_new, token_inputs
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class QuestionAnswerer(keras.Model):
+class QuestionAnswerer(Answering, keras.Model):
     """An encoder that points at the first and the last token of the answer.
 
     Args:
         config: sizes.
-        tokenizer: the tokenizer of the ids, or None.
+        tokenizer: the tokenizer of the ids; needed by the methods that take texts.
+        encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
+        null_threshold: give no answer where [CLS] scores higher than the best answer by more than this; None always
+            answers.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each: the question, then the
@@ -31,23 +35,39 @@ class QuestionAnswerer(keras.Model):
     Source: Devlin et al. 2019, §4.2, https://arxiv.org/abs/1810.04805
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Any = None,
+        encoder: Encoder | None = None,
+        null_threshold: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Layers
-        encoder = Encoder(config, tokenizer)
+        encoder = given_or_new(encoder, config, tokenizer)
         head = ClassificationHead(2, name="head")
 
         # Graph
         inputs = token_inputs()
-        logits = head(encoder(inputs)["sequence_output"])
-        outputs = {"start": logits[:, :, 0], "end": logits[:, :, 1]}
+        outputs = _both_ends(head(encoder(inputs)["sequence_output"]))
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "question_answerer", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
         self.encoder = encoder
+        self.head = head
+        self.null_threshold = null_threshold
+
+    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        return _both_ends(self.head(states["sequence_output"]))
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "name": self.name}
+        return {"config": self.config.to_dict(), "null_threshold": self.null_threshold, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "QuestionAnswerer":
         return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+def _both_ends(logits: Any) -> dict[str, Any]:
+    return {"start": logits[:, :, 0], "end": logits[:, :, 1]}

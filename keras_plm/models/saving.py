@@ -148,7 +148,8 @@ def load_folder(folder: str | Path) -> Any:
             raise ValueError(f"{folder / CONFIG}: unknown class {config['class']!r}")
         fields = dict(config["model"])
         shape = ModelConfig.from_dict(fields.pop("config"))
-        tokenizer = _load_tokenizer(folder, config["tokenizer"])
+        settings = config["tokenizer"]
+        tokenizer = None if settings is None else load_tokenizer(settings, lambda name: folder / name)
         with uninitialized():
             model = _CLASSES[config["class"]](shape, tokenizer=tokenizer, **fields)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -162,14 +163,22 @@ def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"class": type(tokenizer).__name__, **tokenizer.settings()}
 
 
-def _load_tokenizer(folder: Path, settings: dict[str, Any] | None) -> Tokenizer | None:
-    if settings is None:
-        return None
+def load_tokenizer(settings: dict[str, Any], paths: Callable[[str], Path]) -> Tokenizer:
+    """The inverse of `tokenizer_settings` and `Tokenizer.files`.
+
+    Args:
+        settings: the class and what it was made with.
+        paths: gives the path of each of its files by name.
+
+    Raises:
+        ValueError: a class that is none of this package's.
+    """
+    settings = dict(settings)
     name = settings.pop("class")
     if name not in _TOKENIZERS:
-        raise ValueError(f"{folder / CONFIG}: unknown tokenizer {name!r}")
+        raise ValueError(f"unknown tokenizer {name!r}")
     kind = _TOKENIZERS[name]
-    return kind.from_files({file: folder / file for file in kind.filenames}, **settings)
+    return kind.from_files({file: paths(file) for file in kind.filenames}, **settings)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,55 +4,81 @@ from typing import Any
 import keras
 
 from keras_plm.config import ModelConfig
-from keras_plm.layers import ClassificationHead
+from keras_plm.layers import ClassificationHead, ConditionalRandomField
 
-from .encoder import Encoder, token_inputs
+from .encoder import Encoder, given_or_new, token_inputs
+from .tagging import Tagging
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Tagger(keras.Model):
+class Tagger(Tagging, keras.Model):
     """An encoder with a classification head on every token: entities, parts of speech, corrections.
 
     Args:
         config: sizes.
         labels: names of the tags, in the order of the logits.
-        tokenizer: the tokenizer of the ids, or None.
+        tokenizer: the tokenizer of the ids; needed by the methods that take texts or words.
+        encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
+        crf: a conditional random field learns which tags follow each other.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        (B, T, C) float32 logits.
+        (B, T, C) float32 logits. A word's tag is read at its first piece.
 
     Raises:
-        ValueError: no label, or a label twice.
+        ValueError: no label, or a label twice; an encoder of another config.
 
     Example:
         >>> from keras_plm.config import TINY
         >>> Tagger(TINY, labels=["O", "B-PER", "I-PER"]).output_shape
         (None, None, 3)
 
-    Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805
+    Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805; the field: Lample et al. 2016, §2.2,
+        https://arxiv.org/abs/1603.01360
     """
 
-    def __init__(self, config: ModelConfig, labels: Sequence[str], tokenizer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        labels: Sequence[str],
+        tokenizer: Any = None,
+        encoder: Encoder | None = None,
+        crf: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"labels={list(labels)}; a tagger needs at least one, each once")
         # Layers
-        encoder = Encoder(config, tokenizer)
+        encoder = given_or_new(encoder, config, tokenizer)
         head = ClassificationHead(len(labels), dropout=config.dropout, name="head")
+        field = ConditionalRandomField(len(labels), dtype="float32", name="crf") if crf else None
 
         # Graph
         inputs = token_inputs()
         logits = head(encoder(inputs)["sequence_output"])
+        if field is not None:
+            logits = field(logits)
         super().__init__(inputs=inputs, outputs=logits, **{"name": "tagger", **kwargs})
         self.config = config
         self.labels = list(labels)
         self.tokenizer = tokenizer
         self.encoder = encoder
+        self.head = head
+        self.crf = field
+
+    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        return self.head(states["sequence_output"])
+
+    @property
+    def transitions(self) -> Any:
+        """The scores of the conditional random field: `begin`, `follow` and `end`; None without."""
+        return None if self.crf is None else self.crf.transitions()
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "labels": self.labels, "name": self.name}
+        return {"config": self.config.to_dict(), "labels": self.labels, "crf": self.crf is not None, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Tagger":

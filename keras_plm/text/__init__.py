@@ -3,30 +3,42 @@
 corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
 """
 
+from .answer_windows import AnswerWindows
 from .byte_pair import BytePairTokenizer
 from .corpus import expand_files, read_documents, read_text, split_sentences
 from .datasets import TextRows, pretraining_dataset
+from .examples import Examples, LabelledTexts, Questions, TaggedSentences
 from .masking import mask_tokens
 from .packing import Spans, pack
-from .rows import distinct_labels, label_ids, read_rows, scores
+from .rows import distinct_labels, label_ids, read_rows, scores, split_labels
 from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .sentence_piece import SentencePieceTokenizer
+from .tags import allowed_transitions, repair_tags, spans_to_tags, tag_scheme, tag_spans
 from .tokenizer import Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
+from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
+from .words import split_words, split_words_in_graph
 
 __all__ = [
-    "BytePairTokenizer",
     "SPECIAL_TOKENS",
+    "AnswerWindows",
+    "BytePairTokenizer",
     "Encoding",
+    "Examples",
+    "LabelledTexts",
+    "Questions",
     "SentencePairs",
     "SentencePieceTokenizer",
     "Spans",
     "SpecialTokens",
+    "TaggedSentences",
     "TextRows",
     "TokenizedCorpus",
     "Tokenizer",
     "WordPieceTokenizer",
+    "WordRows",
+    "allowed_transitions",
     "distinct_labels",
     "expand_files",
     "label_ids",
@@ -38,6 +50,13 @@ __all__ = [
     "read_rows",
     "read_text",
     "read_vocabulary",
+    "repair_tags",
     "scores",
+    "spans_to_tags",
+    "split_labels",
     "split_sentences",
+    "split_words",
+    "split_words_in_graph",
+    "tag_scheme",
+    "tag_spans",
 ]

@@ -87,18 +87,24 @@ class TextRows:
     Attributes:
         tokenizer: the one that made the tokens.
         first, second: rows of tokens; `second` is None for single texts.
-        targets: (rows,) int32 labels or float32 scores; None when there are none.
+        targets: (rows, …) arrays, also several in a dict; None when there are none.
         max_length: longest row that a model gets, special tokens included.
         num_truncated: rows that are longer and lose their end.
+        weights: (rows,) float32, how much each row counts in the loss; None for 1.
+        token_labels: int32 labels of `first.tokens`, -1 for a token without; in place of `targets`.
+        group: so many rows, one after the other, stay together in training.
     """
 
     tokenizer: Tokenizer
     first: Spans
     second: Spans | None
-    targets: np.ndarray | None
+    targets: Any
     max_length: int
     lengths: np.ndarray
     num_truncated: int
+    weights: np.ndarray | None = None
+    token_labels: np.ndarray | None = None
+    group: int = 1
 
     @classmethod
     def from_texts(
@@ -108,10 +114,11 @@ class TextRows:
         second: Sequence[str] | None = None,
         targets: Any = None,
         max_length: int = 128,
+        weights: Any = None,
     ) -> "TextRows":
         """Tokenize texts, or pairs if `second` is given."""
-        first_spans = _tokenize(tokenizer, first)
-        second_spans = None if second is None else _tokenize(tokenizer, second)
+        first_spans = tokenize_spans(tokenizer, first)
+        second_spans = None if second is None else tokenize_spans(tokenizer, second)
         lengths = packed_length(
             tokenizer, first_spans.lengths, None if second_spans is None else second_spans.lengths
         ).numpy()
@@ -119,10 +126,11 @@ class TextRows:
             tokenizer,
             first_spans,
             second_spans,
-            None if targets is None else np.asarray(targets),
+            targets if targets is None or isinstance(targets, dict) else np.asarray(targets),
             max_length,
             np.minimum(lengths, max_length),
             int((lengths > max_length).sum()),
+            None if weights is None else np.asarray(weights, "float32"),
         )
 
     def __len__(self) -> int:
@@ -153,28 +161,46 @@ class TextRows:
     def _epoch_order(self, batch_size: int, seed: int, epoch: int) -> np.ndarray:
         """Shuffled; sorted by length inside pools of 50 batches; the batches shuffled again."""
         random = np.random.default_rng([seed, epoch])
-        order = random.permutation(len(self))
-        order = np.resize(order, self.num_steps(batch_size) * batch_size)  # wraps around
-        pool = 50 * batch_size
-        pools = [order[i : i + pool] for i in range(0, len(order), pool)]
-        order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
-        return random.permutation(order.reshape(-1, batch_size)).reshape(-1)
+        groups, size = len(self) // self.group, batch_size // self.group
+        lengths = self.lengths.reshape(groups, self.group).max(1)
+        order = random.permutation(groups)
+        order = np.resize(order, self.num_steps(batch_size) * size)  # wraps around
+        pools = [order[i : i + 50 * size] for i in range(0, len(order), 50 * size)]
+        order = np.concatenate([p[np.argsort(lengths[p], kind="stable")] for p in pools])
+        order = random.permutation(order.reshape(-1, size)).reshape(-1)
+        return (order[:, None] * self.group + np.arange(self.group)).reshape(-1)
 
     def _batches(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
         rows = tf.constant(order)
-        targets = None if self.targets is None else tf.constant(self.targets)
+        parts = [part for part in (self.targets, self.weights) if part is not None]
+        columns = tf.nest.map_structure(tf.constant, parts)
 
         def make(step: tf.Tensor) -> Any:
             index = rows[step * batch_size : (step + 1) * batch_size]
             second = None if self.second is None else self.second.take(index)
-            inputs = pack(self.tokenizer, self.first.take(index), second, self.max_length)
-            return inputs if targets is None else (inputs, tf.gather(targets, index))
+            first = self.first.take(index)
+            inputs = pack(self.tokenizer, first, second, self.max_length)
+            if self.token_labels is not None:
+                return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1])
+            chosen = tf.nest.map_structure(lambda column: tf.gather(column, index), columns)
+            return (inputs, *chosen) if chosen else inputs
 
         steps = tf.data.Dataset.range(-(-len(order) // batch_size))
         return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
+    def _token_targets(self, first: Spans, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labelled tokens."""
+        position = tf.range(width, dtype=tf.int64)[None, :] - 1  # after [CLS]
+        kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.num_special(pair=False))[:, None]
+        labels = first._replace(tokens=tf.concat([self.token_labels, [-1]], 0)).at(position)
+        labelled = (position >= 0) & (position < kept) & (labels >= 0)
+        weights = tf.cast(labelled, tf.float32)
+        weights *= tf.math.divide_no_nan(tf.cast(tf.size(weights), tf.float32), tf.reduce_sum(weights))
+        return tf.where(labelled, labels, 0), weights
 
-def _tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
+
+def tokenize_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
+    """The tokens of texts, one flat array for all of them."""
     # by the thousand: the ragged intermediate of a whole data set would be several times its size
     parts = [tokenizer(texts[i : i + 10_000]) for i in range(0, len(texts), 10_000)]
     return Spans.from_ragged(tf.concat(parts, 0) if len(parts) > 1 else parts[0])

@@ -53,16 +53,30 @@ def _field(row: dict, column: str, place: str) -> str:
 
 def _records(path: Path) -> Iterator[tuple[int, dict]]:
     """Line number and fields of each row."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    suffix = table_suffix(path)
     if suffix == ".jsonl":
-        # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
-        for number, line in enumerate(read_text(path).split("\n"), 1):
-            if line.strip():
-                yield number, _json_object(path, number, line)
+        yield from json_lines(path)
     elif suffix in (".tsv", ".csv"):
         yield from _delimited(path, suffix)
     else:
         raise ValueError(f"{path}: unknown kind of table {suffix!r}; use .tsv, .csv or .jsonl (or .gz)")
+
+
+def table_suffix(path: Path) -> str:
+    """The extension that says what kind of file it is, before `.gz` if there is one."""
+    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Line number and fields of each object of a JSONL file.
+
+    Raises:
+        ValueError: a line that is no JSON object.
+    """
+    # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            yield number, _json_object(path, number, line)
 
 
 def _delimited(path: Path, suffix: str) -> Iterator[tuple[int, dict]]:
@@ -115,6 +129,28 @@ def label_ids(values: Sequence[str], labels: Sequence[str], source: str) -> list
             f"({len(unknown)} such rows); the model knows {list(labels)}"
         )
     return [index[value] for value in values]
+
+
+def split_labels(values: Sequence[str]) -> list[list[str]]:
+    """The labels of each row of a multi-label table: a JSON list, or names between semicolons; "" for none.
+
+    Example:
+        >>> split_labels(["joy; surprise", "", '["fear"]'])
+        [['joy', 'surprise'], [], ['fear']]
+    """
+    rows = []
+    for value in values:
+        if value.strip().startswith("["):
+            try:
+                names = json.loads(value)
+            except json.JSONDecodeError:
+                names = None
+            if not isinstance(names, list):
+                raise ValueError(f"{value!r} is no list of labels")
+            rows.append([str(name) for name in names])
+        else:
+            rows.append([name.strip() for name in value.split(";") if name.strip()])
+    return rows
 
 
 def scores(values: Sequence[str], source: str) -> list[float]:

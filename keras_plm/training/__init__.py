@@ -1,28 +1,43 @@
 """What `Model.fit` needs beside a model."""
 
 from .callbacks import Checkpoint, HistoryLog, write_whole
+from .distillation import AttentionMaps, HiddenStates, SoftLabels, matched_layers
 from .distribution import Strategy, is_chief, make_strategy, repair_keras, worker_name
-from .losses import CrossEntropy
+from .losses import ChainLoss, CrossEntropy
 from .metrics import Pearson
 from .optimizers import AdamW, Lamb
+from .partial import freeze, layer_rates, parse_trainable, unfreezing_steps
 from .precision import Precision, choose_precision, dtype_policy
 from .schedules import LinearWarmupDecay
+from .similarity import ContrastiveLoss, CosineLoss, RankingLoss
 
 __all__ = [
     "AdamW",
+    "AttentionMaps",
+    "ChainLoss",
     "Checkpoint",
+    "ContrastiveLoss",
+    "CosineLoss",
     "CrossEntropy",
+    "HiddenStates",
     "HistoryLog",
     "Lamb",
     "LinearWarmupDecay",
     "Pearson",
     "Precision",
+    "RankingLoss",
+    "SoftLabels",
     "Strategy",
     "choose_precision",
     "dtype_policy",
+    "freeze",
     "is_chief",
+    "layer_rates",
     "make_strategy",
+    "matched_layers",
+    "parse_trainable",
     "repair_keras",
+    "unfreezing_steps",
     "worker_name",
     "write_whole",
 ]

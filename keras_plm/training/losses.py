@@ -43,6 +43,34 @@ class CrossEntropy(keras.losses.Loss):
         return y_pred  # computed in __call__
 
 
+class ChainLoss(keras.losses.Loss):
+    """Negative log-likelihood of the whole tag sequence under a conditional random field, over the number of its words.
+
+    Args:
+        field: the model's `ConditionalRandomField`.
+
+    Call args:
+        y_true: (B, T) integer labels.
+        y_pred: (B, T, C) float logits.
+        sample_weight: (B, T), above 0 at the positions of the chain, where all have the same weight.
+
+    Returns:
+        Scalar float32: the mean over the words, if the weights are those of `TextRows`.
+    """
+
+    def __init__(self, field: Any, name: str = "chain", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.field = field
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        weights = ops.ones(ops.shape(y_pred)[:2]) if sample_weight is None else ops.cast(sample_weight, "float32")
+        losses = self.field.negative_log_likelihood(y_true, y_pred, weights > 0)
+        return ops.mean(losses * ops.max(weights)) / ops.cast(ops.shape(y_pred)[1], "float32")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return y_pred  # computed in __call__
+
+
 @tf.custom_gradient
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
     """(rows, C) logits and (rows,) labels → (rows,) float32 losses."""

@@ -35,6 +35,8 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         weight_decay: fraction of a weight taken off a step, times the learning rate; None or 0 for none.
         global_clipnorm: largest norm of all gradients together; None for no clipping.
         beta_1, beta_2, epsilon: as in the paper.
+        rates: multipliers of the learning rate by the path of a weight, see `layer_rates`; 1 for those not named.
+        first_steps: the step at which a weight begins to learn, by its path, see `unfreezing_steps`.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
@@ -47,6 +49,8 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         global_clipnorm: float | None = 1.0,
+        rates: dict[str, float] | None = None,
+        first_steps: dict[str, int] | None = None,
         name: str = "adamw",
         **kwargs: Any,
     ) -> None:
@@ -64,14 +68,29 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             raise ValueError("amsgrad=True is not supported; use keras.optimizers.AdamW")
         if self.weight_decay:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        self.rates = rates or {}
+        self.first_steps = first_steps or {}
+
+    def build(self, variables: list) -> None:
+        super().build(variables)
+        # TensorFlow's variables, which the update gets, do not know their path
+        self._settings = [(self.rates.get(v.path, 1.0), self.first_steps.get(v.path, 0)) for v in variables]
+
+    def _rate(self, variable: Any, learning_rate: Any) -> tf.Tensor:
+        """The learning rate of a variable."""
+        rate, first_step = self._settings[self._get_variable_index(variable)]
+        rate *= tf.cast(learning_rate, tf.float32)
+        if first_step:
+            rate *= tf.cast(self.iterations >= first_step, tf.float32)
+        return rate
 
     def _apply_weight_decay(self, variables: list) -> None:
         if not self.weight_decay:
             return
-        rate = tf.cast(self.learning_rate * self.weight_decay, tf.float32)
         for variable in variables:
             if self._use_weight_decay(variable):
                 value = variable.value
+                rate = self._rate(variable, self.learning_rate) * self.weight_decay
                 tf.raw_ops.ResourceApplyGradientDescent(var=value.handle, alpha=rate, delta=tf.convert_to_tensor(value))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -83,12 +102,15 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
+            lr=self._rate(variable, learning_rate),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
             grad=tf.convert_to_tensor(gradient),  # of an embedding alone it is sparse
         )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}
 
 
 @keras.saving.register_keras_serializable("keras_plm")

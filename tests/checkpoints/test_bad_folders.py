@@ -120,7 +120,7 @@ def test_what_a_classifier_means(tmp_path):
     change(folder, id2label={"0": "yes", "1": "no"})  # two names for three outputs
     assert plm.load(f"hf:{folder}").labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
     change(folder, problem_type="multi_label_classification")
-    refuses(folder, "'multi_label_classification' is not supported yet")
+    assert plm.load(f"hf:{folder}").multi_label
     change(folder, problem_type="regression")
     refuses(folder, "a regression of 3 numbers is not supported")
     tensors = load_file(folder / "model.safetensors")

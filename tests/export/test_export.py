@@ -10,6 +10,7 @@ import keras_plm as plm
 from conftest import token_batch
 from keras_plm import export
 from keras_plm.export import saved_model as saved_model_module
+from keras_plm.export import text_signature as text_signature_module
 from keras_plm.export import tflite as tflite_module
 from keras_plm.export.proof import expected
 from keras_plm.export.signature import example_rows
@@ -44,7 +45,7 @@ def artefacts(classifier, tmp_path_factory):
 def run(classifier, path):
     rows = example_rows(classifier, TEXTS, LENGTH)
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    return export.Artifact(path)(batch), expected(classifier, batch)
+    return export.Artifact(path)(batch), expected(classifier, batch)["probabilities"]
 
 
 @pytest.mark.parametrize("name", ["float32", "onnx", "onnx_fixed", "saved_model"])
@@ -75,7 +76,7 @@ def test_sizes_and_operators(classifier, artefacts):
 def test_sidecar(artefacts, classifier, tokenizer):
     folder = artefacts["dynamic_int8"].parent
     facts = json.loads((folder / "model.tflite.json").read_text())
-    assert facts["labels"] == ["cat", "dog", "heron"] and facts["quantization"] == "dynamic_int8"
+    assert facts["settings"]["labels"] == ["cat", "dog", "heron"] and facts["quantization"] == "dynamic_int8"
     assert (folder / "model.tflite.vocab.txt").read_text("utf-8").split("\n")[:-1] == tokenizer.vocabulary
     assert sorted(p.name for p in folder.iterdir()) == ["model.tflite", "model.tflite.json", "model.tflite.vocab.txt"]
 
@@ -212,8 +213,8 @@ def test_a_saved_model_that_differs_is_removed(classifier, tmp_path, monkeypatch
         patch.setattr(saved_model_module, "float32_function", lambda model, *a: function(other_weights(model), *a))
         with pytest.raises(export.ExportError, match="differs from the model"):
             export.to_saved_model(classifier, tmp_path / "served", max_length=LENGTH)
-    pack = saved_model_module.pack
-    monkeypatch.setattr(saved_model_module, "pack", lambda tokenizer, *a: pack(tokenizer, *a[:2], 5))
+    pack = text_signature_module.pack
+    monkeypatch.setattr(text_signature_module, "pack", lambda tokenizer, *a: pack(tokenizer, *a[:2], 5))
     with pytest.raises(export.ExportError, match="answers other than the model to strings"):
         export.to_saved_model(classifier, tmp_path / "served", max_length=LENGTH)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]

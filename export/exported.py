@@ -1,0 +1,91 @@
+"""An artefact with the methods of the model that it was made of: texts in, answers out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.models import Answering, Classifying, Embedding, Tagging, TextModel, load_tokenizer
+
+from .runtime import Artifact
+from .tasks import keras_outputs
+
+
+class _Exported(TextModel):
+    def __init__(self, artifact: Artifact) -> None:
+        signature = artifact.signature
+        self.artifact = artifact
+        self.tokenizer = load_tokenizer(signature.tokenizer, artifact.beside)
+        for name, value in signature.settings.items():
+            setattr(self, name, value)
+
+    @property
+    def longest_row(self) -> int:
+        return self.artifact.signature.max_length
+
+    @property
+    def num_outputs(self) -> int:
+        if isinstance(self, Classifying):
+            return 1 if self.labels is None else len(self.labels)
+        probe = {name: np.ones((1, self.longest_row), "int32") for name in ("token_ids", "padding_mask")}
+        probe["segment_ids"] = np.zeros((1, self.longest_row), "int32")
+        return self.artifact(probe).shape[-1]
+
+    def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
+        arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}
+        width, length = arrays["token_ids"].shape[1], self.artifact.signature.length
+        if length is not None:
+            empty = {"token_ids": self.needs_tokenizer().pad_id}
+            arrays = {
+                name: np.pad(array, ((0, 0), (0, length - width)), constant_values=empty.get(name, 0))
+                for name, array in arrays.items()
+            }
+        signature = self.artifact.signature
+        return keras_outputs(signature.task, signature.settings, self.artifact.outputs(arrays))
+
+
+class ExportedClassifier(Classifying, _Exported):
+    """A classifier as an artefact, see `keras_plm.models.Classifying`."""
+
+
+class ExportedTagger(Tagging, _Exported):
+    """A tagger as an artefact, see `keras_plm.models.Tagging`."""
+
+
+class ExportedQuestionAnswerer(Answering, _Exported):
+    """A question answerer as an artefact, see `keras_plm.models.Answering`."""
+
+
+class ExportedEmbedder(Embedding, _Exported):
+    """An embedder as an artefact, see `keras_plm.models.Embedding`."""
+
+
+_KINDS = {
+    "Classifier": ExportedClassifier,
+    "Tagger": ExportedTagger,
+    "QuestionAnswerer": ExportedQuestionAnswerer,
+    "Embedder": ExportedEmbedder,
+}
+
+
+def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1) -> Any:
+    """Open an artefact and answer texts with it, in its own runtime and with the tokenizer that lies beside it.
+
+    Args:
+        artifact: a `.tflite` or `.onnx` file or a SavedModel folder that this package wrote, or one that is open.
+        num_threads: of its runtime.
+
+    Returns:
+        An object with the text-level methods of the Keras model: `predict_labels`, `tag`, `answer`, `embed`, …
+
+    Raises:
+        FileNotFoundError: no artefact there, or a file beside it is missing.
+        ImportError: the runtime is not installed; the message names the extra.
+
+    Example:
+        >>> load_artifact("saved_models/phone/model.tflite").predict_labels(["A quiet film."])  # doctest: +SKIP
+        ['positive']
+    """
+    if not isinstance(artifact, Artifact):
+        artifact = Artifact(artifact, num_threads)
+    return _KINDS[artifact.signature.task](artifact)

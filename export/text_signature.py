@@ -1,0 +1,202 @@
+"""Strings in: the graphs that tokenize, run the model and say the answer in words, one for each task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_plm.layers.conditional_random_field import best_path
+from keras_plm.text import Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
+
+from .signature import Signature
+from .tasks import TaskModel
+
+Serve = Callable[..., dict[str, tf.Tensor]]
+
+
+def text_function(
+    model: TaskModel, signature: Signature, serve: Serve, max_length: int, pairs: bool
+) -> tuple[Any, dict]:
+    """A function of strings, and the specifications of its arguments.
+
+    Args:
+        model: the Keras model.
+        signature: of the artefact.
+        serve: token ids → named outputs.
+        max_length: longest row in tokens; longer texts lose their end.
+        pairs: a classifier takes `first` and `second` in place of `text`.
+    """
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    if signature.task == "Tagger":
+        return _tags(model, tokenizer, serve, max_length), _strings("text")
+    if signature.task == "QuestionAnswerer":
+        return _answers(model, tokenizer, serve, max_length), _strings("question", "context")
+    labels = signature.labels if signature.task == "Classifier" and not signature.settings["multi_label"] else None
+
+    def respond(first: tf.Tensor, second: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        spans = Spans.from_ragged(tokenizer(first))
+        second_spans = None if second is None else Spans.from_ragged(tokenizer(second))
+        result = serve(**pack(tokenizer, spans, second_spans, max_length))
+        if labels is not None:
+            result = {**result, "label": tf.gather(tf.constant(labels), tf.argmax(result["probabilities"], -1))}
+        return result
+
+    if pairs:
+        return (lambda first, second: respond(first, second)), _strings("first", "second")
+    return (lambda text: respond(text)), _strings("text")
+
+
+def _strings(*names: str) -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
+
+
+def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Callable:
+    """`text` (B,) → `words`, `tags` ("" after the last), `starts`, `ends` (characters) and `scores`, (B, W) each."""
+    steps = model.step_scores()
+
+    def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        words, starts, ends = split_words_in_graph(text)
+        room = max_length - tokenizer.num_special(pair=False)
+        pieces, position = word_pieces(tokenizer, words, tf.strings.join([" ", words.flat_values]), room)
+        result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]
+        place = tf.cast(position.to_tensor(-1), tf.int32) + 1  # after [CLS]; 0 where there is no word, or no room
+        visible = place > 0
+        rows = tf.gather(result, tf.where(visible, place, 0), batch_dims=1)
+        if steps is None:
+            path = tf.argmax(rows, -1, output_type=tf.int32)
+        else:
+            # a row without words has no path to look for, but the graph wants a column
+            padded = tf.pad(rows, [[0, 0], [0, 1], [0, 0]], constant_values=1.0)
+            mask = tf.pad(visible, [[0, 0], [0, 1]])
+            path = best_path(tf.math.log(tf.maximum(padded, 1e-30)), mask, *steps)[:, :-1]
+        scores = tf.gather(rows, path, batch_dims=2)
+        return {
+            "words": tf.where(visible, words.to_tensor(""), ""),
+            "tags": tf.where(visible, tf.gather(tf.constant(model.labels), path), ""),
+            "starts": tf.where(visible, _characters(text, starts).to_tensor(0), 0),
+            "ends": tf.where(visible, _characters(text, ends).to_tensor(0), 0),
+            "scores": tf.where(visible, scores, 0.0),
+        }
+
+    return respond
+
+
+def _answers(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Callable:
+    """`question`, `context` → `answer` ("" for none), `start`, `end` (characters), `score` and `null_score`, (B,) each.
+
+    The answer is of whole words. A context that is too long loses its end: there are no windows in a graph.
+    """
+    if not isinstance(tokenizer, WordPieceTokenizer):
+        raise TypeError(
+            f"a question answerer with a {type(tokenizer).__name__} cannot take strings: its pieces have no offsets "
+            f"in a graph; export it to TFLite or ONNX, which take token ids"
+        )
+    longest, threshold = model.max_answer, model.null_threshold
+    max_question = min(64, max_length // 2)
+
+    def respond(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        words, starts, ends = split_words_in_graph(context)
+        pieces, _ = word_pieces(tokenizer, words, words.flat_values, None)
+        asked = tokenizer(question)[:, :max_question]
+        room = max_length - tokenizer.num_special(pair=True) - tf.cast(asked.row_lengths(), tf.int32)
+        result = serve(**pack(tokenizer, Spans.from_ragged(asked), Spans.from_ragged(pieces), max_length))
+        begin, end = result["start"], result["end"]
+        word, first, last = _piece_words(pieces, words, tokenizer, words.flat_values)
+        offset = tf.cast(asked.row_lengths(), tf.int32) + 2
+        place = offset[:, None] + tf.range(tf.shape(word)[1])[None]
+        kept = (word >= 0) & (tf.range(tf.shape(word)[1])[None] < room[:, None])
+        inside = tf.where(kept, place, 0)
+        low = tf.float32.min / 4
+        begins = tf.where(kept & first, tf.gather(begin, inside, batch_dims=1), low)
+        finishes = tf.where(kept & last, tf.gather(end, inside, batch_dims=1), low)
+        # (B, C, C): every pair of ends, of which the legal ones count
+        distance = tf.range(tf.shape(word)[1])[None] - tf.range(tf.shape(word)[1])[:, None]
+        legal = (distance >= 0) & (distance < longest)
+        scores = tf.where(legal[None], begins[:, :, None] + finishes[:, None, :], 2 * low)
+        flat = tf.reshape(scores, (tf.shape(scores)[0], -1))
+        flat = tf.pad(flat, [[0, 0], [0, 1]], constant_values=2 * low)  # a context without words
+        best = tf.argmax(flat, -1, output_type=tf.int32)
+        score = tf.gather(flat, best, batch_dims=1)
+        null = begin[:, 0] + end[:, 0]
+        width = tf.maximum(tf.shape(word)[1], 1)
+        padded_word = tf.pad(word, [[0, 0], [0, 1]])
+        first_word = tf.gather(padded_word, best // width, batch_dims=1)
+        last_word = tf.gather(padded_word, best % width, batch_dims=1)
+        answered = score > low
+        if threshold is not None:
+            answered &= null - score <= threshold
+        from_byte = tf.gather(tf.pad(starts.to_tensor(0), [[0, 0], [0, 1]]), tf.maximum(first_word, 0), batch_dims=1)
+        to_byte = tf.gather(tf.pad(ends.to_tensor(0), [[0, 0], [0, 1]]), tf.maximum(last_word, 0), batch_dims=1)
+        from_byte, to_byte = (tf.cast(tf.where(answered, byte, 0), tf.int32) for byte in (from_byte, to_byte))
+        return {
+            "answer": tf.strings.substr(context, from_byte, to_byte - from_byte),
+            "start": _length(context, from_byte),
+            "end": _length(context, to_byte),
+            "score": score,
+            "null_score": null,
+        }
+
+    return respond
+
+
+def word_pieces(
+    tokenizer: Tokenizer, words: tf.RaggedTensor, spelled: tf.Tensor, room: int | None
+) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    """(B, None) pieces of the words of each row, and (B, W) the place of each word's first piece in its row.
+
+    Args:
+        tokenizer: of the model.
+        words: (B, W) words.
+        spelled: the same words, all in one line, as they go to the tokenizer.
+        room: pieces of a row; a word that does not fit whole has none and the place -1. None for no limit.
+    """
+    rows = _with_unknown(tokenizer, tokenizer(spelled))
+    lengths = rows.row_lengths()
+    before = tf.cumsum(lengths, exclusive=True)
+    row_start = tf.gather(tf.concat([before, [tf.reduce_sum(lengths)]], 0), words.row_starts())
+    place = before - tf.gather(row_start, words.value_rowids())
+    if room is not None:
+        fits = place + lengths <= room
+        rows = _only(rows, fits)
+        place = tf.where(fits, place, -1)
+    return words.with_flat_values(rows).merge_dims(1, 2), words.with_flat_values(place)
+
+
+def _only(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
+    """The rows, emptied where they are not kept."""
+    of_values = tf.repeat(kept, rows.row_lengths())
+    lengths = tf.where(kept, rows.row_lengths(), 0)
+    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(rows.flat_values, of_values), lengths)
+
+
+def _with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTensor:
+    """A word without pieces is one unknown piece."""
+    missing = tf.cast(rows.row_lengths() == 0, tf.int64)
+    filler = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(missing)], tokenizer.unk_id), missing)
+    return tf.concat([rows, filler], 1)
+
+
+def _piece_words(
+    pieces: tf.RaggedTensor, words: tf.RaggedTensor, tokenizer: Tokenizer, spelled: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(B, C) the word of each piece, -1 after the last, and whether it is the word's first and its last piece."""
+    lengths = _with_unknown(tokenizer, tokenizer(spelled)).row_lengths()
+    within = tf.range(tf.size(lengths, tf.int64)) - tf.gather(words.row_starts(), words.value_rowids())
+    owner = tf.repeat(within, lengths)
+    global_owner = tf.repeat(tf.range(tf.size(lengths)), lengths)
+    first = tf.concat([[True], global_owner[1:] != global_owner[:-1]], 0)[: tf.size(owner)]
+    last = tf.concat([global_owner[1:] != global_owner[:-1], [True]], 0)[-tf.size(owner) :]
+    dense = [pieces.with_flat_values(values) for values in (tf.cast(owner, tf.int32), first, last[: tf.size(owner)])]
+    return dense[0].to_tensor(-1), dense[1].to_tensor(False), dense[2].to_tensor(False)
+
+
+def _characters(text: tf.Tensor, places: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Bytes → characters."""
+    of_row = tf.gather(text, places.value_rowids())
+    return places.with_flat_values(_length(of_row, tf.cast(places.flat_values, tf.int32)))
+
+
+def _length(texts: tf.Tensor, num_bytes: tf.Tensor) -> tf.Tensor:
+    """Characters of the first bytes of each text."""
+    return tf.strings.length(tf.strings.substr(texts, tf.zeros_like(num_bytes), num_bytes), unit="UTF8_CHAR")

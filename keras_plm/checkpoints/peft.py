@@ -1,0 +1,193 @@
+"""Low-rank updates alone, in the format of the PEFT library: adapter_config.json and adapter_model.safetensors."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.config import ModelConfig
+from keras_plm.models import (
+    Classifier,
+    Encoder,
+    QuestionAnswerer,
+    Tagger,
+    assign,
+    encoder_like,
+    named_weights,
+    whole_folder,
+    write_json,
+    write_tensors,
+)
+
+from .architecture import Architecture, Head
+from .hugging_face import ARCHITECTURES, candidates
+from .tensors import read_json, read_safetensors
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_BASE = "base_model.model."
+_TASKS = {"Classifier": "SEQ_CLS", "Tagger": "TOKEN_CLS", "QuestionAnswerer": "QUESTION_ANS"}
+
+
+def save_lora(model: Any, folder: str | Path, base: str = "", overwrite: bool = False) -> None:
+    """Write the low-rank updates of a task model and its head, a few hundred kilobytes, as PEFT does.
+
+    Args:
+        model: a Classifier, Tagger or QuestionAnswerer with `lora_rank` above 0.
+        folder: where to.
+        base: name of the checkpoint that the updates belong to, for whoever reads the folder.
+        overwrite: replace a folder that is there.
+
+    Raises:
+        FileExistsError: the folder exists and `overwrite` is False.
+        ValueError: no low-rank updates, or no architecture of Transformers has such a model.
+    """
+    config = model.config
+    if not config.lora_rank:
+        raise ValueError("the model has no low-rank updates to save: lora_rank=0")
+    architecture, head, names = _table(model)
+    tensors = {}
+    weights = named_weights(model)
+    for theirs, ours in names.items():
+        prefix = "" if theirs in head.names else architecture.prefix
+        module = f"{_BASE}{prefix}{theirs.removesuffix('.weight')}"
+        path = ours.removesuffix("kernel")
+        if ours.endswith("kernel") and f"{path}low_rank_a" in weights:
+            for letter in "ab":
+                value = np.ascontiguousarray(np.asarray(weights[f"{path}low_rank_{letter}"], np.float32).T)
+                tensors[f"{module}.lora_{letter.upper()}.weight"] = value
+        elif _is_head(theirs, ours, head):
+            value = np.asarray(weights[ours], np.float32)
+            tensors[f"{_BASE}{prefix}{theirs}"] = np.ascontiguousarray(value.T if ours.endswith("kernel") else value)
+    description = {
+        "peft_type": "LORA",
+        "task_type": _TASKS[type(model).__name__],
+        "base_model_name_or_path": base,
+        "r": config.lora_rank,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "target_modules": sorted(_modules(names, config)),
+        "modules_to_save": sorted(
+            {theirs.split(".")[0] for theirs, ours in names.items() if _is_head(theirs, ours, head)}
+        ),
+        "keras_plm": {"labels": getattr(model, "labels", None)},
+    }
+    with whole_folder(folder, overwrite) as temporary:
+        write_json(temporary / _CONFIG, description)
+        write_tensors(tensors, temporary / _WEIGHTS)
+
+
+def load_lora(model: Any, folder: str | Path) -> Any:
+    """A copy of a task model with the low-rank updates and the head of a folder; `merge_lora` makes them part of it.
+
+    Args:
+        model: a Classifier, Tagger or QuestionAnswerer of the checkpoint that the updates were trained on.
+        folder: what `save_lora` or PEFT wrote.
+
+    Returns:
+        A model of `lora_rank` above 0.
+
+    Raises:
+        FileNotFoundError: no such folder, or a file missing in it.
+        ValueError: another kind of adapter, updates that match no layer, tensors that do not fit; each named.
+    """
+    folder = Path(folder)
+    if not (folder / _CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} has no {_CONFIG}; is it a folder of PEFT?")
+    settings = read_json(folder / _CONFIG)
+    try:
+        if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("bias", "none") != "none":
+            raise ValueError("only LORA without biases and without DoRA is supported")
+        rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+        if settings.get("use_rslora"):
+            alpha *= rank**0.5  # scaled by α / √r
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / _CONFIG}: {error!r}") from None
+    architecture, head, names = _table(model)
+    stored = read_safetensors(folder / _WEIGHTS)
+    by_module = {
+        f"{'' if n in head.names else architecture.prefix}{n.removesuffix('.weight')}": o for n, o in names.items()
+    }
+    tensors: dict[str, Any] = {}
+    for name, tensor in stored.items():
+        path = _our_path(name, by_module)
+        if path is None:
+            raise ValueError(f"{folder / _WEIGHTS}: {name} matches no layer of this {type(model).__name__}")
+        tensors[path] = tensor
+    targets = tuple(sorted({path.split("/")[-2] for path in tensors if "low_rank" in path}))
+    config = dataclasses.replace(model.config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
+    encoder = encoder_like(model, config)
+    copy = _with_encoder(model, encoder)
+    variables = {p: v for p, v in named_weights(copy).items() if p in tensors or "low_rank" in p}
+    flipped = {path for path in tensors if path.endswith("kernel") or "low_rank" in path}
+    shapes = {path: t.shape[::-1] if path in flipped else t.shape for path, t in tensors.items()}
+
+    def read(path: str) -> np.ndarray:
+        value = np.asarray(tensors[path].read(), np.float32)
+        return value.T if path in flipped else value
+
+    assign(variables, shapes, read, str(folder / _WEIGHTS))
+    return copy
+
+
+def _table(model: Any) -> tuple[Architecture, Head, dict[str, str]]:
+    """The architecture, its head and its names for the model without its low-rank updates.
+
+    Raises:
+        ValueError: none has such a model.
+    """
+    if type(model).__name__ not in _TASKS:
+        raise ValueError(
+            f"a {type(model).__name__} has no low-rank format; a Classifier, Tagger or QuestionAnswerer has"
+        )
+    plain = model.config.without_lora()
+    paths = {path for path in named_weights(model) if "low_rank" not in path}
+    for architecture in candidates(model):
+        for head in architecture.heads:
+            if head.our_class != type(model).__name__ or "labels" in head.options:
+                continue
+            names = architecture.names(plain, head)
+            if set(names.values()) == paths:
+                return architecture, head, names
+    raise ValueError(f"no architecture of Transformers has such a {type(model).__name__}: {sorted(ARCHITECTURES)}")
+
+
+def _is_head(theirs: str, ours: str, head: Head) -> bool:
+    return theirs in head.names or ours.startswith("pooler/")
+
+
+def _modules(names: dict[str, str], config: ModelConfig) -> set[str]:
+    """The last parts of the names of the layers that have updates, which PEFT matches modules by."""
+    modules = set()
+    for theirs, ours in names.items():
+        parts = ours.split("/")
+        if ours.endswith("kernel") and parts[0].startswith("block_") and parts[-2] in config.lora_targets:
+            # the number of the block left out; "dense" alone would match the pooler too
+            modules.add(theirs.removesuffix(".weight").split(".", 3)[-1])
+    return modules
+
+
+def _our_path(name: str, by_module: dict[str, str]) -> str | None:
+    """The path of our weight for a tensor of PEFT; None if there is none."""
+    name = name.removeprefix(_BASE).replace(".modules_to_save.default", "").replace(".modules_to_save", "")
+    for letter in "AB":
+        for ending in (f".lora_{letter}.weight", f".lora_{letter}.default.weight"):
+            kernel = by_module.get(name.removesuffix(ending)) if name.endswith(ending) else None
+            if kernel is not None and kernel.endswith("kernel"):
+                return f"{kernel.removesuffix('kernel')}low_rank_{letter.lower()}"
+    return by_module.get(name.removesuffix(".weight"))
+
+
+def _with_encoder(model: Any, encoder: Encoder) -> Any:
+    """The model again on another encoder, with its own head."""
+    assert isinstance(model, Classifier | Tagger | QuestionAnswerer)
+    fields = model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder, "config": encoder.config.to_dict()}
+    copy = type(model).from_config(fields)
+    inside = set(named_weights(encoder))
+    variables = named_weights(copy)
+    for path, weight in named_weights(model).items():
+        if path not in inside:
+            variables[path].assign(weight)
+    return copy

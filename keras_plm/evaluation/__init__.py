@@ -1,0 +1,22 @@
+"""How good the answers of a model, or of an artefact, are: the metrics of the field, predictions and errors."""
+
+from .answers import answer_f1, answer_scores, exact_match, normalize_answer
+from .correlation import correlations
+from .entities import scores_by_label, tag_scores
+from .evaluate import Evaluation, evaluate
+from .labels import confusion, label_scores, multi_label_scores
+
+__all__ = [
+    "Evaluation",
+    "answer_f1",
+    "answer_scores",
+    "confusion",
+    "correlations",
+    "evaluate",
+    "exact_match",
+    "label_scores",
+    "multi_label_scores",
+    "normalize_answer",
+    "scores_by_label",
+    "tag_scores",
+]

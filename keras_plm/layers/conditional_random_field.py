@@ -1,0 +1,126 @@
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+_FORBIDDEN = -1e4
+
+
+class ConditionalRandomField(keras.layers.Layer):
+    """A linear chain over the tags of a sentence: how well each tag follows the one before it.
+
+    `score(y) = begin[y_1] + Σ logits_t[y_t] + Σ follow[y_{t-1}, y_t] + end[y_n]`; the probability of a sequence is the
+    softmax of its score over all sequences. Positions whose mask is 0 are passed over, so that the chain runs from the
+    first piece of a word to the first piece of the next.
+
+    Args:
+        num_classes: C.
+
+    Call args:
+        logits: (B, T, C) float; returned as they are, so that the layer can stand in a graph.
+
+    Returns:
+        (B, T, C) the same logits.
+
+    Source: Lafferty et al. 2001; Lample et al. 2016, §2.2, https://arxiv.org/abs/1603.01360
+    """
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+
+    def build(self, input_shape: tuple) -> None:
+        count = self.num_classes
+        self.begin = self.add_weight(shape=(count,), initializer="zeros", name="begin", autocast=False)
+        self.follow = self.add_weight(shape=(count, count), initializer="zeros", name="follow", autocast=False)
+        self.end = self.add_weight(shape=(count,), initializer="zeros", name="end", autocast=False)
+
+    def call(self, logits: Any) -> Any:
+        return logits
+
+    def transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The learnt scores: `begin` (C,), `follow` (C, C) and `end` (C,)."""
+        return tuple(ops.convert_to_numpy(weight) for weight in (self.begin, self.follow, self.end))  # type: ignore[return-value]
+
+    def negative_log_likelihood(self, labels: Any, logits: Any, mask: Any) -> Any:
+        """(B,) float32 negative log-probability of the labels.
+
+        Args:
+            labels: (B, T) int.
+            logits: (B, T, C) float.
+            mask: (B, T), 1 for the positions of the chain.
+        """
+        logits, labels, mask = _chain(ops.cast(logits, "float32"), ops.cast(labels, "int32"), mask)
+        return self._partition(logits, mask) - self._score(labels, logits, mask)
+
+    def _score(self, labels: Any, logits: Any, mask: Any) -> Any:
+        """(B,) the score of the labels."""
+        visible = ops.cast(mask, "float32")
+        chosen = ops.take_along_axis(logits, labels[:, :, None], axis=2)[:, :, 0]
+        pairs = ops.take(ops.reshape(self.follow, (-1,)), labels[:, :-1] * self.num_classes + labels[:, 1:])
+        final = ops.maximum(ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True) - 1, 0)
+        last = ops.take_along_axis(labels, final, axis=1)[:, 0]
+        ends = ops.take(self.begin, labels[:, 0]) + ops.take(self.end, last)
+        return ops.sum(chosen * visible, axis=1) + ops.sum(pairs * visible[:, 1:], axis=1) + ends * visible[:, 0]
+
+    def _partition(self, logits: Any, mask: Any) -> Any:
+        """(B,) the logarithm of the sum over all sequences; 0 for an empty one."""
+
+        def step(t: Any, alpha: Any) -> tuple:
+            onward = ops.logsumexp(alpha[:, :, None] + self.follow[None], axis=1) + ops.take(logits, t, axis=1)
+            return t + 1, ops.where(ops.take(mask, t, axis=1)[:, None], onward, alpha)
+
+        first = self.begin[None] + logits[:, 0]
+        _, alpha = ops.while_loop(lambda t, alpha: t < ops.shape(logits)[1], step, (1, first))
+        return ops.where(mask[:, 0], ops.logsumexp(alpha + self.end[None], axis=1), 0.0)
+
+
+def best_path(logits: Any, mask: Any, begin: Any, follow: Any, end: Any) -> Any:
+    """(B, T) int32 the sequence of highest score over the chain, by Viterbi's algorithm.
+
+    Args:
+        logits: (B, T, C) float; log-probabilities give the same path.
+        mask: (B, T) bool, True at the beginning of each row, for as long as the chain is; the path after it has no
+            meaning.
+        begin: (C,) scores of the first tag; large negative ones forbid it, and so below.
+        follow: (C, C) scores of a tag (column) after another (row).
+        end: (C,) scores of the last tag.
+    """
+    logits = ops.cast(logits, "float32")
+    begin, follow, end = (ops.convert_to_tensor(scores, "float32") for scores in (begin, follow, end))
+    length = ops.shape(logits)[1]
+    same = ops.arange(logits.shape[2], dtype="int32")[None]
+
+    def forward(t: Any, best: Any, came_from: Any) -> tuple:
+        visible = ops.take(mask, t, axis=1)[:, None]
+        paths = best[:, :, None] + follow[None]
+        score = ops.max(paths, axis=1) + ops.take(logits, t, axis=1)
+        pointers = ops.where(visible, ops.cast(ops.argmax(paths, axis=1), "int32"), same)
+        return t + 1, ops.where(visible, score, best), ops.slice_update(came_from, (t, 0, 0), pointers[None])
+
+    def backward(t: Any, path: Any) -> tuple:
+        pointers = ops.take(came_from, t, axis=0)
+        before = ops.take_along_axis(pointers, ops.transpose(ops.take(path, [t], axis=0)), axis=1)
+        return t - 1, ops.slice_update(path, (t - 1, 0), ops.transpose(before))
+
+    came_from = ops.zeros((length, ops.shape(logits)[0], logits.shape[2]), "int32")
+    first = begin[None] + logits[:, 0]
+    _, best, came_from = ops.while_loop(lambda t, *_: t < length, forward, (1, first, came_from))
+    last = ops.cast(ops.argmax(best + end[None], axis=1), "int32")
+    path = ops.tile(last[None], (length, 1))
+    _, path = ops.while_loop(lambda t, *_: t > 0, backward, (length - 1, path))
+    return ops.transpose(path)
+
+
+def forbid(allowed: Any) -> np.ndarray:
+    """0 where a step is allowed, a large negative score where it is not."""
+    return np.where(np.asarray(allowed), 0.0, _FORBIDDEN).astype("float32")
+
+
+def _chain(logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """The positions of the chain moved to the beginning of each row, and the mask of that."""
+    order = ops.argsort(1 - ops.cast(mask, "int32"), axis=1)
+    visible = ops.take_along_axis(ops.cast(mask, "bool"), order, axis=1)
+    labels = ops.take_along_axis(labels, order, axis=1)
+    return ops.take_along_axis(logits, order[:, :, None], axis=1), labels, visible

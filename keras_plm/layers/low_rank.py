@@ -1,0 +1,85 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from .activations import activate
+from .initialization import scaled_normal
+
+
+class Projection(keras.layers.Dense):
+    """A dense layer with BERT's initializer, and perhaps an update of low rank beside its kernel.
+
+    `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
+    zeros, so that the layer begins as it was.
+
+    Args:
+        units: width of the output.
+        width: that of the model, for the initializer; None means `units`.
+        low_rank: r; 0 for no update.
+        low_rank_scale: α / r.
+
+    Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
+    Differs: from `Dense.enable_lora`, which adds A B to the kernel first, and so computes the gradient of all of W.
+    """
+
+    def __init__(
+        self, units: int, width: int | None = None, low_rank: int = 0, low_rank_scale: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(units, **{"kernel_initializer": scaled_normal(width or units), **kwargs})
+        self.low_rank = low_rank
+        self.low_rank_scale = low_rank_scale
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        if self.low_rank:
+            width = input_shape[-1]
+            self.low_rank_a = self.add_weight(
+                shape=(width, self.low_rank), initializer=scaled_normal(width), name="low_rank_a"
+            )
+            self.low_rank_b = self.add_weight(shape=(self.low_rank, self.units), initializer="zeros", name="low_rank_b")
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        output = super().call(inputs, training=training)
+        if self.low_rank:
+            update = ops.matmul(ops.matmul(inputs, self.low_rank_a), self.low_rank_b)
+            output = output + ops.cast(self.low_rank_scale, update.dtype) * update
+        return output
+
+    def merged_kernel(self) -> Any:
+        """(D, units) the kernel with the update added to it."""
+        if not self.low_rank:
+            return self.kernel
+        return self.kernel + self.low_rank_scale * ops.matmul(self.low_rank_a, self.low_rank_b)
+
+
+class Adapter(keras.layers.Layer):
+    """A bottleneck with a residual: `output = x + act(x W_down) W_up`, which begins as `x`.
+
+    Args:
+        dim: R, width of the bottleneck.
+        activation: between the two layers.
+
+    Call args:
+        x: (B, T, D) float.
+
+    Returns:
+        (B, T, D) float.
+
+    Source: Houlsby et al. 2019, §2.1, https://arxiv.org/abs/1902.00751
+    """
+
+    def __init__(self, dim: int, activation: str = "gelu_tanh", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.activation = activation
+
+    def build(self, input_shape: tuple) -> None:
+        width = input_shape[-1]
+        self.down = Projection(self.dim, width, dtype=self.dtype_policy, name="down")
+        self.up = Projection(width, dtype=self.dtype_policy, kernel_initializer="zeros", name="up")
+        self.down.build(input_shape)
+        self.up.build((*input_shape[:-1], self.dim))
+
+    def call(self, x: Any) -> Any:
+        return x + self.up(activate(self.down(x), self.activation))

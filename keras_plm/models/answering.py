@@ -1,0 +1,149 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_plm.text import AnswerWindows
+
+from .prediction import TextModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A part of the context.
+
+    Attributes:
+        text: the characters; "" for no answer.
+        start: index of its first character in the context; 0 for no answer.
+        end: index after its last character.
+        score: probability among the candidates of this question, in [0, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+class Answering(TextModel):
+    """The methods of a question answerer that take texts, also those of an exported one.
+
+    Attributes:
+        null_threshold: no answer is given where [CLS] scores higher than the best answer by more than this; None for a
+            model that always answers.
+        max_answer: longest answer in tokens.
+        candidates: answers of a question that are looked at.
+    """
+
+    null_threshold: float | None
+    max_answer: int = 30
+    candidates: int = 20
+
+    def answer(self, question: str, context: str, **options: Any) -> Answer:
+        """The best answer to one question; options as in `answer_all`.
+
+        Example:
+            >>> reader.answer("Who wrote it?", "It was written by Ada Lovelace in 1843.")  # doctest: +SKIP
+            Answer(text='Ada Lovelace', start=18, end=30, score=0.97)
+        """
+        return self.answer_all([question], [context], **options)[0][0]
+
+    def answer_all(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        best: int = 1,
+        overlap: int = 64,
+        max_length: int | None = None,
+        batch_size: int = 32,
+    ) -> list[list[Answer]]:
+        """The best answers to each question, the most probable first.
+
+        Args:
+            questions: texts.
+            contexts: the text that each is about. One that is too long for a row is read in overlapping windows.
+            best: answers a question.
+            overlap: tokens that neighbouring windows share.
+            max_length: longest row in tokens; None means the model's limit.
+            batch_size: rows at a time; rows of similar length go together.
+
+        Raises:
+            ValueError: no tokenizer, an empty question or context, lists of unequal length.
+
+        Source: Devlin et al. 2019, §4.2 and §4.3, https://arxiv.org/abs/1810.04805
+        """
+        threshold = self.null_threshold
+        found = []
+        for candidates, null in self.candidate_answers(questions, contexts, overlap, max_length, batch_size):
+            answers = candidates
+            if threshold is not None:
+                nothing = ("", 0, 0, null - threshold)
+                answers = sorted([*candidates, nothing], key=lambda answer: -answer[3])
+            scores = np.array([answer[3] for answer in answers])
+            weights = np.exp(scores - scores.max()) if len(scores) else scores
+            weights = weights / weights.sum() if len(scores) else weights
+            row = [Answer(*answer[:3], float(p)) for answer, p in zip(answers, weights, strict=True)]
+            found.append(row[:best] or [Answer("", 0, 0, 1.0)])
+        return found
+
+    def candidate_answers(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        overlap: int = 64,
+        max_length: int | None = None,
+        batch_size: int = 32,
+    ) -> list[tuple[list[tuple[str, int, int, float]], float]]:
+        """Of each question the candidates (text, start, end, score), the best first, and the score of no answer.
+
+        A score is the sum of the logits of both ends; that of no answer is the lowest of [CLS] in all windows.
+        """
+        if isinstance(questions, str) or isinstance(contexts, str):
+            raise ValueError("pass lists of questions and contexts; answer() takes one of each")
+        for name, texts in (("question", questions), ("context", contexts)):
+            for row, text in enumerate(texts, 1):
+                if not text.strip():
+                    raise ValueError(f"{name} {row} is empty")
+        tokenizer, limit = self.needs_tokenizer(), self.row_limit(max_length)
+        windows = AnswerWindows.from_questions(tokenizer, questions, contexts, None, limit, overlap)
+        spans: list[dict[tuple[int, int], float]] = [{} for _ in questions]
+        null = np.full(len(questions), np.inf)
+        for index, outputs in self.batch_outputs(windows.rows, batch_size):
+            for row, start, end in zip(index, outputs["start"], outputs["end"], strict=True):
+                question = windows.question[row]
+                null[question] = min(null[question], float(start[0] + end[0]))
+                for span, score in self._best_spans(windows, int(row), start, end):
+                    known = spans[question].get(span, -np.inf)
+                    spans[question][span] = max(known, score)
+        found = []
+        for question, context in enumerate(contexts):
+            best = sorted(spans[question].items(), key=lambda item: -item[1])[: self.candidates]
+            tokens = windows.contexts[question]
+            answers = []
+            for (first, last), score in best:
+                begin, finish = tokens.starts[first], tokens.ends[last]
+                answers.append((context[begin:finish], begin, finish, score))
+            found.append((answers, float(null[question])))
+        return found
+
+    def _best_spans(
+        self, windows: AnswerWindows, row: int, start: Any, end: Any
+    ) -> list[tuple[tuple[int, int], float]]:
+        """((first, last token of the context), score) of the best spans of a window."""
+        offset = int(windows.offset[row])
+        count = int(windows.rows.second.lengths[row])  # type: ignore[union-attr]
+        begins, ends = start[offset : offset + count], end[offset : offset + count]
+        # only spans whose ends are both among the best can be among the best
+        first = np.argsort(-begins, kind="stable")[: self.candidates]
+        last = np.argsort(-ends, kind="stable")[: self.candidates]
+        scores = begins[first][:, None] + ends[last][None]
+        lengths = last[None] - first[:, None]
+        scores = np.where((lengths >= 0) & (lengths < self.max_answer), scores, -np.inf)
+        best = np.argsort(-scores, axis=None, kind="stable")[: self.candidates]
+        shift = int(windows.first_token[row])
+        return [
+            ((int(first[i]) + shift, int(last[j]) + shift), float(scores[i, j]))
+            for i, j in zip(*np.unravel_index(best, scores.shape), strict=True)
+            if np.isfinite(scores[i, j])
+        ]

@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+from .prediction import TextModel
+
+
+class Embedding(TextModel):
+    """The methods of an embedder that take texts, also those of an exported one.
+
+    Attributes:
+        max_length: longest text in tokens that `embed` reads; None means the model's limit.
+    """
+
+    max_length: int | None
+
+    def embed(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+        """(rows, D) float32 vectors of texts.
+
+        Args:
+            texts: texts; longer ones than `max_length` lose their end.
+            batch_size: rows at a time; rows of similar length go together.
+
+        Example:
+            >>> vectors = embedder.embed(["A quiet film.", "A calm movie."])  # doctest: +SKIP
+            >>> vectors @ vectors.T  # cosines  # doctest: +SKIP
+        """
+        return self.predict_texts(texts, max_length=self.max_length, batch_size=batch_size)
+
+    def similarities(self, first: Sequence[str], second: Sequence[str], batch_size: int = 32) -> np.ndarray:
+        """(rows,) float32 cosines of pairs of texts."""
+        if len(first) != len(second):
+            raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
+        unique = list(dict.fromkeys([*first, *second]))
+        vectors = self.embed(unique, batch_size)
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        place = {text: i for i, text in enumerate(unique)}
+        a, b = (vectors[[place[text] for text in texts]] for texts in (first, second))
+        return (a * b).sum(-1)

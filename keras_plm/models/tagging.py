@@ -1,0 +1,133 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from keras_plm.layers.conditional_random_field import best_path, forbid
+from keras_plm.text import WordRows, allowed_transitions, split_words, tag_scheme, tag_spans
+
+from .prediction import TextModel, softmax
+
+
+@dataclass(frozen=True)
+class TaggedSpan:
+    """An entity, or a word with its part of speech, where it stands in the text.
+
+    Attributes:
+        text: the characters.
+        label: its label.
+        start: index of its first character.
+        end: index after its last character.
+        score: mean probability of its words' tags, in [0, 1].
+    """
+
+    text: str
+    label: str
+    start: int
+    end: int
+    score: float
+
+
+class Tagging(TextModel):
+    """The methods of a tagger that take texts and words, also those of an exported one.
+
+    Tags come as a whole: with BIO and BIOES the most probable sequence among the legal ones, with a conditional random
+    field by its scores, by Viterbi's algorithm.
+
+    Attributes:
+        labels: names of the tags.
+        transitions: `begin`, `follow` and `end` of a conditional random field; None without.
+    """
+
+    labels: list[str]
+    transitions: Any
+
+    def predict_tags(
+        self, sentences: Sequence[Sequence[str]], max_length: int | None = None, batch_size: int = 32
+    ) -> list[list[str]]:
+        """The tag of each word.
+
+        Args:
+            sentences: the words of each sentence. One that is too long for a row is read in overlapping parts.
+            max_length: longest row in tokens; None means the model's limit.
+            batch_size: rows at a time; rows of similar length go together.
+
+        Raises:
+            ValueError: no tokenizer, a string in place of a list of words.
+        """
+        return [[self.labels[i] for i in path] for path, _ in self._paths(sentences, max_length, batch_size)]
+
+    def tag(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 32) -> list[list[TaggedSpan]]:
+        """The entities of each text; with plain tags every word.
+
+        Words are those of `keras_plm.text.split_words`. Options as in `predict_tags`.
+
+        Example:
+            >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
+            [[TaggedSpan(text='Ada Lovelace', label='PER', start=0, end=12, score=0.99), …]]
+        """
+        if isinstance(texts, str):
+            raise ValueError("pass a list of texts, not one string")
+        split = split_words(texts)
+        found = self._paths([words.words for words in split], max_length, batch_size)
+        plain = tag_scheme(self.labels) == "plain"
+        tagged = []
+        for text, words, (path, scores) in zip(texts, split, found, strict=True):
+            tags = [self.labels[i] for i in path]
+            spans = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else tag_spans(tags)
+            row = []
+            for label, first, last in spans:
+                start, end = words.starts[first], words.ends[last - 1]
+                row.append(TaggedSpan(text[start:end], label, start, end, float(scores[first:last].mean())))
+            tagged.append(row)
+        return tagged
+
+    def _paths(
+        self, sentences: Sequence[Sequence[str]], max_length: int | None, batch_size: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The label of each word of each sentence, and its probability."""
+        if any(isinstance(words, str) for words in sentences):
+            raise ValueError("pass the words of each sentence as a list; tag() takes texts")
+        rows = WordRows.from_words(self.needs_tokenizer(), sentences, max_length=self.row_limit(max_length))
+        parts: dict[int, np.ndarray] = {}
+        for index, outputs in self.batch_outputs(rows.rows, batch_size):
+            parts |= {int(row): rows.take_words(row, values) for row, values in zip(index, outputs, strict=True)}
+        logits: list[list[np.ndarray]] = [[] for _ in sentences]
+        for row in sorted(parts):
+            logits[rows.sentence[row]].append(parts[row])
+        empty = np.zeros((0, len(self.labels)), "float32")
+        whole = [np.concatenate([empty, *found]) for found in logits]
+        paths = self._decode(whole)
+        return [(path, softmax(found)[np.arange(len(path)), path]) for path, found in zip(paths, whole, strict=True)]
+
+    @cached_property
+    def _legal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The scores of the steps that are not legal; None if all are."""
+        allowed = allowed_transitions(self.labels)
+        if all(steps.all() for steps in allowed):
+            return None
+        return tuple(forbid(steps) for steps in allowed)  # type: ignore[return-value]
+
+    def step_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Scores of the first tag (C,), of each pair (C, C) and of the last tag (C,); None if no step matters."""
+        learnt, legal = self.transitions, self._legal
+        if learnt is None or legal is None:
+            return learnt or legal
+        return tuple(a + b for a, b in zip(learnt, legal, strict=True))  # type: ignore[return-value]
+
+    def _decode(self, logits: list[np.ndarray]) -> list[np.ndarray]:
+        """The labels of each sentence's words."""
+        scores = self.step_scores()
+        if scores is None:
+            return [values.argmax(-1) for values in logits]
+        paths: list[np.ndarray] = [np.zeros(0, "int64")] * len(logits)
+        order = sorted((i for i in range(len(logits)) if len(logits[i])), key=lambda i: len(logits[i]))
+        for batch in (order[i : i + 128] for i in range(0, len(order), 128)):
+            width = len(logits[batch[-1]])
+            padded = np.stack([np.pad(logits[i], ((0, width - len(logits[i])), (0, 0))) for i in batch])
+            mask = np.arange(width) < np.array([len(logits[i]) for i in batch])[:, None]
+            for i, path in zip(batch, np.asarray(best_path(padded, mask, *scores)), strict=True):
+                paths[i] = path[: len(logits[i])]
+        return paths

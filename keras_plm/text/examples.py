@@ -1,0 +1,293 @@
+"""What a task is given, read from files: texts with labels, tagged sentences, questions."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from .corpus import expand_files, read_text
+from .rows import json_lines, read_rows, table_suffix
+from .tags import repair_tags, spans_to_tags
+from .words import Words, split_words
+
+Patterns = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of one task: lists of one length.
+
+    Attributes:
+        source: where they come from, for messages.
+    """
+
+    source: str
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[1].name))
+
+    def take(self, index: Sequence[int]) -> Self:
+        """The rows of that index."""
+        lists = {
+            f.name: None if (values := getattr(self, f.name)) is None else [values[i] for i in index]
+            for f in fields(self)[1:]
+        }
+        return type(self)(self.source, **lists)
+
+    def head(self, limit: int | None) -> Self:
+        """The first `limit` rows, or all."""
+        return self if limit is None else self.take(range(min(limit, len(self))))
+
+
+@dataclass(frozen=True)
+class LabelledTexts(Examples):
+    """Texts, or pairs of texts, each with a label, a score, or several labels.
+
+    Attributes:
+        first: texts.
+        second: the texts they are paired with, or None.
+        values: what stands in the column of labels.
+    """
+
+    first: list[str]
+    second: list[str] | None
+    values: list[str]
+
+    @classmethod
+    def read(
+        cls,
+        patterns: Patterns,
+        text_column: str,
+        second_column: str | None,
+        label_column: str,
+        limit: int | None = None,
+    ) -> Self:
+        """Columns of tables; see `read_rows` for formats and errors."""
+        columns = [text_column, label_column] if second_column is None else [text_column, second_column, label_column]
+        table = read_rows(patterns, columns, limit)
+        second = None if second_column is None else table[second_column]
+        return cls(str(patterns), table[text_column], second, table[label_column])
+
+
+@dataclass(frozen=True)
+class TaggedSentences(Examples):
+    """Sentences of words, each word with a tag.
+
+    Attributes:
+        words: the words of each sentence.
+        tags: the tag of each word; BIO is made legal (see `repair_tags`).
+        repaired: how many tags or spans of each sentence were changed for that.
+    """
+
+    words: list[list[str]]
+    tags: list[list[str]]
+    repaired: list[int]
+
+    @classmethod
+    def read(cls, patterns: Patterns, tag_column: int | str = -1) -> Self:
+        """Read CoNLL or JSONL files.
+
+        CoNLL (`.conll`, `.txt`, `.iob`, `.bio`, `.conllu`; `.gz` too): a word and its tags a line, between tabs or
+        spaces; a blank line between sentences. JSONL: `{"words": […], "tags": […]}`, or
+        `{"text": …, "spans": [{"start", "end", "label"}]}` with characters (`slots` and `slot` are understood too):
+        the text is split by `split_words`, and a span that begins or ends inside a word is widened to the word; a word
+        that two spans share goes to the one that has more of it. `repaired` counts these spans.
+
+        Args:
+            patterns: paths or globs.
+            tag_column: the column of the tag in CoNLL, the last by default; the key of the list in JSONL.
+
+        Raises:
+            FileNotFoundError: a pattern that matches no file.
+            ValueError: a line without a tag, words and tags of unequal number, spans that overlap; with file and line.
+        """
+        words: list[list[str]] = []
+        tags: list[list[str]] = []
+        repaired: list[int] = []
+        files = expand_files(patterns)
+        for path in files:
+            for sentence, found, moved in _tagged(path, tag_column):
+                legal, changed = repair_tags(found)
+                words.append(sentence)
+                tags.append(legal)
+                repaired.append(changed + moved)
+        if not words:
+            raise ValueError(f"no sentence in {', '.join(map(str, files))}")
+        return cls(str(patterns), words, tags, repaired)
+
+
+def _tagged(path: Path, tag_column: int | str) -> Iterator[tuple[list[str], list[str], int]]:
+    if table_suffix(path) == ".jsonl":
+        return _tagged_json(path, "tags" if isinstance(tag_column, int) else tag_column)
+    if isinstance(tag_column, str):
+        raise ValueError(f"tag_column={tag_column!r}; in CoNLL a column is a number: 1 is the one after the word")
+    return _tagged_lines(path, tag_column)
+
+
+def _tagged_json(path: Path, key: str) -> Iterator[tuple[list[str], list[str], int]]:
+    rows = [(f"{path}, line {number}", row) for number, row in json_lines(path)]
+    texts = [row["text"] for _, row in rows if "words" not in row and isinstance(row.get("text"), str)]
+    split = iter(split_words(texts))
+    for place, row in rows:
+        if "words" in row:
+            yield _listed(row, key, place)
+        elif isinstance(row.get("text"), str):
+            yield _spanned(row, next(split), place)
+        else:
+            raise ValueError(f'{place}: give "words" and "{key}", or "text" and "spans"; the row has {sorted(row)}')
+
+
+def _tagged_lines(path: Path, tag_column: int) -> Iterator[tuple[list[str], list[str], int]]:
+    words: list[str] = []
+    tags: list[str] = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        line = line.rstrip("\r")
+        if not line.strip():
+            if words:
+                yield words, tags, 0
+            words, tags = [], []
+        elif not line.startswith("-DOCSTART-") and not (path.suffix == ".conllu" and line.startswith("#")):
+            # tabs where there are any: a word may be a space of another alphabet
+            columns = line.split("\t") if "\t" in line else line.split()
+            if len(columns) < 2 or not -len(columns) <= tag_column < len(columns) or not columns[tag_column].strip():
+                raise ValueError(
+                    f"{path}, line {number}: {line!r} has no tag in column {tag_column}; a word and its tag"
+                )
+            words.append(columns[0])
+            tags.append(columns[tag_column].strip())
+    if words:
+        yield words, tags, 0
+
+
+def _listed(row: dict, key: str, place: str) -> tuple[list[str], list[str], int]:
+    words: Any = row["words"]
+    tags: Any = row.get(key)
+    for name, values in (("words", words), (key, tags)):
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{place}: {name!r} must be a list of strings")
+    if len(words) != len(tags):
+        raise ValueError(f"{place}: {len(words)} words, but {len(tags)} tags")
+    if not words:
+        raise ValueError(f"{place}: a sentence without words; leave the row out")
+    return words, tags, 0
+
+
+def _spanned(row: dict, split: Words, place: str) -> tuple[list[str], list[str], int]:
+    """Words and tags, and how many spans got another border than they asked for."""
+    if not split.words:
+        raise ValueError(f"{place}: a text without words; leave the row out")
+    owner: list[int | None] = [None] * len(split.words)
+    shared = [0] * len(split.words)
+    wanted = []
+    for number, span in enumerate(row.get("spans", row.get("slots", []))):
+        start, end, label = _span(span, len(row["text"]), place)
+        words = [i for i in range(len(owner)) if split.starts[i] < end and split.ends[i] > start]
+        if not words:
+            raise ValueError(f"{place}: the span {span!r} has white space only")
+        wanted.append((label, words, split.starts[words[0]] == start and split.ends[words[-1]] == end))
+        for i in words:
+            common = min(end, split.ends[i]) - max(start, split.starts[i])
+            if common > shared[i]:
+                owner[i], shared[i] = number, common
+    kept = [(label, [i for i in words if owner[i] == number]) for number, (label, words, _) in enumerate(wanted)]
+    moved = sum(
+        not exact or len(words) != len(asked) for (_, words), (_, asked, exact) in zip(kept, wanted, strict=True)
+    )
+    try:
+        spans = [(label, words[0], words[-1] + 1) for label, words in kept if words]
+        return split.words, spans_to_tags(spans, len(split.words)), moved
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _span(span: Any, length: int, place: str) -> tuple[int, int, str]:
+    try:
+        start, end, label = int(span["start"]), int(span["end"]), span.get("label", span.get("slot"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(f"{place}: a span is {{start, end, label}}, not {span!r}") from None
+    if not 0 <= start < end <= length or not isinstance(label, str):
+        raise ValueError(f"{place}: the span {span!r} is none of the text's {length} characters")
+    return start, end, label
+
+
+@dataclass(frozen=True)
+class Questions(Examples):
+    """Questions, each with a context and the answers that are right, which stand in it.
+
+    Attributes:
+        ids: names of the questions.
+        questions: texts.
+        contexts: texts.
+        answers: for each question the right answers as (text, first character); none if it cannot be answered.
+    """
+
+    ids: list[str]
+    questions: list[str]
+    contexts: list[str]
+    answers: list[list[tuple[str, int]]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, patterns: Patterns) -> Self:
+        """Read SQuAD's JSON, or JSONL with `question`, `context`, `answers` ([{text, answer_start}]) and perhaps `id`.
+
+        Raises:
+            FileNotFoundError: a pattern that matches no file.
+            ValueError: a question without context, an answer that does not stand at its place.
+        """
+        ids: list[str] = []
+        questions: list[str] = []
+        contexts: list[str] = []
+        answers: list[list[tuple[str, int]]] = []
+        files = expand_files(patterns)
+        for path in files:
+            for place, row in _squad(path):
+                ids.append(str(row.get("id", len(ids))))
+                questions.append(_text(row, "question", place))
+                contexts.append(_text(row, "context", place))
+                answers.append(_answers(row, contexts[-1], place))
+        if not ids:
+            raise ValueError(f"no question in {', '.join(map(str, files))}")
+        return cls(str(patterns), ids, questions, contexts, answers)
+
+
+def _squad(path: Path) -> Any:
+    """Place and fields of each question."""
+    if table_suffix(path) == ".jsonl":
+        for number, row in json_lines(path):
+            yield f"{path}, line {number}", row
+        return
+    try:
+        articles = json.loads(read_text(path))["data"]
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    row = {**question, "context": paragraph["context"]}
+                    yield f"{path}, question {question.get('id')}", row
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no SQuAD file ({error!r}): data → paragraphs → context, qas; or use .jsonl"
+        ) from None
+
+
+def _text(row: dict, key: str, place: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{place}: the {key} is {value!r}; fill it in, or leave the row out")
+    return value
+
+
+def _answers(row: dict, context: str, place: str) -> list[tuple[str, int]]:
+    if row.get("is_impossible"):
+        return []
+    found = []
+    for answer in row.get("answers", []):
+        try:
+            text, start = answer["text"], int(answer["answer_start"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{place}: an answer is {{text, answer_start}}, not {answer!r}") from None
+        if not text or start < 0 or context[start : start + len(text)] != text:
+            there = context[max(start, 0) : max(start, 0) + len(text)]
+            raise ValueError(f"{place}: the answer {text!r} does not stand at character {start}; there is {there!r}")
+        found.append((text, start))
+    return found

@@ -1,0 +1,126 @@
+"""Labels of words ↔ labels of pieces: a word's label stands at its first piece."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from .datasets import TextRows, tokenize_spans
+from .packing import Spans
+from .tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class WordRows:
+    """Sentences of words as rows of pieces for a tagger; a sentence that is too long is several rows.
+
+        words     [CLS] Angela  Merkel       visited  [SEP]
+        pieces    [CLS] angela  merk ##el    visited  [SEP]
+        labels      –   B-PER  I-PER  –         O       –
+
+    Attributes:
+        rows: the pieces, with the labels if they were given.
+        sentence: (rows,) the sentence of each row.
+        first_word: (rows,) the first word, of all sentences in one line, whose label is read from each row. Rows of a
+            long sentence overlap; a word is read where it has more context.
+        last_word: (rows,) the word after the last one.
+        position: (words,) the place of each word's first piece among all pieces.
+        num_words: (sentences,) words of each sentence.
+    """
+
+    rows: TextRows
+    sentence: np.ndarray
+    first_word: np.ndarray
+    last_word: np.ndarray
+    position: np.ndarray
+    num_words: np.ndarray
+
+    @classmethod
+    def from_words(
+        cls,
+        tokenizer: Tokenizer,
+        sentences: Sequence[Sequence[str]],
+        labels: Sequence[Sequence[int]] | None = None,
+        max_length: int = 128,
+    ) -> "WordRows":
+        """Tokenize the words, each alone.
+
+        A word that the tokenizer makes nothing of (a space, a control character) is one unknown piece; a word that
+        would fill a row keeps its beginning.
+
+        Args:
+            tokenizer: of the model.
+            sentences: the words of each sentence.
+            labels: the label of each word, for training: rows of a long sentence then do not overlap.
+            max_length: longest row in tokens, special tokens included.
+
+        Raises:
+            ValueError: `max_length` without room for a token.
+        """
+        room = max_length - tokenizer.num_special(pair=False)
+        if room < 1:
+            raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
+        pieces, lengths = _pieces(tokenizer, [word for words in sentences for word in words], room)
+        position = np.cumsum(lengths) - lengths
+        num_words = np.array([len(words) for words in sentences], "int64")
+        windows = []
+        begin = 0
+        for sentence, count in enumerate(num_words):
+            ends = position[begin : begin + count] + lengths[begin : begin + count]
+            for window in _windows(position[begin : begin + count], ends, room, 0 if labels else room // 4):
+                windows.append((sentence, *(begin + word for word in window)))
+            begin += count
+        table = np.array(windows, "int64").reshape(-1, 5)
+        starts = position[table[:, 1]] if len(table) else np.zeros(0, "int64")
+        stops = (position + lengths)[table[:, 2] - 1] if len(table) else np.zeros(0, "int64")
+        token_labels = None
+        if labels is not None:
+            token_labels = np.full(len(pieces), -1, "int32")
+            token_labels[position] = np.concatenate([np.asarray(row, "int32") for row in labels])
+        spans = Spans(tf.concat([pieces, [0]], 0), tf.constant(starts), tf.constant(stops - starts))
+        packed = stops - starts + tokenizer.num_special(pair=False)
+        rows = TextRows(tokenizer, spans, None, None, max_length, packed, 0, token_labels=token_labels)
+        return cls(rows, table[:, 0], table[:, 3], table[:, 4], position, num_words)
+
+    def take_words(self, row: int, values: np.ndarray) -> np.ndarray:
+        """(words, …) of the values (T, …) of a row's tokens: those of the words that are read from it."""
+        words = self.position[self.first_word[row] : self.last_word[row]]
+        return values[1 + words - int(self.rows.first.starts[row])]
+
+
+def _pieces(tokenizer: Tokenizer, words: list[str], room: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pieces of all words in one line, and how many each word has."""
+    if not words:
+        return np.zeros(0, "int32"), np.zeros(0, "int64")
+    # as Hugging Face does with words: each as it looks inside a text, after a space
+    spans = tokenize_spans(tokenizer, [f" {word}" for word in words])
+    tokens, starts, counts = (part.numpy() for part in spans)
+    lengths = np.clip(counts, 1, room)
+    first = np.cumsum(lengths) - lengths
+    inside = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    pieces = tokens[np.minimum(np.repeat(starts, lengths) + inside, len(tokens) - 1)]
+    pieces[first[counts == 0]] = tokenizer.unk_id
+    return pieces, lengths
+
+
+def _windows(starts: np.ndarray, ends: np.ndarray, room: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """(first word, word after the last, first word read, word after the last read) of each row of a sentence.
+
+    Args:
+        starts: the place of each word's first piece.
+        ends: the place after its last.
+        room: pieces of a row.
+        overlap: most pieces that two neighbouring rows share.
+    """
+    count = len(starts)
+    bounds: list[tuple[int, int]] = []
+    first = 0
+    while count and (not bounds or bounds[-1][1] < count):
+        last = int(np.searchsorted(ends, starts[first] + room, side="right"))
+        bounds.append((first, last))
+        # the next row begins inside this one, but never at its first word, or there would be no end
+        first = max(first + 1, int(np.searchsorted(starts, ends[last - 1] - overlap)))
+        first = min(first, last)
+    cuts = [0, *((a[1] + b[0]) // 2 for a, b in zip(bounds, bounds[1:], strict=False)), count]
+    return [(*bound, cuts[i], cuts[i + 1]) for i, bound in enumerate(bounds)]

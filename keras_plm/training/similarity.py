@@ -1,0 +1,96 @@
+"""Losses of vectors: rows 2i and 2i + 1 of a batch are the two texts of a pair."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _PairLoss(keras.losses.Loss):
+    """Gives each row the loss of its pair, or of the batch.
+
+    Call args:
+        y_true: (B,) the score of each row's pair, in [0, 1]; the same for both rows.
+        y_pred: (B, D) vectors of length 1; B is even.
+
+    Returns:
+        Scalar float32.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        vectors = ops.cast(y_pred, "float32")
+        # (B,) or (B, 1), as Keras gives it
+        scores = ops.cast(ops.reshape(y_true, (-1,)), "float32")[::2]
+        first, second = vectors[::2], vectors[1::2]
+        return ops.repeat(self.pairs(scores, first, second), 2)
+
+    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+        """(B / 2,) losses."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class CosineLoss(_PairLoss):
+    """`(cos(a, b) - score)²`.
+
+    Source: Reimers & Gurevych 2019, §3, https://arxiv.org/abs/1908.10084
+    """
+
+    def __init__(self, name: str = "cosine", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+
+    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+        return ops.square(ops.sum(first * second, axis=-1) - scores)
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class RankingLoss(_PairLoss):
+    """`log(1 + Σ exp(scale · (cos_j - cos_i)))` over the pairs i, j of the batch where i has the higher score.
+
+    Args:
+        scale: factor of the cosines.
+
+    Source: Huang et al. 2024, CoSENT, https://doi.org/10.1109/TASLP.2024.3402087
+    """
+
+    def __init__(self, scale: float = 20.0, name: str = "ranking", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.scale = scale
+
+    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+        cosines = self.scale * ops.sum(first * second, axis=-1)
+        differences = cosines[None, :] - cosines[:, None]
+        wrong_if_high = scores[:, None] > scores[None, :]
+        flat = ops.reshape(ops.where(wrong_if_high, differences, -1e9), (-1,))
+        loss = ops.logsumexp(ops.concatenate([ops.zeros((1,)), flat]))
+        return ops.broadcast_to(loss, ops.shape(scores))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class ContrastiveLoss(_PairLoss):
+    """Cross-entropy of finding each text's partner among those of the batch, both ways.
+
+    Args:
+        scale: factor of the cosines (the inverse of a temperature).
+
+    Source: Henderson et al. 2017, §4, https://arxiv.org/abs/1705.00652; both ways: Radford et al. 2021
+    """
+
+    def __init__(self, scale: float = 20.0, name: str = "contrastive", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.scale = scale
+
+    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+        cosines = self.scale * ops.matmul(first, ops.transpose(second))
+        right = ops.sum(self.scale * first * second, axis=-1)
+        forward, backward = ops.logsumexp(cosines, axis=1), ops.logsumexp(cosines, axis=0)
+        return (forward + backward) / 2 - right
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"scale": self.scale}

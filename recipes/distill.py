@@ -1,0 +1,78 @@
+"""A large teacher and a small student → a student that does nearly as well.
+
+Input    a trained model, and what the student's recipe needs: `Pretrain` on raw text, or `Classify`, `Tag`, `Answer`
+Output   what that recipe writes
+Command  keras-plm distill --teacher saved_models/large recipe:classify --recipe.encoder saved_models/small …
+Time     that of the recipe, and a pass of the teacher for each step
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_plm.checkpoints import load
+from keras_plm.models import Distiller
+
+from .answer import Answer
+from .classify import Classify
+from .pretrain import Pretrain
+from .tag import Tag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Run a recipe whose student also learns from a teacher: its probabilities, hidden states and attention maps.
+
+    In two stages, as TinyBERT does it: `Pretrain` with the hidden states of a pre-trained teacher on raw text, then
+    `Classify` from there with the probabilities of the fine-tuned one. The student must have the teacher's vocabulary
+    (`Pretrain(vocabulary=…)`).
+
+    Raises:
+        ValueError: a teacher of another task, labels or vocabulary; more blocks in the student than in the teacher.
+
+    Example:
+        >>> small = Distill(  # doctest: +SKIP
+        ...     teacher="saved_models/large",
+        ...     recipe=Classify(encoder="saved_models/start", train="train.tsv", save_to="saved_models/small"),
+        ... ).run()
+
+    Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; Jiao et al. 2020, https://arxiv.org/abs/1909.10351
+    """
+
+    teacher: str  # what `plm.load` takes
+    recipe: Classify | Tag | Answer | Pretrain  # of the student
+    hard: float = 0.5  # weight of the labels, or of the losses of pre-training
+    soft: float = 0.5  # weight of the teacher's probabilities; 0 for a teacher of another task
+    hidden: float = 0.0  # weight of its hidden states
+    attention: float = 0.0  # weight of its attention maps
+    temperature: float = 2.0  # of the probabilities; higher ones make the small ones count more
+    layers: tuple[int, ...] | None = (
+        None  # for each block of the student the teacher's, from 0; None spreads them evenly
+    )
+
+    def run(self) -> Any:
+        """Train, save and return the student in float32."""
+        if isinstance(self.recipe, Pretrain):
+            return self.recipe.train_with(self)
+        rows = self.recipe.read_all(self.recipe.limit_train_rows)
+        return self.recipe.train_on(*rows, coach=self)[0]
+
+    def wrap(self, model: Any, loss: Any) -> keras.Model:
+        """The `Distiller` of a student."""
+        teacher = load(self.teacher)
+        if self.recipe.max_length > teacher.config.max_sequence_length:
+            longest = teacher.config.max_sequence_length
+            raise ValueError(f"max_length={self.recipe.max_length}, but the teacher has {longest} positions")
+        weights = {name: getattr(self, name) for name in ("hard", "soft", "hidden", "attention", "temperature")}
+        layers = None if self.layers is None else list(self.layers)
+        return Distiller(model, teacher, loss, layers=layers, **weights)
+
+    def to_json(self) -> str:
+        """The fields, those of the student's recipe among them, for recipe.json."""
+        fields = {"recipe": "Distill", **dataclasses.asdict(self)}
+        fields["student"] = json.loads(self.recipe.to_json())
+        del fields["recipe"]
+        return json.dumps({"recipe": "Distill", **fields}, indent=2, ensure_ascii=False) + "\n"

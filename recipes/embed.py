@@ -1,0 +1,95 @@
+"""A pre-trained encoder and pairs of texts → an embedder whose cosines say how alike two texts are.
+
+Input    TSV, CSV or JSONL files with two columns of texts, and a column of scores unless the loss is contrastive
+Output   a folder with an Embedder, its tokenizer, recipe, history, card, predictions and errors
+Command  keras-plm embed-train --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
+Time     MiniLM, 5,700 pairs of sentences of 15 tokens: about a minute an epoch on 2 cores with AVX-512 BF16
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from keras_plm.models import Embedder, Encoder, Pooling
+from keras_plm.text import Examples, LabelledTexts, TextRows, read_rows, scores
+from keras_plm.training import ContrastiveLoss, CosineLoss, RankingLoss
+
+from .fine_tune import Files, FineTune
+
+Similarity = Literal["ranking", "cosine", "contrastive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(FineTune):
+    """Fine-tune an encoder so that texts that are alike have vectors of like direction.
+
+    Both texts of a pair go through the same encoder: a batch of `batch_size` rows holds half as many pairs. Losses:
+    "ranking", pairs of a higher score shall have the higher cosine; "cosine", the squared difference of cosine and
+    score, which is brought to [0, 1]; "contrastive", no scores: the second text of a pair is the right one among those
+    of its batch.
+
+    Raises:
+        FileExistsError: `save_to` exists and `overwrite` is False.
+        FileNotFoundError: no encoder there, a pattern that matches no file.
+        ValueError: a missing column, a score that is no number, an odd `batch_size`.
+        RuntimeError: the loss became NaN; the last checkpoint is kept.
+
+    Example:
+        >>> vectors = Embed(  # doctest: +SKIP
+        ...     encoder="saved_models/mini", train="pairs.tsv", save_to="saved_models/vectors"
+        ... ).run()
+        >>> vectors.similarities(["A quiet film."], ["A calm movie."])  # doctest: +SKIP
+        array([0.87], dtype=float32)
+
+    Source: Reimers & Gurevych 2019, §3, https://arxiv.org/abs/1908.10084
+    """
+
+    text_column: str = "sentence1"  # the first text
+    second_column: str = "sentence2"  # the second text
+    label_column: str | None = "score"  # how alike they are, on any scale; None for pairs that all are
+    similarity: Similarity = "ranking"  # the loss; see above
+    pooling: Pooling = "mean"  # of the tokens, or the first one
+    scale: float = 20.0  # cosines are multiplied by it in "ranking" and "contrastive"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size % 2:
+            raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of rows")
+        if (self.label_column is None) != (self.similarity == "contrastive"):
+            raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
+
+    def read(self, patterns: Files) -> LabelledTexts:
+        """Columns of tables."""
+        if self.label_column is None:
+            table = read_rows(patterns, [self.text_column, self.second_column])
+            first, second = table[self.text_column], table[self.second_column]
+            return LabelledTexts(str(patterns), first, second, ["1"] * len(first))
+        return LabelledTexts.read(patterns, self.text_column, self.second_column, self.label_column)
+
+    def make(self, encoder: Encoder, examples: Examples) -> Embedder:
+        """An embedder of vectors of length 1."""
+        return Embedder(encoder.config, encoder.tokenizer, self.pooling, max_length=self.max_length, encoder=encoder)
+
+    def rows(self, model: Embedder, examples: Examples) -> TextRows:
+        """Both texts of each pair, one after the other, with the pair's score in [0, 1]."""
+        assert isinstance(examples, LabelledTexts) and examples.second is not None
+        values = np.array(scores(examples.values, examples.source), "float32")
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) / (high - low) if high > low else np.ones_like(values)
+        texts = [text for pair in zip(examples.first, examples.second, strict=True) for text in pair]
+        rows = TextRows.from_texts(model.needs_tokenizer(), texts, None, np.repeat(values, 2), self.max_length)
+        return dataclasses.replace(rows, group=2)
+
+    def loss(self, model: Embedder) -> Any:
+        """See the class."""
+        if self.similarity == "cosine":
+            return CosineLoss()
+        return RankingLoss(self.scale) if self.similarity == "ranking" else ContrastiveLoss(self.scale)
+
+    def facts(self, model: Embedder) -> dict[str, Any]:
+        """The kind of vectors."""
+        return {
+            "vectors": f"{model.config.hidden_dim} numbers, {self.pooling} of the tokens, trained by {self.similarity}"
+        }

@@ -1,0 +1,87 @@
+"""A pre-trained encoder and tagged sentences → a tagger: entities, parts of speech, slots.
+
+Input    CoNLL files (a word and its tag a line), or JSONL with words and tags, or with a text and its spans
+Output   a folder with a Tagger, its tokenizer, recipe, history, card, predictions and errors
+Command  keras-plm tag --encoder saved_models/mini --train train.conll --save-to saved_models/entities
+Time     MiniLM, 1,000 sentences of 30 tokens: about 15 seconds an epoch on 2 cores with AVX-512 BF16
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras_plm.models import Encoder, Tagger
+from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distinct_labels, label_ids
+from keras_plm.training import ChainLoss, CrossEntropy
+
+from .fine_tune import Files, FineTune
+
+# a score of a pair of tags moves by about the learning rate a step; at the encoder's it would never matter
+_CRF_RATE = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag(FineTune):
+    """Fine-tune an encoder to give each word a tag, read at its first piece.
+
+    BIO that is not legal is read as seqeval reads it: an I that cannot go on begins an entity (`repair_tags`); the card
+    says how many there were. Sentences longer than `max_length` are trained on in parts.
+
+    Raises:
+        FileExistsError: `save_to` exists and `overwrite` is False.
+        FileNotFoundError: no encoder there, a pattern that matches no file.
+        ValueError: a line without a tag, a tag in `validation` or `test` that the training has not.
+        RuntimeError: the loss became NaN; the last checkpoint is kept.
+
+    Example:
+        >>> tagger = Tag(  # doctest: +SKIP
+        ...     encoder="saved_models/mini", train="train.conll", validation="dev.conll", crf=True,
+        ...     save_to="saved_models/entities",
+        ... ).run()
+        >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
+        [[TaggedSpan(text='Ada Lovelace', label='PER', start=0, end=12, score=0.99), …]]
+
+    Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805
+    """
+
+    tag_column: int | str = -1  # CoNLL: the column of the tag, counted from the word, which is 0; JSONL: its key
+    crf: bool = False  # learn which tags follow each other (conditional random field)
+    learning_rate: float = 1e-4  # peak, after the warm-up
+
+    def read(self, patterns: Files) -> TaggedSentences:
+        """Sentences of CoNLL or JSONL files."""
+        return TaggedSentences.read(patterns, self.tag_column)
+
+    def make(self, encoder: Encoder, examples: Examples) -> Tagger:
+        """A tagger for the tags of these sentences."""
+        assert isinstance(examples, TaggedSentences)
+        tags = distinct_labels([tag for tags in examples.tags for tag in tags], examples.source)
+        return Tagger(encoder.config, tags, encoder.tokenizer, encoder, self.crf)
+
+    def rows(self, model: Tagger, examples: Examples) -> TextRows:
+        """Pieces with the label of each word at its first one."""
+        assert isinstance(examples, TaggedSentences)
+        flat = label_ids(
+            [tag for tags in examples.tags for tag in tags], model.labels, f"{examples.source}, word by word"
+        )
+        labels, begin = [], 0
+        for tags in examples.tags:
+            labels.append(flat[begin : begin + len(tags)])
+            begin += len(tags)
+        return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
+
+    def loss(self, model: Tagger) -> Any:
+        """Cross-entropy of each word's tag, or of the whole sequence."""
+        return CrossEntropy() if model.crf is None else ChainLoss(model.crf)
+
+    def rates(self, model: Tagger) -> dict[str, float]:
+        """Multipliers of the learning rate by the path of a weight."""
+        return super().rates(model) | {weight.path: _CRF_RATE for weight in (model.crf.weights if model.crf else [])}
+
+    def counts(self, train: Examples) -> dict[str, Any]:
+        """How many tags or spans were changed to be legal."""
+        assert isinstance(train, TaggedSentences)
+        return {"train tags that were made legal": sum(train.repaired)}
+
+    def facts(self, model: Tagger) -> dict[str, Any]:
+        """The tags."""
+        return {"tags": ", ".join(model.labels), "conditional random field": "yes" if model.crf else "no"}

@@ -1,0 +1,98 @@
+"""Low-rank updates in PEFT's files, both ways."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import keras_plm as plm
+from keras_plm.checkpoints import load_lora, save_lora
+from keras_plm.models import named_weights
+from tests.conftest import token_batch
+
+
+def make(config, tokenizer, **change):
+    keras.utils.set_random_seed(5)
+    return plm.Classifier(replace(config, **change), ["cat", "dog"], tokenizer)
+
+
+@pytest.fixture
+def trained(config, tokenizer):
+    """A model whose updates do something."""
+    model = make(config, tokenizer, lora_rank=3, lora_alpha=7.0, lora_targets=("query", "contract", "expand"))
+    for weight in model.weights:
+        if "low_rank" in weight.path:
+            weight.assign(np.random.default_rng(len(weight.path)).normal(size=weight.shape) * 0.3)
+    return model
+
+
+def test_there_and_back(config, tokenizer, trained, tmp_path):
+    save_lora(trained, tmp_path / "lora", base="some/model")
+    settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert settings["r"] == 3 and settings["lora_alpha"] == 7.0
+    assert settings["target_modules"] == ["attention.self.query", "intermediate.dense", "output.dense"]
+    assert settings["modules_to_save"] == ["classifier", "pooler"]
+    tensors = load_file(tmp_path / "lora" / "adapter_model.safetensors")
+    name = "base_model.model.bert.encoder.layer.1.attention.self.query.lora_A.weight"
+    assert tensors[name].shape == (3, config.hidden_dim)
+    keras.utils.set_random_seed(6)
+    base = make(config, tokenizer)  # the checkpoint that the updates belong to
+    for path, weight in named_weights(base).items():
+        weight.assign(named_weights(trained)[path])
+    inputs = token_batch(config)
+    again = load_lora(base, tmp_path / "lora")
+    assert again.config.lora_rank == 3
+    np.testing.assert_allclose(again(inputs), trained(inputs), atol=1e-6)
+    assert np.abs(np.asarray(base(inputs)) - np.asarray(trained(inputs))).max() > 1e-3
+
+
+def test_merged_it_answers_the_same(config, trained, tmp_path):
+    merged = plm.merge_lora(trained)
+    inputs = token_batch(config)
+    assert merged.config.lora_rank == 0
+    assert len(merged.weights) < len(trained.weights)
+    np.testing.assert_allclose(merged(inputs), trained(inputs), atol=1e-5)
+    with pytest.raises(ValueError, match="no low-rank updates to merge"):
+        plm.merge_lora(merged)
+    with pytest.raises(ValueError, match="no low-rank updates to save"):
+        save_lora(merged, tmp_path / "x")
+    plm.checkpoints.to_hugging_face(merged, tmp_path / "hf")  # nothing is left of them
+    plm.save(trained, tmp_path / "ours")
+    np.testing.assert_allclose(plm.load(tmp_path / "ours")(inputs), trained(inputs), atol=1e-6)
+
+
+def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
+    folder = tmp_path / "lora"
+    save_lora(trained, folder)
+    base = plm.merge_lora(trained)
+    with pytest.raises(FileExistsError):
+        save_lora(trained, folder)
+    with pytest.raises(FileNotFoundError, match="is it a folder of PEFT"):
+        load_lora(base, tmp_path)
+    with pytest.raises(ValueError, match="a Encoder has no low-rank format"):
+        load_lora(base.encoder, folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = next(n for n in tensors if "layer.1.attention.self.query.lora_A" in n)
+    save_file({**tensors, name.replace("layer.1", "layer.9"): tensors[name]}, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="layer.9.*matches no layer of this Classifier"):
+        load_lora(base, folder)
+    save_file({n: t for n, t in tensors.items() if n != name}, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="missing.*low_rank_a"):
+        load_lora(base, folder)
+    save_file(tensors | {name: tensors[name][:2].copy()}, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="low_rank_a is"):
+        load_lora(base, folder)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"use_dora": True}))
+    with pytest.raises(ValueError, match="without DoRA"):
+        load_lora(base, folder)
+
+
+def test_targets_that_match_no_layer(config):
+    with pytest.raises(ValueError, match="match no layer; choose of query, key"):
+        replace(config, lora_rank=2, lora_targets=("q_proj",))
+    with pytest.raises(ValueError, match="match no layer"):
+        replace(config, lora_rank=2, lora_targets=())

@@ -1,0 +1,174 @@
+"""Every task in every format: the artefact answers texts as the model does."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm import export
+from keras_plm.text import LabelledTexts, Questions, TaggedSentences
+from tests.models.test_task_methods import TAGS, grown
+
+TEXTS = ["The cat sees 小明, naïve cafe\u0301 🙂.", "dog", "it hears the heron , unafraid .", ""]
+LONG = "the cat sees the dog and the heron hears it , unafraid . " * 5
+
+
+@pytest.fixture(scope="module")
+def models(config, tokenizer):
+    keras.utils.set_random_seed(4)
+    config = replace(config, max_sequence_length=40)
+    made = {
+        "tagger": plm.Tagger(config, TAGS, tokenizer, crf=True),
+        "plain": plm.Tagger(config, ["NOUN", "VERB", "X"], tokenizer),
+        "reader": plm.QuestionAnswerer(config, tokenizer, null_threshold=0.5),
+        "several": plm.Classifier(config, ["a", "b", "c"], tokenizer, pooling="mean", multi_label=True),
+        "embedder": plm.Embedder(config, tokenizer),
+    }
+    made["tagger"].crf.follow.assign(np.random.default_rng(0).normal(size=(5, 5)))
+    return {name: grown(model) for name, model in made.items()}
+
+
+@pytest.fixture(scope="module")
+def artefacts(models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tasks")
+    return {
+        name: {
+            "saved_model": export.to_saved_model(model, folder / name),
+            "onnx": export.to_onnx(model, folder / f"{name}.onnx"),
+            "tflite": export.to_tflite(model, folder / f"{name}.tflite"),
+            "dynamic_int8": export.to_tflite(model, folder / f"{name}8.tflite", "dynamic_int8"),
+        }
+        for name, model in models.items()
+    }
+
+
+NAMES = ["tagger", "plain", "reader", "several", "embedder"]
+FORMATS = ["saved_model", "onnx", "tflite"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_answers_texts_as_the_model_does(name, kind, models, artefacts):
+    model, loaded = models[name], export.load_artifact(artefacts[name][kind])
+    if name in ("tagger", "plain"):
+        words = [text.split() for text in [*TEXTS, LONG]]
+        assert loaded.predict_tags(words) == model.predict_tags(words)
+        for found, wanted in zip(loaded.tag(TEXTS), model.tag(TEXTS), strict=True):
+            assert [replace(span, score=0) for span in found] == [replace(span, score=0) for span in wanted]
+    elif name == "reader":
+        for question, context in (("who sees ?", TEXTS[0]), ("dog ?", LONG)):
+            found, wanted = loaded.answer(question, context), model.answer(question, context)
+            assert replace(found, score=0) == replace(wanted, score=0)
+            assert found.score == pytest.approx(wanted.score, abs=1e-4)
+    elif name == "several":
+        np.testing.assert_allclose(loaded.predict_probabilities(TEXTS), model.predict_probabilities(TEXTS), atol=1e-5)
+        assert loaded.predict_labels(TEXTS) == model.predict_labels(TEXTS)
+    else:
+        np.testing.assert_allclose(loaded.embed(TEXTS), model.embed(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_int8_is_near(name, models, artefacts):
+    assert (
+        export.Artifact(artefacts[name]["dynamic_int8"]).size_bytes
+        < 0.6 * export.Artifact(artefacts[name]["tflite"]).size_bytes
+    )
+
+
+CLIENT = """
+import json, sys
+import numpy as np, tensorflow as tf, tensorflow_text
+sys.modules["keras_plm"] = None  # not to be had
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+given = {name: tf.constant(texts) for name, texts in json.loads(sys.argv[2]).items()}
+found = {}
+for name, value in serve(**given).items():
+    value = value.numpy()
+    decode = np.vectorize(bytes.decode, otypes=[object])
+    found[name] = (decode(value) if value.dtype == object else value).tolist()
+print(json.dumps(found))
+"""
+
+
+def serve(folder, **given):
+    """A SavedModel's answer to strings, from a process that has TensorFlow and TensorFlow Text only."""
+    command = [sys.executable, "-I", "-c", CLIENT, str(folder), json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["tagger", "plain"])
+def test_strings_in_tags_out(name, models, artefacts):
+    found = serve(artefacts[name]["saved_model"], text=TEXTS)
+    for row, (text, words) in enumerate(zip(TEXTS, plm.text.split_words(TEXTS), strict=True)):
+        count = len(words.words)
+        assert found["words"][row][:count] == words.words and not any(found["words"][row][count:])
+        assert found["starts"][row][:count] == words.starts and found["ends"][row][:count] == words.ends
+        (tags,) = models[name].predict_tags([words.words])
+        assert found["tags"][row][:count] == tags, text
+        assert all(0 < score <= 1 for score in found["scores"][row][:count])
+
+
+def test_strings_in_answers_out(models, artefacts):
+    reader = models["reader"]
+    contexts = [TEXTS[0], TEXTS[2], "小明 follows the newt", "cat"]
+    questions = ["who sees ?", "what ?", "dog ?", "it"]
+    found = serve(artefacts["reader"]["saved_model"], question=questions, context=contexts)
+    for row, (candidates, null) in enumerate(reader.candidate_answers(questions, contexts)):
+        assert found["null_score"][row] == pytest.approx(null, abs=1e-3)
+        context, start, end = contexts[row], found["start"][row], found["end"][row]
+        assert context[start:end] == found["answer"][row]
+        known = {(s, e): score for _, s, e, score in candidates}
+        if found["answer"][row]:
+            assert found["score"][row] == pytest.approx(known[start, end], abs=1e-3)
+            assert null - found["score"][row] <= 0.5
+        else:
+            assert null - found["score"][row] > 0.5
+
+
+def test_strings_in_vectors_out(models, artefacts):
+    found = serve(artefacts["embedder"]["saved_model"], text=TEXTS)
+    np.testing.assert_allclose(found["vectors"], models["embedder"].embed(TEXTS), atol=1e-5)
+    found = serve(artefacts["several"]["saved_model"], text=TEXTS)
+    np.testing.assert_allclose(found["probabilities"], models["several"].predict_probabilities(TEXTS), atol=1e-5)
+
+
+def examples(name):
+    if name in ("tagger", "plain"):
+        tags = {"tagger": ["O", "B-PER", "I-PER"], "plain": ["NOUN", "VERB", "X"]}[name]
+        return TaggedSentences("here", [["the", "cat", "sees"]] * 3, [tags] * 3, [0] * 3)
+    if name == "reader":
+        return Questions("here", ["1", "2"], ["who ?", "dog ?"], [TEXTS[2], TEXTS[0]], [[("heron", 13)], []])
+    if name == "several":
+        return LabelledTexts("here", TEXTS[:3], None, ["a; b", "", "c"])
+    return LabelledTexts("here", TEXTS[:3], ["cat", "dog", "it"], ["1", "5", "2"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate_gives_both_the_same_score(name, models, artefacts):
+    rows = examples(name)
+    wanted = plm.evaluate(models[name], rows)
+    found = plm.evaluate(export.load_artifact(artefacts[name]["tflite"]), rows)
+    assert found.scores == pytest.approx(wanted.scores, abs=1e-5)
+    comparison = export.compare(models[name], artefacts[name]["tflite"], rows)
+    assert comparison.metric == wanted.main
+    assert comparison.keras_score == pytest.approx(comparison.artifact_score, abs=1e-5)
+    assert comparison.largest_error < 1e-3
+    assert comparison.agreement in (None, 1.0) and (comparison.agreement is None) == (name == "embedder")
+
+
+def test_what_cannot_be_exported_or_compared(models, artefacts, config, tokenizer, tmp_path):
+    with pytest.raises(TypeError, match="cannot export a Encoder, only a Classifier, Tagger"):
+        export.to_onnx(plm.Encoder(config, tokenizer), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="is a Tagger, the model a Embedder"):
+        export.compare(models["embedder"], artefacts["tagger"]["onnx"], ["the cat"])
+    with pytest.raises(TypeError, match="is evaluated on TaggedSentences, not Questions"):
+        plm.evaluate(models["tagger"], examples("reader"))
+    with pytest.raises(TypeError, match="has no task to evaluate"):
+        plm.evaluate(plm.Encoder(config, tokenizer), examples("reader"))

@@ -1,0 +1,180 @@
+"""Texts in, answers out: taggers, question answerers, several labels, vectors."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm.models import Answer, TaggedSpan
+
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+def grown(model, factor=9.0):
+    """Larger weights, so that answers differ from text to text."""
+    for weight in model.weights:
+        if weight.path.startswith("head/") and weight.path.endswith("kernel"):
+            weight.assign(weight * factor)
+    return model
+
+
+@pytest.fixture(scope="module")
+def tagger(config, tokenizer):
+    keras.utils.set_random_seed(1)
+    return grown(plm.Tagger(config, TAGS, tokenizer, crf=True))
+
+
+@pytest.fixture(scope="module")
+def reader(config, tokenizer):
+    keras.utils.set_random_seed(2)
+    return grown(plm.QuestionAnswerer(config, tokenizer))
+
+
+def test_tags_are_legal_and_one_a_word(tagger):
+    sentences = [["The", "cat", "sees", "小"], [], ["bxjkqzp"] * 3, ["dog", " ", "🙂"]]
+    found = tagger.predict_tags(sentences)
+    assert [len(tags) for tags in found] == [4, 0, 3, 3]
+    for tags in found:
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            assert not tag.startswith("I-") or before[2:] == tag[2:]
+    assert tagger.predict_tags(sentences, batch_size=1) == found
+    with pytest.raises(ValueError, match="pass the words of each sentence as a list"):
+        tagger.predict_tags(["the cat"])
+
+
+def test_spans_stand_in_the_text(tagger):
+    texts = ["The cat sees 小明, naïve cafe\u0301 🙂.", "", "dog"]
+    for text, spans in zip(texts, tagger.tag(texts), strict=True):
+        for span in spans:
+            assert text[span.start : span.end] == span.text and span.label in ("PER", "LOC")
+            assert 0 < span.score <= 1
+    with pytest.raises(ValueError, match="not one string"):
+        tagger.tag("the cat")
+
+
+def test_plain_tags_are_of_every_word(config, tokenizer):
+    tagger = plm.Tagger(config, ["NOUN", "VERB"], tokenizer)
+    (spans,) = tagger.tag(["The cat sees."])
+    assert [span.text for span in spans] == ["The", "cat", "sees", "."]
+    assert isinstance(spans[0], TaggedSpan) and spans[1].start == 4
+
+
+def test_a_very_long_text_is_tagged_whole(tagger):
+    words = ["the", "cat", "bxjkqzp", "小"] * 8_000  # 100 kB
+    text = " ".join(words)
+    assert len(text) > 100_000
+    (tags,) = tagger.predict_tags([words], batch_size=64)
+    assert len(tags) == len(words)
+    (one_word,) = tagger.predict_tags([["bxjkqzp" * 2_000]])
+    assert len(one_word) == 1
+
+
+def test_long_sentences_are_read_with_context_on_both_sides(tagger):
+    """Away from the borders of rows a word is tagged as if its row were the sentence."""
+    rows = plm.text.WordRows.from_words(tagger.tokenizer, [["cat"] * 60], max_length=20)
+    inner = rows.first_word[1:] - rows.position[0] - np.array([int(s) for s in rows.rows.first.starts])[1:]
+    assert (inner >= 2).all()  # a quarter of the row is shared, half of it on each side
+
+
+def test_answers_stand_in_the_context(reader):
+    context = "The cat sees 小明, naïve cafe\u0301 🙂. " * 9
+    found = reader.answer_all(["who sees ?", "cat ?"], [context, "dog"], best=3)
+    assert [len(answers) for answers in found][0] == 3
+    for answers, text in zip(found, [context, "dog"], strict=True):
+        assert sum(answer.score for answer in answers) <= 1 + 1e-5
+        assert answers[0].score == max(answer.score for answer in answers)
+        for answer in answers:
+            assert text[answer.start : answer.end] == answer.text != ""
+    again = reader.answer("who sees ?", context)
+    assert (again.text, again.start) == (found[0][0].text, found[0][0].start)
+    assert again.score == pytest.approx(found[0][0].score, abs=1e-5)
+
+
+def test_windows_find_what_the_whole_row_would(reader):
+    """The score of a span is that of the window which sees it best."""
+    context = "the cat sees the dog . the heron follows the fox ."
+    (whole, null), *_ = reader.candidate_answers(["who ?"], [context])
+    assert len(whole) == 20 and np.isfinite(null)
+    scores = [score for *_, score in whole]
+    assert scores == sorted(scores, reverse=True)
+    spans = {(start, end) for _, start, end, _ in whole}
+    assert len(spans) == len(whole)
+
+
+def test_no_answer(config, tokenizer):
+    keras.utils.set_random_seed(2)
+    always = plm.QuestionAnswerer(config, tokenizer, null_threshold=-1e9)
+    assert always.answer("who ?", "the cat") == Answer("", 0, 0, pytest.approx(1.0))
+    never = plm.QuestionAnswerer(config, tokenizer, null_threshold=1e9)
+    assert never.answer("who ?", "the cat").text != ""
+    for questions, contexts, message in (
+        ([" "], ["the cat"], "question 1 is empty"),
+        (["who ?"], ["\n"], "context 1 is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            never.answer_all(questions, contexts)
+    with pytest.raises(ValueError, match=r"answer\(\) takes one of each"):
+        never.answer_all("who ?", ["the cat"])
+
+
+def test_a_context_without_a_token_has_no_answer(reader):
+    assert reader.answer("who ?", "\u0301").text in ("", "\u0301")
+
+
+def test_a_hundred_kilobytes_of_context(reader):
+    context = "the cat sees the dog . " * 4_500
+    answer = reader.answer("who ?", context, batch_size=64)
+    assert context[answer.start : answer.end] == answer.text
+
+
+def test_several_labels(config, tokenizer):
+    model = grown(plm.Classifier(config, ["a", "b", "c"], tokenizer, multi_label=True))
+    probabilities = model.predict_probabilities(["the cat", "dog"])
+    logits = model.predict_logits(["the cat", "dog"])
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    for threshold in (0.0, 0.5, 1.1):
+        expected = [[label for label, p in zip("abc", row, strict=True) if p >= threshold] for row in probabilities]
+        assert model.predict_labels(["the cat", "dog"], threshold=threshold) == expected
+    with pytest.raises(ValueError, match="multi_label=True needs labels"):
+        plm.Classifier(config, None, tokenizer, multi_label=True)
+
+
+def test_mean_pooling_leaves_padding_out(config, tokenizer):
+    model = plm.Classifier(config, ["a", "b"], tokenizer, pooling="mean")
+    np.testing.assert_allclose(
+        model.predict_logits(["the cat", "the cat sees the dog and the dog sees"]),
+        np.concatenate([model.predict_logits([t]) for t in ("the cat", "the cat sees the dog and the dog sees")]),
+        atol=1e-5,
+    )
+    with pytest.raises(ValueError, match="pooling='max'; choose 'mean' or 'cls'"):
+        plm.Classifier(config, ["a", "b"], tokenizer, pooling="max")
+
+
+@pytest.mark.parametrize("kind", ["tagger", "reader", "several"])
+def test_saved_and_loaded_it_answers_the_same(kind, tagger, config, tokenizer, tmp_path):
+    model = {
+        "tagger": lambda: tagger,
+        "reader": lambda: grown(plm.QuestionAnswerer(config, tokenizer, null_threshold=0.25)),
+        "several": lambda: grown(plm.Classifier(config, ["a", "b"], tokenizer, pooling="mean", multi_label=True)),
+    }[kind]()
+    if kind == "tagger":
+        model.crf.follow.assign(np.arange(25).reshape(5, 5) / 9)
+    plm.save(model, tmp_path / "m")
+    again = plm.load(tmp_path / "m")
+    assert again.get_config() == model.get_config()
+    if kind == "tagger":
+        assert again.predict_tags([["the", "cat"]]) == model.predict_tags([["the", "cat"]])
+        np.testing.assert_array_equal(again.transitions[1], model.transitions[1])
+    elif kind == "reader":
+        assert again.answer("who ?", "the cat") == model.answer("who ?", "the cat")
+    else:
+        assert again.predict_labels(["the cat"]) == model.predict_labels(["the cat"])
+
+
+def test_similarities(config, tokenizer):
+    model = plm.Embedder(config, tokenizer)
+    first, second = ["the cat", "dog", "the cat"], ["the cat", "heron sees", "dog"]
+    expected = (model.embed(first) * model.embed(second)).sum(-1)
+    np.testing.assert_allclose(model.similarities(first, second), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="3 first texts, but 1 second"):
+        model.similarities(first, ["x"])

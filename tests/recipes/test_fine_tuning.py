@@ -1,0 +1,321 @@
+"""Every fine-tuning on tasks that a small model learns in seconds."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm.recipes import Answer, Classify, Embed, Pretrain, Tag
+from keras_plm.recipes.validation import exhausted
+from keras_plm.training import AdamW, freeze, layer_rates, parse_trainable, unfreezing_steps
+
+ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
+VERBS = ["sees", "hears", "follows", "loses"]
+
+
+@pytest.fixture(scope="module")
+def encoder(corpus_file, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("encoder") / "model")
+    sizes = replace(plm.TINY, vocabulary_size=97, hidden_dim=32, intermediate_dim=48, max_sequence_length=64)
+    Pretrain(
+        corpus=corpus_file, config=sizes, steps=2, checkpoint_every=2, max_length=32, save_to=folder, verbose=0
+    ).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(encoder):
+    return {
+        "encoder": encoder, "batch_size": 8, "max_length": 24, "learning_rate": 3e-3, "dropout": 0.0, "verbose": 0,
+        "precision": "float32",
+    }  # fmt: skip
+
+
+def sentences(rows, seed):
+    random = np.random.default_rng(seed)
+    for _ in range(rows):
+        first, second = random.choice(ANIMALS, 2, replace=False)
+        yield f"The {first} {random.choice(VERBS)} the {second} .", first, second
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tagged")
+    files = {}
+    for name, rows in {"train": 64, "dev": 24}.items():
+        blocks = []
+        for text, first, _ in sentences(rows, rows):
+            tag = {word: "O" for word in text.split()} | {first: "B-SUBJECT"}
+            blocks.append("\n".join(f"{word}\t{tag[word]}" for word in text.split()))
+        files[name] = str(folder / f"{name}.conll")
+        (folder / f"{name}.conll").write_text("\n\n".join(blocks) + "\n")
+    return files
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_tagging_learns(crf, tagged, settings, tmp_path):
+    model = Tag(
+        **settings, train=tagged["train"], validation=tagged["dev"], test=tagged["dev"], crf=crf, epochs=12,
+        keep="best", save_to=str(tmp_path / "m"),
+    ).run()  # fmt: skip
+    (spans,) = model.tag(["The otter follows the wren."])
+    assert [(span.text, span.label) for span in spans] == [("otter", "SUBJECT")]
+    errors = (tmp_path / "m" / "test.errors.md").read_text()
+    assert "| f1 |" in errors and "| SUBJECT |" in errors
+    rows = [json.loads(line) for line in (tmp_path / "m" / "test.predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 24 and len(rows[0]["found"]) == len(rows[0]["words"])
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "train tags that were made legal | 0" in card and "test f1" in card
+    assert (model.transitions is not None) == crf
+    if crf:
+        assert np.abs(model.transitions[1]).max() > 0.05  # at the encoder's rate it would have stayed at nothing
+
+
+def test_answering_learns(settings, tmp_path):
+    lines = []
+    for number, (text, first, second) in enumerate(sentences(96, 3)):
+        context = text
+        question = f"What animal does it see : the {second} by the"
+        answer = {"text": first, "answer_start": context.index(first)}
+        lines.append(json.dumps({"id": number, "question": question, "context": context, "answers": [answer]}))
+        if number % 3 == 0:
+            other = next(a for a in ANIMALS if a not in text)
+            row = {"id": f"{number}x", "question": f"the {other} {other}", "context": context, "answers": []}
+            lines.append(json.dumps(row))
+    (tmp_path / "qa.jsonl").write_text("\n".join(lines))
+    path = str(tmp_path / "qa.jsonl")
+    model = Answer(
+        **settings | {"max_length": 32}, train=path, validation=path, epochs=14, overlap=4, save_to=str(tmp_path / "m")
+    ).run()
+    score = plm.evaluate(model, plm.text.Questions.read(path)).scores
+    assert score["f1"] > 0.6
+    assert model.null_threshold is not None  # some questions have no answer
+    assert f"threshold of no answer | {model.null_threshold}" in (tmp_path / "m" / "README.md").read_text()
+    assert plm.load(tmp_path / "m").null_threshold == model.null_threshold
+
+
+@pytest.mark.parametrize("similarity", ["ranking", "cosine", "contrastive"])
+def test_embedding_learns(similarity, settings, tmp_path):
+    rows = ["sentence1\tsentence2\tscore"]
+    random = np.random.default_rng(0)
+    for text, first, second in sentences(64, 5):
+        same = random.random() < 0.5 or similarity == "contrastive"
+        other = first if same else next(a for a in ANIMALS if a not in (first, second))
+        rows.append(f"{text}\tIt was the {other} .\t{5 if same else 0}")
+    (tmp_path / "pairs.tsv").write_text("\n".join(rows))
+    path = str(tmp_path / "pairs.tsv")
+    scored = similarity != "contrastive"
+    options = {"train": path, "similarity": similarity, "label_column": "score" if scored else None}
+    recipe = Embed(**settings, **options, validation=path if scored else None, epochs=12, save_to=str(tmp_path / "m"))
+    model = recipe.run()
+    close, far = model.similarities(["The cat sees the dog ."] * 2, ["It was the cat .", "It was the newt ."])
+    assert close > far + 0.2
+    with pytest.raises(ValueError, match="batch_size=7; pairs need an even number"):
+        replace(recipe, batch_size=7, overwrite=True)
+    with pytest.raises(ValueError, match="takes no scores"):
+        replace(recipe, label_column=None if scored else "score", overwrite=True)
+
+
+def test_several_labels_are_learnt(settings, tmp_path):
+    rows = ["label\ttext"] + [f"{first}; {second}\t{text}" for text, first, second in sentences(96, 7)] + ["\tthe"] * 4
+    (tmp_path / "t.tsv").write_text("\n".join(rows))
+    path = str(tmp_path / "t.tsv")
+    model = Classify(
+        **settings,
+        train=path,
+        validation=path,
+        multi_label=True,
+        pooling="mean",
+        epochs=20,
+        save_to=str(tmp_path / "m"),
+    ).run()
+    assert set(model.predict_labels(["The cat sees the newt ."])[0]) == {"cat", "newt"}
+    scores = plm.evaluate(model, plm.text.LabelledTexts.read(path, "text", None, "label")).scores
+    assert scores["micro_f1"] > 0.9
+    with pytest.raises(ValueError, match="exclude each other"):
+        Classify(encoder="x", train="x", save_to="y", multi_label=True, regression=True)
+
+
+# ---- which weights are trained
+
+
+@pytest.mark.parametrize(
+    ("trainable", "moved"),
+    [
+        ("head", {"head", "pooler"}),
+        ("last:1", {"head", "pooler", "block_1"}),
+        ("lora:2", {"head", "pooler", "block_0", "block_1"}),
+        ("adapter:3", {"head", "pooler", "block_0", "block_1", "embedding"}),
+        ("all", {"head", "pooler", "block_0", "block_1", "embedding"}),
+    ],
+)
+def test_only_what_is_named_is_trained(trainable, moved, settings, encoder, review_files, tmp_path):
+    recipe = Classify(
+        **settings, train=review_files["train"], trainable=trainable, epochs=2, save_to=str(tmp_path / "m")
+    )
+    model = recipe.run()
+    before = {w.path: np.asarray(w) for w in plm.load(encoder).encoder.weights}
+    changed = {
+        w.path.split("/")[0]
+        for w in model.weights
+        if w.path not in before or np.abs(np.asarray(w) - before[w.path][: w.shape[0]]).max() > 1e-6
+    }
+    assert changed | {"final_norm"} == moved | {"final_norm"}
+    if trainable == "lora:2":
+        kernels = [w for w in model.encoder.weights if w.path.endswith("kernel") and "block" in w.path]
+        assert all(np.array_equal(np.asarray(w), before[w.path]) for w in kernels)
+        assert model.config.lora_rank == 2 and model.config.lora_alpha == 4.0
+        np.testing.assert_allclose(
+            plm.merge_lora(model).predict_logits(["cat"]), model.predict_logits(["cat"]), atol=1e-5
+        )
+    assert plm.load(tmp_path / "m").predict_labels(["cat"]) == model.predict_labels(["cat"])
+    assert "trained weights" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_what_cannot_be_trained(config, tokenizer):
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    for trainable, message in [
+        ("lora:2", "no layer of the model has such weights"),
+        ("adapter:2", "no layer of the model has such weights"),
+        ("last:9", "the encoder has 2 blocks"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            freeze(model, trainable)
+    for wrong in ("some", "lora", "lora:0", "last:-1", "lora:x", "head:1"):
+        with pytest.raises(ValueError, match="choose 'all', 'head', 'last:K'"):
+            parse_trainable(wrong)
+
+
+def test_layers_learn_at_their_own_rates(config, tokenizer):
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    rates = layer_rates(model, layer_decay=0.5, head_rate=3.0)
+    assert rates["head/dense/kernel"] == 3.0 == rates["pooler/kernel"]
+    assert rates["block_1/attention/query/kernel"] == 0.5 and rates["block_0/attention/query/kernel"] == 0.25
+    assert rates["embedding/tokens"] == 0.125
+    assert layer_rates(model) == {}
+    steps = unfreezing_steps(model, 10)
+    assert steps["block_1/attention/query/kernel"] == 10 and steps["block_0/attention/query/kernel"] == 20
+    assert steps["embedding/tokens"] == 20 and "head/dense/kernel" not in steps
+
+
+def test_rates_and_first_steps_reach_the_weights(settings, encoder, review_files, tmp_path):
+    """After one epoch of gradual unfreezing only the head has moved; with a decay of nearly nothing too."""
+    before = {w.path: np.asarray(w) for w in plm.load(encoder).encoder.weights}
+    for number, change in enumerate(({"gradual_unfreezing": True}, {"layer_decay": 1e-9})):
+        model = Classify(
+            **settings, train=review_files["train"], epochs=1, weight_decay=0.5, save_to=str(tmp_path / str(number)),
+            **change,
+        ).run()  # fmt: skip
+        for weight in model.encoder.weights:
+            if not weight.path.startswith(("pooler", "final_norm")):
+                np.testing.assert_allclose(np.asarray(weight), before[weight.path][: weight.shape[0]], atol=1e-6)
+
+
+# ---- what is kept
+
+
+def test_the_best_epoch_is_kept(settings, tagged, tmp_path):
+    """At a rate that ruins the model in the end, the best epoch is still there."""
+    wild = settings | {"learning_rate": 0.05, "clip_norm": 0.0, "warmup": 0.0}
+    recipe = Tag(
+        **wild, train=tagged["train"], validation=tagged["dev"], epochs=5, keep="best", save_to=str(tmp_path / "m")
+    )
+    model = recipe.run()
+    lines = (tmp_path / "m" / "history.csv").read_text().splitlines()
+    column = lines[0].split(",").index("val_f1")
+    scores = [float(line.split(",")[column]) for line in lines[1:]]
+    found = plm.evaluate(model, plm.text.TaggedSentences.read(tagged["dev"])).scores["f1"]
+    assert found == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp_path):
+    frozen = settings | {"learning_rate": 1e-12}
+    Classify(
+        **frozen, train=review_files["train"], validation=review_files["test"], epochs=9, patience=2,
+        save_to=str(tmp_path / "m"),
+    ).run()  # fmt: skip
+    assert len((tmp_path / "m" / "history.csv").read_text().splitlines()) == 1 + 3
+    assert not exhausted([0.1, 0.2], 2) and exhausted([0.3, 0.2, 0.3], 2) and not exhausted([], 1)
+    with pytest.raises(ValueError, match="`validation` is needed"):
+        Classify(encoder="x", train="x", save_to="y", keep="best")
+
+
+def test_averaged_weights_are_kept(settings, review_files, tmp_path):
+    """With a momentum near 1 the average stays near the start, wherever the training goes."""
+    far, near = (
+        Classify(
+            **settings, train=review_files["train"], validation=review_files["test"], epochs=2, average=average,
+            save_to=str(tmp_path / str(average)),
+        ).run()
+        for average in (None, 0.9999)
+    )  # fmt: skip
+    start = {w.path: np.asarray(w) for w in plm.load(settings["encoder"]).encoder.weights}
+    path = "block_0/attention/query/kernel"
+    distance = [np.abs(np.asarray({w.path: w for w in m.weights}[path]) - start[path]).max() for m in (far, near)]
+    assert distance[1] < 0.05 * distance[0]
+
+
+def test_accumulated_gradients_make_one_step():
+    """And an odd batch at the end of an epoch waits for the next one."""
+    start, first, second = (np.random.default_rng(i).normal(size=(5, 3)).astype("float32") for i in range(3))
+    results = []
+    for gradients, accumulate in (([first, second, first], 2), ([(first + second) / 2], None)):
+        variable = keras.Variable(start, name="kernel")
+        options = {"learning_rate": 0.1, "rates": {variable.path: 0.5}, "global_clipnorm": None}
+        optimizer = AdamW(**options, gradient_accumulation_steps=accumulate)
+        optimizer.build([variable])
+        for gradient in gradients:
+            optimizer.apply([gradient])
+        results.append(np.asarray(variable))
+        assert int(optimizer.iterations) == 1
+    np.testing.assert_allclose(*results, rtol=1e-5)
+    assert np.abs(results[0] - start).max() > 0.01
+
+
+def test_an_interrupted_fine_tuning_ends_as_it_would_have(settings, review_files, tmp_path, monkeypatch):
+    options = {
+        "train": review_files["train"], "validation": review_files["test"], "epochs": 4, "keep": "best",
+        "average": 0.9,
+    }  # fmt: skip
+    whole = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "whole")).run()
+    recipe = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "cut"))
+    from keras_plm.training import HistoryLog
+
+    real = HistoryLog.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        real(self, epoch, logs)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(HistoryLog, "on_epoch_end", stop)
+        recipe.run()
+    again = recipe.run()
+    for a, b in zip(whole.weights, again.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4)
+
+
+def test_rare_labels_count_as_much_as_frequent_ones(settings, tmp_path):
+    rows = ["label\ttext"] + ["cat\tthe cat"] * 90 + ["dog\tthe dog"] * 6
+    (tmp_path / "t.tsv").write_text("\n".join(rows))
+    recipe = Classify(**settings, train=str(tmp_path / "t.tsv"), class_weights="balanced", save_to=str(tmp_path / "m"))
+    examples = recipe.read(recipe.train)
+    model = recipe.build(examples)
+    weights = recipe.rows(model, examples).weights
+    assert weights.mean() == pytest.approx(1.0) and weights[:90].sum() == pytest.approx(weights[90:].sum())
+    with pytest.raises(ValueError, match="needs one label a text"):
+        replace(recipe, regression=True)
+
+
+def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files, tmp_path):
+    folder = tmp_path / "none"
+    Tag(**settings, train=tagged["train"], validation=tagged["dev"], save_to=str(folder), fast_dev_run=True).run()
+    Classify(
+        **settings, train=review_files["train"], validation=review_files["test"], keep="best", save_to=str(folder),
+        fast_dev_run=True,
+    ).run()  # fmt: skip
+    assert list(tmp_path.iterdir()) == []

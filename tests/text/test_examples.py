@@ -1,0 +1,139 @@
+import gzip
+import json
+
+import pytest
+
+from keras_plm.text import LabelledTexts, Questions, TaggedSentences, split_labels
+
+CONLL = "-DOCSTART- -X- O\n\nAda B-PER\nLovelace I-PER\nlived O\n\nin\tO\nLondon\tB-LOC\n"
+
+
+def write(path, text):
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+def test_conll(tmp_path):
+    found = TaggedSentences.read(write(tmp_path / "a.conll", CONLL))
+    assert found.words == [["Ada", "Lovelace", "lived"], ["in", "London"]]
+    assert found.tags == [["B-PER", "I-PER", "O"], ["O", "B-LOC"]]
+    assert len(found) == 2 and found.take([1]).words == [["in", "London"]] and len(found.head(1)) == 1
+    (tmp_path / "b.conll.gz").write_bytes(gzip.compress(CONLL.replace("\n", "\r\n").encode()))
+    assert TaggedSentences.read(str(tmp_path / "b.conll.gz")).tags == found.tags
+    columns = write(tmp_path / "c.conll", "the\tDET\tDT\ncat\tNOUN\tNN\n")
+    assert TaggedSentences.read(columns).tags == [["DT", "NN"]]
+    assert TaggedSentences.read(columns, 1).tags == [["DET", "NOUN"]]
+
+
+def test_tags_that_are_not_legal_begin_an_entity(tmp_path):
+    found = TaggedSentences.read(write(tmp_path / "a.conll", "a I-PER\nb I-PER\nc I-LOC\n"))
+    assert found.tags == [["B-PER", "I-PER", "B-LOC"]] and found.repaired == [2]
+
+
+def test_spans_of_characters(tmp_path):
+    rows = [
+        {"text": "Play 小明's song!", "slots": [{"start": 5, "end": 7, "slot": "artist"}]},
+        {"text": "in Rome", "spans": [{"start": 4, "end": 6, "label": "LOC"}]},
+        {"words": ["a", "b"], "tags": ["O", "B-x"]},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(row) for row in rows))
+    found = TaggedSentences.read(path)
+    assert found.words[0] == ["Play", "小", "明", "'", "s", "song", "!"]
+    assert found.tags == [["O", "B-artist", "I-artist", "O", "O", "O", "O"], ["O", "B-LOC"], ["O", "B-x"]]
+
+
+def test_a_word_that_two_spans_share_goes_to_the_one_that_has_more_of_it(tmp_path):
+    row = {
+        "text": "at one pmnear Rome",
+        "spans": [{"start": 3, "end": 9, "label": "time"}, {"start": 9, "end": 13, "label": "near"}],
+    }
+    found = TaggedSentences.read(write(tmp_path / "a.jsonl", json.dumps(row)))
+    assert found.tags == [["O", "B-time", "B-near", "O"]] and found.repaired == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.conll", "Ada B-PER\nLovelace\n", r"a.conll, line 2: 'Lovelace' has no tag in column -1"),
+        ("a.conll", "\n\n", "no sentence in"),
+        ("a.jsonl", '{"words": ["a"], "tags": ["O", "O"]}', "line 1: 1 words, but 2 tags"),
+        ("a.jsonl", '{"words": "a b", "tags": ["O"]}', "'words' must be a list of strings"),
+        ("a.jsonl", '{"words": [], "tags": []}', "a sentence without words"),
+        ("a.jsonl", '{"text": " "}', "a text without words"),
+        ("a.jsonl", '{"sentence": "a"}', r"give \"words\" and \"tags\""),
+        (
+            "a.jsonl",
+            '{"text": "ab", "spans": [{"start": 1, "end": 9, "label": "x"}]}',
+            "none of the text's 2 characters",
+        ),
+        ("a.jsonl", '{"text": "ab", "spans": ["x"]}', "a span is {start, end, label}"),
+        ("a.jsonl", '{"text": "a b", "spans": [{"start": 1, "end": 2, "label": "x"}]}', "has white space only"),
+    ],
+)
+def test_bad_sentences(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        TaggedSentences.read(write(tmp_path / name, text))
+
+
+def test_a_column_of_conll_is_a_number(tmp_path):
+    with pytest.raises(ValueError, match="in CoNLL a column is a number"):
+        TaggedSentences.read(write(tmp_path / "a.conll", CONLL), "upos")
+
+
+SQUAD = {
+    "data": [
+        {
+            "title": "x",
+            "paragraphs": [
+                {
+                    "context": "Ada 住在 London.",
+                    "qas": [
+                        {"id": "1", "question": "Where?", "answers": [{"text": "London", "answer_start": 7}]},
+                        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+                    ],
+                }
+            ],
+        }
+    ]
+}
+
+
+def test_squad(tmp_path):
+    found = Questions.read(write(tmp_path / "a.json", json.dumps(SQUAD)))
+    assert found.ids == ["1", "2"] and found.answers == [[("London", 7)], []]
+    line = {"question": "Who?", "context": "Ada 住在 London.", "answers": [{"text": "Ada", "answer_start": 0}]}
+    assert Questions.read(write(tmp_path / "a.jsonl", json.dumps(line))).answers == [[("Ada", 0)]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"context": " "}, "line 1: the context is ' '"),
+        ({"question": None}, "line 1: the question is None"),
+        (
+            {"answers": [{"text": "Bob", "answer_start": 0}]},
+            "the answer 'Bob' does not stand at character 0; there is 'Ada'",
+        ),
+        ({"answers": [{"text": "Ada", "answer_start": 99}]}, "does not stand at character 99"),
+        ({"answers": [{"text": "Ada"}]}, "an answer is {text, answer_start}"),
+    ],
+)
+def test_bad_questions(tmp_path, change, message):
+    line = {"question": "Who?", "context": "Ada lived.", "answers": [{"text": "Ada", "answer_start": 0}]} | change
+    with pytest.raises(ValueError, match=message):
+        Questions.read(write(tmp_path / "a.jsonl", json.dumps(line)))
+
+
+def test_no_squad_file(tmp_path):
+    with pytest.raises(ValueError, match="is no SQuAD file"):
+        Questions.read(write(tmp_path / "a.json", "{}"))
+    with pytest.raises(ValueError, match="no question in"):
+        Questions.read(write(tmp_path / "b.json", '{"data": []}'))
+
+
+def test_labels_of_a_table(tmp_path):
+    path = write(tmp_path / "a.tsv", "label\ttext\ta\nx\thello\tb\n")
+    assert LabelledTexts.read(path, "text", "a", "label") == LabelledTexts(path, ["hello"], ["b"], ["x"])
+    assert split_labels(["a; b;", "", '["c"]']) == [["a", "b"], [], ["c"]]
+    with pytest.raises(ValueError, match="is no list of labels"):
+        split_labels(["[a"])

@@ -1,0 +1,71 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_plm.text import allowed_transitions, repair_tags, spans_to_tags, split_words, tag_scheme, tag_spans
+
+TEXTS = st.text(st.sampled_from("ab Zé1小明の。,!'’-🙂👍🏽  \t\né\u0301\u0308\u200dक्ष٣\u3000$€"), max_size=30)
+BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+BIOES = [*BIO, "E-PER", "S-PER", "E-LOC", "S-LOC"]
+
+
+@given(TEXTS)
+@settings(deadline=None, max_examples=200)
+def test_words_stand_where_they_say_and_lose_only_white_space(text):
+    words, starts, ends = split_words([text])[0]
+    assert [text[s:e] for s, e in zip(starts, ends, strict=True)] == words
+    between = text
+    for start, end in reversed(list(zip(starts, ends, strict=True))):
+        between = between[:start] + between[end:]
+    assert not between.strip("\x85") or between.isspace()
+    assert all(words)
+
+
+def test_chinese_characters_and_punctuation_are_words_of_their_own():
+    assert split_words(["Don't go, 小明!", "", "naïve café"])[0].words == ["Don", "'", "t", "go", ",", "小", "明", "!"]
+    assert split_words([""])[0] == ([], [], [])
+    assert split_words(["naïve cafe\u0301"])[0].words == ["naïve", "cafe\u0301"]
+    assert split_words([]) == []
+
+
+@given(st.lists(st.sampled_from(BIOES), max_size=12))
+def test_spans_are_those_of_seqeval(tags):
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = [(label, start, end + 1) for label, start, end in get_entities(list(tags))]
+    assert tag_spans(tags) == expected
+
+
+@given(st.lists(st.sampled_from(BIO), max_size=12))
+def test_repaired_tags_are_legal_and_mean_the_same(tags):
+    repaired, changed = repair_tags(tags)
+    assert tag_spans(repaired) == tag_spans(tags)
+    assert changed == sum(a != b for a, b in zip(tags, repaired, strict=True))
+    assert spans_to_tags(tag_spans(repaired), len(tags)) == repaired
+    begin, follow, end = allowed_transitions(BIO)
+    index = [BIO.index(tag) for tag in repaired]
+    assert all(follow[a, b] for a, b in zip(index, index[1:], strict=False))
+    assert not index or (begin[index[0]] and end[index[-1]])
+
+
+def test_schemes():
+    assert tag_scheme(BIO) == "BIO" and tag_scheme(BIOES) == "BIOES"
+    assert tag_scheme(["NOUN", "O"]) == "plain" and tag_scheme(["O"]) == "plain"
+    assert all(part.all() for part in allowed_transitions(["NOUN", "VERB"]))
+    _, follow, end = allowed_transitions(BIOES)
+    names = {name: i for i, name in enumerate(BIOES)}
+    assert follow[names["B-PER"]].tolist() == [name in ("I-PER", "E-PER") for name in BIOES]
+    assert not end[names["B-PER"]] and end[names["E-PER"]] and end[names["S-LOC"]]
+    assert np.array_equal(follow[names["O"]], [not name.startswith(("I-", "E-")) for name in BIOES])
+
+
+def test_spans_that_cannot_be_tags():
+    with pytest.raises(ValueError, match="leaves the sentence of 3 words"):
+        spans_to_tags([("x", 1, 4)], 3)
+    with pytest.raises(ValueError, match="shares words with another one"):
+        spans_to_tags([("x", 0, 2), ("y", 1, 3)], 3)

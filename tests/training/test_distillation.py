@@ -1,0 +1,159 @@
+"""A student beside its teacher: every part of the loss, alone."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm.models import Distiller, encoder_states
+from keras_plm.recipes import Classify, Distill, Pretrain
+from keras_plm.training import AttentionMaps, CrossEntropy, HiddenStates, SoftLabels, matched_layers
+from tests.conftest import token_batch
+
+
+@pytest.fixture
+def teacher(config, tokenizer):
+    keras.utils.set_random_seed(1)
+    model = plm.Classifier(
+        replace(config, num_layers=3, dropout=0.0, attention_dropout=0.0), ["a", "b", "c"], tokenizer
+    )
+    for weight in model.weights:
+        if weight.path.endswith("kernel"):
+            weight.assign(weight * 3)
+    return model
+
+
+@pytest.fixture
+def student(config, tokenizer):
+    keras.utils.set_random_seed(2)
+    sizes = replace(config, num_layers=2, hidden_dim=21, intermediate_dim=29, dropout=0.0, attention_dropout=0.0)
+    return plm.Classifier(sizes, ["a", "b", "c"], tokenizer)
+
+
+def test_internals_are_those_of_the_encoder(teacher, config):
+    inputs = token_batch(config)
+    found = encoder_states(teacher.encoder, inputs, attention=True)
+    wanted = teacher.encoder(inputs)
+    for name in ("sequence_output", "pooled_output"):
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-6)
+    assert len(found["hidden"]) == 3 == len(found["attention"])
+    np.testing.assert_allclose(np.asarray(found["attention"][0]).sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(teacher.from_states(found, inputs), teacher(inputs), atol=1e-6)
+
+
+def test_losses_by_their_formulas():
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 5, 7)).astype("float32")
+
+    def probabilities(x):
+        return np.exp(x / 3) / np.exp(x / 3).sum(-1, keepdims=True)
+
+    p, q = probabilities(a), probabilities(b)
+    expected = 9 * (p * np.log(p / q)).sum(-1)
+    assert float(SoftLabels(3.0)(a, b)) == pytest.approx(expected.mean(), rel=1e-4)
+    weights = np.array([1, 0, 0, 2, 0], "float32")
+    assert float(SoftLabels(3.0)(a, b, weights)) == pytest.approx((expected * weights).mean(), rel=1e-4)
+    assert float(SoftLabels()(a, a)) == pytest.approx(0, abs=1e-5)
+    states = random.normal(size=(2, 3, 4, 8)).astype("float32")
+    assert float(HiddenStates()(states[0], 5 * states[0] + 2)) == pytest.approx(0, abs=1e-4)  # scale does not matter
+    assert 1 < float(HiddenStates()(states[0], states[1])) < 3
+    maps = random.random((2, 2, 3, 4, 4)).astype("float32")
+    maps /= maps.sum(-1, keepdims=True)
+    assert float(AttentionMaps()(maps[0], maps[0])) == pytest.approx(0, abs=1e-5)
+    mean = maps.mean(2)
+    expected = (mean[0] * np.log(mean[0] / mean[1])).sum(-1)
+    assert float(AttentionMaps()(maps[0], maps[1][:, [0, 1, 2]])) == pytest.approx(expected.mean(), rel=1e-3)
+
+
+def test_layers_are_matched_evenly():
+    assert matched_layers(4, 6) == [0, 2, 3, 5] and matched_layers(2, 2) == [0, 1]
+    with pytest.raises(ValueError, match="a student of 3 blocks cannot learn block by block from 2"):
+        matched_layers(3, 2)
+
+
+@pytest.mark.parametrize("part", ["hard", "soft", "hidden", "attention"])
+def test_each_part_alone_is_learnt(part, teacher, student, config):
+    inputs = token_batch(config, rows=8)
+    labels = np.arange(8) % 3
+    before = [np.asarray(w).copy() for w in teacher.weights]
+    weights = {"hard": 0.0, "soft": 0.0} | {part: 1.0}
+    if part == "attention":  # of the last block only the queries and keys have to do with it
+        weights["soft"] = 0.01
+    distiller = Distiller(student, teacher, CrossEntropy(), **weights)
+    distiller.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
+    losses = distiller.fit(inputs, labels, batch_size=8, epochs=25, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(np.array_equal(np.asarray(w), b) for w, b in zip(teacher.weights, before, strict=True))
+    inside = {id(w) for w in student.weights}
+    beside = [w.path for w in distiller.weights if id(w) not in inside]
+    assert beside == (["projection/kernel"] if part == "hidden" else [])
+    if part == "soft":
+        agreement = np.asarray(student(inputs)).argmax(-1) == np.asarray(teacher(inputs)).argmax(-1)
+        assert agreement.mean() > 0.8
+
+
+def test_sample_weights_are_honoured(teacher, student, config):
+    """Rows of weight 0 change nothing."""
+    inputs = token_batch(config, rows=4)
+    distiller = Distiller(student, teacher, CrossEntropy(), hard=0.5, soft=0.5)
+    outputs = distiller(inputs)
+    weights = np.array([1, 1, 0, 0], "float32")
+    losses = [
+        float(distiller.compute_loss(inputs, np.array(labels), outputs, weights))
+        for labels in ([0, 1, 2, 0], [0, 1, 0, 1])
+    ]
+    assert losses[0] == pytest.approx(losses[1])
+    assert float(distiller.compute_loss(inputs, np.array([2, 2, 0, 0]), outputs, weights)) != pytest.approx(losses[0])
+
+
+def test_a_pretrainer_learns_hidden_states_of_any_encoder(teacher, config, tokenizer):
+    student = plm.Pretrainer(replace(config, dropout=0.0, attention_dropout=0.0), tokenizer)
+    inputs = token_batch(config) | {"mask_positions": np.ones((3, 2), "int32")}
+    labels = {"masked_tokens": np.ones((3, 2), "int32"), "next_sentence": np.zeros(3, "int32")}
+    losses = {name: CrossEntropy() for name in student.output}
+    distiller = Distiller(student, teacher.encoder, losses, hard=1.0, soft=0.0, hidden=1.0)
+    distiller.compile("adam", jit_compile=False)
+    found = distiller.fit(inputs, labels, epochs=8, verbose=0).history["loss"]
+    assert found[-1] < found[0]
+
+
+def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokenizer):
+    other = plm.Classifier(config, ["a", "b"], tokenizer)
+    for models, options, message in [
+        ((student, other), {}, "labels of the student"),
+        ((student, teacher.encoder), {}, "the student is a Classifier, the teacher a Encoder"),
+        ((student, teacher), {"soft": 0.0}, "one of them at least is above 0"),
+        ((student, teacher), {"hard": 1.0}, "which loss is the task's"),
+        ((student, teacher), {"hidden": 1.0, "layers": [0, 3]}, "give a block of the teacher, 0 to 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Distiller(*models, **options)
+    words = plm.WordPieceTokenizer([*tokenizer.vocabulary[:-1], "zebra"])
+    with pytest.raises(ValueError, match="different vocabularies"):
+        Distiller(plm.Classifier(student.config, ["a", "b", "c"], words), teacher)
+
+
+def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
+    """Both stages: raw text with a teacher's hidden states, then the task with its probabilities."""
+    sizes = replace(config, num_heads=4, hidden_dim=32, intermediate_dim=48, max_sequence_length=32)
+    settings = {"batch_size": 8, "max_length": 24, "learning_rate": 3e-3, "verbose": 0}
+    plm.save(plm.Encoder(sizes, tokenizer), tmp_path / "start")
+    task = settings | {"train": review_files["train"], "test": review_files["test"], "dropout": 0.0}
+    Classify(encoder=str(tmp_path / "start"), epochs=8, save_to=str(tmp_path / "teacher"), **task).run()
+    (tmp_path / "vocab.txt").write_bytes(tokenizer.files()["vocab.txt"])
+    small = replace(sizes, num_layers=1, hidden_dim=16, intermediate_dim=24)
+    pretraining = Pretrain(
+        corpus=corpus_file, vocabulary=str(tmp_path / "vocab.txt"), config=small, steps=4, checkpoint_every=2,
+        save_to=str(tmp_path / "small"), **settings,
+    )  # fmt: skip
+    Distill(teacher=str(tmp_path / "teacher"), recipe=pretraining, soft=0.0, hidden=1.0).run()
+    assert isinstance(plm.load(tmp_path / "small"), plm.Pretrainer)
+    recipe = Classify(encoder=str(tmp_path / "small"), epochs=10, save_to=str(tmp_path / "student"), **task)
+    student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe).run()
+    assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
+    record = json.loads((tmp_path / "student" / "recipe.json").read_text())
+    assert record["recipe"] == "Distill" and record["student"]["recipe"] == "Classify" and record["soft"] == 0.5
+    assert not (tmp_path / "student.training").exists()
