@@ -38,6 +38,8 @@ _COMMANDS: dict[str, Callable] = {
     "answer": Answer,
     "similarity": Embed,
     "distill": Distill,
+    "cross-validate": commands.cross_validation,
+    "learning-rate": commands.learning_rate,
     "predict": commands.predict,
     "embed": commands.embed,
     "evaluate": commands.evaluate_model,

@@ -16,6 +16,7 @@ from keras_plm.evaluation import evaluate
 from keras_plm.export import Artifact, compare, load_artifact, to_onnx, to_saved_model, to_tflite
 from keras_plm.export.quantization import Scheme
 from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free
+from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.text import (
     LabelledTexts,
     Questions,
@@ -148,6 +149,30 @@ def evaluate_model(
     for name, value in found.scores.items():
         table.add_row(name, f"{value:.4f}")
     Console(width=100).print(table)
+
+
+def cross_validation(recipe: Classify | Tag | Answer | Embed, folds: int = 5) -> None:
+    """Fine-tune once for each part of the training rows, score it on that part, and show how far the score varies.
+
+    Args:
+        recipe: the fine-tuning; nothing is saved.
+        folds: number of parts.
+    """
+    print(cross_validate(recipe, folds))
+
+
+def learning_rate(
+    recipe: Classify | Tag | Answer | Embed, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100
+) -> None:
+    """Show the loss while the learning rate rises, and a rate to begin with.
+
+    Args:
+        recipe: the fine-tuning; nothing is saved.
+        lowest: the first rate.
+        highest: the last one.
+        steps: batches.
+    """
+    print(find_learning_rate(recipe, lowest, highest, steps))
 
 
 def embed(

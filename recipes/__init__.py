@@ -2,11 +2,26 @@
 
 from .answer import Answer
 from .classify import Classify
+from .cross_validation import CrossValidation, cross_validate
 from .distill import Distill
 from .embed import Embed
 from .fine_tune import FineTune
+from .learning_rate import RateTest, find_learning_rate
 from .pretrain import Pretrain
 from .recipe import Recipe
 from .tag import Tag
 
-__all__ = ["Answer", "Classify", "Distill", "Embed", "FineTune", "Pretrain", "Recipe", "Tag"]
+__all__ = [
+    "Answer",
+    "Classify",
+    "CrossValidation",
+    "Distill",
+    "Embed",
+    "FineTune",
+    "Pretrain",
+    "RateTest",
+    "Recipe",
+    "Tag",
+    "cross_validate",
+    "find_learning_rate",
+]

@@ -1,0 +1,80 @@
+"""How far a score can be trusted: the same fine-tuning on several cuts of the training rows."""
+
+import dataclasses
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_plm.text import Examples, LabelledTexts
+
+from .fine_tune import FineTune
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The scores of each fold.
+
+    Attributes:
+        folds: by name, for each fold.
+    """
+
+    folds: list[dict[str, float]]
+
+    def mean(self, name: str) -> float:
+        """Average of a score."""
+        return statistics.fmean(fold[name] for fold in self.folds)
+
+    def deviation(self, name: str) -> float:
+        """Standard deviation of a score from fold to fold."""
+        return statistics.stdev(fold[name] for fold in self.folds)
+
+    def __str__(self) -> str:
+        table = Table(title=f"{len(self.folds)} folds")
+        for column in ("score", "mean", "deviation", *(str(i + 1) for i in range(len(self.folds)))):
+            table.add_column(column, justify="left" if column == "score" else "right")
+        for name in self.folds[0]:
+            values = [self.mean(name), self.deviation(name), *(fold[name] for fold in self.folds)]
+            table.add_row(name, *(f"{value:.4f}" for value in values))
+        console = Console(width=100)
+        with console.capture() as capture:
+            console.print(table)
+        return capture.get().rstrip()
+
+
+def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
+    """Fine-tune once for each fold on the other ones, score it on the fold; nothing is saved.
+
+    Args:
+        recipe: a fine-tuning; its `validation` and `test` are not read.
+        folds: parts of the training rows. Each has its share of every label.
+
+    Raises:
+        ValueError: fewer than 2 folds, or more than rows.
+
+    Example:
+        >>> print(cross_validate(Classify(encoder="…", train="train.tsv", save_to="none"), folds=5))  # doctest: +SKIP
+    """
+    recipe = dataclasses.replace(recipe, validation=None, test=None, keep="last", patience=None)
+    rows, every, _ = recipe.read_all(recipe.limit_train_rows)
+    if not 2 <= folds <= len(rows):
+        raise ValueError(f"folds={folds}; choose from 2 to {len(rows)}, the number of rows")
+    fold_of = _folds(rows, folds, recipe.seed)
+    scores = []
+    for fold in range(folds):
+        train, held_out = (rows.take(np.flatnonzero(side).tolist()) for side in (fold_of != fold, fold_of == fold))
+        _, found = recipe.train_on(train, every, {"fold": held_out}, save_model=False)
+        scores.append(found["fold"].scores)
+    return CrossValidation(scores)
+
+
+def _folds(rows: Examples, folds: int, seed: int) -> np.ndarray:
+    """(rows,) the fold of each row: dealt out like cards, label by label."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    if isinstance(rows, LabelledTexts):
+        order = order[np.argsort(np.array(rows.values)[order], kind="stable")]
+    fold_of = np.empty(len(rows), "int64")
+    fold_of[order] = np.arange(len(rows)) % folds
+    return fold_of

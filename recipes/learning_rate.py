@@ -1,0 +1,106 @@
+"""Which learning rate to try: the loss while the rate rises from far too low to far too high."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from keras_plm.training import AdamW, freeze
+
+from .fine_tune import FineTune
+
+
+@dataclass(frozen=True)
+class RateTest:
+    """The loss at each learning rate.
+
+    Attributes:
+        rates: learning rates, rising.
+        losses: the loss of a batch at each, smoothed.
+    """
+
+    rates: list[float]
+    losses: list[float]
+
+    @property
+    def suggestion(self) -> float:
+        """A third of the rate at which the loss falls fastest, over the logarithm of the rate: a peak to begin with."""
+        falls = [after - before for before, after in zip(self.losses, self.losses[1:], strict=False)]
+        lowest = self.losses.index(min(self.losses))
+        steepest = min(range(max(lowest, 1)), key=lambda i: falls[i])
+        return self.rates[steepest] / 3
+
+    def __str__(self) -> str:
+        table = Table(title="loss by learning rate")
+        table.add_column("rate", justify="right")
+        table.add_column("loss", justify="right")
+        table.add_column("")
+        low, high = min(self.losses), max(self.losses)
+        for i in range(0, len(self.rates), max(len(self.rates) // 20, 1)):
+            width = round(40 * (self.losses[i] - low) / max(high - low, 1e-9))
+            table.add_row(f"{self.rates[i]:.1e}", f"{self.losses[i]:.4f}", "█" * width)
+        console = Console(width=100)
+        with console.capture() as capture:
+            console.print(table)
+            console.print(f"try learning_rate={self.suggestion:.1e}")
+        return capture.get().rstrip()
+
+
+def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100) -> RateTest:
+    """Train for some steps while the learning rate rises exponentially; nothing is saved.
+
+    Args:
+        recipe: a fine-tuning; its own learning rate and epochs do not matter.
+        lowest: the first rate.
+        highest: the last one. The test ends early where the loss has grown to four times its lowest.
+        steps: batches.
+
+    Raises:
+        ValueError: rates that do not rise, fewer than 10 steps.
+
+    Source: Smith 2017, §3.3, https://arxiv.org/abs/1506.01186
+    """
+    if not 0 < lowest < highest:
+        raise ValueError(f"lowest={lowest} must be above 0 and below highest={highest}")
+    if steps < 10:
+        raise ValueError(f"steps={steps}; a curve needs 10 at least")
+    rows, every, _ = recipe.read_all(recipe.limit_train_rows)
+    with recipe.session():
+        model = recipe.build(every)
+        tokens = recipe.rows(model, rows)
+        freeze(model, recipe.trainable)
+        optimizer = AdamW(_Rising(lowest, highest, steps), weight_decay=recipe.weight_decay, rates=recipe.rates(model))
+        model.compile(optimizer, recipe.loss(model), jit_compile=False)
+        epochs = math.ceil(steps / tokens.num_steps(recipe.batch_size))
+        batches = tokens.training_dataset(recipe.batch_size, epochs, recipe.seed).take(steps)
+        rates: list[float] = []
+        losses: list[float] = []
+        average = 0.0
+        for step, batch in enumerate(track(batches, "raising the rate", total=steps, disable=not recipe.verbose)):
+            model.reset_metrics()
+            loss = float(model.train_on_batch(*batch, return_dict=True)["loss"])
+            average = 0.9 * average + 0.1 * loss
+            smooth = average / (1 - 0.9 ** (step + 1))
+            if not math.isfinite(loss) or (losses and smooth > 4 * min(losses)):
+                break
+            rates.append(lowest * (highest / lowest) ** (step / (steps - 1)))
+            losses.append(smooth)
+    return RateTest(rates, losses)
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class _Rising(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, lowest: float, highest: float, steps: int) -> None:
+        self.lowest, self.highest, self.steps = lowest, highest, steps
+
+    def __call__(self, step: Any) -> Any:
+        share = ops.cast(step, "float32") / (self.steps - 1)
+        return self.lowest * ops.power(self.highest / self.lowest, share)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"lowest": self.lowest, "highest": self.highest, "steps": self.steps}
