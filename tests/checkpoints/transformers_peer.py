@@ -1,6 +1,7 @@
 """Transformers' side of the comparison, run by its own Python (`.venv-peers`).
 
 golden FILE     write configs, shapes and outputs of every class with drawn weights
+peft FOLDER     low-rank updates, both ways
 read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
 """
 
@@ -25,7 +26,7 @@ transformers.logging.set_verbosity_error()
 
 def answers(model, model_type: str) -> dict[str, np.ndarray]:
     batch = random_weights.inputs(model_type)
-    given = {"input_ids": batch["token_ids"], "attention_mask": batch["padding_mask"]}
+    given = {"input_ids": batch["token_ids"] % model.config.vocab_size, "attention_mask": batch["padding_mask"]}
     if model_type != "distilbert":
         given["token_type_ids"] = batch["segment_ids"]
     with torch.no_grad():
@@ -70,8 +71,27 @@ def read(folder: Path) -> None:
     (folder / "theirs.json").write_text(json.dumps(encoded))
 
 
+def peft(folder: Path) -> None:
+    """Answer with the adapter in `folder/ours` on the model in `folder/base`; write one of PEFT's own to `theirs`."""
+    import peft
+
+    kind = transformers.BertForSequenceClassification
+    base = kind.from_pretrained(folder / "base")
+    model = peft.PeftModel.from_pretrained(base, folder / "ours")
+    np.savez(folder / "ours.npz", **answers(model, "bert"))
+    torch.manual_seed(0)
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, lora_alpha=5, target_modules=["query", "value"], init_lora_weights=False
+    )
+    model = peft.get_peft_model(kind.from_pretrained(folder / "base"), config)
+    np.savez(folder / "theirs.npz", **answers(model, "bert"))
+    model.save_pretrained(folder / "theirs")
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "golden":
+    if sys.argv[1] == "peft":
+        peft(Path(sys.argv[2]))
+    elif sys.argv[1] == "golden":
         golden(Path(sys.argv[2]))
     else:
         for argument in sys.argv[2:]:
