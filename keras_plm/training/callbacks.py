@@ -37,7 +37,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Load the file, if there is one, into a built and compiled model.
 
         Returns:
-            The number of steps that the model has been trained for.
+            The number of batches that the model has been trained on.
 
         Raises:
             ValueError: some workers have a file and others have none.
@@ -52,7 +52,8 @@ class Checkpoint(keras.callbacks.Callback):
                     f"copy one worker's file to the others under their names, or delete all of them to begin anew"
                 )
             model.load_weights(self.path)
-        return int(model.optimizer.iterations.numpy())
+        # with accumulated gradients `iterations` counts updates, of which several batches make one
+        return int(model.optimizer._iterations.numpy())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the file."""

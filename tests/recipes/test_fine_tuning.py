@@ -276,8 +276,10 @@ def test_accumulated_gradients_make_one_step():
     assert np.abs(results[0] - start).max() > 0.01
 
 
-def test_an_interrupted_fine_tuning_ends_as_it_would_have(settings, review_files, tmp_path, monkeypatch):
+@pytest.mark.parametrize("accumulate", [1, 5])
+def test_an_interrupted_fine_tuning_ends_as_it_would_have(accumulate, settings, review_files, tmp_path, monkeypatch):
     options = {
+        "accumulate": accumulate,
         "train": review_files["train"], "validation": review_files["test"], "epochs": 4, "keep": "best",
         "average": 0.9,
     }  # fmt: skip
