@@ -23,6 +23,7 @@ PROOF_TEXTS = (
     "这家酒店的服务很好,房间也很干净。",
     "What, exactly, is the point of a train that does not stop?",
     "Über den Wolken, naïve café — straße 12, #42! https://example.org/?q=1",
+    "€100 at 25°c 🙂👍🏽, これはペン; ²/₃ e\u0301",
     "it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it",
     "",
 )

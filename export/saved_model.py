@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.models import whole_folder
-from keras_plm.text import split_words
+from keras_plm.text import BERT_ALONE, AnswerWindows, split_words
 
 from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
@@ -86,7 +86,7 @@ def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
     second = tuple(reversed(PROOF_TEXTS))
     strings: dict[str, Any]
     if task == "QuestionAnswerer":
-        strings = _questions(model, max_length)
+        strings = _questions()
     else:
         strings = {"first": PROOF_TEXTS, "second": second} if pairs else {"text": PROOF_TEXTS}
     given = {name: tf.constant(value) for name, value in strings.items()}
@@ -105,14 +105,11 @@ def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
         )
 
 
-def _questions(model: Any, max_length: int) -> dict[str, list[str]]:
-    """Questions and contexts that fit into one row: the graph has no windows."""
-    tokenizer = model.needs_tokenizer()
-    room = max_length - tokenizer.num_special(pair=True)
-    length = {text: len(tokenizer.encode(text).token_ids) for text in PROOF_TEXTS if text}
-    asked = [text for text in length if length[text] <= min(64, max_length // 2)]
-    fits = [(q, c) for q in asked for c in length if length[q] + length[c] <= room]
-    return {"question": [question for question, _ in fits], "context": [context for _, context in fits]}
+def _questions() -> dict[str, list[str]]:
+    """Every text asked of every other, and a question and a context that are both too long."""
+    texts = [text for text in PROOF_TEXTS if text]
+    pairs = [(question, context) for question in texts[:4] for context in texts] + [(" ".join(texts), " ".join(texts))]
+    return {"question": [question for question, _ in pairs], "context": [context for _, context in pairs]}
 
 
 def _same_numbers(model: Any, folder: Path, found: dict[str, np.ndarray], texts: list, max_length: int) -> None:
@@ -129,31 +126,55 @@ def _same_numbers(model: Any, folder: Path, found: dict[str, np.ndarray], texts:
 
 
 def _same_tags(model: Any, folder: Path, found: dict[str, np.ndarray], max_length: int) -> None:
-    words = [[word.decode() for word in row if word] for row in found["words"]]
-    tags = [[tag.decode() for tag in row if tag] for row in found["tags"]]
-    wanted = model.predict_tags(words, max_length=max_length)
-    if tags != wanted:
-        raise ExportError(f"{folder} answers other than the model to strings: {tags} in place of {wanted}")
+    whole = 0
+    for row, wanted in enumerate(split_words(PROOF_TEXTS)):
+        words = [word.decode() for word in found["words"][row] if word]
+        count = len(words)
+        whole += count == len(wanted.words) > 0
+        (tags,) = model.predict_tags([words], max_length=max_length)
+        for name, value in (("words", wanted.words), ("starts", wanted.starts), ("ends", wanted.ends), ("tags", tags)):
+            given = [item.decode() if isinstance(item, bytes) else item for item in found[name][row][:count].tolist()]
+            if given != value[:count]:
+                raise ExportError(
+                    f"{folder} answers other than the model to strings: {name} {given}, not {value[:count]}"
+                )
+    if not whole:
+        raise ExportError(f"{folder} answers no string with a whole sentence; max_length={max_length} is too short")
 
 
 def _same_answers(
     model: Any, folder: Path, found: dict[str, np.ndarray], strings: dict[str, Any], max_length: int
 ) -> None:
-    """Of the model's candidates that are whole words, the best is the answer, and it has the same score."""
-    candidates = model.candidate_answers(strings["question"], strings["context"], max_length=max_length)
-    words = split_words(strings["context"])
-    for row, (answers, null) in enumerate(candidates):
-        whole = [a for a in answers if a[1] in words[row].starts and a[2] in words[row].ends]
-        silent = model.null_threshold is not None and whole and null - whole[0][3] > model.null_threshold
-        wanted = {"null_score": null}
-        if whole:
-            wanted["score"] = whole[0][3]
-        for name, value in wanted.items():
-            if not abs(float(found[name][row]) - value) <= 1e-3 * max(1.0, abs(value)):
-                raise ExportError(
-                    f"{folder} answers other than the model to strings: {name} {found[name][row]:.4g}, not {value:.4g}"
-                )
-        if whole and found["answer"][row].decode() != ("" if silent else whole[0][0]):
-            raise ExportError(
-                f"{folder} answers {found['answer'][row].decode()!r}, where the model has {whole[0][0]!r}"
-            )
+    """The best span of whole words among all, computed from the logits of the first window."""
+    questions, contexts = strings["question"], strings["context"]
+    windows = AnswerWindows.from_questions(model.needs_tokenizer(), questions, contexts, None, max_length, 0)
+    words = split_words(contexts, BERT_ALONE)
+    rows = {int(q): i for i, q in reversed(list(enumerate(windows.question)))}  # the first window of each question
+    outputs = {
+        int(i): (s, e)
+        for index, o in model.batch_outputs(windows.rows, 8)
+        for i, s, e in zip(index, *o.values(), strict=True)
+    }
+    for question, context in enumerate(contexts):
+        start, end = outputs[rows[question]]
+        offset, tokens = int(windows.offset[rows[question]]), windows.contexts[question]
+        count = int(windows.rows.second.lengths[rows[question]])  # type: ignore[union-attr]
+        spans = {
+            (tokens.starts[i], tokens.ends[j]): float(start[offset + i] + end[offset + j])
+            for i in range(count)
+            if tokens.starts[i] in words[question].starts
+            for j in range(i, min(i + model.max_answer, count))
+            if tokens.ends[j] in words[question].ends
+        }
+        best, score = max(spans.items(), key=lambda item: item[1]) if spans else ((0, 0), -2e9)
+        null = float(start[0] + end[0])
+        silent = not spans or (model.null_threshold is not None and null - score > model.null_threshold)
+        begin, finish = (0, 0) if silent else best
+        wanted = {"answer": context[begin:finish], "start": begin, "end": finish}
+        given = {"answer": found["answer"][question].decode(), **{n: int(found[n][question]) for n in ("start", "end")}}
+        near = all(
+            abs(float(found[name][question]) - value) <= 1e-3 * max(1.0, abs(value))
+            for name, value in (("score", score), ("null_score", null))
+        )
+        if given != wanted or not near:
+            raise ExportError(f"{folder} answers other than the model to strings: {given}, not {wanted}")

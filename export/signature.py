@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import INPUTS, copy_model, tokenizer_settings
+from keras_plm.models import INPUTS, copy_model, merge_lora, tokenizer_settings
 from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
 
@@ -94,9 +94,12 @@ STATIC_MASKED_SCORE = -40.0
 
 
 def float32_copy(model: TaskModel) -> TaskModel:
-    """The same weights under float32: mixed-precision graphs convert to operators that phones do not have."""
+    """The same weights under float32: mixed-precision graphs convert to operators that phones do not have.
+
+    Low-rank updates are merged: beside the kernels they would only cost time.
+    """
     with dtype_policy("float32"):
-        return copy_model(model)
+        return merge_lora(model) if model.config.lora_rank else copy_model(model)
 
 
 def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_plm.layers.conditional_random_field import best_path
-from keras_plm.text import Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
+from keras_plm.text import BERT_ALONE, Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
 
 from .signature import Signature
 from .tasks import TaskModel
@@ -58,7 +58,8 @@ def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Ca
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
         words, starts, ends = split_words_in_graph(text)
         room = max_length - tokenizer.num_special(pair=False)
-        pieces, position = word_pieces(tokenizer, words, tf.strings.join([" ", words.flat_values]), room)
+        rows = _with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
+        pieces, position = word_pieces(words, rows, room)
         result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]
         place = tf.cast(position.to_tensor(-1), tf.int32) + 1  # after [CLS]; 0 where there is no word, or no room
         visible = place > 0
@@ -93,42 +94,42 @@ def _answers(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) ->
             f"in a graph; export it to TFLite or ONNX, which take token ids"
         )
     longest, threshold = model.max_answer, model.null_threshold
+    special = tokenizer.num_special(pair=True)
     max_question = min(64, max_length // 2)
 
     def respond(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
-        words, starts, ends = split_words_in_graph(context)
-        pieces, _ = word_pieces(tokenizer, words, words.flat_values, None)
+        words, starts, ends = split_words_in_graph(context, BERT_ALONE)
+        rows = _with_unknown(tokenizer, tokenizer(words.flat_values))
         asked = tokenizer(question)[:, :max_question]
-        room = max_length - tokenizer.num_special(pair=True) - tf.cast(asked.row_lengths(), tf.int32)
-        result = serve(**pack(tokenizer, Spans.from_ragged(asked), Spans.from_ragged(pieces), max_length))
-        begin, end = result["start"], result["end"]
-        word, first, last = _piece_words(pieces, words, tokenizer, words.flat_values)
-        offset = tf.cast(asked.row_lengths(), tf.int32) + 2
-        place = offset[:, None] + tf.range(tf.shape(word)[1])[None]
-        kept = (word >= 0) & (tf.range(tf.shape(word)[1])[None] < room[:, None])
-        inside = tf.where(kept, place, 0)
-        low = tf.float32.min / 4
-        begins = tf.where(kept & first, tf.gather(begin, inside, batch_dims=1), low)
-        finishes = tf.where(kept & last, tf.gather(end, inside, batch_dims=1), low)
-        # (B, C, C): every pair of ends, of which the legal ones count
-        distance = tf.range(tf.shape(word)[1])[None] - tf.range(tf.shape(word)[1])[:, None]
-        legal = (distance >= 0) & (distance < longest)
-        scores = tf.where(legal[None], begins[:, :, None] + finishes[:, None, :], 2 * low)
-        flat = tf.reshape(scores, (tf.shape(scores)[0], -1))
-        flat = tf.pad(flat, [[0, 0], [0, 1]], constant_values=2 * low)  # a context without words
+        room = max_length - special - asked.row_lengths()
+        pieces, word, is_first, is_last = _pieces_of_words(words, rows, max_length - special)
+        kept = tf.minimum(pieces.row_lengths(), room)
+        spans = Spans.from_ragged(pieces).shorten(kept)
+        result = serve(**pack(tokenizer, Spans.from_ragged(asked), spans, max_length))
+        place = tf.range(tf.shape(word)[1], dtype=tf.int64)[None]
+        inside = place < kept[:, None]
+        position = tf.where(inside, place + asked.row_lengths()[:, None] + special - 1, 0)
+        none = tf.constant(-1e9)
+        begins = tf.where(inside & is_first, tf.gather(result["start"], position, batch_dims=1), none)
+        finishes = tf.where(inside & is_last, tf.gather(result["end"], position, batch_dims=1), none)
+        # (B, C, longest): every legal pair of ends
+        band = tf.signal.frame(tf.pad(finishes, [[0, 0], [0, longest]], constant_values=-1e9), longest, 1)
+        scores = begins[:, :, None] + band[:, : tf.shape(word)[1]]
+        # one more column for a context without words
+        flat = tf.pad(tf.reshape(scores, (tf.shape(scores)[0], -1)), [[0, 0], [0, 1]], constant_values=-2e9)
         best = tf.argmax(flat, -1, output_type=tf.int32)
-        score = tf.gather(flat, best, batch_dims=1)
-        null = begin[:, 0] + end[:, 0]
-        width = tf.maximum(tf.shape(word)[1], 1)
-        padded_word = tf.pad(word, [[0, 0], [0, 1]])
-        first_word = tf.gather(padded_word, best // width, batch_dims=1)
-        last_word = tf.gather(padded_word, best % width, batch_dims=1)
-        answered = score > low
+        score, null = tf.gather(flat, best, batch_dims=1), result["start"][:, 0] + result["end"][:, 0]
+        answered = score > none
         if threshold is not None:
             answered &= null - score <= threshold
-        from_byte = tf.gather(tf.pad(starts.to_tensor(0), [[0, 0], [0, 1]]), tf.maximum(first_word, 0), batch_dims=1)
-        to_byte = tf.gather(tf.pad(ends.to_tensor(0), [[0, 0], [0, 1]]), tf.maximum(last_word, 0), batch_dims=1)
-        from_byte, to_byte = (tf.cast(tf.where(answered, byte, 0), tf.int32) for byte in (from_byte, to_byte))
+        padded_word = tf.pad(word, [[0, 0], [0, longest]])
+        bytes_of = [tf.pad(side.to_tensor(0), [[0, 0], [0, 1]]) for side in (starts, ends)]
+        ends_of = best // longest, best // longest + best % longest
+        words_of = [tf.gather(padded_word, tf.where(answered, end, 0), batch_dims=1) for end in ends_of]
+        from_byte, to_byte = (
+            tf.cast(tf.where(answered, tf.gather(side, tf.maximum(index, 0), batch_dims=1), 0), tf.int32)
+            for side, index in zip(bytes_of, words_of, strict=True)
+        )
         return {
             "answer": tf.strings.substr(context, from_byte, to_byte - from_byte),
             "start": _length(context, from_byte),
@@ -140,27 +141,21 @@ def _answers(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) ->
     return respond
 
 
-def word_pieces(
-    tokenizer: Tokenizer, words: tf.RaggedTensor, spelled: tf.Tensor, room: int | None
-) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+def word_pieces(words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """(B, None) pieces of the words of each row, and (B, W) the place of each word's first piece in its row.
 
     Args:
-        tokenizer: of the model.
         words: (B, W) words.
-        spelled: the same words, all in one line, as they go to the tokenizer.
-        room: pieces of a row; a word that does not fit whole has none and the place -1. None for no limit.
+        rows: the pieces of each word, all in one line.
+        room: pieces of a row; a word that does not fit whole has none and the place -1.
     """
-    rows = _with_unknown(tokenizer, tokenizer(spelled))
     lengths = rows.row_lengths()
     before = tf.cumsum(lengths, exclusive=True)
     row_start = tf.gather(tf.concat([before, [tf.reduce_sum(lengths)]], 0), words.row_starts())
     place = before - tf.gather(row_start, words.value_rowids())
-    if room is not None:
-        fits = place + lengths <= room
-        rows = _only(rows, fits)
-        place = tf.where(fits, place, -1)
-    return words.with_flat_values(rows).merge_dims(1, 2), words.with_flat_values(place)
+    fits = place + lengths <= room
+    kept = words.with_flat_values(_only(rows, fits)).merge_dims(1, 2)
+    return kept, words.with_flat_values(tf.where(fits, place, -1))
 
 
 def _only(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
@@ -177,18 +172,28 @@ def _with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTenso
     return tf.concat([rows, filler], 1)
 
 
-def _piece_words(
-    pieces: tf.RaggedTensor, words: tf.RaggedTensor, tokenizer: Tokenizer, spelled: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(B, C) the word of each piece, -1 after the last, and whether it is the word's first and its last piece."""
-    lengths = _with_unknown(tokenizer, tokenizer(spelled)).row_lengths()
-    within = tf.range(tf.size(lengths, tf.int64)) - tf.gather(words.row_starts(), words.value_rowids())
-    owner = tf.repeat(within, lengths)
-    global_owner = tf.repeat(tf.range(tf.size(lengths)), lengths)
-    first = tf.concat([[True], global_owner[1:] != global_owner[:-1]], 0)[: tf.size(owner)]
-    last = tf.concat([global_owner[1:] != global_owner[:-1], [True]], 0)[-tf.size(owner) :]
-    dense = [pieces.with_flat_values(values) for values in (tf.cast(owner, tf.int32), first, last[: tf.size(owner)])]
-    return dense[0].to_tensor(-1), dense[1].to_tensor(False), dense[2].to_tensor(False)
+def _pieces_of_words(
+    words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int
+) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(B, None) pieces, `room` of a row at most; (B, C) the word of each, and whether it is its first and last piece.
+
+    Args:
+        words: (B, W) words.
+        rows: the pieces of each word, all in one line.
+        room: pieces of a row; a context of a megabyte is no longer than that from here on.
+    """
+    lengths = rows.row_lengths()
+    number = tf.range(tf.size(lengths, tf.int64)) - tf.gather(words.row_starts(), words.value_rowids())
+    within = tf.range(tf.size(rows.flat_values, tf.int64)) - tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
+    columns = (
+        rows.flat_values,
+        tf.repeat(tf.cast(number, tf.int32), lengths),
+        within == 0,
+        within == tf.repeat(lengths, lengths) - 1,
+    )
+    nested = [words.with_flat_values(rows.with_flat_values(column)) for column in columns]
+    pieces, word, first, last = (column.merge_dims(1, 2)[:, :room] for column in nested)
+    return pieces, word.to_tensor(-1), first.to_tensor(False), last.to_tensor(False)
 
 
 def _characters(text: tf.Tensor, places: tf.RaggedTensor) -> tf.RaggedTensor:

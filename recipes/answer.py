@@ -43,7 +43,7 @@ class Answer(FineTune):
     """
 
     max_length: int = 384  # longest row in tokens: the question and a window of the context
-    overlap: int = 64  # tokens that neighbouring windows share
+    overlap: int = 64  # tokens that neighbouring windows of a training context share
     learning_rate: float = 1e-4  # peak, after the warm-up
 
     def read(self, patterns: Files) -> Questions:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_plm.text import Examples, LabelledTexts
+from keras_plm.text import Examples, LabelledTexts, Questions
 
 from .fine_tune import FineTune
 
@@ -35,7 +35,8 @@ class CrossValidation:
         table = Table(title=f"{len(self.folds)} folds")
         for column in ("score", "mean", "deviation", *(str(i + 1) for i in range(len(self.folds)))):
             table.add_column(column, justify="left" if column == "score" else "right")
-        for name in self.folds[0]:
+        # a fold without entities, or without questions that have no answer, has fewer scores
+        for name in [name for name in self.folds[0] if all(name in fold for fold in self.folds)]:
             values = [self.mean(name), self.deviation(name), *(fold[name] for fold in self.folds)]
             table.add_row(name, *(f"{value:.4f}" for value in values))
         console = Console(width=100)
@@ -57,7 +58,7 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     Example:
         >>> print(cross_validate(Classify(encoder="…", train="train.tsv", save_to="none"), folds=5))  # doctest: +SKIP
     """
-    recipe = dataclasses.replace(recipe, validation=None, test=None, keep="last", patience=None)
+    recipe = dataclasses.replace(recipe, validation=None, test=None, keep="last", patience=None, overwrite=True)
     rows, every, _ = recipe.read_all(recipe.limit_train_rows)
     if not 2 <= folds <= len(rows):
         raise ValueError(f"folds={folds}; choose from 2 to {len(rows)}, the number of rows")
@@ -71,8 +72,13 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
 
 
 def _folds(rows: Examples, folds: int, seed: int) -> np.ndarray:
-    """(rows,) the fold of each row: dealt out like cards, label by label."""
-    order = np.random.default_rng(seed).permutation(len(rows))
+    """(rows,) the fold of each row: dealt out like cards, label by label; questions on one context stay together."""
+    random = np.random.default_rng(seed)
+    if isinstance(rows, Questions):
+        contexts = {context: i for i, context in enumerate(dict.fromkeys(rows.contexts))}
+        fold_of_context = random.permutation(len(contexts)) % folds
+        return fold_of_context[[contexts[context] for context in rows.contexts]]
+    order = random.permutation(len(rows))
     if isinstance(rows, LabelledTexts):
         order = order[np.argsort(np.array(rows.values)[order], kind="stable")]
     fold_of = np.empty(len(rows), "int64")

@@ -55,10 +55,7 @@ class Distill:
 
     def run(self) -> Any:
         """Train, save and return the student in float32."""
-        if isinstance(self.recipe, Pretrain):
-            return self.recipe.train_with(self)
-        rows = self.recipe.read_all(self.recipe.limit_train_rows)
-        return self.recipe.train_on(*rows, coach=self)[0]
+        return self.recipe.run(self)
 
     def wrap(self, model: Any, loss: Any) -> keras.Model:
         """The `Distiller` of a student."""

@@ -2,7 +2,7 @@
 
 Input    TSV, CSV or JSONL files with two columns of texts, and a column of scores unless the loss is contrastive
 Output   a folder with an Embedder, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm embed-train --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
+Command  keras-plm similarity --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
 Time     MiniLM, 5,700 pairs of sentences of 15 tokens: about a minute an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from keras_plm.models import Embedder, Encoder, Pooling
 from keras_plm.text import Examples, LabelledTexts, TextRows, read_rows, scores
@@ -59,6 +60,10 @@ class Embed(FineTune):
             raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of rows")
         if (self.label_column is None) != (self.similarity == "contrastive"):
             raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
+        if self.label_column is None and (self.validation or self.test):
+            raise ValueError(
+                "validation and test need a column of scores; score the model afterwards with plm.evaluate"
+            )
 
     def read(self, patterns: Files) -> LabelledTexts:
         """Columns of tables."""
@@ -75,6 +80,9 @@ class Embed(FineTune):
     def rows(self, model: Embedder, examples: Examples) -> TextRows:
         """Both texts of each pair, one after the other, with the pair's score in [0, 1]."""
         assert isinstance(examples, LabelledTexts) and examples.second is not None
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
+        if self.batch_size % (2 * devices):
+            raise ValueError(f"batch_size={self.batch_size} would part pairs; choose a multiple of {2 * devices}")
         values = np.array(scores(examples.values, examples.source), "float32")
         low, high = float(values.min()), float(values.max())
         values = (values - low) / (high - low) if high > low else np.ones_like(values)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
+import tensorflow as tf
 
 from keras_plm.checkpoints import load
 from keras_plm.config import ModelConfig
@@ -93,6 +94,8 @@ class FineTune(Recipe):
     def shape(self, config: ModelConfig) -> ModelConfig:
         """The config of the model, from that of the pre-trained one."""
         kind, rank = parse_trainable(self.trainable)
+        if kind == "adapter" and config.adapter_dim not in (0, rank):
+            raise ValueError(f"trainable={self.trainable!r}, but the encoder has adapters of {config.adapter_dim}")
         return dataclasses.replace(
             config,
             dropout=self.dropout,
@@ -101,16 +104,21 @@ class FineTune(Recipe):
             max_sequence_length=self.max_length,  # later positions would go untrained, and into every artefact
             lora_rank=rank if kind == "lora" else 0,
             lora_alpha=2.0 * rank if kind == "lora" else config.lora_alpha,
-            adapter_dim=rank if kind == "adapter" else 0,
+            adapter_dim=rank if kind == "adapter" else config.adapter_dim,
         )
 
-    def run(self) -> Any:
-        """Fine-tune, save and return the model in float32."""
+    def run(self, coach: Coach | None = None) -> Any:
+        """Fine-tune, save and return the model in float32.
+
+        Args:
+            coach: trains the model in another way than by its task's loss, see `Distill`.
+        """
         if self.fast_dev_run:
             short: dict[str, Any] = {"epochs": 1, "overwrite": True, "tensorboard": None, "fast_dev_run": False}
-            recipe = dataclasses.replace(self, **short)
-            return recipe.train_on(*recipe.read_all(limit=64), save_model=False)[0]
-        return self.train_on(*self.read_all(self.limit_train_rows))[0]
+            train, every, held_out = self.read_all(limit=64)
+            held_out = {name: examples.head(64) for name, examples in held_out.items()}
+            return dataclasses.replace(self, **short).train_on(train, every, held_out, save_model=False, coach=coach)[0]
+        return self.train_on(*self.read_all(self.limit_train_rows), coach=coach)[0]
 
     def read_all(self, limit: int | None = None) -> tuple[Examples, Examples, dict[str, Examples]]:
         """The training rows, those whose labels count (all of them), and the held-out rows by name.
@@ -145,7 +153,6 @@ class FineTune(Recipe):
         with self.session():
             model = self.build(every)
             rows = self.rows(model, train)
-            held_out = {name: examples.head(None if save_model else 64) for name, examples in held_out.items()}
             for examples in held_out.values():  # an error in a row comes before the work
                 self.rows(model, examples)
             trained, total = freeze(model, self.trainable)
@@ -221,13 +228,16 @@ class FineTune(Recipe):
         return layer_rates(model, self.layer_decay, self.head_rate)
 
     def _optimizer(self, model: Any, steps: int) -> AdamW:
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
+        if self.accumulate > 1 and devices > 1:
+            raise ValueError(f"accumulate={self.accumulate} works on one device only, not on {devices}")
         updates = max(steps * self.epochs // self.accumulate, 1)
         return AdamW(
             self.schedule(updates),
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
             rates=self.rates(model),
-            first_steps=unfreezing_steps(model, steps // self.accumulate) if self.gradual_unfreezing else None,
+            first_steps=unfreezing_steps(model, updates) if self.gradual_unfreezing else None,
             gradient_accumulation_steps=self.accumulate if self.accumulate > 1 else None,
             use_ema=self.average is not None,
             ema_momentum=self.average or 0.99,
@@ -240,7 +250,7 @@ class FineTune(Recipe):
         return Validation(
             model,
             lambda: evaluate(model, examples, self.batch_size),
-            self.training_folder / "history.csv",
+            self.history_path,
             self.training_folder / f"{worker_name()}.best.safetensors" if keeps else None,
             self.patience,
             self.average is not None,
@@ -248,13 +258,13 @@ class FineTune(Recipe):
         )
 
     def _ended_early(self, held_out: dict[str, Examples]) -> bool:
-        if self.patience is None or not (history := self.training_folder / "history.csv").exists():
+        if self.patience is None or not (history := self.history_path).exists():
             return False
         names = [name for name in history.read_text("utf-8").split("\n", 1)[0].split(",") if name.startswith("val_")]
         return bool(names) and exhausted(past_scores(history, names[0], self.epochs), self.patience)
 
     def _float32(self, model: Any) -> Any:
-        """The same weights, trained whole or in part, under float32; low-rank updates are merged when it is saved."""
+        """The same weights under float32."""
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:

@@ -55,13 +55,13 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
     """Train for some steps while the learning rate rises exponentially; nothing is saved.
 
     Args:
-        recipe: a fine-tuning; its own learning rate and epochs do not matter.
+        recipe: a fine-tuning; its own learning rate, epochs, `accumulate` and `gradual_unfreezing` do not matter.
         lowest: the first rate.
         highest: the last one. The test ends early where the loss has grown to four times its lowest.
         steps: batches.
 
     Raises:
-        ValueError: rates that do not rise, fewer than 10 steps.
+        ValueError: rates that do not rise, fewer than 10 steps, a loss that is not finite at the first of them.
 
     Source: Smith 2017, §3.3, https://arxiv.org/abs/1506.01186
     """
@@ -74,7 +74,12 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
         model = recipe.build(every)
         tokens = recipe.rows(model, rows)
         freeze(model, recipe.trainable)
-        optimizer = AdamW(_Rising(lowest, highest, steps), weight_decay=recipe.weight_decay, rates=recipe.rates(model))
+        optimizer = AdamW(
+            _Rising(lowest, highest, steps),
+            weight_decay=recipe.weight_decay,
+            global_clipnorm=recipe.clip_norm or None,
+            rates=recipe.rates(model),
+        )
         model.compile(optimizer, recipe.loss(model), jit_compile=False)
         epochs = math.ceil(steps / tokens.num_steps(recipe.batch_size))
         batches = tokens.training_dataset(recipe.batch_size, epochs, recipe.seed).take(steps)
@@ -90,6 +95,8 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
                 break
             rates.append(lowest * (highest / lowest) ** (step / (steps - 1)))
             losses.append(smooth)
+    if len(losses) < 2:
+        raise ValueError(f"the loss is not finite from the beginning; lower lowest={lowest}")
     return RateTest(rates, losses)
 
 

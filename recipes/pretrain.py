@@ -76,16 +76,18 @@ class Pretrain(Recipe):
         if not 0 <= self.inside_rate <= 1:
             raise ValueError(f"inside_rate={self.inside_rate}; it is a fraction of the pairs, in [0, 1]")
 
-    def run(self) -> Pretrainer:
-        """Train, save and return the model in float32."""
+    def run(self, coach: Coach | None = None) -> Pretrainer:
+        """Train, save and return the model in float32.
+
+        Args:
+            coach: trains the model in another way than by the losses of pre-training alone, see `Distill`.
+        """
         if self.fast_dev_run:
             short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "overwrite": True}
             short["tensorboard"] = None
-            return dataclasses.replace(self, fast_dev_run=False, **short)._train(limit=100, save_model=False)
-        return self._train(limit=None, save_model=True)
-
-    def train_with(self, coach: Coach) -> Pretrainer:
-        """The same, trained in another way than by the losses of pre-training alone, see `Distill`."""
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(
+                limit=100, save_model=False, coach=coach
+            )
         return self._train(limit=None, save_model=True, coach=coach)
 
     def _train(self, limit: int | None, save_model: bool, coach: Coach | None = None) -> Pretrainer:

@@ -179,16 +179,19 @@ class Recipe:
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         if checkpoint is not None:
             callbacks.append(checkpoint)
-            if is_chief():
-                callbacks.append(HistoryLog(self.training_folder / "history.csv"))
+            callbacks.append(HistoryLog(self.history_path))
         if self.tensorboard is not None and is_chief():
             callbacks.append(TensorBoardLog(self.tensorboard))
         return callbacks
 
+    @property
+    def history_path(self) -> Path:
+        """The history of this worker: each decides by its own when a training ends, without a shared disk."""
+        return self.training_folder / ("history.csv" if is_chief() else f"{worker_name()}.history.csv")
+
     def history(self) -> str:
         """The CSV of all epochs, those before an interruption included."""
-        path = self.training_folder / "history.csv"
-        return path.read_text("utf-8") if path.exists() else ""
+        return self.history_path.read_text("utf-8") if self.history_path.exists() else ""
 
 
 class TensorBoardLog(keras.callbacks.Callback):

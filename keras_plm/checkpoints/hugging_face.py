@@ -100,6 +100,8 @@ def to_hugging_face(
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
+    if model.config.lora_rank:
+        raise ValueError("Transformers' files have no low-rank updates: plm.merge_lora(model) first, or save_lora")
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:

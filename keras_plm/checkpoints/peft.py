@@ -1,6 +1,7 @@
 """Low-rank updates alone, in the format of the PEFT library: adapter_config.json and adapter_model.safetensors."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .architecture import Architecture, Head
 from .hugging_face import ARCHITECTURES, candidates
 from .tensors import read_json, read_safetensors
 
-_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_CONFIG, _WEIGHTS, _LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 _BASE = "base_model.model."
 _TASKS = {"Classifier": "SEQ_CLS", "Tagger": "TOKEN_CLS", "QuestionAnswerer": "QUESTION_ANS"}
 
@@ -72,11 +73,11 @@ def save_lora(model: Any, folder: str | Path, base: str = "", overwrite: bool = 
         "modules_to_save": sorted(
             {theirs.split(".")[0] for theirs, ours in names.items() if _is_head(theirs, ours, head)}
         ),
-        "keras_plm": {"labels": getattr(model, "labels", None)},
     }
     with whole_folder(folder, overwrite) as temporary:
         write_json(temporary / _CONFIG, description)
         write_tensors(tensors, temporary / _WEIGHTS)
+        write_json(temporary / _LABELS, getattr(model, "labels", None))
 
 
 def load_lora(model: Any, folder: str | Path) -> Any:
@@ -91,21 +92,13 @@ def load_lora(model: Any, folder: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: no such folder, or a file missing in it.
-        ValueError: another kind of adapter, updates that match no layer, tensors that do not fit; each named.
+        ValueError: another kind of adapter, other labels, a model that has updates already, updates that match no
+            layer, tensors that do not fit; each named.
     """
     folder = Path(folder)
-    if not (folder / _CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} has no {_CONFIG}; is it a folder of PEFT?")
-    settings = read_json(folder / _CONFIG)
-    try:
-        if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("bias", "none") != "none":
-            raise ValueError("only LORA without biases and without DoRA is supported")
-        rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
-        if settings.get("use_rslora"):
-            alpha *= rank**0.5  # scaled by α / √r
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / _CONFIG}: {error!r}") from None
+    rank, alpha = _rank_and_alpha(folder)
     architecture, head, names = _table(model)
+    _check_base(model, folder)
     stored = read_safetensors(folder / _WEIGHTS)
     by_module = {
         f"{'' if n in head.names else architecture.prefix}{n.removesuffix('.weight')}": o for n, o in names.items()
@@ -130,6 +123,31 @@ def load_lora(model: Any, folder: str | Path) -> Any:
 
     assign(variables, shapes, read, str(folder / _WEIGHTS))
     return copy
+
+
+def _rank_and_alpha(folder: Path) -> tuple[int, float]:
+    """What adapter_config.json says of the updates."""
+    if not (folder / _CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} has no {_CONFIG}; is it a folder of PEFT?")
+    settings = read_json(folder / _CONFIG)
+    try:
+        if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("bias", "none") != "none":
+            raise ValueError("only LORA without biases and without DoRA is supported")
+        if settings.get("alpha_pattern") or settings.get("rank_pattern"):
+            raise ValueError("ranks and scales that differ from layer to layer are not supported")
+        rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / _CONFIG}: {error!r}") from None
+    return rank, alpha * rank**0.5 if settings.get("use_rslora") else alpha  # scaled by α / √r
+
+
+def _check_base(model: Any, folder: Path) -> None:
+    if model.config.lora_rank:
+        raise ValueError("the model has low-rank updates already; merge_lora makes them part of it")
+    own = getattr(model, "labels", None)
+    labels = json.loads((folder / _LABELS).read_text("utf-8")) if (folder / _LABELS).is_file() else own
+    if labels != own:
+        raise ValueError(f"{folder} is for the labels {labels}, the model has {own}")
 
 
 def _table(model: Any) -> tuple[Architecture, Head, dict[str, str]]:

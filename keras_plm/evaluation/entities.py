@@ -8,7 +8,7 @@ from keras_plm.text.tags import tag_scheme, tag_spans
 Sentences = Sequence[Sequence[str]]
 
 
-def tag_scores(wanted: Sentences, found: Sentences) -> dict[str, float]:
+def tag_scores(wanted: Sentences, found: Sentences, labels: Sequence[str] | None = None) -> dict[str, float]:
     """F1, precision and recall of whole entities, and the accuracy of tags; the accuracy alone for plain tags.
 
     An entity is right if its label and both its borders are. Equal to seqeval in its default mode, which is the CoNLL
@@ -17,6 +17,7 @@ def tag_scores(wanted: Sentences, found: Sentences) -> dict[str, float]:
     Args:
         wanted: the tags of each sentence.
         found: the same, as the model has them.
+        labels: all tags that there are; None for those that occur.
 
     Raises:
         ValueError: sentences of unequal length.
@@ -31,7 +32,7 @@ def tag_scores(wanted: Sentences, found: Sentences) -> dict[str, float]:
     total = sum(map(len, wanted))
     same = sum(a == b for right, given in zip(wanted, found, strict=True) for a, b in zip(right, given, strict=True))
     accuracy = {"accuracy": same / total if total else 0.0}
-    if tag_scheme({tag for tags in wanted for tag in tags}) == "plain":
+    if tag_scheme(labels or {tag for tags in [*wanted, *found] for tag in tags}) == "plain":
         return accuracy
     correct, present, claimed = _count(wanted, found)
     return _f1(sum(correct.values()), sum(present.values()), sum(claimed.values())) | accuracy

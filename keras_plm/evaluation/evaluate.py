@@ -167,7 +167,7 @@ def _tags(model: Tagging, examples: TaggedSentences, batch_size: int) -> Evaluat
     ]
     mistakes = np.array([sum(a != b for a, b in zip(r["wanted"], r["found"], strict=True)) for r in rows])
     wrong = [int(i) for i in np.argsort(-mistakes, kind="stable") if mistakes[i]]
-    measured = tag_scores(examples.tags, found)
+    measured = tag_scores(examples.tags, found, model.labels)
     details = None
     if "f1" in measured:
         by_label = scores_by_label(examples.tags, found)

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from keras_plm.text import AnswerWindows
 
@@ -134,16 +135,13 @@ class Answering(TextModel):
         offset = int(windows.offset[row])
         count = int(windows.rows.second.lengths[row])  # type: ignore[union-attr]
         begins, ends = start[offset : offset + count], end[offset : offset + count]
-        # only spans whose ends are both among the best can be among the best
-        first = np.argsort(-begins, kind="stable")[: self.candidates]
-        last = np.argsort(-ends, kind="stable")[: self.candidates]
-        scores = begins[first][:, None] + ends[last][None]
-        lengths = last[None] - first[:, None]
-        scores = np.where((lengths >= 0) & (lengths < self.max_answer), scores, -np.inf)
+        # (count, max_answer): every legal pair of ends
+        padded = np.append(ends, np.full(self.max_answer, -np.inf, ends.dtype))
+        scores = begins[:, None] + sliding_window_view(padded, self.max_answer)[:count]
         best = np.argsort(-scores, axis=None, kind="stable")[: self.candidates]
         shift = int(windows.first_token[row])
         return [
-            ((int(first[i]) + shift, int(last[j]) + shift), float(scores[i, j]))
+            ((int(i) + shift, int(i + j) + shift), float(scores[i, j]))
             for i, j in zip(*np.unravel_index(best, scores.shape), strict=True)
             if np.isfinite(scores[i, j])
         ]

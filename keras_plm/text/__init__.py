@@ -18,9 +18,10 @@ from .tokenizer import Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
-from .words import split_words, split_words_in_graph
+from .words import BERT_ALONE, split_words, split_words_in_graph
 
 __all__ = [
+    "BERT_ALONE",
     "SPECIAL_TOKENS",
     "AnswerWindows",
     "BytePairTokenizer",

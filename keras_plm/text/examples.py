@@ -1,6 +1,7 @@
 """What a task is given, read from files: texts with labels, tagged sentences, questions."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from .tags import repair_tags, spans_to_tags
 from .words import Words, split_words
 
 Patterns = str | Sequence[str]
+_NO_WORD = re.compile(r"#|\d+[-.]\d")  # in CoNLL-U: a comment, several words in one, a word that was left out
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,12 @@ class TaggedSentences(Examples):
     def read(cls, patterns: Patterns, tag_column: int | str = -1) -> Self:
         """Read CoNLL or JSONL files.
 
-        CoNLL (`.conll`, `.txt`, `.iob`, `.bio`, `.conllu`; `.gz` too): a word and its tags a line, between tabs or
-        spaces; a blank line between sentences. JSONL: `{"words": […], "tags": […]}`, or
-        `{"text": …, "spans": [{"start", "end", "label"}]}` with characters (`slots` and `slot` are understood too):
-        the text is split by `split_words`, and a span that begins or ends inside a word is widened to the word; a word
-        that two spans share goes to the one that has more of it. `repaired` counts these spans.
+        CoNLL (any extension but the following; `.gz` too): a word and its tags a line, between tabs or spaces; a blank
+        line between sentences. CoNLL-U (`.conllu`): the word is in column 1, UPOS in 3. JSONL:
+        `{"words": […], "tags": […]}`, or `{"text": …, "spans": [{"start", "end", "label"}]}` with characters (`slots`
+        and `slot` are understood too): the text is split by `split_words`, and a span that begins or ends inside a word
+        is widened to the word; a word that two spans share goes to the one that has more of it. `repaired` counts
+        these spans.
 
         Args:
             patterns: paths or globs.
@@ -100,7 +103,8 @@ class TaggedSentences(Examples):
 
         Raises:
             FileNotFoundError: a pattern that matches no file.
-            ValueError: a line without a tag, words and tags of unequal number, spans that overlap; with file and line.
+            ValueError: a line without a tag, words and tags of unequal number, spans outside the text; with file and
+                line.
         """
         words: list[list[str]] = []
         tags: list[list[str]] = []
@@ -139,6 +143,7 @@ def _tagged_json(path: Path, key: str) -> Iterator[tuple[list[str], list[str], i
 
 
 def _tagged_lines(path: Path, tag_column: int) -> Iterator[tuple[list[str], list[str], int]]:
+    word_column = 1 if table_suffix(path) == ".conllu" else 0
     words: list[str] = []
     tags: list[str] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
@@ -147,14 +152,14 @@ def _tagged_lines(path: Path, tag_column: int) -> Iterator[tuple[list[str], list
             if words:
                 yield words, tags, 0
             words, tags = [], []
-        elif not line.startswith("-DOCSTART-") and not (path.suffix == ".conllu" and line.startswith("#")):
+        elif not line.startswith("-DOCSTART-") and not (word_column and _NO_WORD.match(line)):
             # tabs where there are any: a word may be a space of another alphabet
             columns = line.split("\t") if "\t" in line else line.split()
             if len(columns) < 2 or not -len(columns) <= tag_column < len(columns) or not columns[tag_column].strip():
                 raise ValueError(
                     f"{path}, line {number}: {line!r} has no tag in column {tag_column}; a word and its tag"
                 )
-            words.append(columns[0])
+            words.append(columns[word_column])
             tags.append(columns[tag_column].strip())
     if words:
         yield words, tags, 0
@@ -180,7 +185,10 @@ def _spanned(row: dict, split: Words, place: str) -> tuple[list[str], list[str],
     owner: list[int | None] = [None] * len(split.words)
     shared = [0] * len(split.words)
     wanted = []
-    for number, span in enumerate(row.get("spans", row.get("slots", []))):
+    spans = row.get("spans", row.get("slots"))
+    if not isinstance(spans, list):
+        raise ValueError(f'{place}: "spans" is {spans!r}; give a list, empty where there is none')
+    for number, span in enumerate(spans):
         start, end, label = _span(span, len(row["text"]), place)
         words = [i for i in range(len(owner)) if split.starts[i] < end and split.ends[i] > start]
         if not words:
@@ -195,8 +203,8 @@ def _spanned(row: dict, split: Words, place: str) -> tuple[list[str], list[str],
         not exact or len(words) != len(asked) for (_, words), (_, asked, exact) in zip(kept, wanted, strict=True)
     )
     try:
-        spans = [(label, words[0], words[-1] + 1) for label, words in kept if words]
-        return split.words, spans_to_tags(spans, len(split.words)), moved
+        whole = [(label, words[0], words[-1] + 1) for label, words in kept if words]
+        return split.words, spans_to_tags(whole, len(split.words)), moved
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
 
@@ -280,8 +288,10 @@ def _text(row: dict, key: str, place: str) -> str:
 def _answers(row: dict, context: str, place: str) -> list[tuple[str, int]]:
     if row.get("is_impossible"):
         return []
+    if not isinstance(row.get("answers"), list):
+        raise ValueError(f'{place}: "answers" is {row.get("answers")!r}; give a list, empty where there is no answer')
     found = []
-    for answer in row.get("answers", []):
+    for answer in row["answers"]:
         try:
             text, start = answer["text"], int(answer["answer_start"])
         except (KeyError, TypeError, ValueError):

@@ -2,10 +2,13 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .corpus import expand_files, read_text
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int | None = None) -> dict[str, list[str]]:
@@ -45,10 +48,7 @@ def _field(row: dict, column: str, place: str) -> str:
     value = row[column]
     if value is None:
         raise ValueError(f"{place}: {column!r} is null; fill it in, or leave the row out")
-    text = value if isinstance(value, str) else json.dumps(value)
-    if any("\ud800" <= character <= "\udfff" for character in text):  # JSON can write half of a character
-        raise ValueError(f"{place}: {column!r} has half of a character (a lone surrogate); remove it")
-    return text
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict]]:
@@ -112,6 +112,8 @@ def _json_object(path: Path, number: int, line: str) -> dict:
         raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
     if not isinstance(row, dict):
         raise ValueError(f'{path}, line {number}: a row must be a JSON object like {{"text": …}}')
+    if "\\u" in line and _HALF.search(json.dumps(row, ensure_ascii=False)):  # JSON can write half of a character
+        raise ValueError(f"{path}, line {number}: half of a character (a lone surrogate); remove it")
     return row
 
 

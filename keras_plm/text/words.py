@@ -7,7 +7,12 @@ import tensorflow_text
 from .tokenizer import character_positions, string_tensor
 
 # Chinese and Japanese characters are words of their own: their tags are those of characters.
-_ALONE = r"\p{P}|\p{S}|\p{Han}|\p{Hiragana}|\p{Katakana}"
+ALONE = r"\p{P}|\p{S}|\p{Han}|\p{Hiragana}|\p{Katakana}"
+# What BERT's tokenizer itself puts spaces around: ASCII that is no letter or digit, punctuation, Chinese.
+BERT_ALONE = (
+    r"[!-/:-@\[-`{-~]|\p{P}|[\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{f900}-\x{faff}\x{20000}-\x{2a6df}"
+    r"\x{2a700}-\x{2b73f}\x{2b740}-\x{2b81f}\x{2b820}-\x{2ceaf}\x{2f800}-\x{2fa1f}]"
+)
 _SPACE = r"[\s\p{Z}\x{85}]+"
 
 
@@ -25,7 +30,7 @@ class Words(NamedTuple):
     ends: list[int]
 
 
-def split_words_in_graph(texts: Any) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+def split_words_in_graph(texts: Any, alone: str = ALONE) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
     """Words of each text, with their first byte and the byte after their last, (B, None) each.
 
     A word is a run of letters, marks and digits; punctuation marks, symbols and Chinese or Japanese characters are
@@ -33,12 +38,12 @@ def split_words_in_graph(texts: Any) -> tuple[tf.RaggedTensor, tf.RaggedTensor, 
 
     Args:
         texts: (B,) strings in UTF-8.
+        alone: expression of RE2 for what is a word of its own.
     """
-    delimiter = f"{_SPACE}|{_ALONE}"
-    return tensorflow_text.regex_split_with_offsets(string_tensor(texts), delimiter, _ALONE)
+    return tensorflow_text.regex_split_with_offsets(string_tensor(texts), f"{_SPACE}|{alone}", alone)
 
 
-def split_words(texts: Sequence[str]) -> list[Words]:
+def split_words(texts: Sequence[str], alone: str = ALONE) -> list[Words]:
     """Words of each text with their characters, by the rule of `split_words_in_graph`.
 
     Example:
@@ -47,7 +52,7 @@ def split_words(texts: Sequence[str]) -> list[Words]:
     """
     if not len(texts):
         return []
-    words, starts, ends = (part.to_list() for part in split_words_in_graph(texts))
+    words, starts, ends = (part.to_list() for part in split_words_in_graph(texts, alone))
     found = []
     for text, pieces, first, last in zip(texts, words, starts, ends, strict=True):
         at = character_positions(text)

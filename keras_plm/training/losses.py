@@ -65,7 +65,9 @@ class ChainLoss(keras.losses.Loss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         weights = ops.ones(ops.shape(y_pred)[:2]) if sample_weight is None else ops.cast(sample_weight, "float32")
         losses = self.field.negative_log_likelihood(y_true, y_pred, weights > 0)
-        return ops.mean(losses * ops.max(weights)) / ops.cast(ops.shape(y_pred)[1], "float32")
+        losses *= ops.max(weights) / ops.cast(ops.shape(y_pred)[1], "float32")
+        # by Keras' own reduction, which knows of several replicas
+        return super().__call__(ops.zeros_like(losses), losses)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_pred  # computed in __call__

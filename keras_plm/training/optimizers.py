@@ -76,6 +76,12 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         # TensorFlow's variables, which the update gets, do not know their path
         self._settings = [(self.rates.get(v.path, 1.0), self.first_steps.get(v.path, 0)) for v in variables]
 
+    def _get_current_learning_rate(self) -> Any:
+        # Keras asks a schedule by batches; with accumulated gradients several of them make one step
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
+
     def _rate(self, variable: Any, learning_rate: Any) -> tf.Tensor:
         """The learning rate of a variable."""
         rate, first_step = self._settings[self._get_variable_index(variable)]

@@ -39,7 +39,8 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
         The numbers of weights that are trained, and of all.
 
     Raises:
-        ValueError: more blocks than there are, low-rank updates or adapters that the model does not have.
+        ValueError: more blocks than there are, low-rank updates or adapters that the model does not have, nothing left
+            to train.
 
     Source: Hu et al. 2022, §4, https://arxiv.org/abs/2106.09685; Houlsby et al. 2019, §2, https://arxiv.org/abs/1902.00751
     """
@@ -67,6 +68,8 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
         raise ValueError(
             f"trainable={trainable!r}, but no layer of the model has such weights; which layers are they to match?"
         )
+    if not any(chosen):
+        raise ValueError(f"trainable={trainable!r}, but a {type(model).__name__} has nothing on its encoder to train")
     for weight, train in zip(model.weights, chosen, strict=True):
         weight.trainable = train
     sizes = [_size(weight) for weight in model.weights]
@@ -81,8 +84,13 @@ def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) ->
         layer_decay: each block learns this much slower than the one above it; the embedding slowest.
         head_rate: of what stands on the encoder, its pooler included.
 
+    Raises:
+        ValueError: a `layer_decay` for blocks that share their weights.
+
     Source: Howard & Ruder 2018, §3.2, https://arxiv.org/abs/1801.06146
     """
+    if layer_decay != 1.0:
+        _check_own_weights(model, "layer_decay")
     inside = {weight.path for weight in model.encoder.weights}
     num_blocks = model.config.num_layers
     rates = {}
@@ -96,20 +104,31 @@ def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) ->
     return {path: rate for path, rate in rates.items() if rate != 1.0}
 
 
-def unfreezing_steps(model: Any, steps_per_epoch: int) -> dict[str, int]:
+def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
     """The step at which each weight begins to learn, for `AdamW(first_steps=…)`.
 
-    The head begins at once, then one block more each epoch, from above. The embedding begins with the first block.
+    The head begins at once, then one block after the other from above, spread over the first half of the training. The
+    embedding begins with the first block.
+
+    Raises:
+        ValueError: blocks that share their weights.
 
     Source: Howard & Ruder 2018, §3.3, https://arxiv.org/abs/1801.06146
+    Differs: from a block an epoch, by which the lower blocks of a short training would never learn.
     """
+    _check_own_weights(model, "gradual_unfreezing")
     num_blocks = model.config.num_layers
     first = {}
     for weight in model.encoder.weights:
         if not weight.path.startswith(("pooler/", "final_norm/")):
             block = _block(weight.path) or 0
-            first[weight.path] = (num_blocks - block) * steps_per_epoch
+            first[weight.path] = (num_blocks - block) * total_steps // (2 * num_blocks)
     return first
+
+
+def _check_own_weights(model: Any, name: str) -> None:
+    if model.config.shared_layers:
+        raise ValueError(f"{name} needs blocks with weights of their own; those of this encoder share theirs")
 
 
 def _block(path: str) -> int | None:

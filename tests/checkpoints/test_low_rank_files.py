@@ -119,7 +119,17 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
     save_file(tensors | {name: tensors[name][:2].copy()}, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="low_rank_a is"):
         load_lora(base, folder)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="has low-rank updates already"):
+        load_lora(trained, folder)
+    with pytest.raises(ValueError, match="is for the labels"):
+        load_lora(plm.Classifier(base.config, ["dog", "cat"], tokenizer), folder)
+    with pytest.raises(ValueError, match="plm.merge_lora"):
+        plm.checkpoints.to_hugging_face(trained, tmp_path / "hf")
     settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"alpha_pattern": {"query": 1}}))
+    with pytest.raises(ValueError, match="differ from layer to layer"):
+        load_lora(base, folder)
     (folder / "adapter_config.json").write_text(json.dumps(settings | {"use_dora": True}))
     with pytest.raises(ValueError, match="without DoRA"):
         load_lora(base, folder)

@@ -8,6 +8,7 @@ import pytest
 
 from keras_plm.layers import ConditionalRandomField
 from keras_plm.layers.conditional_random_field import best_path, forbid
+from keras_plm.models.tagging import best_paths
 from keras_plm.training import ChainLoss
 
 
@@ -61,6 +62,18 @@ def test_forbidden_steps_are_never_taken():
     assert all(follow[a, b] == 0 for path in paths for a, b in zip(path, path[1:], strict=False))
 
 
+def test_both_searches_find_the_same_path():
+    """In a graph and outside of one."""
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(11, 13, 4)).astype("float32")
+    lengths = random.integers(1, 14, 11)
+    steps = random.normal(size=4), random.normal(size=(4, 4)), random.normal(size=4)
+    inside = np.arange(13) < lengths[:, None]
+    found = best_paths(logits, lengths, *steps)
+    wanted = np.asarray(best_path(logits, inside, *(step.astype("float32") for step in steps)))
+    assert (found[inside] == wanted[inside]).all()
+
+
 def test_loss_is_the_mean_over_words(field):
     """Scaled weights, as `TextRows` gives them: the loss of a batch is the sum over its chains over its words."""
     random = np.random.default_rng(3)
@@ -69,6 +82,14 @@ def test_loss_is_the_mean_over_words(field):
     weights = mask * mask.size / mask.sum()
     expected = np.asarray(field.negative_log_likelihood(labels, logits, mask)).sum() / mask.sum()
     assert float(ChainLoss(field)(labels, logits, weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_knows_of_replicas(field, monkeypatch):
+    """Keras scales what each replica adds to the loss; ours must go through the same place."""
+    loss, labels, logits = ChainLoss(field), np.zeros((3, 7), "int32"), np.zeros((3, 7, 4), "float32")
+    whole = float(loss(labels, logits))
+    monkeypatch.setattr("keras.src.losses.loss.scale_loss_for_distribution", lambda value: value / 2)
+    assert float(loss(labels, logits)) == pytest.approx(whole / 2)
 
 
 def test_every_weight_learns(field):

@@ -11,7 +11,7 @@ import keras_plm as plm
 from keras_plm.recipes import Answer, Classify, Embed, Pretrain, Tag, cross_validate, find_learning_rate
 from keras_plm.recipes.cross_validation import _folds
 from keras_plm.recipes.validation import exhausted
-from keras_plm.training import AdamW, freeze, layer_rates, parse_trainable, unfreezing_steps
+from keras_plm.training import AdamW, LinearWarmupDecay, freeze, layer_rates, parse_trainable, unfreezing_steps
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
 VERBS = ["sees", "hears", "follows", "loses"]
@@ -56,7 +56,7 @@ def tagged(tmp_path_factory):
     return files
 
 
-@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("crf", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_tagging_learns(crf, tagged, settings, tmp_path):
     model = Tag(
         **settings, train=tagged["train"], validation=tagged["dev"], test=tagged["dev"], crf=crf, epochs=12,
@@ -98,7 +98,9 @@ def test_answering_learns(settings, tmp_path):
     assert plm.load(tmp_path / "m").null_threshold == model.null_threshold
 
 
-@pytest.mark.parametrize("similarity", ["ranking", "cosine", "contrastive"])
+@pytest.mark.parametrize(
+    "similarity", ["cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ranking", "contrastive"))]
+)
 def test_embedding_learns(similarity, settings, tmp_path):
     rows = ["sentence1\tsentence2\tscore"]
     random = np.random.default_rng(0)
@@ -118,8 +120,12 @@ def test_embedding_learns(similarity, settings, tmp_path):
         replace(recipe, batch_size=7, overwrite=True)
     with pytest.raises(ValueError, match="takes no scores"):
         replace(recipe, label_column=None if scored else "score", overwrite=True)
+    if not scored:
+        with pytest.raises(ValueError, match="validation and test need a column of scores"):
+            replace(recipe, validation=path, overwrite=True)
 
 
+@pytest.mark.slow
 def test_several_labels_are_learnt(settings, tmp_path):
     rows = ["label\ttext"] + [f"{first}; {second}\t{text}" for text, first, second in sentences(96, 7)] + ["\tthe"] * 4
     (tmp_path / "t.tsv").write_text("\n".join(rows))
@@ -146,11 +152,11 @@ def test_several_labels_are_learnt(settings, tmp_path):
 @pytest.mark.parametrize(
     ("trainable", "moved"),
     [
-        ("head", {"head", "pooler"}),
-        ("last:1", {"head", "pooler", "block_1"}),
+        pytest.param("head", {"head", "pooler"}, marks=pytest.mark.slow),
+        pytest.param("last:1", {"head", "pooler", "block_1"}, marks=pytest.mark.slow),
         ("lora:2", {"head", "pooler", "block_0", "block_1"}),
-        ("adapter:3", {"head", "pooler", "block_0", "block_1", "embedding"}),
-        ("all", {"head", "pooler", "block_0", "block_1", "embedding"}),
+        pytest.param("adapter:3", {"head", "pooler", "block_0", "block_1", "embedding"}, marks=pytest.mark.slow),
+        pytest.param("all", {"head", "pooler", "block_0", "block_1", "embedding"}, marks=pytest.mark.slow),
     ],
 )
 def test_only_what_is_named_is_trained(trainable, moved, settings, encoder, review_files, tmp_path):
@@ -197,27 +203,74 @@ def test_layers_learn_at_their_own_rates(config, tokenizer):
     assert rates["block_1/attention/query/kernel"] == 0.5 and rates["block_0/attention/query/kernel"] == 0.25
     assert rates["embedding/tokens"] == 0.125
     assert layer_rates(model) == {}
-    steps = unfreezing_steps(model, 10)
+    steps = unfreezing_steps(model, 40)
     assert steps["block_1/attention/query/kernel"] == 10 and steps["block_0/attention/query/kernel"] == 20
     assert steps["embedding/tokens"] == 20 and "head/dense/kernel" not in steps
+    shared = plm.Classifier(replace(config, shared_layers=True), ["a", "b"], tokenizer)
+    for wrong in (lambda: layer_rates(shared, 0.9), lambda: unfreezing_steps(shared, 40)):
+        with pytest.raises(ValueError, match="needs blocks with weights of their own"):
+            wrong()
 
 
-def test_rates_and_first_steps_reach_the_weights(settings, encoder, review_files, tmp_path):
-    """After one epoch of gradual unfreezing only the head has moved; with a decay of nearly nothing too."""
+@pytest.mark.slow
+def test_rates_reach_the_weights(settings, encoder, review_files, tmp_path):
+    """With a decay of nearly nothing only the head moves, weight decay included."""
     before = {w.path: np.asarray(w) for w in plm.load(encoder).encoder.weights}
-    for number, change in enumerate(({"gradual_unfreezing": True}, {"layer_decay": 1e-9})):
-        model = Classify(
-            **settings, train=review_files["train"], epochs=1, weight_decay=0.5, save_to=str(tmp_path / str(number)),
-            **change,
-        ).run()  # fmt: skip
-        for weight in model.encoder.weights:
-            if not weight.path.startswith(("pooler", "final_norm")):
-                np.testing.assert_allclose(np.asarray(weight), before[weight.path][: weight.shape[0]], atol=1e-6)
+    options = {"layer_decay": 1e-9, "weight_decay": 0.5, "epochs": 1}
+    model = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"), **options).run()
+    for weight in model.encoder.weights:
+        if not weight.path.startswith(("pooler", "final_norm")):
+            np.testing.assert_allclose(np.asarray(weight), before[weight.path][: weight.shape[0]], atol=1e-6)
+
+
+def test_a_weight_begins_to_learn_at_its_step():
+    variables = [keras.Variable(np.ones((2, 2), "float32"), name=name) for name in ("early", "late")]
+    optimizer = AdamW(0.1, weight_decay=0.5, first_steps={variables[1].path: 2})
+    optimizer.build(variables)
+    seen = []
+    for _ in range(3):
+        optimizer.apply([np.ones((2, 2), "float32")] * 2)
+        seen.append(float(variables[1][0, 0]))
+    assert seen[:2] == [1.0, 1.0] and seen[2] < 1 and float(variables[0][0, 0]) < seen[2]
+
+
+def test_accumulated_batches_follow_the_schedule():
+    """Keras asks a schedule by batches; after a quarter of the training the rate would be 0."""
+    variable = keras.Variable(np.ones((2, 2), "float32"))
+    optimizer = AdamW(LinearWarmupDecay(0.1, 1, 10), gradient_accumulation_steps=4)
+    optimizer.build([variable])
+    values = []
+    for _ in range(40):
+        optimizer.apply([np.ones((2, 2), "float32")])
+        values.append(float(variable[0, 0]))
+    assert len(set(values)) == 11  # the start, and ten updates
+    assert values[35] > values[39]
+
+
+def test_a_model_without_a_head_has_no_head_to_train(config, tokenizer):
+    with pytest.raises(ValueError, match="a Embedder has nothing on its encoder to train"):
+        freeze(plm.Embedder(replace(config, has_pooler=False), tokenizer), "head")
+
+
+def test_adapters_of_another_width_are_not_thrown_away(config, tokenizer):
+    recipe = Classify(encoder="x", train="x", save_to="y", trainable="adapter:3", max_length=24)
+    with pytest.raises(ValueError, match="but the encoder has adapters of 5"):
+        recipe.shape(replace(config, adapter_dim=5))
+    assert replace(recipe, trainable="all").shape(replace(config, adapter_dim=5)).adapter_dim == 5
+
+
+@pytest.mark.slow
+def test_held_out_rows_are_scored_whole(settings, review_files, tmp_path):
+    recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
+    rows = recipe.read(review_files["train"])
+    _, found = recipe.train_on(rows.head(16), rows, {"fold": rows}, save_model=False)
+    assert len(found["fold"].rows) == 96
 
 
 # ---- what is kept
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept(settings, tagged, tmp_path):
     """At a rate that ruins the model in the end, the best epoch is still there."""
     wild = settings | {"learning_rate": 0.05, "clip_norm": 0.0, "warmup": 0.0}
@@ -244,6 +297,7 @@ def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp
         Classify(encoder="x", train="x", save_to="y", keep="best")
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_kept(settings, review_files, tmp_path):
     """With a momentum near 1 the average stays near the start, wherever the training goes."""
     far, near = (
@@ -276,6 +330,7 @@ def test_accumulated_gradients_make_one_step():
     assert np.abs(results[0] - start).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 5])
 def test_an_interrupted_fine_tuning_ends_as_it_would_have(accumulate, settings, review_files, tmp_path, monkeypatch):
     options = {
@@ -314,6 +369,7 @@ def test_rare_labels_count_as_much_as_frequent_ones(settings, tmp_path):
         replace(recipe, regression=True)
 
 
+@pytest.mark.slow
 def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files, tmp_path):
     folder = tmp_path / "none"
     Tag(**settings, train=tagged["train"], validation=tagged["dev"], save_to=str(folder), fast_dev_run=True).run()
@@ -324,6 +380,7 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_cross_validation(settings, review_files, tmp_path):
     recipe = Classify(
         **settings, train=review_files["train"], validation="no.such.file", epochs=5, keep="best",
@@ -346,6 +403,15 @@ def test_every_fold_has_its_share_of_every_label():
     assert not np.array_equal(fold_of, _folds(rows, 5, seed=1))
 
 
+def test_questions_on_one_context_stay_together():
+    contexts = [f"context {i % 7}" for i in range(40)]
+    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, contexts, [[]] * 40)
+    fold_of = _folds(rows, 3, seed=0)
+    assert all(len(set(fold_of[[c == f"context {i}" for c in contexts]])) == 1 for i in range(7))
+    assert set(fold_of) == {0, 1, 2}
+
+
+@pytest.mark.slow
 def test_a_learning_rate_is_found(settings, review_files, tmp_path):
     recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
     found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)

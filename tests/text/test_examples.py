@@ -25,6 +25,15 @@ def test_conll(tmp_path):
     assert TaggedSentences.read(columns, 1).tags == [["DET", "NOUN"]]
 
 
+def test_conll_u(tmp_path):
+    text = "# text = vámonos al mar\n1-2\tvámonos\t_\t_\n1\tvamos\tir\tVERB\n2\tnos\tnosotros\tPRON\n3.1\tx\tx\tX\n"
+    path = write(tmp_path / "a.conllu", text)
+    (tmp_path / "b.conllu.gz").write_bytes(gzip.compress(text.encode()))
+    for file in (path, str(tmp_path / "b.conllu.gz")):
+        found = TaggedSentences.read(file, 3)
+        assert found.words == [["vamos", "nos"]] and found.tags == [["VERB", "PRON"]]
+
+
 def test_tags_that_are_not_legal_begin_an_entity(tmp_path):
     found = TaggedSentences.read(write(tmp_path / "a.conll", "a I-PER\nb I-PER\nc I-LOC\n"))
     assert found.tags == [["B-PER", "I-PER", "B-LOC"]] and found.repaired == [2]
@@ -67,6 +76,8 @@ def test_a_word_that_two_spans_share_goes_to_the_one_that_has_more_of_it(tmp_pat
             "none of the text's 2 characters",
         ),
         ("a.jsonl", '{"text": "ab", "spans": ["x"]}', "a span is {start, end, label}"),
+        ("a.jsonl", '{"text": "ab", "spans": null}', '"spans" is None; give a list'),
+        ("a.jsonl", '{"words": ["\\ud83d"], "tags": ["O"]}', "line 1: half of a character"),
         ("a.jsonl", '{"text": "a b", "spans": [{"start": 1, "end": 2, "label": "x"}]}', "has white space only"),
     ],
 )
@@ -116,6 +127,7 @@ def test_squad(tmp_path):
         ),
         ({"answers": [{"text": "Ada", "answer_start": 99}]}, "does not stand at character 99"),
         ({"answers": [{"text": "Ada"}]}, "an answer is {text, answer_start}"),
+        ({"answers": None}, '"answers" is None; give a list, empty where there is no answer'),
     ],
 )
 def test_bad_questions(tmp_path, change, message):

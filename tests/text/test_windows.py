@@ -12,7 +12,7 @@ WORDS = st.lists(st.sampled_from(["the", "cats", "bxjkqzp", "小", "café", "�
 
 
 @given(st.lists(WORDS, min_size=1, max_size=4), st.integers(5, 13), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_every_word_is_read_once_at_its_first_piece(tokenizer, sentences, max_length, training):
     labels = [list(range(len(words))) for words in sentences] if training else None
     rows = WordRows.from_words(tokenizer, sentences, labels, max_length)
@@ -50,7 +50,7 @@ PIECES = ["the cat", "sees", "小明", "naïve", "cafe\u0301", "🙂", "it,", "\
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 def test_answers_are_found_again_from_their_tokens(tokenizer, data):
     context = " ".join(data.draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=30)))
     start = data.draw(st.integers(0, len(context) - 1))

@@ -74,7 +74,9 @@ def test_layers_are_matched_evenly():
         matched_layers(3, 2)
 
 
-@pytest.mark.parametrize("part", ["hard", "soft", "hidden", "attention"])
+@pytest.mark.parametrize(
+    "part", ["soft", *(pytest.param(p, marks=pytest.mark.slow) for p in ("hard", "hidden", "attention"))]
+)
 def test_each_part_alone_is_learnt(part, teacher, student, config):
     inputs = token_batch(config, rows=8)
     labels = np.arange(8) % 3
@@ -109,6 +111,7 @@ def test_sample_weights_are_honoured(teacher, student, config):
     assert float(distiller.compute_loss(inputs, np.array([2, 2, 0, 0]), outputs, weights)) != pytest.approx(losses[0])
 
 
+@pytest.mark.slow
 def test_a_pretrainer_learns_hidden_states_of_any_encoder(teacher, config, tokenizer):
     student = plm.Pretrainer(replace(config, dropout=0.0, attention_dropout=0.0), tokenizer)
     inputs = token_batch(config) | {"mask_positions": np.ones((3, 2), "int32")}
@@ -136,6 +139,7 @@ def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokeniz
         Distiller(plm.Classifier(student.config, ["a", "b", "c"], words), teacher)
 
 
+@pytest.mark.slow
 def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     """Both stages: raw text with a teacher's hidden states, then the task with its probabilities."""
     sizes = replace(config, num_heads=4, hidden_dim=32, intermediate_dim=48, max_sequence_length=32)
