@@ -39,6 +39,7 @@ def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
 
 
+@pytest.mark.slow
 def test_every_task(config, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plm.save(plm.Encoder(replace(config, max_sequence_length=128), tokenizer), tmp_path / "saved_models" / "mini")

@@ -11,9 +11,10 @@ from keras_plm.text import read_rows
 from .small_folders import write_folder
 
 SLOW = ["AlbertForMaskedLM", "DistilBertModel", "ElectraForPreTraining"]
-STARTS = ["RobertaForMaskedLM", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+STARTS = ["RobertaForMaskedLM", *SLOW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STARTS)
 def test_classify_and_export(name, review_files, tmp_path):
     """Byte pairs and no pooler; shared blocks and SentencePiece; no segments; narrow tables and another pooler."""

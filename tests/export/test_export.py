@@ -129,6 +129,7 @@ def test_pairs_and_regression(config, tokenizer, tmp_path):
     assert comparison.agreement is None and comparison.largest_error < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"activation": "gelu"}, {"normalize_first": True, "positions": "sinusoidal"}])
 def test_every_kind_of_block_exports(config, tokenizer, tmp_path, change):
     from dataclasses import replace
@@ -195,7 +196,7 @@ def constant(model):
 
 @pytest.mark.parametrize("loss", [other_weights, constant])
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("scheme", ["float32", "dynamic_int8", "static_int8"])
+@pytest.mark.parametrize("scheme", ["float32", "dynamic_int8", pytest.param("static_int8", marks=pytest.mark.slow)])
 def test_lost_weights_leave_nothing_on_disk(classifier, config, tokenizer, tmp_path, monkeypatch, loss, fresh, scheme):
     # the probabilities of a fresh model hardly move from text to text: an absolute tolerance would let anything pass
     model = plm.Classifier(config, ["a", "b"], tokenizer) if fresh else classifier

@@ -35,6 +35,7 @@ def run(backend, given, result):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
+@pytest.mark.slow
 def test_jax_equals_tensorflow(tmp_path):
     ids = np.random.default_rng(0).integers(0, 17, (2, 5)).astype("int32")
     mask = np.array([[1] * 5, [1] * 3 + [0] * 2], "int32")

@@ -241,6 +241,7 @@ def test_steps_need_not_be_whole_epochs(small, corpus_file, tmp_path):
         replace(recipe, steps=0, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_second_phase_starts_from_the_first(pretrained, corpus_file, tmp_path):
     model = Pretrain(
         corpus=corpus_file,
@@ -260,6 +261,7 @@ def test_a_second_phase_starts_from_the_first(pretrained, corpus_file, tmp_path)
     assert history(tmp_path / "model")[0]["val_loss"] == pytest.approx(history(pretrained)[-1]["val_loss"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_lamb(small, corpus_file, tmp_path):
     Pretrain(
         corpus=corpus_file, config=small, optimizer_name="lamb", learning_rate=0.02, steps=40, checkpoint_every=20,
@@ -318,6 +320,7 @@ Pretrain(corpus=corpus, config=sizes, steps=90, checkpoint_every=10, batch_size=
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
     """Dropout on: its state must come back too."""
 

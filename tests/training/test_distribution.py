@@ -80,6 +80,7 @@ def test_a_worker_that_lost_its_checkpoint_is_an_error(corpus_file, tmp_path):
         assert "only some workers have a checkpoint" in output, output[-2000:]
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
     processes = start_two_workers(corpus_file, tmp_path / "model", 30)
     chief = losses(processes[0])
