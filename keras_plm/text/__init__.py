@@ -7,12 +7,14 @@ from .answer_windows import AnswerWindows
 from .byte_pair import BytePairTokenizer
 from .corpus import expand_files, read_documents, read_text, split_sentences
 from .datasets import TextRows, pretraining_dataset
-from .examples import Examples, LabelledTexts, Questions, TaggedSentences
+from .examples import Examples, LabelledTexts
 from .masking import mask_tokens
 from .packing import Spans, pack
+from .questions import Questions
 from .rows import distinct_labels, label_ids, read_rows, scores, split_labels
 from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .sentence_piece import SentencePieceTokenizer
+from .sentences import TaggedSentences
 from .tags import allowed_transitions, repair_tags, spans_to_tags, tag_scheme, tag_spans
 from .tokenizer import Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
