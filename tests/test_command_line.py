@@ -18,13 +18,31 @@ def saved(classifier, tmp_path):
 
 def test_help_lists_commands_and_flags(capsys):
     for arguments, words in [
-        (["--help"], ["pretrain", "classify", "predict", "compare", "vocabulary", "export"]),
+        (
+            ["--help"],
+            [
+                "pretrain",
+                "classify",
+                "tag",
+                "answer",
+                "similarity",
+                "distill",
+                "evaluate",
+                "predict",
+                "compare",
+                "vocabulary",
+                "export",
+            ],
+        ),
         (["export", "--help"], ["tflite", "onnx", "saved-model"]),
         (
             ["pretrain", "--help"],
             ["--corpus", "--config {tiny,mini,small", "--fast-dev-run", "fraction of the"],
         ),
-        (["classify", "--help"], ["--second-column", "--limit-train-rows"]),
+        (["classify", "--help"], ["--second-column", "--limit-train-rows", "--trainable", "--multi-label"]),
+        (["tag", "--help"], ["--crf", "--tag-column"]),
+        (["distill", "--help"], ["--teacher", "recipe:classify", "recipe:pretrain"]),
+        (["cross-validate", "--help"], ["--folds", "recipe:tag"]),
         (
             ["export", "tflite", "--help"],
             ["--quantization {float32,float16,dynamic_int8,static_int8}"],
@@ -74,6 +92,39 @@ def test_export_and_compare(saved, capsys, tmp_path):
         ]
     )
     assert "labels agree" in capsys.readouterr().out
+
+
+def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_files, capsys, tmp_path):
+    written = [str(tmp_path / name) for name in ("found.jsonl", "errors.md")]
+    (tmp_path / "rows.tsv").write_text("label\ttext\ncat\tthe cat\ndog\tthe dog\n")
+    main(["evaluate", saved, str(tmp_path / "rows.tsv"), "--predictions", written[0], "--errors", written[1]])
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed and "macro_f1" in printed and "on 2 rows" in printed
+    rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert [row["wanted"] for row in rows] == ["cat", "dog"] and "# Errors" in (tmp_path / "errors.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["evaluate", saved, str(tmp_path / "rows.tsv"), "--errors", written[1]])
+    assert "exists; pass overwrite=True" in capsys.readouterr().err
+
+    plm.save(plm.Tagger(config, ["NOUN", "VERB"], tokenizer), tmp_path / "tagger")
+    main(["predict", "--model", str(tmp_path / "tagger"), "The cat"])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(row[0], row[2], row[4]) for row in lines] == [("1", "0-3", "The"), ("1", "4-7", "cat")]
+    (tmp_path / "a.conllu").write_text("1\tthe\tthe\tNOUN\n2\tcat\tcat\tVERB\n")
+    main(["evaluate", str(tmp_path / "tagger"), str(tmp_path / "a.conllu"), "--tag-column", "3"])
+    assert "accuracy" in capsys.readouterr().out
+
+    plm.save(plm.QuestionAnswerer(config, tokenizer), tmp_path / "reader")
+    main(["predict", "--model", str(tmp_path / "reader"), "the cat sees", "--question", "who ?"])
+    answer, score, place = capsys.readouterr().out.strip().split("\t")
+    start, end = map(int, place.split("-"))
+    assert "the cat sees"[start:end] == answer and 0 < float(score) <= 1
+    with pytest.raises(SystemExit):
+        main(["predict", "--model", str(tmp_path / "reader"), "the cat"])
+    assert "what is the question? Give it with --question" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["embed", "--model", str(tmp_path / "reader"), "the cat"])
+    assert "this command needs an embedder" in capsys.readouterr().err
 
 
 def test_vocabulary(corpus_file, capsys, tmp_path):
