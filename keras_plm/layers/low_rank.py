@@ -46,12 +46,6 @@ class Projection(keras.layers.Dense):
             output = output + ops.cast(self.low_rank_scale, update.dtype) * update
         return output
 
-    def merged_kernel(self) -> Any:
-        """(D, units) the kernel with the update added to it."""
-        if not self.low_rank:
-            return self.kernel
-        return self.kernel + self.low_rank_scale * ops.matmul(self.low_rank_a, self.low_rank_b)
-
 
 class Adapter(keras.layers.Layer):
     """A bottleneck with a residual: `output = x + act(x W_down) W_up`, which begins as `x`.

@@ -17,27 +17,14 @@ class Classifying(TextModel):
     labels: list[str] | None
     multi_label: bool
 
-    def predict_logits(
-        self,
-        first: Sequence[str],
-        second: Sequence[str] | None = None,
-        max_length: int | None = None,
-        batch_size: int = 32,
-    ) -> np.ndarray:
-        """(rows, C) float32 logits, or (rows, 1) scores, of texts or of pairs.
-
-        Args:
-            first: texts.
-            second: the texts they are paired with, or None.
-            max_length: longest row in tokens; longer ones lose their end. None means the model's limit.
-            batch_size: rows at a time; rows of similar length go together.
-        """
-        return self.predict_texts(first, second, max_length, batch_size)
+    def predict_logits(self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any) -> np.ndarray:
+        """(rows, C) float32 logits, or (rows, 1) scores, of texts or of pairs; options as in `predict_texts`."""
+        return self.predict_texts(first, second, **options)
 
     def predict_probabilities(
         self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any
     ) -> np.ndarray:
-        """(rows, C) float32 probabilities, which sum to 1 but for several labels; options as in `predict_logits`."""
+        """(rows, C) float32 probabilities, which sum to 1 but for several labels; options as in `predict_texts`."""
         if self.labels is None:
             raise ValueError("a regression has no probabilities; use predict_logits")
         return self.probabilities(self.predict_logits(first, second, **options))
@@ -51,7 +38,7 @@ class Classifying(TextModel):
             first: texts.
             second: the texts they are paired with, or None.
             threshold: smallest probability of a label, for a multi-label model.
-            **options: as in `predict_logits`.
+            **options: as in `predict_texts`.
         """
         if self.labels is None:
             raise ValueError("a regression has no labels; use predict_logits")
