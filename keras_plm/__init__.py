@@ -27,6 +27,7 @@ from .models import (  # noqa: E402
     Tagger,
     merge_lora,
     save,
+    shrink,
 )
 from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer  # noqa: E402
 
@@ -63,4 +64,5 @@ __all__ = [
     "load",
     "merge_lora",
     "save",
+    "shrink",
 ]

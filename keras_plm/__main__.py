@@ -44,6 +44,7 @@ _COMMANDS: dict[str, Callable] = {
     "embed": commands.embed,
     "evaluate": commands.evaluate_model,
     "compare": commands.compare_artifact,
+    "shrink": commands.shrink_model,
     "vocabulary": commands.vocabulary,
     # for the list of commands; main() hands `export` to its own commands
     "export": lambda: None,

@@ -1,5 +1,6 @@
 """The commands that are no recipe: one function each, whose arguments are the flags."""
 
+import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from keras_plm.checkpoints.choice import Size, Task
 from keras_plm.evaluation import evaluate
 from keras_plm.export import Artifact, compare, load_artifact, to_onnx, to_saved_model, to_tflite
 from keras_plm.export.quantization import Scheme
-from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free
+from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free, save, shrink
 from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.text import (
     LabelledTexts,
@@ -249,6 +250,38 @@ def compare_artifact(
     """
     names = (text_column, second_column, label_column, max_length, limit)
     print(compare(load(model), Artifact(artifact), data, *names, progress=True))
+
+
+def shrink_model(
+    model: tyro.conf.Positional[str],
+    save_to: str,
+    num_layers: int,
+    hidden_dim: int,
+    intermediate_dim: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Save the part of an encoder that weighs most, as the start of a student for `distill`.
+
+    Args:
+        model: a folder, or "hf:" and a Hugging Face folder or repository.
+        save_to: folder for the smaller encoder.
+        num_layers: blocks, spread evenly over those of the model.
+        hidden_dim: width, a multiple of the width of the model's heads.
+        intermediate_dim: inner width of the feed-forward; None keeps its ratio to the width.
+        overwrite: replace that folder if it exists.
+    """
+    check_free(save_to, overwrite, is_folder=True)
+    large = load(model)
+    config = large.config
+    sizes = {
+        "num_layers": num_layers,
+        "hidden_dim": hidden_dim,
+        "num_heads": max(hidden_dim * config.num_heads // config.hidden_dim, 1),
+        "intermediate_dim": intermediate_dim or hidden_dim * config.intermediate_dim // config.hidden_dim,
+    }
+    small = shrink(large, dataclasses.replace(config, **sizes))
+    save(small, save_to, overwrite)
+    print(f"{save_to}: {small.count_params():,} weights of {large.count_params():,}")
 
 
 def vocabulary(

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_plm.checkpoints import load
 from keras_plm.config import SMALL, ModelConfig
-from keras_plm.models import Pretrainer, save
+from keras_plm.models import Encoder, Pretrainer, save
 from keras_plm.text import (
     SentencePairs,
     TokenizedCorpus,
@@ -56,7 +56,7 @@ class Pretrain(Recipe):
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     config: Annotated[ModelConfig, NAMED_SIZE] = SMALL  # sizes: a name, or a JSON file of fields
-    start_from: str | None = None  # a Pretrainer to go on from, with its tokenizer: a folder, "hf:…"
+    start_from: str | None = None  # a model to go on from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
@@ -159,10 +159,11 @@ class Pretrain(Recipe):
     def _model(self, documents: list[list[str]]) -> Pretrainer:
         if self.start_from is not None:
             model = load(self.start_from)
-            if not isinstance(model, Pretrainer):
-                raise ValueError(f"{self.start_from} is a {type(model).__name__}, not a Pretrainer")
             if model.tokenizer is None:
                 raise ValueError(f"{self.start_from} was saved without a tokenizer")
+            if not isinstance(model, Pretrainer):
+                encoder = model if isinstance(model, Encoder) else model.encoder
+                model = Pretrainer(encoder.config, model.tokenizer, encoder=encoder)
         else:
             tokenizer = self._tokenizer(documents)
             model = Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)

@@ -95,6 +95,7 @@ class TokenEmbedding(keras.layers.Layer):
             shape=(rows, self.width),
             initializer=initializer or scaled_normal(self.width),
             name=name,
+            autocast=name != "tokens",  # the largest weight of most models: not to be cast whole for a few rows
         )
 
     def call(
@@ -106,7 +107,7 @@ class TokenEmbedding(keras.layers.Layer):
     ) -> Any:
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
-        hidden = ops.take(self.table, token_ids, axis=0)
+        hidden = ops.cast(ops.take(self.table, token_ids, axis=0), self.compute_dtype)
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)
         if self.num_segments:

@@ -30,10 +30,11 @@ class EncoderBlock(keras.layers.Layer):
     Call args:
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
+        num_queries: Q, so many positions from the first are computed, though they see all; None means all, T.
         return_attention: also return the attention weights.
 
     Returns:
-        (B, T, D); with `return_attention` also (B, N, T, T) float32.
+        (B, Q, D); with `return_attention` also (B, N, Q, T) float32.
 
     Example:
         >>> EncoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -106,11 +107,17 @@ class EncoderBlock(keras.layers.Layer):
         self,
         hidden: Any,
         padding_mask: Any = None,
+        num_queries: int | None = None,
         return_attention: bool = False,
         training: bool | None = None,
     ) -> Any:
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
-        attended = self.attention(x, attention_mask=padding_mask, return_attention=return_attention, training=training)
+        queries, seen = x, None
+        if num_queries is not None:
+            queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
+        attended = self.attention(
+            queries, seen, attention_mask=padding_mask, return_attention=return_attention, training=training
+        )
         attended, weights = attended if return_attention else (attended, None)
         attended = self.attention_adapter(attended)
         if self.normalize_first:

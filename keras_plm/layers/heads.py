@@ -62,7 +62,7 @@ class MaskedTokenHead(keras.layers.Layer):
         masked = self.norm(activate(self.dense(masked), self.activation))
         # one product over all rows; the bias after the reshape, or TensorFlow picks a slower fused kernel
         rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))
-        logits = ops.matmul(rows, ops.transpose(table))
+        logits = ops.matmul(rows, ops.transpose(ops.cast(table, rows.dtype)))
         shape = (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size)
         return ops.reshape(logits, shape) + self.bias
 

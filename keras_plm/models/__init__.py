@@ -26,6 +26,7 @@ from .saving import (
     write_json,
     write_tensors,
 )
+from .shrinking import shrink
 from .tagger import Tagger
 from .tagging import TaggedSpan, Tagging
 
@@ -57,6 +58,7 @@ __all__ = [
     "named_weights",
     "save",
     "set_weights",
+    "shrink",
     "softmax",
     "tokenizer_settings",
     "whole_folder",

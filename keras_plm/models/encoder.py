@@ -82,15 +82,16 @@ class Encoder(keras.Model):
 
         # Graph
         inputs = token_inputs()
+        mask = inputs["padding_mask"]
         hidden = embedding(inputs["token_ids"], inputs["segment_ids"])
-        for block in blocks:
-            hidden = block(hidden, padding_mask=inputs["padding_mask"])
+        for block in blocks[:-1]:
+            hidden = block(hidden, padding_mask=mask)
+        # Two ways through the last block. Of the one that nothing reads, a graph computes nothing: where only the
+        # first token counts, that saves most of the block
+        sequence, first = blocks[-1](hidden, padding_mask=mask), blocks[-1](hidden, padding_mask=mask, num_queries=1)
         if final_norm is not None:
-            hidden = final_norm(hidden)
-        pooled = hidden[:, 0, :]
-        if pooler is not None:
-            pooled = activate(pooler(pooled), config.pooler_activation)
-        outputs = {"sequence_output": hidden, "pooled_output": pooled}
+            sequence, first = final_norm(sequence), final_norm(first)
+        outputs = {"sequence_output": sequence, "pooled_output": pool_first(first, pooler, config)}
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
@@ -105,6 +106,12 @@ class Encoder(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Encoder":
         return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+def pool_first(hidden: Any, pooler: Any, config: ModelConfig) -> Any:
+    """(B, D) for the text, from hidden states (B, T, D): the first one, through the pooler if there is one."""
+    pooled = hidden[:, 0, :]
+    return pooled if pooler is None else activate(pooler(pooled), config.pooler_activation)
 
 
 def given_or_new(encoder: Encoder | None, config: ModelConfig, tokenizer: Any) -> Encoder:

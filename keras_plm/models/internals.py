@@ -1,8 +1,6 @@
 from typing import Any
 
-from keras_plm.layers import activate
-
-from .encoder import Encoder
+from .encoder import Encoder, pool_first
 
 
 def encoder_states(
@@ -30,7 +28,5 @@ def encoder_states(
         states.append(hidden)
     if encoder.final_norm is not None:
         hidden = encoder.final_norm(hidden, training=training)
-    pooled = hidden[:, 0, :]
-    if encoder.pooler is not None:
-        pooled = activate(encoder.pooler(pooled), encoder.config.pooler_activation)
+    pooled = pool_first(hidden, encoder.pooler, encoder.config)
     return {"sequence_output": hidden, "pooled_output": pooled, "hidden": states, "attention": maps}

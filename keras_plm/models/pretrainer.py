@@ -5,7 +5,7 @@ import keras
 from keras_plm.config import ModelConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
 
-from .encoder import Encoder, token_inputs
+from .encoder import Encoder, given_or_new, pool_first, token_inputs
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -16,6 +16,7 @@ class Pretrainer(keras.Model):
         config: sizes.
         tokenizer: the tokenizer of the ids, or None.
         next_sentence: False leaves out the second head, as RoBERTa does.
+        encoder: an encoder of the same config to put the heads on; None makes a new one.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids`, `padding_mask`, (B, T) int32 each, and `mask_positions`,
@@ -34,9 +35,16 @@ class Pretrainer(keras.Model):
         https://arxiv.org/abs/1907.11692
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Any = None, next_sentence: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Any = None,
+        next_sentence: bool = True,
+        encoder: Encoder | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Layers
-        encoder = Encoder(config, tokenizer)
+        encoder = given_or_new(encoder, config, tokenizer)
         masked_token_head = MaskedTokenHead(
             config.vocabulary_size,
             activation=config.activation,
@@ -47,6 +55,8 @@ class Pretrainer(keras.Model):
         # Graph
         inputs = token_inputs()
         encoded = encoder(inputs)
+        if next_sentence:  # every token is wanted anyhow: one way through the last block will do
+            encoded["pooled_output"] = pool_first(encoded["sequence_output"], encoder.pooler, config)
         inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
         next_head = NextSentenceHead(name="next_sentence") if next_sentence else None
         outputs = _predictions(masked_token_head, next_head, encoder, encoded, inputs)

@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import keras
@@ -10,16 +11,41 @@ NO_DECAY = ("bias", "gamma", "beta")
 class _ClipsSummedGradient:
     """Before an optimizer: clip the gradient of the global batch, not each replica's share of it."""
 
+    global_clipnorm: float | None
+
     def _clip_gradients(self, grads: list) -> list:
+        grads = self._summed(grads)
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0] if self.global_clipnorm else grads
+
+    def _summed(self, grads: list) -> list:
+        # that of an embedding alone is sparse: a token that occurs twice has two rows, whose sum is what counts
+        grads = [tf.convert_to_tensor(gradient) for gradient in grads]
         replica = tf.distribute.get_replica_context()
         if replica and replica.num_replicas_in_sync > 1:
             grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
-        if self.global_clipnorm:  # type: ignore[attr-defined]
-            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]  # type: ignore[attr-defined]
-        return super()._clip_gradients(grads)  # type: ignore[misc]
+        return grads
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars  # they have been summed above
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
+    """AdamW with clipping and weight decay, compiled: two dozen passes over memory become four.
+
+    Args:
+        handles: of a variable and its two moments: variables would lose the copy on this device under a strategy.
+        gradient: of the variable's dtype.
+        numbers: float32 scalars.
+    """
+    variable, momentum, velocity = (tf.raw_ops.ReadVariableOp(resource=h, dtype=gradient.dtype) for h in handles)
+    n = {name: tf.cast(number, gradient.dtype) for name, number in numbers.items()}
+    gradient *= n["shrink"]
+    momentum = n["beta_1"] * momentum + (1 - n["beta_1"]) * gradient
+    velocity = n["beta_2"] * velocity + (1 - n["beta_2"]) * gradient * gradient
+    variable = n["keep"] * variable - n["rate"] * momentum / (tf.sqrt(velocity) + n["epsilon"])
+    for handle, value in zip(handles, (variable, momentum, velocity), strict=True):
+        tf.raw_ops.AssignVariableOp(resource=handle, value=value)
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -27,8 +53,8 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
     """Keras' AdamW with three differences.
 
     Weight decay leaves biases and norms alone; `global_clipnorm` acts on the summed gradient of all replicas, so that a
-    training does not depend on their number; and the update of a variable is two fused kernels instead of a
-    dozen passes over memory (BASE: 117 ms a step instead of 225).
+    training does not depend on their number; and clipping, decay and the update of a variable are one compiled kernel
+    instead of two dozen passes over memory.
 
     Args:
         learning_rate: number or schedule.
@@ -82,38 +108,40 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
 
-    def _rate(self, variable: Any, learning_rate: Any) -> tf.Tensor:
+    def _rate(self, index: int, learning_rate: Any) -> tf.Tensor:
         """The learning rate of a variable."""
-        rate, first_step = self._settings[self._get_variable_index(variable)]
+        rate, first_step = self._settings[index]
         rate *= tf.cast(learning_rate, tf.float32)
         if first_step:
             rate *= tf.cast(self.iterations >= first_step, tf.float32)
         return rate
 
+    def _clip_gradients(self, grads: list) -> list:
+        grads = self._summed(grads)
+        self._shrink: Any = 1.0
+        if self.global_clipnorm:  # the kernel multiplies: that saves a pass
+            self._shrink = self.global_clipnorm / tf.maximum(tf.linalg.global_norm(grads), self.global_clipnorm)
+        return grads
+
     def _apply_weight_decay(self, variables: list) -> None:
-        if not self.weight_decay:
-            return
-        for variable in variables:
-            if self._use_weight_decay(variable):
-                value = variable.value
-                rate = self._rate(variable, self.learning_rate) * self.weight_decay
-                tf.raw_ops.ResourceApplyGradientDescent(var=value.handle, alpha=rate, delta=tf.convert_to_tensor(value))
+        """The kernel does it."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        step = tf.cast(self.iterations + 1, tf.float32)
         index = self._get_variable_index(variable)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=self._rate(variable, learning_rate),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),  # of an embedding alone it is sparse
-        )
+        rate, step = self._rate(index, learning_rate), tf.cast(self.iterations + 1, tf.float32)
+        decay = self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
+        bias_correction = tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
+        numbers = {
+            "shrink": self._shrink,
+            "keep": 1 - rate * decay,
+            "rate": rate * bias_correction,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        numbers = {name: tf.convert_to_tensor(number, tf.float32) for name, number in numbers.items()}
+        moments = (self._momentums[index].value, self._velocities[index].value)
+        _adamw_kernel([v.handle for v in (variable, *moments)], tf.cast(gradient, variable.dtype), numbers)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}

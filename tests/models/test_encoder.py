@@ -83,6 +83,25 @@ def test_padding_changes_nothing(config, change):
     np.testing.assert_allclose(encoder(batch)["sequence_output"][-1:, :7], encoder(alone)["sequence_output"], atol=1e-5)
 
 
+def test_the_first_token_alone_costs_less_than_all(config):
+    """Of the last block's way for all tokens nothing is computed where only `pooled_output` is read."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    from tensorflow.python.profiler import model_analyzer, option_builder
+
+    encoder = plm.Encoder(config)
+    batch = {name: tf.constant(value) for name, value in token_batch(config).items()}
+
+    def operations(output):
+        frozen = convert_variables_to_constants_v2(
+            tf.function(lambda: encoder(batch)[output], autograph=False).get_concrete_function()
+        )
+        options = option_builder.ProfileOptionBuilder(option_builder.ProfileOptionBuilder.float_operation())
+        return model_analyzer.profile(frozen.graph, options=options.with_empty_output().build()).total_float_ops
+
+    assert operations("pooled_output") < 0.8 * operations("sequence_output")
+
+
 def test_keras_file_round_trip(config, tmp_path):
     batch = token_batch(config) | {"mask_positions": np.array([[1, 2]] * 3, "int32")}
     for model in (plm.Encoder(config), plm.Pretrainer(config), plm.Classifier(config, ["a", "b"])):

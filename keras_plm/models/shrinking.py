@@ -1,0 +1,114 @@
+"""A part of a model's weights as the beginning of a smaller one."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_plm.config import ModelConfig
+from keras_plm.training.distillation import matched_layers
+
+from .encoder import Encoder
+from .saving import named_weights
+
+# what the axes of a weight stand for, by the end of its path; of all others the last axis is of features
+_AXES = {
+    "query/kernel": ("features", "heads"),
+    "query/bias": ("heads",),
+    "key/kernel": ("features", "heads"),
+    "key/bias": ("heads",),
+    "value/kernel": ("features", "heads"),
+    "value/bias": ("heads",),
+    "output/kernel": ("heads", "features"),
+    "expand/kernel": ("features", "neurons"),
+    "expand_bias": ("neurons",),
+    "contract/kernel": ("neurons", "features"),
+    "pooler/kernel": ("features", "features"),
+}
+_SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length", "dropout")
+
+
+def shrink(pretrained: Any, config: ModelConfig) -> Encoder:
+    """A smaller encoder of those blocks, heads, inner neurons and features of a larger one that weigh most.
+
+    It answers badly until it is trained, but learns far more from little text than random weights do; `Distill`
+    brings it near the larger one.
+
+    Args:
+        pretrained: an `Encoder`, or a model that has one.
+        config: sizes of the smaller one: nothing larger, and heads of the same width `hidden_dim / num_heads`.
+
+    Raises:
+        ValueError: sizes that are larger than the pre-trained ones, heads of another width, or an architecture that
+            differs in more than sizes.
+
+    Example:
+        >>> from keras_plm.config import MINI, TINY
+        >>> shrink(Encoder(MINI), TINY).config == TINY
+        True
+
+    Source: Samragh et al. 2023, §3, https://arxiv.org/abs/2312.09299
+    Differs: the size of weights alone decides what is kept, without data, and nothing is scaled; blocks are spread
+        evenly, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
+    """
+    source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
+    _check(source.config, config)
+    there = {path: np.asarray(weight) for path, weight in named_weights(source).items()}
+    blocks = matched_layers(config.num_layers, source.config.num_layers)
+    features = _strongest(_feature_sizes(there), config.hidden_dim)
+    encoder = Encoder(config, pretrained.tokenizer)
+    for path, variable in named_weights(encoder).items():
+        block, _, inside = path.partition("/")
+        kept = {"features": features}
+        if block.startswith("block_"):
+            block = f"block_{blocks[int(block.removeprefix('block_'))]}"
+            kept |= {"heads": _kept_heads(there, block, config), "neurons": _kept_neurons(there, block, config)}
+        weight = there[f"{block}/{inside}"]
+        axes = next((axes for end, axes in _AXES.items() if path.endswith(end)), ("features",))
+        for axis, name in enumerate(reversed(axes), start=1):
+            weight = np.take(weight, kept[name], axis=-axis)
+        variable.assign(weight[: variable.shape[0]])  # fewer positions
+    return encoder
+
+
+def _check(large: ModelConfig, small: ModelConfig) -> None:
+    for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length"):
+        if getattr(small, name) > getattr(large, name):
+            raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
+    for config in (large, small):
+        if config.shared_layers or config.embedding_dim or config.lora_rank or config.adapter_dim:
+            raise ValueError(f"shared layers, narrow tables, low-rank updates and adapters cannot be shrunk: {config}")
+    width = large.hidden_dim // large.num_heads
+    if small.hidden_dim != small.num_heads * width:
+        raise ValueError(
+            f"hidden_dim={small.hidden_dim} and num_heads={small.num_heads}, but heads keep their width: {width}"
+        )
+    sizes = {name: getattr(small, name) for name in (*_SIZES, "attention_dropout")}
+    if dataclasses.replace(large, **sizes) != small:
+        raise ValueError(f"the architectures differ in more than sizes: {large} and {small}")
+
+
+def _strongest(sizes: np.ndarray, number: int) -> np.ndarray:
+    """Indices of the largest, in their old order."""
+    return np.sort(np.argsort(-sizes, kind="stable")[:number])
+
+
+def _feature_sizes(weights: dict[str, np.ndarray]) -> np.ndarray:
+    """How much the layers read of each feature: squares of the weights, times how large norms leave it."""
+    first = ("query/kernel", "key/kernel", "value/kernel", "expand/kernel")
+    read = sum(np.square(w).sum(1) for path, w in weights.items() if path.endswith(first))
+    norms = [np.square(w) for path, w in weights.items() if path.endswith(("norm/gamma", "norm/beta"))]
+    return read * sum(norms)
+
+
+def _kept_heads(weights: dict[str, np.ndarray], block: str, config: ModelConfig) -> np.ndarray:
+    values = np.square(weights[f"{block}/attention/value/kernel"]).sum(0)
+    outputs = np.square(weights[f"{block}/attention/output/kernel"]).sum(1)
+    width = config.hidden_dim // config.num_heads
+    sizes = values.reshape(-1, width).sum(1) * outputs.reshape(-1, width).sum(1)
+    return (_strongest(sizes, config.num_heads)[:, None] * width + np.arange(width)).reshape(-1)
+
+
+def _kept_neurons(weights: dict[str, np.ndarray], block: str, config: ModelConfig) -> np.ndarray:
+    expand, contract = (weights[f"{block}/feed_forward/{name}/kernel"] for name in ("expand", "contract"))
+    return _strongest(np.square(expand).sum(0) * np.square(contract).sum(1), config.intermediate_dim)
