@@ -15,6 +15,7 @@ import keras
 
 from keras_plm.checkpoints import load
 from keras_plm.models import Distiller
+from keras_plm.text import altered
 
 from .answer import Answer
 from .classify import Classify
@@ -28,10 +29,11 @@ class Distill:
 
     In two stages, as TinyBERT does it: `Pretrain` with the hidden states of a pre-trained teacher on raw text, then
     `Classify` from there with the probabilities of the fine-tuned one. The student must have the teacher's vocabulary
-    (`Pretrain(vocabulary=…)`).
+    (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `copies` make much of few texts.
 
     Raises:
-        ValueError: a teacher of another task, labels or vocabulary; more blocks in the student than in the teacher.
+        ValueError: copies beside hard labels, or for another recipe than `Classify`; a teacher of another task, labels
+            or vocabulary; more blocks in the student than in the teacher.
 
     Example:
         >>> small = Distill(  # doctest: +SKIP
@@ -49,13 +51,31 @@ class Distill:
     hidden: float = 0.0  # weight of its hidden states
     attention: float = 0.0  # weight of its attention maps
     temperature: float = 2.0  # of the probabilities; higher ones make the small ones count more
+    copies: int = 0  # altered copies of each text, which the teacher labels: for few texts; needs hard=0 and Classify
     layers: tuple[int, ...] | None = (
         None  # for each block of the student the teacher's, from 0; None spreads them evenly
     )
 
+    def __post_init__(self) -> None:
+        if self.copies < 0:
+            raise ValueError(f"copies={self.copies}; it is a number of copies, 0 for none")
+        if self.copies and (self.hard or not isinstance(self.recipe, Classify)):
+            raise ValueError(
+                f"copies={self.copies} needs hard=0, because an altered text may have another label, and a Classify "
+                f"recipe; hard={self.hard}, {type(self.recipe).__name__}"
+            )
+
     def run(self) -> Any:
         """Train, save and return the student in float32."""
         return self.recipe.run(self)
+
+    def examples(self, train: Any) -> Any:
+        """The rows, and altered copies of their texts behind them."""
+        if not self.copies:
+            return train
+        many = train.take(list(range(len(train))) * (1 + self.copies))
+        more = altered(train.first, self.copies, self.recipe.seed)
+        return dataclasses.replace(many, first=[*train.first, *more])
 
     def wrap(self, model: Any, loss: Any) -> keras.Model:
         """The `Distiller` of a student."""

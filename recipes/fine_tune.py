@@ -152,7 +152,7 @@ class FineTune(Recipe):
         """
         with self.session():
             model = self.build(every)
-            rows = self.rows(model, train)
+            rows = self.rows(model, train if coach is None else coach.examples(train))
             for examples in held_out.values():  # an error in a row comes before the work
                 self.rows(model, examples)
             trained, total = freeze(model, self.trainable)

@@ -56,6 +56,9 @@ NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
 class Coach(Protocol):
     """Another way to train a model than by its task's loss."""
 
+    def examples(self, train: Any) -> Any:
+        """The rows to train on, perhaps more than those of the recipe."""
+
     def wrap(self, model: Any, loss: Any) -> Any:
         """The Keras model that `fit` is called on in its place."""
 

@@ -53,7 +53,7 @@ def test_recipe_fields():
         "class_weights",
     ]  # fmt: skip
     assert names["Distill"] == [
-        "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "layers",
+        "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "copies", "layers",
     ]  # fmt: skip
     assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
     assert names["Answer"] == [*FINE_TUNE, "overlap"]

@@ -4,6 +4,7 @@ corpus → vocabulary → tokenizer → sentence_pairs → packing → masking �
 """
 
 from .answer_windows import AnswerWindows
+from .augmentation import altered
 from .byte_pair import BytePairTokenizer
 from .corpus import expand_files, read_documents, read_text, split_sentences
 from .datasets import TextRows, pretraining_dataset
@@ -42,6 +43,7 @@ __all__ = [
     "WordPieceTokenizer",
     "WordRows",
     "allowed_transitions",
+    "altered",
     "distinct_labels",
     "expand_files",
     "label_ids",

@@ -44,8 +44,9 @@ def test_the_longer_half_loses_its_end(first, second, kept):
 
 
 def test_length_is_rounded_up_but_not_above_the_limit():
-    assert pack(TOKENIZER, spans("cat"), max_length=64)["token_ids"].shape == (1, 8)
-    assert pack(TOKENIZER, spans("cat " * 9), max_length=13)["token_ids"].shape == (1, 13)
+    for words, width in [(1, 4), (3, 8), (30, 32), (31, 40), (46, 48)]:
+        assert pack(TOKENIZER, spans("cat " * words), max_length=64)["token_ids"].shape == (1, width)
+    assert pack(TOKENIZER, spans("cat " * 11), max_length=13)["token_ids"].shape == (1, 13)
     with pytest.raises(ValueError, match="max_length=2 leaves no room"):
         pack(TOKENIZER, spans("cat"), max_length=2)
 

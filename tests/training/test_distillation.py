@@ -10,6 +10,7 @@ import pytest
 import keras_plm as plm
 from keras_plm.models import Distiller, encoder_states
 from keras_plm.recipes import Classify, Distill, Pretrain
+from keras_plm.text import LabelledTexts
 from keras_plm.training import AttentionMaps, CrossEntropy, HiddenStates, SoftLabels, matched_layers
 from tests.conftest import token_batch
 
@@ -139,6 +140,20 @@ def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokeniz
         Distiller(plm.Classifier(student.config, ["a", "b", "c"], words), teacher)
 
 
+def test_copies_for_the_teacher_to_label(tmp_path):
+    recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"))
+    rows = LabelledTexts("a.tsv", ["the cat sees a dog", "猫看见狗"], ["so", "it does"], ["yes", "no"])
+    more = Distill(teacher="nowhere", recipe=recipe, hard=0.0, copies=4).examples(rows)
+    assert more.first[:2] == rows.first and more.values == rows.values * 5 and more.second == rows.second * 5
+    assert len({*more.first}) > 6
+    assert all(text and set(text) <= set("".join(rows.first)) for text in more.first)
+    again = Distill(teacher="nowhere", recipe=recipe, hard=0.0, copies=4).examples(rows)
+    assert again.first == more.first
+    for fields, words in [({"copies": 2}, "needs hard=0"), ({"copies": -1, "hard": 0.0}, "copies=-1")]:
+        with pytest.raises(ValueError, match=words):
+            Distill(teacher="nowhere", recipe=recipe, **fields)
+
+
 @pytest.mark.slow
 def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     """Both stages: raw text with a teacher's hidden states, then the task with its probabilities."""
@@ -157,6 +172,9 @@ def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     assert isinstance(plm.load(tmp_path / "small"), plm.Pretrainer)
     recipe = Classify(encoder=str(tmp_path / "small"), epochs=10, save_to=str(tmp_path / "student"), **task)
     student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe).run()
+    assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
+    recipe = replace(recipe, save_to=str(tmp_path / "other"), epochs=4)
+    student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe, hard=0.0, soft=1.0, copies=3).run()
     assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     record = json.loads((tmp_path / "student" / "recipe.json").read_text())
     assert record["recipe"] == "Distill" and record["student"]["recipe"] == "Classify" and record["soft"] == 0.5
