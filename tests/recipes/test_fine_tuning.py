@@ -55,6 +55,7 @@ def test_tagging_learns(crf, tagged, settings, tmp_path):
         assert np.abs(model.transitions[1]).max() > 0.05  # at the encoder's rate it would have stayed at nothing
 
 
+@pytest.mark.slow
 def test_answering_learns(settings, tmp_path):
     lines = []
     for number, (text, first, second) in enumerate(sentences(96, 3)):
@@ -144,6 +145,7 @@ def test_the_best_epoch_is_kept(settings, tagged, tmp_path):
     assert found == pytest.approx(max(scores), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp_path):
     frozen = settings | {"learning_rate": 1e-12}
     Classify(

@@ -128,6 +128,7 @@ def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_fast_dev_run_takes_a_sorted_file(pretrained, tmp_path):
     """The first rows all have one label, and the last label is in none of them."""
     rows = [f"{label}\tthe {label}" for label in ("cat", "dog", "heron") for _ in range(70)]
@@ -163,6 +164,7 @@ def test_a_classifier_has_the_positions_it_was_trained_on(pretrained, review_fil
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "classify"])
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_loses_no_training(
     kind, small, corpus_file, pretrained, review_files, tmp_path, monkeypatch
 ):
@@ -190,6 +192,7 @@ def test_a_full_disk_at_the_end_loses_no_training(
     assert not (tmp_path / "m.training").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_ruins_nothing(small, corpus_file, tmp_path):
     settings = {"corpus": corpus_file, "config": small, "max_length": 32, "save_to": str(tmp_path / "m"), "verbose": 0}
     Pretrain(**settings, steps=2, checkpoint_every=2).run()
