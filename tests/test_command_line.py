@@ -27,6 +27,7 @@ def test_help_lists_commands_and_flags(capsys):
                 "answer",
                 "similarity",
                 "distill",
+                "shrink",
                 "evaluate",
                 "predict",
                 "compare",
@@ -125,6 +126,18 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
     with pytest.raises(SystemExit):
         main(["embed", "--model", str(tmp_path / "reader"), "the cat"])
     assert "this command needs an embedder" in capsys.readouterr().err
+
+
+def test_shrink(config, tokenizer, capsys, tmp_path):
+    plm.save(plm.Encoder(replace(config, num_layers=3), tokenizer), tmp_path / "large")
+    arguments = ["shrink", str(tmp_path / "large"), "--save-to", str(tmp_path / "small"), "--num-layers", "2"]
+    main([*arguments, "--hidden-dim", "22"])
+    small = plm.load(tmp_path / "small")
+    assert (small.config.num_layers, small.config.num_heads, small.config.intermediate_dim) == (2, 2, 35)
+    assert f"{small.count_params():,} weights of" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*arguments, "--hidden-dim", "20", "--overwrite"])
+    assert "heads keep their width: 11" in capsys.readouterr().err
 
 
 def test_vocabulary(corpus_file, capsys, tmp_path):

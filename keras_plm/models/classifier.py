@@ -74,7 +74,7 @@ class Classifier(Classifying, keras.Model):
         self.multi_label = multi_label
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
-        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return self.head(_text_vector(states, inputs, self.pooling))
 
     def get_config(self) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Pretrainer(keras.Model):
         self.next_sentence_head = next_head
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
-        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return _predictions(self.masked_token_head, self.next_sentence_head, self.encoder, states, inputs)
 
     def get_config(self) -> dict[str, Any]:

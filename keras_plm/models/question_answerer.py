@@ -58,7 +58,7 @@ class QuestionAnswerer(Answering, keras.Model):
         self.null_threshold = null_threshold
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
-        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return _both_ends(self.head(states["sequence_output"]))
 
     def get_config(self) -> dict[str, Any]:

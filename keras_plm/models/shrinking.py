@@ -25,7 +25,7 @@ _AXES = {
     "contract/kernel": ("neurons", "features"),
     "pooler/kernel": ("features", "features"),
 }
-_SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length", "dropout")
+_SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
 def shrink(pretrained: Any, config: ModelConfig) -> Encoder:
@@ -54,15 +54,17 @@ def shrink(pretrained: Any, config: ModelConfig) -> Encoder:
     source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
     _check(source.config, config)
     there = {path: np.asarray(weight) for path, weight in named_weights(source).items()}
-    blocks = matched_layers(config.num_layers, source.config.num_layers)
     features = _strongest(_feature_sizes(there), config.hidden_dim)
+    blocks = {}
+    for i, j in enumerate(matched_layers(config.num_layers, source.config.num_layers)):
+        name = f"block_{j}"
+        parts = {"heads": _kept_heads(there, name, config), "neurons": _kept_neurons(there, name, config)}
+        blocks[f"block_{i}"] = (name, parts)
     encoder = Encoder(config, pretrained.tokenizer)
     for path, variable in named_weights(encoder).items():
-        block, _, inside = path.partition("/")
-        kept = {"features": features}
-        if block.startswith("block_"):
-            block = f"block_{blocks[int(block.removeprefix('block_'))]}"
-            kept |= {"heads": _kept_heads(there, block, config), "neurons": _kept_neurons(there, block, config)}
+        first, _, inside = path.partition("/")
+        block, parts = blocks.get(first, (first, {}))
+        kept = {"features": features, **parts}
         weight = there[f"{block}/{inside}"]
         axes = next((axes for end, axes in _AXES.items() if path.endswith(end)), ("features",))
         for axis, name in enumerate(reversed(axes), start=1):
@@ -72,7 +74,7 @@ def shrink(pretrained: Any, config: ModelConfig) -> Encoder:
 
 
 def _check(large: ModelConfig, small: ModelConfig) -> None:
-    for name in ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length"):
+    for name in _SIZES:
         if getattr(small, name) > getattr(large, name):
             raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
     for config in (large, small):
@@ -83,7 +85,7 @@ def _check(large: ModelConfig, small: ModelConfig) -> None:
         raise ValueError(
             f"hidden_dim={small.hidden_dim} and num_heads={small.num_heads}, but heads keep their width: {width}"
         )
-    sizes = {name: getattr(small, name) for name in (*_SIZES, "attention_dropout")}
+    sizes = {name: getattr(small, name) for name in (*_SIZES, "dropout", "attention_dropout")}
     if dataclasses.replace(large, **sizes) != small:
         raise ValueError(f"the architectures differ in more than sizes: {large} and {small}")
 

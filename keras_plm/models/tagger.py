@@ -69,7 +69,7 @@ class Tagger(Tagging, keras.Model):
         self.crf = field
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
-        """The outputs for what the encoder, or `encoder_internals` of it, gives for these inputs."""
+        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return self.head(states["sequence_output"])
 
     @property

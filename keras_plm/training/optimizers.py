@@ -14,16 +14,17 @@ class _ClipsSummedGradient:
     global_clipnorm: float | None
 
     def _clip_gradients(self, grads: list) -> list:
-        grads = self._summed(grads)
-        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0] if self.global_clipnorm else grads
-
-    def _summed(self, grads: list) -> list:
         # that of an embedding alone is sparse: a token that occurs twice has two rows, whose sum is what counts
         grads = [tf.convert_to_tensor(gradient) for gradient in grads]
         replica = tf.distribute.get_replica_context()
         if replica and replica.num_replicas_in_sync > 1:
             grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
-        return grads
+        if self.global_clipnorm:
+            return self._clip_together(grads)
+        return super()._clip_gradients(grads)  # type: ignore[misc]
+
+    def _clip_together(self, grads: list) -> list:
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars  # they have been summed above
@@ -94,6 +95,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             raise ValueError("amsgrad=True is not supported; use keras.optimizers.AdamW")
         if self.weight_decay:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        self._shrink: Any = 1.0
         self.rates = rates or {}
         self.first_steps = first_steps or {}
 
@@ -116,11 +118,9 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             rate *= tf.cast(self.iterations >= first_step, tf.float32)
         return rate
 
-    def _clip_gradients(self, grads: list) -> list:
-        grads = self._summed(grads)
-        self._shrink: Any = 1.0
-        if self.global_clipnorm:  # the kernel multiplies: that saves a pass
-            self._shrink = self.global_clipnorm / tf.maximum(tf.linalg.global_norm(grads), self.global_clipnorm)
+    def _clip_together(self, grads: list) -> list:
+        # the kernel multiplies: that saves a pass
+        self._shrink = self.global_clipnorm / tf.maximum(tf.linalg.global_norm(grads), self.global_clipnorm)
         return grads
 
     def _apply_weight_decay(self, variables: list) -> None:

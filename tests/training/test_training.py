@@ -61,9 +61,13 @@ def train(optimizer, own, steps=20):
 
 
 @pytest.mark.parametrize("decay", [None, 0.1])
-@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize(
+    "clip",
+    [{"global_clipnorm": None}, {"global_clipnorm": 0.5}]
+    + [{"global_clipnorm": None, name: 0.3} for name in ("clipnorm", "clipvalue")],
+)
 def test_adamw_equals_keras(decay, clip):
-    options = {"learning_rate": 0.02, "epsilon": 1e-6, "global_clipnorm": clip}
+    options = {"learning_rate": 0.02, "epsilon": 1e-6, **clip}
     if decay:
         theirs = keras.optimizers.AdamW(weight_decay=decay, **options)
         theirs.exclude_from_weight_decay(var_names=["bias", "gamma"])
@@ -91,6 +95,17 @@ def test_sparse_gradients():
         loss = tf.reduce_sum(tf.gather(table.value, [1, 1]))
     optimizer.apply_gradients([(tape.gradient(loss, table.value), table)])
     np.testing.assert_allclose(table.numpy()[[0, 1], 0], [1.0, 0.9], atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, Lamb])
+def test_a_token_that_occurs_twice_is_clipped_by_its_sum(optimizer):
+    tables = [keras.Variable(np.ones((5, 3), "float32"), name="tokens") for _ in range(2)]
+    sparse = tf.IndexedSlices(tf.constant([[3.0, 0, 0], [3.0, 4.0, 0]]), tf.constant([1, 1]), tf.constant([5, 3]))
+    for table, gradient in zip(tables, (sparse, tf.convert_to_tensor(sparse)), strict=True):
+        # a large epsilon: Adam's step would not depend on the size of the gradient
+        optimizer(0.1, weight_decay=None, global_clipnorm=1.0, epsilon=1.0).apply_gradients([(gradient, table)])
+    np.testing.assert_allclose(tables[0].numpy(), tables[1].numpy(), atol=1e-7)
+    assert np.abs(tables[0].numpy() - 1).max() > 1e-4
 
 
 def test_optimizer_config_round_trip():
