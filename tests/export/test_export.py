@@ -208,6 +208,7 @@ def test_lost_weights_leave_nothing_on_disk(classifier, config, tokenizer, tmp_p
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
+@pytest.mark.slow
 def test_a_saved_model_that_differs_is_removed(classifier, tmp_path, monkeypatch):
     function = saved_model_module.float32_function
     with monkeypatch.context() as patch:

@@ -82,6 +82,7 @@ def test_answering_learns(settings, tmp_path):
 @pytest.mark.parametrize(
     "similarity", ["cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ranking", "contrastive"))]
 )
+@pytest.mark.slow
 def test_embedding_learns(similarity, settings, tmp_path):
     rows = ["sentence1\tsentence2\tscore"]
     random = np.random.default_rng(0)

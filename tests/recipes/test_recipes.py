@@ -82,6 +82,7 @@ def test_fine_tuning_learns(pretrained, review_files, tmp_path, capsys):
         replace(recipe, epochs=1)
 
 
+@pytest.mark.slow
 def test_pairs_and_regression(pretrained, tmp_path):
     rows = ["score\ta\tb"] + [f"{n}\tthe {'cat ' * n}\tthe dog" for n in (1, 2, 3, 4) * 8]
     (tmp_path / "pairs.tsv").write_text("\n".join(rows))
@@ -227,6 +228,7 @@ def interrupted(*arguments):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_steps_need_not_be_whole_epochs(small, corpus_file, tmp_path):
     recipe = Pretrain(
         corpus=corpus_file,
