@@ -6,6 +6,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from . import checkpoints  # noqa: E402
 from .checkpoints import choose, load  # noqa: E402
+from .compression import shrink, trim_vocabulary  # noqa: E402
 from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig  # noqa: E402
 from .evaluation import evaluate  # noqa: E402
 from .layers import (  # noqa: E402
@@ -27,7 +28,6 @@ from .models import (  # noqa: E402
     Tagger,
     merge_lora,
     save,
-    shrink,
 )
 from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer  # noqa: E402
 
@@ -65,4 +65,5 @@ __all__ = [
     "merge_lora",
     "save",
     "shrink",
+    "trim_vocabulary",
 ]

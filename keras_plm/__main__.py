@@ -45,6 +45,7 @@ _COMMANDS: dict[str, Callable] = {
     "evaluate": commands.evaluate_model,
     "compare": commands.compare_artifact,
     "shrink": commands.shrink_model,
+    "trim": commands.trim,
     "vocabulary": commands.vocabulary,
     # for the list of commands; main() hands `export` to its own commands
     "export": lambda: None,

@@ -28,6 +28,7 @@ def test_help_lists_commands_and_flags(capsys):
                 "similarity",
                 "distill",
                 "shrink",
+                "trim",
                 "evaluate",
                 "predict",
                 "compare",
@@ -138,6 +139,15 @@ def test_shrink(config, tokenizer, capsys, tmp_path):
     with pytest.raises(SystemExit):
         main([*arguments, "--hidden-dim", "20", "--overwrite"])
     assert "heads keep their width: 11" in capsys.readouterr().err
+
+
+def test_trim(saved, classifier, capsys, tmp_path):
+    texts = ["the cat sees", "a heron"]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    main(["trim", saved, "--data", str(tmp_path / "rows.jsonl"), "--save-to", str(tmp_path / "small")])
+    small = plm.load(tmp_path / "small")
+    assert f"{len(small.tokenizer)} pieces of {len(classifier.tokenizer)}" in capsys.readouterr().out
+    np.testing.assert_allclose(small.predict_logits(texts), classifier.predict_logits(texts), atol=1e-6)
 
 
 def test_vocabulary(corpus_file, capsys, tmp_path):

@@ -21,7 +21,7 @@ def test_public_names():
         "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
         "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "evaluate", "load", "merge_lora", "save", "shrink",
+        "choose", "evaluate", "load", "merge_lora", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Comparison", "ExportError", "compare", "load_artifact", "to_onnx", "to_saved_model", "to_tflite",

@@ -3,7 +3,7 @@
 from .answering import Answer, Answering
 from .classifier import Classifier
 from .classifying import Classifying
-from .copying import copy_model, encoder_like, merge_lora
+from .copying import copy_model, encoder_like, merge_lora, remake
 from .distiller import Distiller
 from .embedder import Embedder
 from .embedding import Embedding
@@ -26,7 +26,6 @@ from .saving import (
     write_json,
     write_tensors,
 )
-from .shrinking import shrink
 from .tagger import Tagger
 from .tagging import TaggedSpan, Tagging
 
@@ -56,9 +55,9 @@ __all__ = [
     "load_tokenizer",
     "merge_lora",
     "named_weights",
+    "remake",
     "save",
     "set_weights",
-    "shrink",
     "softmax",
     "tokenizer_settings",
     "whole_folder",

@@ -1,5 +1,6 @@
 """The same weights in another model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,28 @@ from .saving import named_weights
 _POSITIONS = "embedding/positions"
 
 
-def copy_model(model: Any, config: ModelConfig | None = None) -> Any:
-    """The model again, under the surrounding dtype policy, perhaps with another config that has the same weights.
+def remake(
+    model: Any, config: ModelConfig, weight_of: Callable[[str, dict[str, np.ndarray]], Any], tokenizer: Any = None
+) -> Any:
+    """The same kind of model, with the same settings, made by another config.
 
     Args:
         model: one of this package's models.
-        config: None means the model's own.
+        config: of the new one.
+        weight_of: the value of each weight of the new model, from its path and all weights of the old one.
+        tokenizer: None means the model's own.
     """
-    fields = model.get_config() | {"tokenizer": model.tokenizer}
-    if config is not None:
-        fields["config"] = config.to_dict()
-    copy = type(model).from_config(fields)
-    variables = named_weights(copy)
-    for path, weight in named_weights(model).items():
-        variables[path].assign(weight)
-    return copy
+    there = {path: np.asarray(weight) for path, weight in named_weights(model).items()}
+    fields = {"config": config.to_dict(), "tokenizer": tokenizer or model.tokenizer}
+    new = type(model).from_config(model.get_config() | fields)
+    for path, variable in named_weights(new).items():
+        variable.assign(weight_of(path, there))
+    return new
+
+
+def copy_model(model: Any) -> Any:
+    """The model again, under the surrounding dtype policy."""
+    return remake(model, model.config, lambda path, there: there[path])
 
 
 def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
@@ -62,13 +70,11 @@ def merge_lora(model: Any) -> Any:
     config = model.config
     if not config.lora_rank:
         raise ValueError("the model has no low-rank updates to merge: lora_rank=0")
-    fields = model.get_config() | {"tokenizer": model.tokenizer}
-    merged = type(model).from_config(fields | {"config": config.without_lora().to_dict()})
-    there = {path: np.asarray(weight) for path, weight in named_weights(model).items()}
-    for path, variable in named_weights(merged).items():
-        value = there[path]
+
+    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
         update = path.removesuffix("kernel") + "low_rank_a"
-        if path.endswith("kernel") and update in there:
-            value = value + config.lora_alpha / config.lora_rank * there[update] @ there[update[:-1] + "b"]
-        variable.assign(value)
-    return merged
+        if not path.endswith("kernel") or update not in there:
+            return there[path]
+        return there[path] + config.lora_alpha / config.lora_rank * there[update] @ there[update[:-1] + "b"]
+
+    return remake(model, config.without_lora(), weight_of)

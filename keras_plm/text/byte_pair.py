@@ -1,5 +1,5 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -73,10 +73,11 @@ class BytePairTokenizer(Tokenizer):
                 raise ValueError(f"merge {rank}, {merge!r}, is not a pair of pieces that make a piece")
             keys.append(self._ids[left] * len(self) + self._ids[right])
             merged.append(self._ids[left + right])
+        # a table cannot be empty: without merges it has a pair that never occurs
         self._merged = tf.constant(merged or [0])
         self._ranks = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
-                tf.constant(keys, tf.int64), tf.constant(list(range(len(keys))), tf.int64)
+                tf.constant(keys or [-1], tf.int64), tf.constant(list(range(max(len(keys), 1))), tf.int64)
             ),
             int(_NEVER),
         )
@@ -107,6 +108,16 @@ class BytePairTokenizer(Tokenizer):
 
     def resources(self) -> Any:
         return [self._ranks, self._merged, self._byte_ids]
+
+    def subset(self, token_ids: Sequence[int]) -> "BytePairTokenizer":
+        pieces = [self.vocabulary[i] for i in token_ids]
+        kept = set(pieces)
+        merges = [merge for merge in self.merges if {*merge.split(" "), merge.replace(" ", "")} <= kept]
+        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.double_separator)
+
+    def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
+        ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(self.merges)}
+        return {*BYTE_CHARACTERS, *(part for piece in often for part in _steps(piece, ranks))}
 
     @cached_property
     def continues_word(self) -> np.ndarray:
@@ -206,6 +217,18 @@ class BytePairTokenizer(Tokenizer):
             in_bytes = piece not in self._literals and all(character in _BYTE_OF for character in piece)
             content += bytes(_BYTE_OF[character] for character in piece) if in_bytes else piece.encode()
         return content.decode(errors="replace")
+
+
+def _steps(piece: str, ranks: dict[tuple[str, ...], int]) -> Iterator[str]:
+    """The pieces that a piece becomes on the way from its bytes."""
+    parts = list(piece)
+    while len(parts) > 1:
+        pairs = list(zip(parts, parts[1:], strict=False))
+        at = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], _NEVER))
+        if pairs[at] not in ranks:
+            return  # a special token: no merge makes it
+        parts[at : at + 2] = ["".join(pairs[at])]
+        yield parts[at]
 
 
 def read_piece_ids(path: Path) -> list[str]:

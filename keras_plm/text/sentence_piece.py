@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
+from .tokenizer import KEYBOARD, SpecialTokens, Tokenizer, character_positions, string_tensor
 
 ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of pieces in SentencePiece's files
@@ -153,6 +153,20 @@ class SentencePieceTokenizer(Tokenizer):
 
     def resources(self) -> Any:
         return self._tokenizer
+
+    def subset(self, token_ids: Sequence[int]) -> "SentencePieceTokenizer":
+        model = self.model
+        return SentencePieceTokenizer(
+            Unigram([model.pieces[i] for i in token_ids], [model.scores[i] for i in token_ids], model.charsmap),
+            self.special,
+            self.lowercase,
+            self.strip_accents,
+            self.quotes,
+            self.double_separator,
+        )
+
+    def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
+        return {"▁", *KEYBOARD, *"".join(seen - set(self._literals))}
 
     @cached_property
     def continues_word(self) -> np.ndarray:

@@ -91,7 +91,7 @@ class Tokenizer(ABC):
         Returns:
             RaggedTensor (B, None) int32, without [CLS] and [SEP].
         """
-        texts = string_tensor(texts)
+        texts = tf.strings.regex_replace(string_tensor(texts), _NUL, _NOT_NUL)
         marked = self._marked(texts)
         parts, borders = tf.cond(marked, lambda: self._cut(texts), lambda: (texts, tf.zeros(0, tf.int64)))
         ids = self._tokenize(parts)
@@ -127,7 +127,7 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
         """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
         # the same expression as in the graph, in Python's spelling
-        cut = [re.split(f"({self._special_pattern})", text) for text in texts]
+        cut = [re.split(f"({self._special_pattern})", text.replace(_NUL, _NOT_NUL)) for text in texts]
         ordinary = [part for row in cut for part in row[::2]]
         spans = iter(self._spans(ordinary) if ordinary else [])
         return [self._encoding(row, spans) for row in cut]
@@ -154,6 +154,29 @@ class Tokenizer(ABC):
         Raises:
             ValueError: an id outside the vocabulary.
         """
+
+    @abstractmethod
+    def subset(self, token_ids: Sequence[int]) -> Self:
+        """A tokenizer of the same kind with only these pieces, in this order.
+
+        Raises:
+            ValueError: a special token is not among them, or a piece that the kind cannot do without.
+        """
+
+    def needed(self, counts: np.ndarray, min_count: int = 1) -> list[int]:
+        """Ids of the pieces that texts like these need, in their order; `subset` makes a tokenizer of them.
+
+        Args:
+            counts: (V,) how often each piece occurs in the texts.
+            min_count: rarer pieces are left out. With 1, the tokenizer of the rest cuts these texts as this one does.
+        """
+        often, seen = ({self.vocabulary[i] for i in np.flatnonzero(counts >= least)} for least in (min_count, 1))
+        kept = often | self._indispensable(often, seen) | set(self._literals)
+        return [index for index, piece in enumerate(self.vocabulary) if piece in kept]
+
+    @abstractmethod
+    def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
+        """Pieces that the frequent ones are made of, or that spell what has no piece of its own."""
 
     @property
     @abstractmethod
@@ -203,6 +226,13 @@ class Tokenizer(ABC):
             if not 0 <= token_id < len(self):
                 raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
         return [self.vocabulary[i] for i in token_ids if i not in self._left_out]
+
+
+# TensorFlow Text loses what follows a NUL, or never comes back; another control character says as little
+_NUL, _NOT_NUL = "\0", "\1"
+
+# the characters of a keyboard: whoever types will type these
+KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def character_positions(text: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
+from .tokenizer import KEYBOARD, SpecialTokens, Tokenizer, character_positions, string_tensor
 from .vocabulary import read_vocabulary
 
 # Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block
@@ -92,6 +92,14 @@ class WordPieceTokenizer(Tokenizer):
 
     def resources(self) -> Any:
         return self._tokenizer
+
+    def subset(self, token_ids: Sequence[int]) -> "WordPieceTokenizer":
+        pieces = [self.vocabulary[i] for i in token_ids]
+        return WordPieceTokenizer(pieces, self.lowercase, self.strip_accents, self.special)
+
+    def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
+        characters = {*KEYBOARD, *"".join(piece.removeprefix("##") for piece in seen - set(self._literals))}
+        return characters | {f"##{character}" for character in characters}
 
     @cached_property
     def continues_word(self) -> np.ndarray:

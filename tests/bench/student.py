@@ -53,32 +53,32 @@ def main() -> None:
     }
     teacher, start, general = (folder / name for name in ("teacher", "start", "general"))
     print("| model | sst2 test | CPU minutes |\n|---|---|---|")
-    timed("teacher", teacher, recipes.Classify(
+    timed("teacher", teacher, lambda: recipes.Classify(
         encoder=START, epochs=5, learning_rate=1e-4, layer_decay=0.9, save_to=str(teacher), **task
-    ).run)  # fmt: skip
+    ).run())  # fmt: skip
     if not start.exists():
         large = plm.load(START)
         sizes = {"num_layers": 4, "hidden_dim": 256, "num_heads": 8, "intermediate_dim": 1024}
         plm.save(plm.shrink(large, dataclasses.replace(large.config, **sizes)), start)
-    timed("student alone", folder / "alone", recipes.Classify(
+    timed("student alone", folder / "alone", lambda: recipes.Classify(
         encoder=str(start), epochs=5, learning_rate=2e-4, save_to=str(folder / "alone"), **task
-    ).run)  # fmt: skip
+    ).run())  # fmt: skip
     texts = folder / "sst2.txt"
     texts.write_text("\n\n".join(read_rows(task["train"], ["text"])["text"]), "utf-8")
-    timed("first stage", general, recipes.Distill(
+    timed("first stage", general, lambda: recipes.Distill(
         teacher=START, hard=0.0, soft=0.0, hidden=1.0,
         recipe=recipes.Pretrain(
             start_from=str(start), corpus=(str(DATA / "pretrain_en" / "*.train.txt.gz"), str(texts)),
             steps=arguments.steps, checkpoint_every=200, max_length=64, batch_size=64, learning_rate=7e-4,
             mask_rate=0.02, verbose=2, save_to=str(general),
         ),
-    ).run)  # fmt: skip
-    timed("student", folder / "student", recipes.Distill(
+    ).run())  # fmt: skip
+    timed("student", folder / "student", lambda: recipes.Distill(
         teacher=str(teacher), hard=0.0, soft=1.0, hidden=0.3, copies=arguments.copies,
         recipe=recipes.Classify(
             encoder=str(general), epochs=arguments.epochs, learning_rate=4e-4, save_to=str(folder / "student"), **task
         ),
-    ).run)  # fmt: skip
+    ).run())  # fmt: skip
 
 
 if __name__ == "__main__":

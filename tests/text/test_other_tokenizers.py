@@ -83,7 +83,7 @@ def test_batch_graph_and_dataset_agree(kind):
 
 @pytest.mark.parametrize("kind", ALL)
 @settings(deadline=None, max_examples=40)
-@given(st.text(st.characters(exclude_categories=["Cn", "Cs", "Co"], exclude_characters="\x00"), max_size=30))
+@given(st.text(st.characters(exclude_categories=["Cn", "Cs", "Co"]), max_size=30))
 def test_offsets_hold_for_any_text(kind, text):
     tokenizer = ALL[kind]
     encoding = tokenizer.encode(text)
@@ -93,7 +93,7 @@ def test_offsets_hold_for_any_text(kind, text):
         assert 0 <= start <= end <= len(text) and start >= last - 1
         last = start
     if kind == "byte pair" and not any(piece in text for piece in vars(tokenizer.special).values()):
-        assert tokenizer.decode(encoding.token_ids) == text  # which leaves special tokens out
+        assert tokenizer.decode(encoding.token_ids) == text.replace("\0", "\1")  # which leaves special tokens out
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -1,11 +1,13 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
 import keras_plm as plm
 from conftest import token_batch
-from keras_plm.models import named_weights, shrink
+from keras_plm.compression import shrink
+from keras_plm.models import named_weights
 
 
 @pytest.fixture
@@ -58,11 +60,19 @@ def test_features_and_heads_that_weigh_least_go_first(large):
             np.testing.assert_array_equal(ours, wanted[..., kept], err_msg=path)
 
 
-def test_fewer_positions_and_a_tokenizer_that_goes_along(large, config, tokenizer):
-    model = plm.Classifier(large.config, ["a", "b"], tokenizer, encoder=large)
-    small = shrink(model, replace(large.config, max_sequence_length=17, num_layers=1))
-    assert small.tokenizer is tokenizer
-    assert small.embedding.position_table.shape[0] == 17
+@pytest.mark.parametrize("kind", ["Classifier", "Tagger", "QuestionAnswerer", "Embedder", "Pretrainer"])
+def test_a_task_model_keeps_its_task(large, config, tokenizer, kind):
+    settings = {"Classifier": {"labels": ["a", "b"]}, "Tagger": {"labels": ["O", "B-a"], "crf": True}}
+    model = getattr(plm, kind)(large.config, **settings.get(kind, {}), tokenizer=tokenizer, encoder=large)
+    small = shrink(model, replace(large.config, max_sequence_length=17, num_layers=1, hidden_dim=16, num_heads=2))
+    assert type(small) is type(model) and small.tokenizer is tokenizer
+    assert small.encoder.embedding.position_table.shape == (17, 16)
+    silent = replace(large.config, max_sequence_length=17)
+    batch = token_batch(config)
+    if kind == "Pretrainer":
+        batch["mask_positions"] = np.array([[1, 2], [3, 7], [0, 5]], "int32")
+    for ours, theirs in zip(*(keras.tree.flatten(one(batch)) for one in (shrink(model, silent), model)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(

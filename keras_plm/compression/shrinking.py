@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_plm.config import ModelConfig
+from keras_plm.models import named_weights, remake
 from keras_plm.training.distillation import matched_layers
 
-from .encoder import Encoder
-from .saving import named_weights
-
-# what the axes of a weight stand for, by the end of its path; of all others the last axis is of features
+# what the last axes of a weight stand for, by the end of its path; of all others the last one is of features
 _AXES = {
     "query/kernel": ("features", "heads"),
     "query/bias": ("heads",),
@@ -24,53 +22,68 @@ _AXES = {
     "expand_bias": ("neurons",),
     "contract/kernel": ("neurons", "features"),
     "pooler/kernel": ("features", "features"),
+    "masked_tokens/dense/kernel": ("features", "features"),
+    "masked_tokens/bias": ("pieces",),
+    "head/dense/kernel": ("features", "outputs"),
+    "head/dense/bias": ("outputs",),
+    "next_sentence/dense/kernel": ("features", "outputs"),
+    "next_sentence/dense/bias": ("outputs",),
+    "crf/begin": ("outputs",),
+    "crf/follow": ("outputs", "outputs"),
+    "crf/end": ("outputs",),
 }
+POSITIONS = "embedding/positions"
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
-def shrink(pretrained: Any, config: ModelConfig) -> Encoder:
-    """A smaller encoder of those blocks, heads, inner neurons and features of a larger one that weigh most.
+def shrink(model: Any, config: ModelConfig) -> Any:
+    """A smaller model of those blocks, heads, inner neurons and features of a larger one that weigh most.
 
     It answers badly until it is trained, but learns far more from little text than random weights do; `Distill`
     brings it near the larger one.
 
     Args:
-        pretrained: an `Encoder`, or a model that has one.
+        model: an `Encoder` or a task model.
         config: sizes of the smaller one: nothing larger, and heads of the same width `hidden_dim / num_heads`.
 
+    Returns:
+        A model of the same kind.
+
     Raises:
-        ValueError: sizes that are larger than the pre-trained ones, heads of another width, or an architecture that
+        ValueError: sizes that are larger than the model's, heads of another width, or an architecture that
             differs in more than sizes.
 
     Example:
+        >>> import keras_plm
         >>> from keras_plm.config import MINI, TINY
-        >>> shrink(Encoder(MINI), TINY).config == TINY
+        >>> shrink(keras_plm.Encoder(MINI), TINY).config == TINY
         True
 
     Source: Samragh et al. 2023, §3, https://arxiv.org/abs/2312.09299
     Differs: the size of weights alone decides what is kept, without data, and nothing is scaled; blocks are spread
         evenly, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
     """
-    source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
-    _check(source.config, config)
-    there = {path: np.asarray(weight) for path, weight in named_weights(source).items()}
-    features = _strongest(_feature_sizes(there), config.hidden_dim)
+    _check(model.config, config)
+    large = {path: np.asarray(weight) for path, weight in named_weights(model).items()}
+    features = _strongest(_feature_sizes(large), config.hidden_dim)
     blocks = {}
-    for i, j in enumerate(matched_layers(config.num_layers, source.config.num_layers)):
+    for i, j in enumerate(matched_layers(config.num_layers, model.config.num_layers)):
         name = f"block_{j}"
-        parts = {"heads": _kept_heads(there, name, config), "neurons": _kept_neurons(there, name, config)}
+        parts = {"heads": _kept_heads(large, name, config), "neurons": _kept_neurons(large, name, config)}
         blocks[f"block_{i}"] = (name, parts)
-    encoder = Encoder(config, pretrained.tokenizer)
-    for path, variable in named_weights(encoder).items():
+
+    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
         first, _, inside = path.partition("/")
         block, parts = blocks.get(first, (first, {}))
         kept = {"features": features, **parts}
         weight = there[f"{block}/{inside}"]
         axes = next((axes for end, axes in _AXES.items() if path.endswith(end)), ("features",))
-        for axis, name in enumerate(reversed(axes), start=1):
-            weight = np.take(weight, kept[name], axis=-axis)
-        variable.assign(weight[: variable.shape[0]])  # fewer positions
-    return encoder
+        for axis, name in enumerate(axes, start=-len(axes)):
+            if name in kept:
+                weight = np.take(weight, kept[name], axis=axis)
+        return weight[: config.max_sequence_length] if path == POSITIONS else weight
+
+    return remake(model, config, weight_of)
 
 
 def _check(large: ModelConfig, small: ModelConfig) -> None:

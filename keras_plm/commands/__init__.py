@@ -1,0 +1,22 @@
+"""The commands that are no recipe: one function each, whose arguments are the flags."""
+
+from .answering import embed, evaluate_model, predict
+from .compressing import shrink_model, trim
+from .exporting import compare_artifact, export_onnx, export_saved_model, export_tflite
+from .preparing import choose_checkpoint, cross_validation, learning_rate, vocabulary
+
+__all__ = [
+    "choose_checkpoint",
+    "compare_artifact",
+    "cross_validation",
+    "embed",
+    "evaluate_model",
+    "export_onnx",
+    "export_saved_model",
+    "export_tflite",
+    "learning_rate",
+    "predict",
+    "shrink_model",
+    "trim",
+    "vocabulary",
+]

@@ -1,0 +1,72 @@
+"""A model → a smaller model of the same kind."""
+
+import dataclasses
+
+import tyro
+
+from keras_plm.checkpoints import load
+from keras_plm.compression import shrink, trim_vocabulary
+from keras_plm.models import check_free, save
+from keras_plm.text import read_rows
+
+
+def shrink_model(
+    model: tyro.conf.Positional[str],
+    save_to: str,
+    num_layers: int,
+    hidden_dim: int,
+    intermediate_dim: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Save the part of an encoder that weighs most, as the start of a student for `distill`.
+
+    Args:
+        model: a folder, or "hf:" and a Hugging Face folder or repository.
+        save_to: folder for the smaller encoder.
+        num_layers: blocks, spread evenly over those of the model.
+        hidden_dim: width, a multiple of the width of the model's heads.
+        intermediate_dim: inner width of the feed-forward; None keeps its ratio to the width.
+        overwrite: replace that folder if it exists.
+    """
+    check_free(save_to, overwrite, is_folder=True)
+    large = load(model)
+    config = large.config
+    sizes = {
+        "num_layers": num_layers,
+        "hidden_dim": hidden_dim,
+        "num_heads": max(hidden_dim * config.num_heads // config.hidden_dim, 1),
+        "intermediate_dim": intermediate_dim or hidden_dim * config.intermediate_dim // config.hidden_dim,
+    }
+    small = shrink(large, dataclasses.replace(config, **sizes))
+    save(small, save_to, overwrite)
+    print(f"{save_to}: {small.count_params():,} weights of {large.count_params():,}")
+
+
+def trim(
+    model: tyro.conf.Positional[str],
+    data: str,
+    save_to: str,
+    text_column: str = "text",
+    second_column: str | None = None,
+    min_count: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Save a model with only those pieces in its vocabulary that texts like these need.
+
+    Args:
+        model: a folder, or "hf:" and a Hugging Face folder or repository.
+        data: a .tsv, .csv or .jsonl file of texts; training rows, not those it is scored on.
+        save_to: folder for the smaller model.
+        text_column: its column of texts.
+        second_column: its column of second texts, for a model of pairs.
+        min_count: leave out pieces that occur less often.
+        overwrite: replace that folder if it exists.
+    """
+    check_free(save_to, overwrite, is_folder=True)
+    columns = [text_column] if second_column is None else [text_column, second_column]
+    texts = [text for column in read_rows(data, columns).values() for text in column]
+    large = load(model)
+    small = trim_vocabulary(large, texts, min_count, progress=True)
+    save(small, save_to, overwrite)
+    pieces = f"{len(small.tokenizer):,} pieces of {len(large.tokenizer):,}"
+    print(f"{save_to}: {pieces}, {small.count_params():,} weights of {large.count_params():,}")

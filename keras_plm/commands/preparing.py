@@ -1,0 +1,78 @@
+"""What comes before a training: a start, a vocabulary, a rate."""
+
+from pathlib import Path
+
+import tyro
+
+from keras_plm.checkpoints import choose
+from keras_plm.checkpoints.choice import Size, Task
+from keras_plm.models import check_free
+from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
+from keras_plm.text import WordPieceTokenizer, learn_vocabulary, read_documents
+from keras_plm.training import write_whole
+
+
+def choose_checkpoint(
+    task: Task = "classification",
+    max_megabytes: float | None = None,
+    max_latency_ms: float | None = None,
+    languages: tuple[str, ...] = ("en",),
+    quantization: Size = "dynamic_int8",
+) -> None:
+    """Recommend a published checkpoint to start from, and say why. Nothing is downloaded.
+
+    Args:
+        task: what it is to be a start for.
+        max_megabytes: largest exported file, in 10⁶ bytes.
+        max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread.
+        languages: ISO 639-1 codes; the checkpoint must know all of them.
+        quantization: of the exported file, for both bounds.
+    """
+    print(choose(task, max_megabytes, max_latency_ms, languages, quantization))
+
+
+def vocabulary(
+    corpus: tyro.conf.Positional[tuple[str, ...]],
+    save_to: str,
+    size: int = 30_522,
+    lowercase: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Learn a WordPiece vocabulary from text and write it as a vocab.txt.
+
+    Args:
+        corpus: paths or globs of text files.
+        save_to: the file to write.
+        size: largest number of pieces, the 5 special tokens included.
+        lowercase: lower-case and strip accents.
+        overwrite: replace the file if it exists.
+    """
+    check_free(save_to, overwrite)
+    sentences = (s for document in read_documents(list(corpus)) for s in document)
+    pieces = learn_vocabulary(sentences, size, lowercase, progress=True)
+    write_whole(Path(save_to), WordPieceTokenizer(pieces, lowercase).files()["vocab.txt"].decode())
+    print(f"{len(pieces):,} pieces → {save_to}")
+
+
+def learning_rate(
+    recipe: Classify | Tag | Answer | Embed, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100
+) -> None:
+    """Show the loss while the learning rate rises, and a rate to begin with.
+
+    Args:
+        recipe: the fine-tuning; nothing is saved.
+        lowest: the first rate.
+        highest: the last one.
+        steps: batches.
+    """
+    print(find_learning_rate(recipe, lowest, highest, steps))
+
+
+def cross_validation(recipe: Classify | Tag | Answer | Embed, folds: int = 5) -> None:
+    """Fine-tune once for each part of the training rows, score it on that part, and show how far the score varies.
+
+    Args:
+        recipe: the fine-tuning; nothing is saved.
+        folds: number of parts.
+    """
+    print(cross_validate(recipe, folds))

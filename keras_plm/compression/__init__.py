@@ -1,0 +1,6 @@
+"""A trained model made smaller: each a function from a model to a model of the same kind."""
+
+from .shrinking import shrink
+from .vocabulary_trimming import trim_vocabulary
+
+__all__ = ["shrink", "trim_vocabulary"]
