@@ -1,4 +1,3 @@
-import importlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +6,7 @@ import numpy as np
 
 from keras_plm.models import INPUTS
 
+from .extras import import_extra
 from .signature import Signature
 
 
@@ -91,7 +91,7 @@ class Artifact:
 
 class _TFLite:
     def __init__(self, path: Path, num_threads: int) -> None:
-        interpreter = _import("ai_edge_litert.interpreter", "edge").Interpreter
+        interpreter = import_extra("ai_edge_litert.interpreter", "edge").Interpreter
         self.interpreter = interpreter(model_path=str(path), num_threads=num_threads)
         # before the delegate replaces operators by its own
         self.names = Counter(
@@ -111,7 +111,7 @@ class _TFLite:
 
 class _ONNX:
     def __init__(self, path: Path, num_threads: int) -> None:
-        onnxruntime = _import("onnxruntime", "onnx")
+        onnxruntime = import_extra("onnxruntime", "onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         self.path = path
@@ -148,10 +148,3 @@ class _SavedModel:
 
         found = self.function(**{name: tf.constant(array) for name, array in arrays.items()})
         return {name: found[name].numpy() for name in names}
-
-
-def _import(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ImportError(f'{module.split(".")[0]} is not installed: pip install "keras-plm[{extra}]"') from None

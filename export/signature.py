@@ -12,6 +12,7 @@ from keras_plm.models import INPUTS, copy_model, merge_lora, tokenizer_settings
 from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
 
+from .quantization import prepare
 from .tasks import TaskModel, artifact_outputs, output_names, task_of, task_settings
 
 
@@ -88,11 +89,6 @@ class Signature:
         return cls(**json.loads(path.read_text("utf-8")))
 
 
-# In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰
-# is still nothing beside the other keys.
-STATIC_MASKED_SCORE = -40.0
-
-
 def float32_copy(model: TaskModel) -> TaskModel:
     """The same weights under float32: mixed-precision graphs convert to operators that phones do not have.
 
@@ -109,9 +105,7 @@ def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module,
     model.
     """
     copy = float32_copy(model)
-    if signature.quantization == "static_int8":
-        for block in copy.encoder.blocks:
-            block.attention.masked_score = STATIC_MASKED_SCORE
+    prepare(copy, signature.quantization)
     module = tf.Module()
     module.weights = [variable.value for variable in copy.variables]
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
 from .proof import ExportError, artifact_path, prove, whole_artifact
-from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure
+from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure, finish
 from .runtime import Artifact
 from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
@@ -30,7 +30,8 @@ def to_tflite(
     Args:
         model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
-        quantization: "float32", "float16", "dynamic_int8" or "static_int8".
+        quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
+            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, a little larger).
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) for "static_int8", some hundred of them.
         overwrite: replace a file that is there.
@@ -40,7 +41,8 @@ def to_tflite(
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        ImportError: ai-edge-litert is not installed.
+        ImportError: ai-edge-litert is not installed, or for the 4-bit schemes litert-quantizer.
+        ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32.
         ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
             smaller, or does not answer as the model does; nothing is left on disk.
 
@@ -49,13 +51,13 @@ def to_tflite(
         PosixPath('saved_models/phone/model.tflite')
     """
     path = artifact_path(path, ".tflite")
-    check_scheme(quantization, calibration)
+    check_scheme(quantization, calibration, model.config)
     signature = Signature.of(model, length, quantization, fixed=True)
     model = float32_copy(model)
     texts = [] if calibration is None else list(calibration)
     rows = example_rows(model, texts, signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        content = _convert(model, signature, quantization, rows)
+        content = finish(_convert(model, signature, quantization, rows), quantization)
         temporary.write_bytes(content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), quantization)

@@ -70,6 +70,7 @@ class TokenEmbedding(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.embedding_dim = embedding_dim
         self.width = embedding_dim or hidden_dim
+        self.look_up = _take_rows  # an exporter may put another operator in its place
 
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size)
@@ -107,7 +108,7 @@ class TokenEmbedding(keras.layers.Layer):
     ) -> Any:
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
-        hidden = ops.cast(ops.take(self.table, token_ids, axis=0), self.compute_dtype)
+        hidden = ops.cast(self.look_up(self.table, token_ids), self.compute_dtype)
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)
         if self.num_segments:
@@ -138,3 +139,8 @@ class TokenEmbedding(keras.layers.Layer):
         )
         length = ops.shape(token_ids)[1]
         return ops.slice(table, (start, 0), (length, self.width))
+
+
+def _take_rows(table: Any, token_ids: Any) -> Any:
+    """(V, E), (B, T) → (B, T, E)."""
+    return ops.take(table, token_ids, axis=0)

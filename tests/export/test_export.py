@@ -2,7 +2,9 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -132,8 +134,6 @@ def test_pairs_and_regression(config, tokenizer, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"activation": "gelu"}, {"normalize_first": True, "positions": "sinusoidal"}])
 def test_every_kind_of_block_exports(config, tokenizer, tmp_path, change):
-    from dataclasses import replace
-
     model = plm.Classifier(replace(config, **change), ["a", "b"], tokenizer)
     paths = [export.to_tflite(model, tmp_path, length=LENGTH), export.to_onnx(model, tmp_path)]
     # in one folder, each with facts of its own
@@ -223,20 +223,50 @@ def test_a_saved_model_that_differs_is_removed(classifier, tmp_path, monkeypatch
 
 
 def test_a_scheme_that_did_nothing_is_an_error(config, tokenizer, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     larger = replace(config, vocabulary_size=5_003, hidden_dim=66, intermediate_dim=256)
     model = plm.Classifier(larger, ["a", "b"], tokenizer)
     monkeypatch.setattr(tflite_module, "configure", lambda *arguments: None)
     with pytest.raises(export.ExportError, match="dynamic_int8 did not make the file smaller"):
         export.to_tflite(model, tmp_path, "dynamic_int8", LENGTH)
+    monkeypatch.setattr(tflite_module, "finish", lambda content, scheme: content)
+    with pytest.raises(export.ExportError, match="int4 did not make the file smaller"):
+        export.to_tflite(model, tmp_path, "int4", LENGTH)
 
 
-def test_errors(classifier, config, artefacts, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def reviews(config, tokenizer, review_files):
+    """A classifier that has learnt something: random weights say little about rounding."""
+    model = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=160), ["cat", "dog"], tokenizer)
+    rows = plm.text.LabelledTexts.read(review_files["train"], "text", None, "label")
+    batch = {
+        k: np.concatenate([row[k] for row in example_rows(model, rows.first, LENGTH)]) for k in token_batch(config)
+    }
+    model.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(batch, np.array([model.labels.index(label) for label in rows.values]), epochs=8, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("scheme", ["int4", "int4_block32"])
+def test_four_bits(reviews, review_files, tmp_path, scheme):
+    path = export.to_tflite(reviews, tmp_path / scheme, scheme, LENGTH)
+    found = export.compare(reviews, path, review_files["test"])
+    assert found.keras_score > 0.9 and found.agreement > 0.9
+    assert found.operators["EMBEDDING_LOOKUP"] == 1
+    assert not [name for name in found.operators if name.startswith(("Flex", "CUSTOM"))]
+    eight = export.to_tflite(reviews, tmp_path / "eight", "dynamic_int8", LENGTH)
+    assert path.stat().st_size < 0.85 * eight.stat().st_size
+
+
+def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
         export.to_tflite(classifier, artefacts["float32"], length=LENGTH)
     with pytest.raises(ValueError, match="quantization='int3'; choose one of"):
         export.to_tflite(classifier, tmp_path, "int3")
+    with pytest.raises(ValueError, match="rows of the table of even length, not 33"):
+        export.to_tflite(classifier, tmp_path, "int4")
+    even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
+    with pytest.raises(ValueError, match="multiples of 32, not hidden_dim=36"):
+        export.to_tflite(even, tmp_path, "int4_block32")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
     with pytest.raises(ValueError, match="length=999; the model takes 5 to 47"):
