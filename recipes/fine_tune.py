@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_plm.checkpoints import load
+from keras_plm.compression.pruning import Pruner, Sparsity, measured_sparsity
 from keras_plm.config import ModelConfig
 from keras_plm.evaluation import Evaluation, evaluate
 from keras_plm.models import Encoder, copy_model, encoder_like, merge_lora, save
@@ -48,6 +49,7 @@ class FineTune(Recipe):
     accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
     keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
+    prune: str | None = None  # "0.8": that share of each kernel becomes 0 by and by; "2:4": two of each four neighbours
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
 
@@ -66,6 +68,12 @@ class FineTune(Recipe):
             raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
         if (self.keep == "best" or self.patience is not None) and self.validation is None:
             raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
+        if self.prune is not None:
+            Sparsity.parse(self.prune)
+            if self.keep == "best" or self.patience is not None:
+                raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
+            if self.trainable.startswith("lora"):
+                raise ValueError("prune needs kernels that are trained; low-rank updates would fill the zeros again")
 
     @abstractmethod
     def read(self, patterns: Files) -> Examples:
@@ -167,6 +175,7 @@ class FineTune(Recipe):
             record = self.to_json() if coach is None else coach.to_json()
             checkpoint = self.checkpoint(record) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
+            pruner = self._pruner(model, steps)
             validation = self._validation(model, held_out.get("validation"), save_model)
             if done < steps * self.epochs and not self._ended_early(held_out):  # or only the saving was interrupted
                 trainee.fit(
@@ -174,7 +183,7 @@ class FineTune(Recipe):
                     epochs=self.epochs,
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
-                    callbacks=[*([validation] if validation else []), *self.callbacks(checkpoint)],
+                    callbacks=[*(one for one in (pruner, validation) if one), *self.callbacks(checkpoint)],
                     shuffle=False,
                     verbose=self.verbose,
                 )
@@ -182,18 +191,18 @@ class FineTune(Recipe):
                 trainee.optimizer.finalize_variable_values(trainee.trainable_weights)
             if validation is not None:
                 validation.restore_best()
+            if pruner is not None:
+                pruner.apply()
             copy = self._float32(model)
         self.finished(copy, held_out)
         found = {name: evaluate(copy, examples, self.batch_size) for name, examples in held_out.items()}
-        results: dict[str, Any] = {
+        results = {
             "train rows": len(train),
             "train rows truncated": rows.num_truncated,
             "trained weights": f"{trained:,} of {total:,} ({trained / total:.1%})",
             **self.counts(train),
+            **self._results(copy, found),
         }
-        for name, evaluation in found.items():
-            results[f"{name} rows"] = len(held_out[name])
-            results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
         if rows.num_truncated and self.verbose:
             lost = f"{rows.num_truncated} of {len(rows)} texts"
             print(f"train: {lost} are longer than {self.max_length} tokens and were truncated")
@@ -227,11 +236,26 @@ class FineTune(Recipe):
         """Multipliers of the learning rate by the path of a weight."""
         return layer_rates(model, self.layer_decay, self.head_rate)
 
+    def _results(self, model: Any, found: dict[str, Evaluation]) -> dict[str, Any]:
+        results: dict[str, Any] = {}
+        if self.prune is not None:
+            results["zeros in the kernels"] = f"{measured_sparsity(model):.1%}"
+        for name, evaluation in found.items():
+            results[f"{name} rows"] = len(evaluation.rows)
+            results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
+        return results
+
+    def _updates(self, steps: int) -> int:
+        return max(steps * self.epochs // self.accumulate, 1)
+
+    def _pruner(self, model: Any, steps: int) -> Pruner | None:
+        return None if self.prune is None else Pruner(model, self.prune, self._updates(steps))
+
     def _optimizer(self, model: Any, steps: int) -> AdamW:
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.accumulate > 1 and devices > 1:
             raise ValueError(f"accumulate={self.accumulate} works on one device only, not on {devices}")
-        updates = max(steps * self.epochs // self.accumulate, 1)
+        updates = self._updates(steps)
         return AdamW(
             self.schedule(updates),
             weight_decay=self.weight_decay,

@@ -76,7 +76,8 @@ def main() -> None:
     timed("student", folder / "student", lambda: recipes.Distill(
         teacher=str(teacher), hard=0.0, soft=1.0, hidden=0.3, copies=arguments.copies,
         recipe=recipes.Classify(
-            encoder=str(general), epochs=arguments.epochs, learning_rate=3e-4, average=0.998, save_to=str(folder / "student"), **task
+            encoder=str(general), epochs=arguments.epochs, learning_rate=3e-4, average=0.998,
+            save_to=str(folder / "student"), **task
         ),
     ).run())  # fmt: skip
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
+from keras_plm.compression.pruning import measured_sparsity
 from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.recipes.cross_validation import _folds
 from keras_plm.recipes.validation import exhausted
@@ -171,6 +172,31 @@ def test_averaged_weights_are_kept(settings, review_files, tmp_path):
     path = "block_0/attention/query/kernel"
     distance = [np.abs(np.asarray({w.path: w for w in m.weights}[path]) - start[path]).max() for m in (far, near)]
     assert distance[1] < 0.05 * distance[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sparsity,share", [("0.8", 0.8), ("2:4", 0.5)])
+def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_path, sparsity, share):
+    model = Classify(
+        **settings, train=review_files["train"], test=review_files["test"], epochs=8, prune=sparsity, average=0.8,
+        save_to=str(tmp_path / "model"),
+    ).run()  # fmt: skip
+    assert measured_sparsity(model) == pytest.approx(share, abs=0.03)
+    assert measured_sparsity(plm.load(tmp_path / "model")) == measured_sparsity(model)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"zeros in the kernels | {measured_sparsity(model):.1%}" in card
+    accuracy = float(card.split("| test accuracy | ")[1].split(" ")[0])
+    assert accuracy > 0.9
+
+
+def test_pruning_that_cannot_be_kept():
+    for options, words in [
+        ({"prune": "1.5"}, 'a fraction such as "0.8"'),
+        ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
+        ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would fill the zeros"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Classify(encoder="x", train="x", save_to="y", **options)
 
 
 @pytest.mark.slow

@@ -1,0 +1,133 @@
+from dataclasses import dataclass
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
+
+from keras_plm.models import copy_model, named_weights
+
+_HEALING = 0.3  # share of the steps at the end in which the zeros stay where they are
+_UPDATES = 60  # of the masks, before that
+_TWO_OF_FOUR = "2:4"
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Which weights of a kernel become 0.
+
+    Attributes:
+        fraction: share of the weights, in (0, 1): the smallest ones.
+        two_of_four: of each four neighbours that make one output, the two smallest: what sparse processors can skip.
+    """
+
+    fraction: float
+    two_of_four: bool = False
+
+    @classmethod
+    def parse(cls, spelling: str) -> Self:
+        """From "0.8" or "2:4"; ValueError for anything else."""
+        if spelling == _TWO_OF_FOUR:
+            return cls(0.5, True)
+        try:
+            fraction = float(spelling)
+        except ValueError:
+            fraction = 0.0
+        if not 0 < fraction < 1:
+            raise ValueError(f'sparsity {spelling!r}; it is a fraction such as "0.8", or "2:4"')
+        return cls(fraction)
+
+
+def prune(model: Any, sparsity: str) -> Any:
+    """The model with the smallest weights of each kernel set to 0, at once.
+
+    It answers worse, the more the higher the sparsity; training with `Pruner`, or with the field `prune` of a recipe,
+    lets the other weights make up for it. Zeros make no `.tflite` smaller, but what a store or an app packs of it.
+
+    Args:
+        model: an `Encoder` or a task model.
+        sparsity: "0.8" for that share of each kernel of the blocks; "2:4" for two of each four neighbours.
+
+    Returns:
+        A model of the same kind; tables, norms, biases and heads are as they were.
+
+    Raises:
+        ValueError: another spelling of `sparsity`.
+
+    Example:
+        >>> import keras_plm
+        >>> half = prune(keras_plm.Encoder(keras_plm.TINY), "2:4")
+        >>> float((half.blocks[0].feed_forward.expand.kernel.numpy() == 0).mean())
+        0.5
+
+    Source: Han et al. 2015, §3, https://arxiv.org/abs/1506.02626; 2:4: Mishra et al. 2021, §3,
+        https://arxiv.org/abs/2104.08378; the algorithm is `tensorflow_model_optimization`'s.
+    """
+    pruned = copy_model(model)
+    pruner = Pruner(pruned, sparsity, steps=0)
+    pruner.update()
+    return pruned
+
+
+class Pruner(keras.callbacks.Callback):
+    """A callback for `fit` that sets more and more of the smallest weights to 0, and keeps them there.
+
+    The share grows by a polynomial over the first 70 % of the steps, quickly at first; then the zeros stay where they
+    are. Two of four are chosen at the first step.
+
+    Args:
+        model: whose kernels; also where `fit` is called on a `Distiller`.
+        sparsity: as of `prune`.
+        steps: of the whole training, in batches.
+
+    Source: Zhu & Gupta 2017, §3, https://arxiv.org/abs/1710.01878
+    Differs: on the variables of Keras 3, for which tfmot's own wrapper raises.
+    """
+
+    def __init__(self, model: Any, sparsity: str, steps: int) -> None:
+        super().__init__()
+        chosen = Sparsity.parse(sparsity)
+        weights = [weight.value for path, weight in named_weights(model).items() if is_prunable(path)]
+        growing = max(round(steps * (1 - _HEALING)), 1)
+        schedule = (
+            pruning_schedule.PolynomialDecay(0.0, chosen.fraction, 0, growing, frequency=max(growing // _UPDATES, 1))
+            if steps
+            else pruning_schedule.ConstantSparsity(chosen.fraction, 0, frequency=1)
+        )
+        self._step = tf.Variable(1, dtype=tf.int64, trainable=False)  # two of four are chosen at step 1
+        self._masks = [tf.Variable(tf.cast(weight != 0, weight.dtype), trainable=False) for weight in weights]
+        self._pruning = pruning_impl.Pruning(
+            lambda: self._step,
+            [(*pair, tf.Variable(0.0, trainable=False)) for pair in zip(weights, self._masks, strict=True)],
+            schedule,
+            (1, 1),
+            "AVG",
+            (2, 4) if chosen.two_of_four else None,
+        )
+
+    @tf.function(autograph=False)
+    def update(self) -> None:
+        """Choose the weights that the schedule wants, and set them to 0."""
+        self._pruning.conditional_mask_update()
+        self._pruning.weight_mask_op()
+
+    @tf.function(autograph=False)
+    def apply(self) -> None:
+        """Set to 0 what was chosen last: averaged weights remember what was there before."""
+        self._pruning.weight_mask_op()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._step.assign(tf.cast(self.model.optimizer.iterations, tf.int64))
+        self.update()
+
+
+def is_prunable(path: str) -> bool:
+    """Whether a weight of that path is a kernel of a block."""
+    return path.startswith("block_") and path.endswith("/kernel") and "adapter" not in path
+
+
+def measured_sparsity(model: Any) -> float:
+    """The share of zeros in the kernels of the blocks."""
+    kernels = [np.asarray(weight) for path, weight in named_weights(model).items() if is_prunable(path)]
+    return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
