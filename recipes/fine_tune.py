@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_plm.checkpoints import load
-from keras_plm.compression.pruning import Pruner, Sparsity, measured_sparsity
+from keras_plm.compression import Clusterer, Pruner
+from keras_plm.compression.pruning import Sparsity, measured_sparsity
 from keras_plm.config import ModelConfig
 from keras_plm.evaluation import Evaluation, evaluate
 from keras_plm.models import Encoder, copy_model, encoder_like, merge_lora, save
@@ -50,6 +51,7 @@ class FineTune(Recipe):
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
     keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
     prune: str | None = None  # "0.8": that share of each kernel becomes 0 by and by; "2:4": two of each four neighbours
+    clusters: int | None = None  # different values that each kernel has, from the beginning on
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
 
@@ -68,12 +70,21 @@ class FineTune(Recipe):
             raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
         if (self.keep == "best" or self.patience is not None) and self.validation is None:
             raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
+        self._check_compression()
+
+    def _check_compression(self) -> None:
+        if self.prune is None and self.clusters is None:
+            return
         if self.prune is not None:
             Sparsity.parse(self.prune)
-            if self.keep == "best" or self.patience is not None:
-                raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
-            if self.trainable.startswith("lora"):
-                raise ValueError("prune needs kernels that are trained; low-rank updates would fill the zeros again")
+        if self.clusters is not None and self.clusters < 2:
+            raise ValueError(f"clusters={self.clusters}; it must be at least 2")
+        if self.prune is not None and self.clusters is not None:
+            raise ValueError("prune first, then fine-tune that model with clusters: they leave the zeros alone")
+        if self.prune is not None and (self.keep == "best" or self.patience is not None):
+            raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
+        if self.trainable.startswith("lora"):
+            raise ValueError("prune and clusters need kernels that are trained; low-rank updates would blur them again")
 
     @abstractmethod
     def read(self, patterns: Files) -> Examples:
@@ -175,7 +186,7 @@ class FineTune(Recipe):
             record = self.to_json() if coach is None else coach.to_json()
             checkpoint = self.checkpoint(record) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
-            pruner = self._pruner(model, steps)
+            compressor = self._compressor(model, steps)
             validation = self._validation(model, held_out.get("validation"), save_model)
             if done < steps * self.epochs and not self._ended_early(held_out):  # or only the saving was interrupted
                 trainee.fit(
@@ -183,7 +194,7 @@ class FineTune(Recipe):
                     epochs=self.epochs,
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
-                    callbacks=[*(one for one in (pruner, validation) if one), *self.callbacks(checkpoint)],
+                    callbacks=[*(one for one in (compressor, validation) if one), *self.callbacks(checkpoint)],
                     shuffle=False,
                     verbose=self.verbose,
                 )
@@ -191,8 +202,8 @@ class FineTune(Recipe):
                 trainee.optimizer.finalize_variable_values(trainee.trainable_weights)
             if validation is not None:
                 validation.restore_best()
-            if pruner is not None:
-                pruner.apply()
+            if compressor is not None:
+                compressor.apply()
             copy = self._float32(model)
         self.finished(copy, held_out)
         found = {name: evaluate(copy, examples, self.batch_size) for name, examples in held_out.items()}
@@ -248,7 +259,9 @@ class FineTune(Recipe):
     def _updates(self, steps: int) -> int:
         return max(steps * self.epochs // self.accumulate, 1)
 
-    def _pruner(self, model: Any, steps: int) -> Pruner | None:
+    def _compressor(self, model: Any, steps: int) -> Pruner | Clusterer | None:
+        if self.clusters is not None:
+            return Clusterer(model, self.clusters)
         return None if self.prune is None else Pruner(model, self.prune, self._updates(steps))
 
     def _optimizer(self, model: Any, steps: int) -> AdamW:

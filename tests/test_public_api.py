@@ -11,7 +11,7 @@ RECIPE = [
 ]  # fmt: skip
 FINE_TUNE = [
     *RECIPE, "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
-    "gradual_unfreezing", "accumulate", "average", "keep", "prune", "patience", "limit_train_rows",
+    "gradual_unfreezing", "accumulate", "average", "keep", "prune", "clusters", "patience", "limit_train_rows",
 ]  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def test_public_names():
         "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
         "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "evaluate", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
+        "choose", "cluster", "evaluate", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Comparison", "ExportError", "compare", "load_artifact", "to_onnx", "to_saved_model", "to_tflite",

@@ -1,7 +1,8 @@
 """A trained model made smaller: each a function from a model to a model of the same kind."""
 
+from .clustering import Clusterer, cluster
 from .pruning import Pruner, prune
 from .shrinking import shrink
 from .vocabulary_trimming import trim_vocabulary
 
-__all__ = ["Pruner", "prune", "shrink", "trim_vocabulary"]
+__all__ = ["Clusterer", "Pruner", "cluster", "prune", "shrink", "trim_vocabulary"]

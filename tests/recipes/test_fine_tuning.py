@@ -189,11 +189,25 @@ def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_pa
     assert accuracy > 0.9
 
 
-def test_pruning_that_cannot_be_kept():
+@pytest.mark.slow
+def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_path):
+    files = {"train": review_files["train"], "validation": review_files["test"]}
+    Classify(**settings, **files, epochs=6, prune="0.6", save_to=str(tmp_path / "pruned")).run()
+    again = {"encoder": str(tmp_path / "pruned"), "keep": "best", "average": 0.8}
+    model = Classify(**settings | again, **files, epochs=6, clusters=8, save_to=str(tmp_path / "model")).run()
+    kernel = plm.load(tmp_path / "model").encoder.blocks[0].feed_forward.expand.kernel.numpy()
+    assert len(np.unique(kernel)) == 8 and (kernel == 0).mean() == pytest.approx(0.6, abs=0.02)
+    assert measured_sparsity(model) == pytest.approx(0.6, abs=0.02)
+    assert (tmp_path / "model" / "README.md").exists()
+
+
+def test_compression_that_cannot_be_kept():
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
         ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
-        ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would fill the zeros"),
+        ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would blur them"),
+        ({"clusters": 1}, "clusters=1; it must be at least 2"),
+        ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
     ]:
         with pytest.raises(ValueError, match=words):
             Classify(encoder="x", train="x", save_to="y", **options)

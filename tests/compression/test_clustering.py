@@ -1,0 +1,56 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from conftest import token_batch
+from keras_plm.compression import Clusterer, cluster, prune
+from keras_plm.compression.pruning import is_prunable, measured_sparsity
+from keras_plm.models import named_weights
+
+
+def kernels(model):
+    return {path: np.asarray(weight) for path, weight in named_weights(model).items() if is_prunable(path)}
+
+
+def test_each_weight_becomes_the_nearest_of_few_values(config):
+    model = plm.Encoder(config)
+    before, after = kernels(model), kernels(cluster(model, 7))
+    for path, kernel in after.items():
+        values = np.unique(kernel)
+        assert len(values) == 7
+        nearest = values[np.abs(before[path][..., None] - values).argmin(-1)]
+        assert (kernel == nearest).mean() > 0.99  # the last means moved a border by a little
+        # nearer than values at even distances
+        even = np.linspace(before[path].min(), before[path].max(), 7)
+        plain = even[np.abs(before[path][..., None] - even).argmin(-1)]
+        assert np.square(kernel - before[path]).mean() < np.square(plain - before[path]).mean()
+
+
+def test_zeros_of_pruning_stay(config):
+    model = prune(plm.Encoder(config), "0.7")
+    small = cluster(model, 5)
+    for path, kernel in kernels(small).items():
+        np.testing.assert_array_equal(kernel == 0, kernels(model)[path] == 0)
+        assert len(np.unique(kernel)) == 5
+
+
+def test_training_moves_the_values_together(config):
+    model = prune(plm.Classifier(config, None), "0.5")
+    clusterer = Clusterer(model, 4)
+    before = kernels(model)
+    model.compile("adam", "mse")
+    targets = np.random.default_rng(1).normal(size=(3, 1)).astype("float32")
+    history = model.fit(token_batch(config), targets, epochs=9, callbacks=[clusterer], verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert measured_sparsity(model) == measured_sparsity(prune(plm.Classifier(config, None), "0.5"))
+    for path, kernel in kernels(model).items():
+        assert len(np.unique(kernel)) == 4 and not np.array_equal(kernel, before[path])
+        for value in np.unique(before[path]):
+            assert len(np.unique(kernel[before[path] == value])) == 1
+
+
+def test_errors(config):
+    with pytest.raises(ValueError, match="num_clusters=1; it must be at least 2"):
+        cluster(plm.Encoder(config), 1)
+    assert isinstance(Clusterer(plm.Encoder(config), 2), keras.callbacks.Callback)
