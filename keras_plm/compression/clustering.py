@@ -3,7 +3,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.clustering.keras import clustering_centroids
 
 from keras_plm.models import copy_model, named_weights
 
@@ -83,6 +82,9 @@ class Clusterer(keras.callbacks.Callback):
 
 def _parts(weights: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The cluster of each weight, int32, and for each cluster 0 if it is that of the zeros, else 1."""
+    # here, because it brings Keras 2 along
+    from tensorflow_model_optimization.python.core.clustering.keras import clustering_centroids
+
     zero = bool((weights == 0).mean() > _MANY_ZEROS)
     others = weights[weights != 0] if zero else weights
     start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(

@@ -4,7 +4,6 @@ from typing import Any, Self
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
 
 from keras_plm.models import copy_model, named_weights
 
@@ -86,6 +85,9 @@ class Pruner(keras.callbacks.Callback):
     """
 
     def __init__(self, model: Any, sparsity: str, steps: int) -> None:
+        # here, because it brings Keras 2 along
+        from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
+
         super().__init__()
         chosen = Sparsity.parse(sparsity)
         weights = [weight.value for path, weight in named_weights(model).items() if is_prunable(path)]

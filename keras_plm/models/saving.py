@@ -27,6 +27,7 @@ from .tagger import Tagger
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 2
+_PART = 4_000_000  # bytes
 _CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
 }
@@ -243,7 +244,18 @@ def assign(
         )
     # the largest first: while it is copied it is there three times, and the others still take no memory
     for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
-        variables[name].assign(read(name))
+        _assign(variables[name], read(name))
+
+
+def _assign(variable: Any, array: np.ndarray) -> None:
+    """In parts of some megabytes where TensorFlow can: what it assigns is there twice more meanwhile."""
+    on_one_device = keras.backend.backend() == "tensorflow" and not hasattr(variable.value, "values")
+    if array.nbytes <= _PART or not on_one_device:
+        variable.assign(array)
+        return
+    rows = max(_PART * len(array) // array.nbytes, 1)
+    for start in range(0, len(array), rows):
+        variable.value[start : start + rows].assign(array[start : start + rows].astype(variable.dtype, copy=False))
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:

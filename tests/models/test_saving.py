@@ -37,6 +37,16 @@ def test_round_trip(config, classifier, tokenizer, folder):
             np.testing.assert_allclose(value, model(inputs)[name], atol=1e-5)
 
 
+def test_large_tensors_come_back_whole(config, tmp_path, monkeypatch):
+    """They are assigned in parts, of which the last is shorter."""
+    monkeypatch.setattr(saving, "_PART", 1_000)
+    encoder = plm.Encoder(config)
+    plm.save(encoder, tmp_path / "model")
+    again = {path: np.asarray(weight) for path, weight in saving.named_weights(plm.load(tmp_path / "model")).items()}
+    for path, weight in saving.named_weights(encoder).items():
+        np.testing.assert_array_equal(again[path], weight, err_msg=path)
+
+
 def test_nothing_is_overwritten_unasked(classifier, folder, tmp_path):
     with pytest.raises(FileExistsError, match="exists and is not empty; pass overwrite=True"):
         plm.save(classifier, folder)
