@@ -54,7 +54,7 @@ def check_scheme(scheme: str, calibration: Any, config: ModelConfig) -> None:
         )
     if scheme in _INT4:
         import_extra("litert_quantizer", "edge")
-        width = config.embedding_dim or config.hidden_dim
+        width = config.table_rank or config.embedding_dim or config.hidden_dim
         if width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
             raise ValueError(f"{scheme} needs rows of the table of even length, not {width}")
     if scheme == "int4_block32" and (config.hidden_dim % _BLOCK or config.intermediate_dim % _BLOCK):

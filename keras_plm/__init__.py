@@ -6,7 +6,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from . import checkpoints  # noqa: E402
 from .checkpoints import choose, load  # noqa: E402
-from .compression import cluster, prune, shrink, trim_vocabulary  # noqa: E402
+from .compression import cluster, factorize_table, prune, shrink, trim_vocabulary  # noqa: E402
 from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig  # noqa: E402
 from .evaluation import evaluate  # noqa: E402
 from .layers import (  # noqa: E402
@@ -62,6 +62,7 @@ __all__ = [
     "choose",
     "cluster",
     "evaluate",
+    "factorize_table",
     "load",
     "merge_lora",
     "prune",

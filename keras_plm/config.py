@@ -36,6 +36,7 @@ class ModelConfig:
     max_sequence_length: int = 512  # longest input in tokens
     num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
     embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
+    table_rank: int | None = None  # of the token table as a product of two narrow ones; None for one table
     activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
     positions: Positions = "learned"
     layer_norm_epsilon: float = 1e-12
@@ -55,8 +56,7 @@ class ModelConfig:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
         if self.num_segments < 0:
             raise ValueError(f"num_segments={self.num_segments}; it must be at least 0")
-        if self.embedding_dim is not None and self.embedding_dim < 1:
-            raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
+        self._check_tables()
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a fraction in [0, 1)")
@@ -68,6 +68,13 @@ class ModelConfig:
         unknown = sorted(set(self.lora_targets) - set(LORA_TARGETS))
         if unknown or (self.lora_rank and not self.lora_targets):
             raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose of {', '.join(LORA_TARGETS)}")
+
+    def _check_tables(self) -> None:
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
+        width = self.embedding_dim or self.hidden_dim
+        if self.table_rank is not None and not 1 <= self.table_rank < width:
+            raise ValueError(f"table_rank={self.table_rank}; it must be at least 1 and below the width {width}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""

@@ -91,7 +91,7 @@ def _check(large: ModelConfig, small: ModelConfig) -> None:
         if getattr(small, name) > getattr(large, name):
             raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
     for config in (large, small):
-        if config.shared_layers or config.embedding_dim or config.lora_rank or config.adapter_dim:
+        if config.shared_layers or config.embedding_dim or config.table_rank or config.lora_rank or config.adapter_dim:
             raise ValueError(f"shared layers, narrow tables, low-rank updates and adapters cannot be shrunk: {config}")
     width = large.hidden_dim // large.num_heads
     if small.hidden_dim != small.num_heads * width:

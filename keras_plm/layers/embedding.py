@@ -22,6 +22,7 @@ class TokenEmbedding(keras.layers.Layer):
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalisation.
         embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
+        table_rank: R, the token table is a product of (V, R) and (R, E); None means one table.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).
@@ -56,6 +57,7 @@ class TokenEmbedding(keras.layers.Layer):
         dropout: float = 0.0,
         layer_norm_epsilon: float | None = 1e-12,
         embedding_dim: int | None = None,
+        table_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,11 +71,14 @@ class TokenEmbedding(keras.layers.Layer):
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.embedding_dim = embedding_dim
+        self.table_rank = table_rank
         self.width = embedding_dim or hidden_dim
         self.look_up = _take_rows  # an exporter may put another operator in its place
 
     def build(self, input_shape: tuple) -> None:
-        self.table = self._table("tokens", self.vocabulary_size)
+        self.table = self._table("tokens", self.vocabulary_size, width=self.table_rank)
+        if self.table_rank is not None:
+            self.widen = self._table("widen", self.table_rank)
         if self.positions == "learned":
             self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.width))
         if self.num_segments:
@@ -91,9 +96,9 @@ class TokenEmbedding(keras.layers.Layer):
             self.projection.build((*input_shape, self.width))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _table(self, name: str, rows: int, initializer: Any = None) -> Any:
+    def _table(self, name: str, rows: int, initializer: Any = None, width: int | None = None) -> Any:
         return self.add_weight(
-            shape=(rows, self.width),
+            shape=(rows, width or self.width),
             initializer=initializer or scaled_normal(self.width),
             name=name,
             autocast=name != "tokens",  # the largest weight of most models: not to be cast whole for a few rows
@@ -109,6 +114,8 @@ class TokenEmbedding(keras.layers.Layer):
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
         hidden = ops.cast(self.look_up(self.table, token_ids), self.compute_dtype)
+        if self.table_rank is not None:
+            hidden = ops.matmul(hidden, self.widen)
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)
         if self.num_segments:

@@ -52,6 +52,7 @@ class Encoder(keras.Model):
             dropout=config.dropout,
             layer_norm_epsilon=config.layer_norm_epsilon,
             embedding_dim=config.embedding_dim,
+            table_rank=config.table_rank,
             name="embedding",
         )
         blocks = [

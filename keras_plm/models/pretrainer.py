@@ -43,6 +43,10 @@ class Pretrainer(keras.Model):
         encoder: Encoder | None = None,
         **kwargs: Any,
     ) -> None:
+        if config.table_rank is not None:
+            raise ValueError(
+                f"table_rank={config.table_rank}: pieces are predicted by the whole table; factorize it later"
+            )
         # Layers
         encoder = given_or_new(encoder, config, tokenizer)
         masked_token_head = MaskedTokenHead(

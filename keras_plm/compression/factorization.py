@@ -1,0 +1,50 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from keras_plm.models import remake
+
+_TABLE, _WIDEN = "embedding/tokens", "embedding/widen"
+
+
+def factorize_table(model: Any, rank: int) -> Any:
+    """The model with its token table as a product of two narrow ones, (V, rank) and (rank, E).
+
+    Of all products of that rank it is the nearest to the table. In a small model most weights are there; the model is
+    to be trained a little afterwards, as after every compression.
+
+    Args:
+        model: an `Encoder` or a task model.
+        rank: below the width of the table. The smaller the worse; half the width keeps half the weights.
+
+    Returns:
+        A model of the same kind, whose config has `table_rank`.
+
+    Raises:
+        ValueError: a rank that is not below the width, a table that is a product already, or a `Pretrainer`, which
+            predicts pieces by the whole table.
+
+    Example:
+        >>> import keras_plm
+        >>> factorize_table(keras_plm.Encoder(keras_plm.TINY), 32).embedding.table.shape
+        (30522, 32)
+
+    Source: Eckart & Young 1936; for the tables of BERT: Lan et al. 2020, §3.1, https://arxiv.org/abs/1909.11942
+    Differs: from ALBERT, which learns narrow tables for positions and segments too.
+    """
+    if model.config.table_rank is not None:
+        raise ValueError(f"the token table is a product of rank {model.config.table_rank} already")
+    config = replace(model.config, table_rank=rank)
+    parts: dict[str, np.ndarray] = {}
+
+    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
+        if path not in (_TABLE, _WIDEN):
+            return there[path]
+        if not parts:
+            left, sizes, right = np.linalg.svd(there[_TABLE], full_matrices=False)
+            root = np.sqrt(sizes[:rank])  # half to each side, so that both learn at the same rate
+            parts.update({_TABLE: left[:, :rank] * root, _WIDEN: root[:, None] * right[:rank]})
+        return parts[path]
+
+    return remake(model, config, weight_of)

@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from conftest import token_batch
+from keras_plm import export
+from keras_plm.compression import factorize_table
+from keras_plm.models import named_weights
+
+
+def test_it_is_the_nearest_product(config):
+    model = plm.Encoder(config)
+    table = named_weights(model)["embedding/tokens"].numpy()
+    weights = named_weights(factorize_table(model, 7))
+    product = weights["embedding/tokens"].numpy() @ weights["embedding/widen"].numpy()
+    sizes = np.linalg.svd(table, compute_uv=False)
+    assert np.square(product - table).sum() == pytest.approx(np.square(sizes[7:]).sum(), rel=1e-3)
+
+
+def test_a_table_of_low_rank_loses_nothing(config, tokenizer, tmp_path):
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    random = np.random.default_rng(0)
+    table = random.normal(size=(config.vocabulary_size, 5)) @ random.normal(size=(5, config.hidden_dim))
+    named_weights(model)["embedding/tokens"].assign(table)
+    small = factorize_table(model, 5)
+    batch = token_batch(config)
+    np.testing.assert_allclose(small(batch), model(batch), atol=1e-4)
+    plm.save(small, tmp_path / "small")
+    np.testing.assert_allclose(plm.load(tmp_path / "small")(batch), small(batch), atol=1e-6)
+    assert small.count_params() == model.count_params() - 33 * 97 + 5 * (33 + 97)
+    path = export.to_tflite(small, tmp_path, length=11)
+    np.testing.assert_allclose(
+        export.Artifact(path)(batch), export.proof.expected(small, batch)["probabilities"], atol=1e-5
+    )
+
+
+def test_both_parts_learn(config):
+    small = factorize_table(plm.Classifier(config, None), 6)
+    before = {path: weight.numpy() for path, weight in named_weights(small).items()}
+    small.compile("adam", "mse")
+    small.fit(token_batch(config), np.ones((3, 1), "float32"), epochs=2, verbose=0)
+    for path in ("embedding/tokens", "embedding/widen"):
+        assert np.abs(named_weights(small)[path].numpy() - before[path]).max() > 1e-4
+
+
+def test_errors(config, tmp_path):
+    for rank in (0, 33, 40):
+        with pytest.raises(ValueError, match=f"table_rank={rank}; it must be at least 1 and below the width 33"):
+            factorize_table(plm.Encoder(config), rank)
+    with pytest.raises(ValueError, match="a product of rank 5 already"):
+        factorize_table(factorize_table(plm.Encoder(config), 5), 3)
+    with pytest.raises(ValueError, match="table_rank=5: pieces are predicted by the whole table"):
+        plm.Pretrainer(replace(config, table_rank=5))
