@@ -21,7 +21,8 @@ def test_public_names():
         "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
         "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "cluster", "evaluate", "factorize_table", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
+        "choose", "cluster", "evaluate", "factorize_table", "load", "merge_lora", "prune", "save", "shrink",
+        "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Comparison", "ExportError", "compare", "load_artifact", "to_onnx", "to_saved_model", "to_tflite",
