@@ -25,7 +25,7 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
 	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@
-# a client of exported models; 0.10.33 is the last version that sends nothing home, and its absl-py is not that of the house
+# a client of exported models; 0.10.33 sends nothing home, later versions do, and its absl-py is not that of the house
 .venv-mediapipe/installed:
 	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@
 .checkpoints/installed:

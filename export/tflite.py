@@ -33,7 +33,7 @@ def to_tflite(
         model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
-            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, a little larger).
+            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, larger and slower).
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) for "static_int8", some hundred of them.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
@@ -65,9 +65,7 @@ def to_tflite(
     rows = example_rows(model, texts, signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         content = finish(_convert(model, signature, quantization, rows), quantization)
-        if metadata:
-            content = with_metadata(content, model, signature)
-        temporary.write_bytes(content)
+        temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), quantization)
         prove(model, artifact, texts[:50])

@@ -15,7 +15,13 @@ from keras_plm.text import learn_vocabulary, read_documents  # noqa: E402
 
 HERE = Path(__file__).parent
 # scripts that tests start as processes of their own
-collect_ignore = ["training/run_strategy.py", "bench", "checkpoints/transformers_peer.py", "export/mediapipe_client.py"]
+collect_ignore = [
+    "recipes/run_two_replicas.py",
+    "training/run_strategy.py",
+    "bench",
+    "checkpoints/transformers_peer.py",
+    "export/mediapipe_client.py",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ _MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
 def cluster(model: Any, num_clusters: int) -> Any:
     """The model with only so many different weights in each kernel: each weight becomes the mean of those near it.
 
-    A `.tflite` is no smaller for it, but what a store or an app packs of it is: 16 values need four bits each. Zeros of
+    A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of
     pruning stay zeros. Training with `Clusterer`, or with the field `clusters` of a recipe, moves the values to where
     the model answers best.
 
@@ -87,10 +87,12 @@ def _parts(weights: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
 
     zero = bool((weights == 0).mean() > _MANY_ZEROS)
     others = weights[weights != 0] if zero else weights
-    start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(
-        others[:: max(len(others) // _SAMPLE, 1)], number - zero
-    )
-    centers = np.sort(start.get_cluster_centroids().numpy())
+    centers = np.unique(others)
+    if len(centers) > number - zero:  # else they are clustered already, as in a training that was interrupted
+        start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(
+            others[:: max(len(others) // _SAMPLE, 1)], number - zero
+        )
+        centers = np.sort(start.get_cluster_centroids().numpy())
     ordered = np.sort(others)
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     for _ in range(_ROUNDS):

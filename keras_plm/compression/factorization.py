@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.models import remake
+from keras_plm.models import remake, weight_arrays
 
 _TABLE, _WIDEN = "embedding/tokens", "embedding/widen"
 
@@ -16,7 +16,7 @@ def factorize_table(model: Any, rank: int) -> Any:
 
     Args:
         model: an `Encoder` or a task model.
-        rank: below the width of the table. The smaller the worse; half the width keeps half the weights.
+        rank: below the width of the table. The smaller the worse; half the width keeps about half the weights.
 
     Returns:
         A model of the same kind, whose config has `table_rank`.
@@ -27,7 +27,7 @@ def factorize_table(model: Any, rank: int) -> Any:
 
     Example:
         >>> import keras_plm
-        >>> factorize_table(keras_plm.Encoder(keras_plm.TINY), 32).embedding.table.shape
+        >>> tuple(factorize_table(keras_plm.Encoder(keras_plm.TINY), 32).embedding.table.shape)
         (30522, 32)
 
     Source: Eckart & Young 1936; for the tables of BERT: Lan et al. 2020, §3.1, https://arxiv.org/abs/1909.11942
@@ -36,15 +36,8 @@ def factorize_table(model: Any, rank: int) -> Any:
     if model.config.table_rank is not None:
         raise ValueError(f"the token table is a product of rank {model.config.table_rank} already")
     config = replace(model.config, table_rank=rank)
-    parts: dict[str, np.ndarray] = {}
-
-    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
-        if path not in (_TABLE, _WIDEN):
-            return there[path]
-        if not parts:
-            left, sizes, right = np.linalg.svd(there[_TABLE], full_matrices=False)
-            root = np.sqrt(sizes[:rank])  # half to each side, so that both learn at the same rate
-            parts.update({_TABLE: left[:, :rank] * root, _WIDEN: root[:, None] * right[:rank]})
-        return parts[path]
-
-    return remake(model, config, weight_of)
+    there = weight_arrays(model)
+    left, sizes, right = np.linalg.svd(there[_TABLE], full_matrices=False)
+    root = np.sqrt(sizes[:rank])  # half to each side, so that both learn at the same rate
+    parts = {_TABLE: left[:, :rank] * root, _WIDEN: root[:, None] * right[:rank]}
+    return remake(model, config, (there | parts).__getitem__)

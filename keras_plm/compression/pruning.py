@@ -2,10 +2,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import copy_model, named_weights
+from keras_plm.models import copy_model, named_weights, weight_arrays
 
 _HEALING = 0.3  # share of the steps at the end in which the zeros stay where they are
 _UPDATES = 60  # of the masks, before that
@@ -42,7 +41,8 @@ def prune(model: Any, sparsity: str) -> Any:
     """The model with the smallest weights of each kernel set to 0, at once.
 
     It answers worse, the more the higher the sparsity; training with `Pruner`, or with the field `prune` of a recipe,
-    lets the other weights make up for it. Zeros make no `.tflite` smaller, but what a store or an app packs of it.
+    lets the other weights make up for it. Zeros make no `.tflite` smaller, but packed it is: by a seventh for MiniLM
+    in int8 with half of each kernel.
 
     Args:
         model: an `Encoder` or a task model.
@@ -98,10 +98,11 @@ class Pruner(keras.callbacks.Callback):
             else pruning_schedule.ConstantSparsity(chosen.fraction, 0, frequency=1)
         )
         self._step = tf.Variable(1, dtype=tf.int64, trainable=False)  # two of four are chosen at step 1
-        self._masks = [tf.Variable(tf.cast(weight != 0, weight.dtype), trainable=False) for weight in weights]
+        # zeros of a training that was interrupted stay
+        masks = [tf.Variable(tf.cast(weight != 0, weight.dtype), trainable=False) for weight in weights]
         self._pruning = pruning_impl.Pruning(
             lambda: self._step,
-            [(*pair, tf.Variable(0.0, trainable=False)) for pair in zip(weights, self._masks, strict=True)],
+            [(*pair, tf.Variable(0.0, trainable=False)) for pair in zip(weights, masks, strict=True)],
             schedule,
             (1, 1),
             "AVG",
@@ -131,5 +132,5 @@ def is_prunable(path: str) -> bool:
 
 def measured_sparsity(model: Any) -> float:
     """The share of zeros in the kernels of the blocks."""
-    kernels = [np.asarray(weight) for path, weight in named_weights(model).items() if is_prunable(path)]
+    kernels = [kernel for path, kernel in weight_arrays(model).items() if is_prunable(path)]
     return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from keras_plm.config import ModelConfig
-from keras_plm.models import named_weights, remake
+from keras_plm.models import remake, weight_arrays
 from keras_plm.training.distillation import matched_layers
 
 # what the last axes of a weight stand for, by the end of its path; of all others the last one is of features
 _AXES = {
+    "embedding/positions": ("positions", "features"),
     "query/kernel": ("features", "heads"),
     "query/bias": ("heads",),
     "key/kernel": ("features", "heads"),
@@ -32,7 +33,6 @@ _AXES = {
     "crf/follow": ("outputs", "outputs"),
     "crf/end": ("outputs",),
 }
-POSITIONS = "embedding/positions"
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
@@ -64,24 +64,26 @@ def shrink(model: Any, config: ModelConfig) -> Any:
         evenly, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
     """
     _check(model.config, config)
-    large = {path: np.asarray(weight) for path, weight in named_weights(model).items()}
-    features = _strongest(_feature_sizes(large), config.hidden_dim)
+    there = weight_arrays(model)
+    kept = {
+        "features": _strongest(_feature_sizes(there), config.hidden_dim),
+        "positions": np.arange(config.max_sequence_length),
+    }
     blocks = {}
     for i, j in enumerate(matched_layers(config.num_layers, model.config.num_layers)):
         name = f"block_{j}"
-        parts = {"heads": _kept_heads(large, name, config), "neurons": _kept_neurons(large, name, config)}
+        parts = {"heads": _kept_heads(there, name, config), "neurons": _kept_neurons(there, name, config)}
         blocks[f"block_{i}"] = (name, parts)
 
-    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
+    def weight_of(path: str) -> np.ndarray:
         first, _, inside = path.partition("/")
         block, parts = blocks.get(first, (first, {}))
-        kept = {"features": features, **parts}
         weight = there[f"{block}/{inside}"]
         axes = next((axes for end, axes in _AXES.items() if path.endswith(end)), ("features",))
         for axis, name in enumerate(axes, start=-len(axes)):
-            if name in kept:
-                weight = np.take(weight, kept[name], axis=axis)
-        return weight[: config.max_sequence_length] if path == POSITIONS else weight
+            if name in kept | parts:
+                weight = np.take(weight, (kept | parts)[name], axis=axis)
+        return weight
 
     return remake(model, config, weight_of)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from keras_plm.models import remake
+from keras_plm.models import remake, weight_arrays
 
 _BATCH = 1_024  # texts
 
@@ -47,7 +47,9 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
         raise ValueError("there is no text to go by: every piece would be left out")
     kept = tokenizer.needed(counts, min_count)
 
-    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
+    there = weight_arrays(model)
+
+    def weight_of(path: str) -> np.ndarray:
         # the axis of pieces is the first one, in the table and in the bias of a head that predicts pieces
         return there[path][kept] if path in ("embedding/tokens", "masked_tokens/bias") else there[path]
 

@@ -3,7 +3,7 @@
 from .answering import Answer, Answering
 from .classifier import Classifier
 from .classifying import Classifying
-from .copying import copy_model, encoder_like, merge_lora, remake
+from .copying import copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .distiller import Distiller
 from .embedder import Embedder
 from .embedding import Embedding
@@ -60,6 +60,7 @@ __all__ = [
     "set_weights",
     "softmax",
     "tokenizer_settings",
+    "weight_arrays",
     "whole_folder",
     "write_json",
     "write_tensors",

@@ -13,28 +13,30 @@ from .saving import named_weights
 _POSITIONS = "embedding/positions"
 
 
-def remake(
-    model: Any, config: ModelConfig, weight_of: Callable[[str, dict[str, np.ndarray]], Any], tokenizer: Any = None
-) -> Any:
+def weight_arrays(model: Any) -> dict[str, np.ndarray]:
+    """The values of a model's weights by path."""
+    return {path: np.asarray(weight) for path, weight in named_weights(model).items()}
+
+
+def remake(model: Any, config: ModelConfig, weight_of: Callable[[str], Any], tokenizer: Any = None) -> Any:
     """The same kind of model, with the same settings, made by another config.
 
     Args:
         model: one of this package's models.
         config: of the new one.
-        weight_of: the value of each weight of the new model, from its path and all weights of the old one.
+        weight_of: the value of each weight of the new model, by its path.
         tokenizer: None means the model's own.
     """
-    there = {path: np.asarray(weight) for path, weight in named_weights(model).items()}
     fields = {"config": config.to_dict(), "tokenizer": tokenizer or model.tokenizer}
     new = type(model).from_config(model.get_config() | fields)
     for path, variable in named_weights(new).items():
-        variable.assign(weight_of(path, there))
+        variable.assign(weight_of(path))
     return new
 
 
 def copy_model(model: Any) -> Any:
     """The model again, under the surrounding dtype policy."""
-    return remake(model, model.config, lambda path, there: there[path])
+    return remake(model, model.config, weight_arrays(model).__getitem__)
 
 
 def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
@@ -70,8 +72,9 @@ def merge_lora(model: Any) -> Any:
     config = model.config
     if not config.lora_rank:
         raise ValueError("the model has no low-rank updates to merge: lora_rank=0")
+    there = weight_arrays(model)
 
-    def weight_of(path: str, there: dict[str, np.ndarray]) -> np.ndarray:
+    def weight_of(path: str) -> np.ndarray:
         update = path.removesuffix("kernel") + "low_rank_a"
         if not path.endswith("kernel") or update not in there:
             return there[path]

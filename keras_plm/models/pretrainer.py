@@ -45,7 +45,7 @@ class Pretrainer(keras.Model):
     ) -> None:
         if config.table_rank is not None:
             raise ValueError(
-                f"table_rank={config.table_rank}: pieces are predicted by the whole table; factorize it later"
+                f"table_rank={config.table_rank}: pieces are predicted by a whole table; factorize its encoder's"
             )
         # Layers
         encoder = given_or_new(encoder, config, tokenizer)

@@ -27,7 +27,7 @@ from .tagger import Tagger
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 2
-_PART = 4_000_000  # bytes
+_PART = 4_000_000  # bytes of a tensor that are assigned at once
 _CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
 }
@@ -242,7 +242,7 @@ def assign(
         raise ValueError(
             f"{source} does not fit the model; missing: {missing}, unexpected: {unexpected}, misshapen: {misshapen}"
         )
-    # the largest first: while it is copied it is there three times, and the others still take no memory
+    # the largest first: while it is read it is there twice
     for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
         _assign(variables[name], read(name))
 

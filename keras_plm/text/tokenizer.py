@@ -10,6 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
+# TensorFlow Text loses what follows a NUL, or never comes back; another control character says as little
+_NUL, _NOT_NUL = "\0", "\1"
+
+# the characters of a keyboard: whoever types will type these
+KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
@@ -226,13 +232,6 @@ class Tokenizer(ABC):
             if not 0 <= token_id < len(self):
                 raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
         return [self.vocabulary[i] for i in token_ids if i not in self._left_out]
-
-
-# TensorFlow Text loses what follows a NUL, or never comes back; another control character says as little
-_NUL, _NOT_NUL = "\0", "\1"
-
-# the characters of a keyboard: whoever types will type these
-KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def character_positions(text: str) -> np.ndarray:

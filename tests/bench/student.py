@@ -1,6 +1,6 @@
 """A student of 4 × 256 of a fine-tuned MiniLM on sst2: what each stage of its training brings.
 
-    python -m tests.bench.student FOLDER [--steps 1200] [--copies 8] [--epochs 4]
+    python -m tests.bench.student FOLDER [--steps 1200] [--copies 8] [--epochs 3]
 
 The data sets are those of KERAS_PLM_DATA, the start is the MiniLM of `make test-all`. Everything is kept in FOLDER, and
 what is there already is not made again. Prints a table in Markdown; minutes are of processor time.
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=1200, help="of the first stage")
     parser.add_argument("--copies", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=4, help="of the second stage")
+    parser.add_argument("--epochs", type=int, default=3, help="of the second stage")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,11 @@ import keras_plm as plm
 from conftest import token_batch
 from keras_plm.compression import Clusterer, cluster, prune
 from keras_plm.compression.pruning import is_prunable, measured_sparsity
-from keras_plm.models import named_weights
+from keras_plm.models import weight_arrays
 
 
 def kernels(model):
-    return {path: np.asarray(weight) for path, weight in named_weights(model).items() if is_prunable(path)}
+    return {path: kernel for path, kernel in weight_arrays(model).items() if is_prunable(path)}
 
 
 def test_each_weight_becomes_the_nearest_of_few_values(config):
@@ -35,6 +35,7 @@ def test_zeros_of_pruning_stay(config):
         assert len(np.unique(kernel)) == 5
 
 
+@pytest.mark.slow
 def test_training_moves_the_values_together(config):
     model = prune(plm.Classifier(config, None), "0.5")
     clusterer = Clusterer(model, 4)
@@ -48,6 +49,13 @@ def test_training_moves_the_values_together(config):
         assert len(np.unique(kernel)) == 4 and not np.array_equal(kernel, before[path])
         for value in np.unique(before[path]):
             assert len(np.unique(kernel[before[path] == value])) == 1
+
+
+def test_what_is_clustered_already_stays(config):
+    model = cluster(prune(plm.Encoder(config), "0.5"), 6)
+    for number in (6, 9):
+        for path, kernel in kernels(cluster(model, number)).items():
+            np.testing.assert_allclose(kernel, kernels(model)[path], rtol=1e-5)
 
 
 def test_errors(config):

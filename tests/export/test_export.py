@@ -246,13 +246,18 @@ def reviews(config, tokenizer, review_files):
     return model
 
 
-@pytest.mark.parametrize("scheme", ["int4", "int4_block32"])
-def test_four_bits(reviews, review_files, tmp_path, scheme):
+@pytest.mark.parametrize("scheme", ["int4", pytest.param("int4_block32", marks=pytest.mark.slow)])
+def test_four_bits(reviews, review_files, tmp_path, monkeypatch, scheme):
     path = export.to_tflite(reviews, tmp_path / scheme, scheme, LENGTH)
     found = export.compare(reviews, path, review_files["test"])
     assert found.keras_score > 0.9 and found.agreement > 0.9
     assert found.operators["EMBEDDING_LOOKUP"] == 1
     assert not [name for name in found.operators if name.startswith(("Flex", "CUSTOM"))]
+    with monkeypatch.context() as patch:
+        convert = tflite_module._convert
+        patch.setattr(tflite_module, "_convert", lambda model, *arguments: convert(other_weights(model), *arguments))
+        with pytest.raises(export.ExportError, match="the shift of probabilities"):
+            export.to_tflite(reviews, tmp_path / "lost", scheme, LENGTH)
     eight = export.to_tflite(reviews, tmp_path / "eight", "dynamic_int8", LENGTH)
     assert path.stat().st_size < 0.85 * eight.stat().st_size
 

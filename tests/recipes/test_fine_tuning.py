@@ -1,7 +1,10 @@
 """Every fine-tuning on tasks that a small model learns in seconds."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +204,18 @@ def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_pa
     assert (tmp_path / "model" / "README.md").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("field,value", [("prune", "0.8"), ("prune", "2:4"), ("clusters", 8)])
+def test_compression_on_two_devices(settings, review_files, tmp_path, field, value):
+    script = Path(__file__).parent / "run_two_replicas.py"
+    arguments = [settings["encoder"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    sparsity, values = json.loads(done.stdout.split("OUT")[1])
+    wanted = {"0.8": 0.8, "2:4": 0.5, 8: 0.0}[value]
+    assert sparsity == pytest.approx(wanted, abs=0.03) and (value != 8 or values == 8)
+
+
 def test_compression_that_cannot_be_kept():
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
@@ -214,12 +229,14 @@ def test_compression_that_cannot_be_kept():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [1, 5])
-def test_an_interrupted_fine_tuning_ends_as_it_would_have(accumulate, settings, review_files, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "special",
+    [{"keep": "best"}, {"keep": "best", "accumulate": 5}, {"prune": "0.6"}, {"prune": "2:4"}, {"clusters": 8}],
+    ids=str,
+)
+def test_an_interrupted_fine_tuning_ends_as_it_would_have(special, settings, review_files, tmp_path, monkeypatch):
     options = {
-        "accumulate": accumulate,
-        "train": review_files["train"], "validation": review_files["test"], "epochs": 4, "keep": "best",
-        "average": 0.9,
+        "train": review_files["train"], "validation": review_files["test"], "epochs": 4, "average": 0.9, **special
     }  # fmt: skip
     whole = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "whole")).run()
     recipe = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "cut"))
