@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_plm.models import check_free
 
-from .quantization import LARGEST_SHIFT, TOLERANCE
+from .schemes import Scheme
 from .signature import Signature, example_rows
 from .tasks import PER_TOKEN, TaskModel, artifact_outputs, task_of, task_settings
 
@@ -55,7 +55,7 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
     rows = [row for group in (PROOF_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     found, wanted = artifact.outputs(batch), expected(model, batch)
-    scheme = artifact.signature.quantization
+    limits = Scheme.parse(artifact.signature.quantization).limits
     for name in wanted:
         f, w = found[name], wanted[name]
         if artifact.signature.task in PER_TOKEN:  # of the tokens that there are, each a row
@@ -66,8 +66,8 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
         is_probability = name == "probabilities"
         scale = 1.0 if is_probability else max(float(np.ptp(w)), 1e-3)
         for measure, value, allowed in (
-            ("the largest error", float(np.abs(f - w).max()) / scale, TOLERANCE[scheme]),
-            ("the shift", _shift(f, w, is_probability), LARGEST_SHIFT[scheme]),
+            ("the largest error", float(np.abs(f - w).max()) / scale, limits.error),
+            ("the shift", _shift(f, w, is_probability), limits.shift),
         ):
             if not value <= allowed:
                 raise ExportError(

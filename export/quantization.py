@@ -1,67 +1,42 @@
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
 from keras_plm.config import ModelConfig
+from keras_plm.layers.fake_quantization import rounded_weights
 
 from .extras import import_extra
-
-Scheme = Literal["float32", "float16", "dynamic_int8", "static_int8", "int4", "int4_block32"]
-
-# weights of how many neighbours share a scale: all that make up one output, or 32
-_INT4 = {"int4": "CHANNELWISE", "int4_block32": "BLOCKWISE_32"}
-_BLOCK = 32
-
-# Largest difference of a probability that the proof allows. Rounding 8-bit weights moves the probabilities of a
-# trained classifier by a few percent; lost weights or a collapsed softmax move them by far more. `compare` has the
-# verdict.
-TOLERANCE = {
-    "float32": 1e-4, "float16": 2e-2, "dynamic_int8": 0.25, "static_int8": 0.5,
-    # no bound, the shift alone decides: of 400 texts of sst2 MiniLM keeps 97 % of its labels and moves one by 0.94
-    "int4": 1.0, "int4_block32": 1.0,
-}  # fmt: skip
-
-# Largest shift (see proof.prove); 1 is an artefact that answers the same to every text.
-LARGEST_SHIFT = {
-    "float32": 1e-2, "float16": 0.1, "dynamic_int8": 0.5, "static_int8": 0.5, "int4": 0.7, "int4_block32": 0.6
-}  # fmt: skip
+from .schemes import Scheme
 
 # In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰
 # is still nothing beside the other keys.
 _STATIC_MASKED_SCORE = -40.0
 
-# Smaller than float32 by at least this factor, or the scheme did nothing.
-LARGEST_SHARE = {
-    "float32": 1.01, "float16": 0.6, "dynamic_int8": 0.35, "static_int8": 0.35, "int4": 0.18, "int4_block32": 0.2
-}  # fmt: skip
+# The converter names an operator after the layers that went into it; a norm may go into the product after it.
+_HEAD = r"/(head|pooler)(_\d+)?/"
+_PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
 
 
-def check_scheme(scheme: str, calibration: Any, config: ModelConfig) -> None:
+def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
     """Raise an error before the work and not after.
 
     Raises:
-        ValueError: an unknown scheme, calibration rows missing or not wanted, or sizes that do not come in blocks.
+        ValueError: calibration rows missing or not wanted, sizes that do not come in blocks, parts that the model does
+            not have, or a model that was trained for another scheme.
         ImportError: the scheme needs a package that is not installed.
     """
-    if scheme not in TOLERANCE:
-        raise ValueError(f"quantization={scheme!r}; choose one of {list(TOLERANCE)}")
-    if (scheme == "static_int8") != (calibration is not None):
+    scheme.check(config)
+    if config.quantization_aware and calibration is not None:
+        raise ValueError("the model has learnt its ranges (quantization_aware); leave calibration out")
+    if not config.quantization_aware and (scheme.base == "static_int8") != (calibration is not None):
         raise ValueError(
             "static_int8 needs calibration: some hundred texts like those it will see"
-            if scheme == "static_int8"
+            if scheme.base == "static_int8"
             else f"{scheme} takes no calibration texts; only static_int8 does"
         )
-    if scheme in _INT4:
+    if scheme.four_bits:
         import_extra("litert_quantizer", "edge")
-        width = config.table_rank or config.embedding_dim or config.hidden_dim
-        if width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
-            raise ValueError(f"{scheme} needs rows of the table of even length, not {width}")
-    if scheme == "int4_block32" and (config.hidden_dim % _BLOCK or config.intermediate_dim % _BLOCK):
-        raise ValueError(
-            f"int4_block32 needs sizes that are multiples of {_BLOCK}, not hidden_dim={config.hidden_dim} and "
-            f"intermediate_dim={config.intermediate_dim}; int4 takes any"
-        )
 
 
 def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dict[str, Any]]) -> None:
@@ -70,17 +45,17 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dic
     Args:
         converter: of a function with named inputs.
         scheme: float32: as it is. float16: weights. dynamic_int8: weights, activations as they come at run time.
-            static_int8: weights and activations, by ranges seen on `rows`; inputs and outputs stay as they are.
-            int4, int4_block32: as float32; `finish` comes after it.
+            static_int8: weights and activations, by ranges seen on `rows`, or those that a quantization-aware model has
+            learnt; inputs and outputs stay as they are. int4, int4_block32: as float32; `finish` comes after it.
         rows: inputs of shape (1, T), for static_int8.
     """
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if scheme == "float32" or scheme in _INT4:
+    if scheme.base == "float32" or scheme.four_bits:
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if scheme == "float16":
+    if scheme.base == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if scheme == "static_int8":
+    if scheme.base == "static_int8" and rows:
 
         def representative() -> Iterator[tuple[str, dict[str, Any]]]:
             for row in rows:
@@ -93,13 +68,16 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dic
         ]
 
 
-def prepare(model: Any, scheme: str) -> None:
+def prepare(model: Any, scheme: Scheme) -> None:
     """Change a copy of a model so that a scheme can do it good."""
-    if scheme == "static_int8":
+    embedding = model.encoder.embedding
+    if model.config.quantization_aware:  # the table itself, so that it is stored in int8
+        embedding.look_up = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
+    elif scheme.base == "static_int8":
         for block in model.encoder.blocks:
             block.attention.masked_score = _STATIC_MASKED_SCORE
-    if scheme in _INT4:
-        model.encoder.embedding.look_up = _look_up
+    if scheme.four_bits:
+        embedding.look_up = _look_up
 
 
 @tf.function(experimental_implements="embedding_matmul")
@@ -121,18 +99,20 @@ def finish(content: bytes, scheme: Scheme) -> bytes:
 
     Source: Sakr et al. 2022, §3, https://arxiv.org/abs/2206.06501
     """
-    if scheme not in _INT4:
+    if not scheme.four_bits:
         return content
     quantizer, recipes, types = (
         import_extra(f"litert_quantizer.{name}", "edge") for name in ("quantizer", "recipe_manager", "qtyping")
     )
-    recipe = recipes.RecipeManager()
-    recipe.add_dynamic_config(
-        regex=".*",
-        operation_name=types.TFLOperationName.ALL_SUPPORTED,
-        num_bits=4,
-        granularity=types.QuantGranularity[_INT4[scheme]],
-        algorithm_key="OCTAV",
-    )
+    recipe, operators, granularity = recipes.RecipeManager(), types.TFLOperationName, types.QuantGranularity
+
+    def add(regex: str, operator: Any, bits: int, shared: str, algorithm: str) -> None:
+        recipe.add_dynamic_config(regex, operator, bits, granularity[shared], algorithm)
+
+    add(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
+    for part in scheme.eight_bits:  # later rules go before earlier ones
+        operator = operators.EMBEDDING_LOOKUP if part == "table" else operators.FULLY_CONNECTED
+        regex = {"table": ".*", "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
+        add(regex, operator, 8, "CHANNELWISE", "min_max_uniform_quantize")
     made = quantizer.Quantizer(content, recipe.get_quantization_recipe())
     return bytes(made.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)

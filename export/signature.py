@@ -13,6 +13,7 @@ from keras_plm.text import TextRows, pack
 from keras_plm.training import dtype_policy
 
 from .quantization import prepare
+from .schemes import Scheme
 from .tasks import TaskModel, artifact_outputs, output_names, task_of, task_settings
 
 
@@ -105,7 +106,7 @@ def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module,
     model.
     """
     copy = float32_copy(model)
-    prepare(copy, signature.quantization)
+    prepare(copy, Scheme.parse(signature.quantization))
     module = tf.Module()
     module.weights = [variable.value for variable in copy.variables]
 

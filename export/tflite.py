@@ -8,8 +8,9 @@ from tensorflow.lite.python.convert import ConverterError
 
 from .metadata import check_metadata, with_metadata
 from .proof import ExportError, artifact_path, prove, whole_artifact
-from .quantization import LARGEST_SHARE, Scheme, check_scheme, configure, finish
+from .quantization import check_scheme, configure, finish
 from .runtime import Artifact
+from .schemes import Scheme
 from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
 
@@ -17,7 +18,7 @@ from .tasks import TaskModel
 def to_tflite(
     model: TaskModel,
     path: str | Path,
-    quantization: Scheme = "float32",
+    quantization: str = "float32",
     length: int | None = None,
     calibration: Any = None,
     metadata: bool = False,
@@ -33,9 +34,11 @@ def to_tflite(
         model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
-            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, larger and slower).
+            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, larger and slower);
+            "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model of
+            `quantization_aware=True` takes "static_int8".
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
-        calibration: texts (or pairs) for "static_int8", some hundred of them.
+        calibration: texts (or pairs) for "static_int8", some hundred of them; a quantization-aware model needs none.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
             as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
         overwrite: replace a file that is there.
@@ -56,7 +59,8 @@ def to_tflite(
         PosixPath('saved_models/phone/model.tflite')
     """
     path = artifact_path(path, ".tflite")
-    check_scheme(quantization, calibration, model.config)
+    scheme = Scheme.parse(quantization)
+    check_scheme(scheme, calibration, model.config)
     signature = Signature.of(model, length, quantization, fixed=True)
     if metadata:
         check_metadata(model, signature)
@@ -64,10 +68,10 @@ def to_tflite(
     texts = [] if calibration is None else list(calibration)
     rows = example_rows(model, texts, signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        content = finish(_convert(model, signature, quantization, rows), quantization)
+        content = finish(_convert(model, signature, scheme, rows), scheme)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
-        _check(artifact, model, len(content), quantization)
+        _check(artifact, model, len(content), scheme)
         prove(model, artifact, texts[:50])
     return path
 
@@ -97,5 +101,5 @@ def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme
     if "VAR_HANDLE" in operators:
         raise ExportError("the converter lost the weights (VAR_HANDLE in the file)")
     float_bytes = 4 * model.count_params()
-    if size_bytes > LARGEST_SHARE[scheme] * float_bytes + 200_000:
+    if size_bytes > scheme.limits.share * float_bytes + 200_000:
         raise ExportError(f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32")

@@ -48,6 +48,7 @@ class ModelConfig:
     lora_alpha: float = 16.0  # they are scaled by lora_alpha / lora_rank
     lora_targets: tuple[str, ...] = ("query", "value")  # of query, key, value, output, expand, contract
     adapter_dim: int = 0  # width of the bottleneck adapters in each block; 0 for none
+    quantization_aware: bool = False  # True: products with weights are rounded as int8 will, in ranges that are learnt
 
     def __post_init__(self) -> None:
         sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
@@ -68,6 +69,8 @@ class ModelConfig:
         unknown = sorted(set(self.lora_targets) - set(LORA_TARGETS))
         if unknown or (self.lora_rank and not self.lora_targets):
             raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose of {', '.join(LORA_TARGETS)}")
+        if self.quantization_aware and self.lora_rank:
+            raise ValueError("low-rank updates would have to be rounded with their kernels: merge_lora first")
 
     def _check_tables(self) -> None:
         if self.embedding_dim is not None and self.embedding_dim < 1:

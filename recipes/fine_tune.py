@@ -51,6 +51,7 @@ class FineTune(Recipe):
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
     keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
     prune: str | None = None  # "0.8": that share of each kernel becomes 0 by and by; "2:4": two of each four neighbours
+    quantization_aware: bool = False  # train with the roundings of int8, for static_int8
     clusters: int | None = None  # different values that each kernel has, from the beginning on
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
@@ -70,6 +71,8 @@ class FineTune(Recipe):
             raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
         if (self.keep == "best" or self.patience is not None) and self.validation is None:
             raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
+        if self.quantization_aware and self.trainable.startswith("lora"):
+            raise ValueError("quantization_aware rounds the kernels that it trains; with lora they are not trained")
         self._check_compression()
 
     def _check_compression(self) -> None:
@@ -124,6 +127,7 @@ class FineTune(Recipe):
             lora_rank=rank if kind == "lora" else 0,
             lora_alpha=2.0 * rank if kind == "lora" else config.lora_alpha,
             adapter_dim=rank if kind == "adapter" else config.adapter_dim,
+            quantization_aware=self.quantization_aware,
         )
 
     def run(self, coach: Coach | None = None) -> Any:

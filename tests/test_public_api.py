@@ -11,7 +11,8 @@ RECIPE = [
 ]  # fmt: skip
 FINE_TUNE = [
     *RECIPE, "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
-    "gradual_unfreezing", "accumulate", "average", "keep", "prune", "clusters", "patience", "limit_train_rows",
+    "gradual_unfreezing", "accumulate", "average", "keep", "prune", "quantization_aware",
+    "clusters", "patience", "limit_train_rows",
 ]  # fmt: skip
 
 

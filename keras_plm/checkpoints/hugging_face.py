@@ -102,6 +102,8 @@ def to_hugging_face(
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
     if model.config.lora_rank:
         raise ValueError("Transformers' files have no low-rank updates: plm.merge_lora(model) first, or save_lora")
+    if model.config.quantization_aware:
+        raise ValueError("Transformers' files have no ranges of roundings; export.to_tflite takes such a model")
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:

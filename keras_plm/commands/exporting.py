@@ -6,14 +6,13 @@ import tyro
 
 from keras_plm.checkpoints import load
 from keras_plm.export import Artifact, compare, to_onnx, to_saved_model, to_tflite
-from keras_plm.export.quantization import Scheme
 from keras_plm.text import read_rows
 
 
 def export_tflite(
     model: tyro.conf.Positional[str],
     path: tyro.conf.Positional[str],
-    quantization: Scheme = "float32",
+    quantization: str = "float32",
     length: int | None = None,
     calibration: str | None = None,
     text_column: str = "text",
@@ -27,7 +26,8 @@ def export_tflite(
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
-        quantization: how to store weights and compute.
+        quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int4, int4_block32,
+            or with some parts in eight bits int4+int8:table,block_0.
         length: fixed number of tokens; by default the model's limit.
         calibration: a table of texts for static_int8.
         text_column: its column of texts.

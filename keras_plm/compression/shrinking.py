@@ -93,8 +93,11 @@ def _check(large: ModelConfig, small: ModelConfig) -> None:
         if getattr(small, name) > getattr(large, name):
             raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
     for config in (large, small):
-        if config.shared_layers or config.embedding_dim or config.table_rank or config.lora_rank or config.adapter_dim:
-            raise ValueError(f"shared layers, narrow tables, low-rank updates and adapters cannot be shrunk: {config}")
+        special = (config.shared_layers, config.embedding_dim, config.table_rank, config.lora_rank, config.adapter_dim)
+        if any(special) or config.quantization_aware:
+            raise ValueError(
+                f"shared layers, narrow tables, low-rank updates, adapters and roundings cannot be shrunk: {config}"
+            )
     width = large.hidden_dim // large.num_heads
     if small.hidden_dim != small.num_heads * width:
         raise ValueError(

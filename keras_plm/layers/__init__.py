@@ -15,6 +15,7 @@ from .conditional_random_field import ConditionalRandomField
 from .decoder_block import DecoderBlock
 from .embedding import TokenEmbedding
 from .encoder_block import EncoderBlock
+from .fake_quantization import FakeQuantization
 from .feed_forward import FeedForward
 from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
 from .initialization import uninitialized
@@ -28,6 +29,7 @@ __all__ = [
     "DecoderBlock",
     "Dropout",
     "EncoderBlock",
+    "FakeQuantization",
     "FeedForward",
     "MaskedTokenHead",
     "MultiHeadAttention",

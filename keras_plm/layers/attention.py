@@ -23,6 +23,7 @@ class MultiHeadAttention(keras.layers.Layer):
         low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
         low_rank_scale: factor of that update.
         low_rank_targets: which of "query", "key", "value" and "output" have one.
+        quantized: round around the four products with weights as int8 will. See `Projection`.
 
     Call args:
         query: (B, T, D) float.
@@ -58,6 +59,7 @@ class MultiHeadAttention(keras.layers.Layer):
         low_rank: int = 0,
         low_rank_scale: float = 1.0,
         low_rank_targets: Sequence[str] = ("query", "value"),
+        quantized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,6 +68,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.low_rank = low_rank
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
+        self.quantized = quantized
         self.masked_score = MASKED_SCORE  # narrowed for static int8: export/signature.py
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
@@ -80,7 +83,14 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _dense(self, units: int, name: str, input_shape: tuple) -> Projection:
         rank = self.low_rank if name in self.low_rank_targets else 0
-        layer = Projection(units, low_rank=rank, low_rank_scale=self.low_rank_scale, dtype=self.dtype_policy, name=name)
+        layer = Projection(
+            units,
+            low_rank=rank,
+            low_rank_scale=self.low_rank_scale,
+            quantized=self.quantized,
+            dtype=self.dtype_policy,
+            name=name,
+        )
         layer.build(input_shape)
         return layer
 
@@ -96,12 +106,12 @@ class MultiHeadAttention(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         source = query if value is None else value
-        queries = self._split_heads(self.query(query), query)
+        queries = self._split_heads(self.query(query, training=training), query)
         if cache is not None and cache_index is None:
             keys, values = cache["key"], cache["value"]
         else:
-            keys = self._split_heads(self.key(source), source)
-            values = self._split_heads(self.value(source), source)
+            keys = self._split_heads(self.key(source, training=training), source)
+            values = self._split_heads(self.value(source, training=training), source)
         if cache is not None and cache_index is not None:
             start = (0, cache_index, 0, 0)
             keys = ops.slice_update(cache["key"], start, keys)
@@ -119,7 +129,8 @@ class MultiHeadAttention(keras.layers.Layer):
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
         mixed = ops.einsum("bnts,bsnh->btnh", dropped, values)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
-        output = self.output_projection(ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim)))
+        mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
+        output = self.output_projection(mixed, training=training)
         results = [output]
         if return_attention:
             results.append(weights)

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from .fake_quantization import rounded_weights
 from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
@@ -23,6 +24,7 @@ class TokenEmbedding(keras.layers.Layer):
         layer_norm_epsilon: added to the variance; None means no normalisation.
         embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
         table_rank: R, the token table is a product of (V, R) and (R, E); None means one table.
+        quantized: round the token table as int8 will.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).
@@ -58,6 +60,7 @@ class TokenEmbedding(keras.layers.Layer):
         layer_norm_epsilon: float | None = 1e-12,
         embedding_dim: int | None = None,
         table_rank: int | None = None,
+        quantized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,7 +76,10 @@ class TokenEmbedding(keras.layers.Layer):
         self.embedding_dim = embedding_dim
         self.table_rank = table_rank
         self.width = embedding_dim or hidden_dim
-        self.look_up = _take_rows  # an exporter may put another operator in its place
+        self.quantized = quantized
+        self.look_up = (
+            _take_rounded_rows if quantized else _take_rows
+        )  # an exporter may put another operator in its place
 
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size, width=self.table_rank)
@@ -151,3 +157,8 @@ class TokenEmbedding(keras.layers.Layer):
 def _take_rows(table: Any, token_ids: Any) -> Any:
     """(V, E), (B, T) → (B, T, E)."""
     return ops.take(table, token_ids, axis=0)
+
+
+def _take_rounded_rows(table: Any, token_ids: Any) -> Any:
+    """The same, rounded as the whole table would be: that would take a pass over all of it, and a dense gradient."""
+    return rounded_weights(_take_rows(table, token_ids), of=table)

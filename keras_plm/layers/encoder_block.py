@@ -26,6 +26,7 @@ class EncoderBlock(keras.layers.Layer):
         low_rank, low_rank_scale, low_rank_targets: updates of low rank beside kernels, see `MultiHeadAttention` and
             `FeedForward`.
         adapter_dim: width of a bottleneck after attention and after feed-forward, see `Adapter`; 0 for none.
+        quantized: round around the products with weights as int8 will, see `Projection`.
 
     Call args:
         hidden: (B, T, D) float.
@@ -57,6 +58,7 @@ class EncoderBlock(keras.layers.Layer):
         low_rank_scale: float = 1.0,
         low_rank_targets: Sequence[str] = ("query", "value"),
         adapter_dim: int = 0,
+        quantized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +66,7 @@ class EncoderBlock(keras.layers.Layer):
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
         self.adapter_dim = adapter_dim
+        self.quantized = quantized
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.activation = activation
@@ -74,12 +77,13 @@ class EncoderBlock(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         policy = self.dtype_policy
-        low_rank = {name: getattr(self, name) for name in ("low_rank", "low_rank_scale", "low_rank_targets")}
+        names = ("low_rank", "low_rank_scale", "low_rank_targets", "quantized")
+        options = {name: getattr(self, name) for name in names}
         self.attention = MultiHeadAttention(
-            self.num_heads, self.attention_dropout, **low_rank, dtype=policy, name="attention"
+            self.num_heads, self.attention_dropout, **options, dtype=policy, name="attention"
         )
         self.feed_forward = FeedForward(
-            self.intermediate_dim, self.activation, **low_rank, dtype=policy, name="feed_forward"
+            self.intermediate_dim, self.activation, **options, dtype=policy, name="feed_forward"
         )
         self.attention_norm = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm")
         self.feed_forward_norm = ResidualNorm(

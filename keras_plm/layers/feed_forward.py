@@ -21,6 +21,7 @@ class FeedForward(keras.layers.Layer):
         low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
         low_rank_scale: factor of that update.
         low_rank_targets: which of "expand", "gate" and "contract" have one.
+        quantized: round around the products with weights as int8 will. See `Projection`.
 
     Call args:
         hidden: (B, T, D) float.
@@ -47,12 +48,14 @@ class FeedForward(keras.layers.Layer):
         low_rank: int = 0,
         low_rank_scale: float = 1.0,
         low_rank_targets: Sequence[str] = (),
+        quantized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.low_rank = low_rank
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
+        self.quantized = quantized
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.gated = gated
@@ -71,16 +74,15 @@ class FeedForward(keras.layers.Layer):
 
     def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> Projection:
         rank = self.low_rank if name in self.low_rank_targets else 0
-        layer = Projection(
-            units, self.width, rank, self.low_rank_scale, use_bias=use_bias, dtype=self.dtype_policy, name=name
-        )
+        options = {"use_bias": use_bias, "dtype": self.dtype_policy, "name": name}
+        layer = Projection(units, self.width, rank, self.low_rank_scale, self.quantized, **options)
         layer.build(input_shape)
         return layer
 
     def call(self, hidden: Any, training: bool | None = None) -> Any:
-        inner = self.expand(hidden)
+        inner = self.expand(hidden, training=training)
         if self.gated:
-            gate = activate(self.gate(hidden), self.activation)
-            return self.contract(gate * (inner + ops.cast(self.expand_bias, inner.dtype)))
+            gate = activate(self.gate(hidden, training=training), self.activation)
+            return self.contract(gate * (inner + ops.cast(self.expand_bias, inner.dtype)), training=training)
         inner = bias_activation(inner, self.expand_bias, activation=self.activation, training=training)
-        return self.contract(inner)
+        return self.contract(inner, training=training)

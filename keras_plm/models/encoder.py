@@ -53,6 +53,7 @@ class Encoder(keras.Model):
             layer_norm_epsilon=config.layer_norm_epsilon,
             embedding_dim=config.embedding_dim,
             table_rank=config.table_rank,
+            quantized=config.quantization_aware,
             name="embedding",
         )
         blocks = [
@@ -68,6 +69,7 @@ class Encoder(keras.Model):
                 low_rank_scale=config.lora_alpha / max(config.lora_rank, 1),
                 low_rank_targets=config.lora_targets,
                 adapter_dim=config.adapter_dim,
+                quantized=config.quantization_aware,
                 name=f"block_{i}",
             )
             for i in range(1 if config.shared_layers else config.num_layers)

@@ -16,6 +16,7 @@ from keras_plm.export import text_signature as text_signature_module
 from keras_plm.export import tflite as tflite_module
 from keras_plm.export.proof import expected
 from keras_plm.export.signature import example_rows
+from tests.tflite_operators import operands
 
 TEXTS = [
     "The cat sees the dog, unafraid.",
@@ -262,6 +263,20 @@ def test_four_bits(reviews, review_files, tmp_path, monkeypatch, scheme):
     assert path.stat().st_size < 0.85 * eight.stat().st_size
 
 
+def test_parts_in_eight_bits(reviews, tmp_path):
+    """The types of the weights of each product, and of the table, as the scheme says."""
+    eight = {"table": 1, "block_0": 6, "block_1": 6, "head": 2}
+    for parts in (["table"], ["block_1"], ["block_0", "head"]):
+        path = export.to_tflite(reviews, tmp_path, f"int4+int8:{','.join(parts)}", LENGTH, overwrite=True)
+        found = [kinds[-1] for name in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED") for kinds in operands(path, name)]
+        assert len(found) == sum(eight.values())
+        assert found.count("int8") == sum(eight[part] for part in parts), (parts, found)
+    with pytest.raises(ValueError, match=r"has no \['block_2'\]; its parts: \['table', 'block_0', 'block_1', 'head'\]"):
+        export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
+    with pytest.raises(ValueError, match="parts in eight bits are named as in"):
+        export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
+
+
 def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
         export.to_tflite(classifier, artefacts["float32"], length=LENGTH)
@@ -274,6 +289,11 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_tflite(even, tmp_path, "int4_block32")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
+    aware = plm.Classifier(replace(config, quantization_aware=True), ["a", "b"], tokenizer)
+    with pytest.raises(ValueError, match="trained for static_int8 .* not for int4"):
+        export.to_tflite(aware, tmp_path, "int4")
+    with pytest.raises(ValueError, match="has learnt its ranges"):
+        export.to_tflite(aware, tmp_path, "static_int8", calibration=TEXTS)
     with pytest.raises(ValueError, match="length=999; the model takes 5 to 47"):
         export.to_tflite(classifier, tmp_path, length=999)
     with pytest.raises(TypeError, match="cannot export a Encoder"):

@@ -14,6 +14,7 @@ from keras_plm.compression.pruning import measured_sparsity
 from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.recipes.cross_validation import _folds
 from keras_plm.recipes.validation import exhausted
+from tests.tflite_operators import operands
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
 VERBS = ["sees", "hears", "follows", "loses"]
@@ -193,6 +194,26 @@ def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_pa
 
 
 @pytest.mark.slow
+def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
+    from keras_plm import export
+
+    model = Classify(
+        **settings, train=review_files["train"], test=review_files["test"], epochs=8, quantization_aware=True,
+        prune="2:4", save_to=str(tmp_path / "model"),
+    ).run()  # fmt: skip
+    ranges = {weight.path: weight.numpy() for weight in model.weights if weight.path.endswith("/range")}
+    assert len(ranges) == 12 * model.config.num_layers and all(not np.allclose(r, [-6, 6]) for r in ranges.values())
+    again = plm.load(tmp_path / "model")
+    np.testing.assert_allclose(again.predict_logits(["the cat"]), model.predict_logits(["the cat"]), atol=1e-6)
+    path = export.to_tflite(again, tmp_path / "phone", "static_int8")
+    comparison = export.compare(again, path, review_files["test"])
+    assert comparison.artifact_score > 0.9 and comparison.largest_error < 0.05
+    integer = [kinds for kinds in operands(path, "FULLY_CONNECTED") if kinds == ("int8", "int8")]
+    assert len(integer) == 6 * model.config.num_layers
+    assert measured_sparsity(again) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.slow
 def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_path):
     files = {"train": review_files["train"], "validation": review_files["test"]}
     Classify(**settings, **files, epochs=6, prune="0.6", save_to=str(tmp_path / "pruned")).run()
@@ -205,14 +226,16 @@ def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("field,value", [("prune", "0.8"), ("prune", "2:4"), ("clusters", 8)])
+@pytest.mark.parametrize(
+    "field,value", [("prune", "0.8"), ("prune", "2:4"), ("clusters", 8), ("quantization_aware", True)]
+)
 def test_compression_on_two_devices(settings, review_files, tmp_path, field, value):
     script = Path(__file__).parent / "run_two_replicas.py"
     arguments = [settings["encoder"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2_000:]
     sparsity, values = json.loads(done.stdout.split("OUT")[1])
-    wanted = {"0.8": 0.8, "2:4": 0.5, 8: 0.0}[value]
+    wanted = {"0.8": 0.8, "2:4": 0.5}.get(value, 0.0)
     assert sparsity == pytest.approx(wanted, abs=0.03) and (value != 8 or values == 8)
 
 
@@ -221,6 +244,7 @@ def test_compression_that_cannot_be_kept():
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
         ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
         ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would blur them"),
+        ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),
         ({"clusters": 1}, "clusters=1; it must be at least 2"),
         ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
     ]:
@@ -231,7 +255,14 @@ def test_compression_that_cannot_be_kept():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "special",
-    [{"keep": "best"}, {"keep": "best", "accumulate": 5}, {"prune": "0.6"}, {"prune": "2:4"}, {"clusters": 8}],
+    [
+        {"keep": "best"},
+        {"keep": "best", "accumulate": 5},
+        {"prune": "0.6"},
+        {"prune": "2:4"},
+        {"clusters": 8},
+        {"quantization_aware": True},
+    ],
     ids=str,
 )
 def test_an_interrupted_fine_tuning_ends_as_it_would_have(special, settings, review_files, tmp_path, monkeypatch):

@@ -1,0 +1,80 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from keras_plm import EncoderBlock, FeedForward, MultiHeadAttention
+from keras_plm.layers import FakeQuantization, Projection
+from keras_plm.layers.fake_quantization import rounded_weights
+from tests.layers.test_attention import floats
+
+B, T, N, D, F = 2, 5, 3, 33, 53
+
+
+def by_hand(x, low, high):
+    """The nearest of 256 values of which one is zero."""
+    scale = (high - low) / 255
+    zero = np.round(-low / scale)
+    return (np.clip(np.round(x / scale + zero), 0, 255) - zero) * scale
+
+
+def test_activations_equal_numpy():
+    layer, x = FakeQuantization(start=2.0), floats(B, T, D)
+    layer.build(x.shape)
+    layer.range.assign([-1.3, 2.1])
+    np.testing.assert_allclose(layer(x), by_hand(np.asarray(x, "float64"), -1.3, 2.1), atol=1e-6)
+
+
+def test_the_range_follows_what_it_sees():
+    layer, x = FakeQuantization(), ops.abs(floats(B, T, D)) + 1
+    assert layer(x).shape == (B, T, D)
+    np.testing.assert_allclose(layer.range, [-6, 6])
+    for _ in range(400):
+        layer(x, training=True)
+    np.testing.assert_allclose(layer.range, [0, float(ops.max(x))], atol=1e-2)  # zero stays inside
+    assert not layer.trainable_variables
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    np.testing.assert_allclose(tape.gradient(y, x).numpy().mean(), 1, atol=0.01)
+
+
+def test_weights_have_values_that_int8_has():
+    weights = floats(D, F)
+    rounded = np.asarray(rounded_weights(weights))
+    scale = np.abs(weights).max() / 127
+    np.testing.assert_allclose(rounded / scale, np.round(weights / scale), atol=1e-3)
+    assert np.asarray(rounded_weights(ops.zeros((2, 3)))).max() == 0
+    rows = rounded_weights(weights[:2], of=weights)
+    np.testing.assert_allclose(rows, rounded[:2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        functools.partial(Projection, F),
+        functools.partial(MultiHeadAttention, N),
+        functools.partial(FeedForward, F),
+        functools.partial(EncoderBlock, N, F, dropout=0.3),
+    ],
+)
+def test_layers_answer_nearly_the_same_and_learn(make):
+    plain, rounding, x = make(), make(quantized=True), floats(B, T, D)
+    plain(x), rounding(x)
+    for path, value in ((w.path, w) for w in plain.weights):
+        next(w for w in rounding.weights if w.path.split("/")[1:] == path.split("/")[1:]).assign(value)
+    for _ in range(300):
+        rounding(x, training=True)
+    wanted, found = (np.asarray(layer(x)) for layer in (plain, rounding))
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    with tf.GradientTape() as tape:
+        loss = ops.sum(ops.square(rounding(x, training=True)))
+    gradients = tape.gradient(loss, [v.value for v in rounding.trainable_variables])
+    assert all(gradient is not None for gradient in gradients)
+    again = type(rounding).from_config(rounding.get_config())
+    again(x)
+    again.set_weights(rounding.get_weights())
+    np.testing.assert_allclose(again(x), rounding(x), atol=1e-6)
