@@ -1,19 +1,28 @@
 """Trained model → compressed → artefact → proof that it still works."""
 
+from .budget import fit_budget
+from .budget_table import Attempt, Bounds, Budget, BudgetError
 from .compare import Comparison, compare
 from .exported import load_artifact
 from .onnx import to_onnx
 from .proof import ExportError
 from .runtime import Artifact
 from .saved_model import to_saved_model
+from .sensitivity import sensitivity
 from .tflite import to_tflite
 
 __all__ = [
     "Artifact",
+    "Attempt",
+    "Bounds",
+    "Budget",
+    "BudgetError",
     "Comparison",
     "ExportError",
     "compare",
+    "fit_budget",
     "load_artifact",
+    "sensitivity",
     "to_onnx",
     "to_saved_model",
     "to_tflite",

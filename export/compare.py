@@ -10,9 +10,10 @@ from rich.progress import track
 from rich.table import Table
 
 from keras_plm.evaluation import Evaluation, evaluate
-from keras_plm.models import Classifier, Classifying, Embedder, QuestionAnswerer, Tagger
-from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, read_rows
+from keras_plm.models import Classifier, Classifying
+from keras_plm.text import Examples
 
+from .data import read_data
 from .exported import load_artifact
 from .proof import expected
 from .runtime import Artifact
@@ -118,7 +119,7 @@ def compare(
         raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
     if signature.labels != labels:
         raise ValueError(f"{artifact.path} has the labels {signature.labels}, the model {labels}")
-    texts, examples = _read(model, data, (text_column, second_column, label_column), limit)
+    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.config.max_sequence_length
@@ -148,33 +149,6 @@ def compare(
         p95_ms=float(np.percentile(milliseconds, 95)),
         operators=artifact.operators(),
     )
-
-
-def _read(model: TaskModel, data: Any, columns: tuple, limit: int | None) -> tuple[list, Examples | None]:
-    """Texts or pairs to run, and the rows with their answers if they have any."""
-    text_column, second_column, label_column = columns
-    if isinstance(data, str | Path):
-        if isinstance(model, Tagger):
-            data = TaggedSentences.read(str(data))
-        elif isinstance(model, QuestionAnswerer):
-            data = Questions.read(str(data))
-        elif label_column is None:
-            names = [name for name in (text_column, second_column) if name is not None]
-            table = read_rows(str(data), names, limit)
-            data = list(zip(*table.values(), strict=True)) if second_column else table[text_column]
-        else:
-            data = LabelledTexts.read(str(data), text_column, second_column, label_column, limit)
-    if not isinstance(data, Examples):
-        return list(data)[:limit], None
-    data = data.head(limit)
-    if isinstance(data, TaggedSentences):
-        return [" ".join(words) for words in data.words], data
-    if isinstance(data, Questions):
-        return list(zip(data.questions, data.contexts, strict=True)), data
-    assert isinstance(data, LabelledTexts)
-    if isinstance(model, Embedder):
-        return [*data.first, *(data.second or [])], data
-    return data.first if data.second is None else list(zip(data.first, data.second, strict=True)), data
 
 
 def _run(artifact: Artifact, rows: list[dict], progress: bool) -> tuple[list[dict], list[float]]:

@@ -67,7 +67,7 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
         scale = 1.0 if is_probability else max(float(np.ptp(w)), 1e-3)
         for measure, value, allowed in (
             ("the largest error", float(np.abs(f - w).max()) / scale, limits.error),
-            ("the shift", _shift(f, w, is_probability), limits.shift),
+            ("the shift", shift(f, w, is_probability), limits.shift),
         ):
             if not value <= allowed:
                 raise ExportError(
@@ -76,7 +76,8 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
                 )
 
 
-def _shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
+def shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
+    """The root mean square of a difference over that of the spread from row to row; of probabilities, of their logs."""
     if probabilities:
         found, wanted = (np.log(np.maximum(p, 1e-7)) for p in (found, wanted))
         found, wanted = (p - p.mean(-1, keepdims=True) for p in (found, wanted))

@@ -44,6 +44,7 @@ _COMMANDS: dict[str, Callable] = {
     "embed": commands.embed,
     "evaluate": commands.evaluate_model,
     "compare": commands.compare_artifact,
+    "fit-budget": commands.budget,
     "shrink": commands.shrink_model,
     "trim": commands.trim,
     "vocabulary": commands.vocabulary,

@@ -26,7 +26,8 @@ def test_public_names():
         "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
-        "Artifact", "Comparison", "ExportError", "compare", "load_artifact", "to_onnx", "to_saved_model", "to_tflite",
+        "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",
+        "load_artifact", "sensitivity", "to_onnx", "to_saved_model", "to_tflite",
     ]  # fmt: skip
     assert recipes.__all__ == [
         "Answer", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "RateTest", "Recipe",

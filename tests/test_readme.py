@@ -37,6 +37,15 @@ def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
     exec(compile(story, "README.md", "exec"), names)
     assert names["reviews"].predict_labels(["the cat"])[0] in ("cat", "dog")
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
+    budget = python_blocks()[4]
+    for theirs, ours in {
+        '"dev.tsv"': repr(review_files["test"]),
+        "max_loss=2": 'max_loss=90, schemes=["float16"]',
+    }.items():
+        assert theirs in budget, theirs
+        budget = budget.replace(theirs, ours)
+    exec(compile(budget, "README.md", "exec"), names)
+    assert (tmp_path / "saved_models" / "small_phone" / "model.tflite.budget.json").exists()
 
 
 @pytest.mark.slow

@@ -2,10 +2,11 @@
 
 from .answering import embed, evaluate_model, predict
 from .compressing import shrink_model, trim
-from .exporting import compare_artifact, export_onnx, export_saved_model, export_tflite
+from .exporting import budget, compare_artifact, export_onnx, export_saved_model, export_tflite
 from .preparing import choose_checkpoint, cross_validation, learning_rate, vocabulary
 
 __all__ = [
+    "budget",
     "choose_checkpoint",
     "compare_artifact",
     "cross_validation",

@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 
 from keras_plm.checkpoints import load
-from keras_plm.export import Artifact, compare, to_onnx, to_saved_model, to_tflite
+from keras_plm.export import Artifact, BudgetError, compare, fit_budget, to_onnx, to_saved_model, to_tflite
 from keras_plm.text import read_rows
 
 
@@ -36,11 +36,7 @@ def export_tflite(
         metadata: put vocabulary and labels into the file, for MediaPipe Tasks and the TFLite Task Library.
         overwrite: replace the file if it exists.
     """
-    texts: list | None = None
-    if calibration is not None:
-        columns = [text_column] if second_column is None else [text_column, second_column]
-        table = read_rows(calibration, columns, calibration_rows)
-        texts = list(zip(*table.values(), strict=True)) if second_column else table[text_column]
+    texts = None if calibration is None else _texts(calibration, text_column, second_column, calibration_rows)
     _report(to_tflite(load(model), path, quantization, length, texts, metadata, overwrite))
 
 
@@ -80,6 +76,12 @@ def export_saved_model(
     _report(to_saved_model(load(model), folder, max_length, pairs, overwrite))
 
 
+def _texts(file: str, text_column: str, second_column: str | None, limit: int | None = None) -> list:
+    columns = [text_column] if second_column is None else [text_column, second_column]
+    table = read_rows(file, columns, limit)
+    return list(zip(*table.values(), strict=True)) if second_column else table[text_column]
+
+
 def _report(path: Path) -> None:
     print(f"{path}: {Artifact(path).size_bytes / 1e6:.2f} MB, answers as the model does")
 
@@ -108,3 +110,68 @@ def compare_artifact(
     """
     names = (text_column, second_column, label_column, max_length, limit)
     print(compare(load(model), Artifact(artifact), data, *names, progress=True))
+
+
+def budget(
+    model: tyro.conf.Positional[str],
+    path: tyro.conf.Positional[str],
+    data: str,
+    max_megabytes: float | None = None,
+    max_latency_ms: float | None = None,
+    max_loss: float | None = None,
+    texts: str | None = None,
+    alternatives: tuple[str, ...] = (),
+    schemes: tuple[str, ...] = (),
+    metric: str | None = None,
+    text_column: str = "text",
+    second_column: str | None = None,
+    label_column: str = "label",
+    length: int | None = None,
+    limit: int | None = None,
+    num_threads: int = 1,
+    plot: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Search trimming, schemes and smaller models for the best .tflite within bounds of bytes, time and loss.
+
+    Killed in the middle? The same command goes on where it was.
+
+    Args:
+        model: a folder, or "hf:" and a Hugging Face folder or repository.
+        path: the .tflite file, or a folder for model.tflite.
+        data: validation rows with labels; of a tagger CoNLL, of a question answerer SQuAD's JSON.
+        max_megabytes: most bytes of the file, in 10⁶.
+        max_latency_ms: longest time of one row of full length.
+        max_loss: most points of the metric below the model.
+        texts: a table of texts like those it will see, such as the training rows: the vocabulary is trimmed to it, and
+            static_int8 calibrated.
+        alternatives: folders of smaller models for the same task.
+        schemes: those to try; by default all.
+        metric: a score of `evaluate`; by default the first.
+        text_column: the column of texts.
+        second_column: the column of second texts, for a model of pairs.
+        label_column: the column of labels.
+        length: fixed number of tokens; by default the model's limit.
+        limit: use the first so many rows only.
+        num_threads: of the runtime.
+        plot: draw the attempts into this file (needs the extra "plots").
+        overwrite: replace the file if it exists.
+    """
+    columns = {"text_column": text_column, "second_column": second_column, "label_column": label_column}
+    try:
+        found = fit_budget(
+            load(model), path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
+            alternatives={Path(folder).name: load(folder) for folder in alternatives},
+            texts=None if texts is None else _texts(texts, text_column, second_column),
+            schemes=schemes or None, metric=metric, length=length, limit=limit, num_threads=num_threads,
+            overwrite=overwrite, progress=True, **columns,
+        )  # fmt: skip
+    except BudgetError as error:
+        print(error.budget)
+        if plot is not None:
+            error.budget.plot(plot)
+        raise
+    print(found)
+    if plot is not None:
+        found.plot(plot)
+    print(f"{found.path}: {found.winner.name if found.winner else ''}")

@@ -15,19 +15,18 @@ from .pretrainer import Pretrainer
 from .question_answerer import QuestionAnswerer
 from .saving import (
     assign,
-    check_free,
     load_folder,
     load_tokenizer,
     named_weights,
     save,
     set_weights,
     tokenizer_settings,
-    whole_folder,
     write_json,
     write_tensors,
 )
 from .tagger import Tagger
 from .tagging import TaggedSpan, Tagging
+from .whole import check_free, whole_file, whole_folder
 
 __all__ = [
     "INPUTS",
@@ -61,6 +60,7 @@ __all__ = [
     "softmax",
     "tokenizer_settings",
     "weight_arrays",
+    "whole_file",
     "whole_folder",
     "write_json",
     "write_tensors",

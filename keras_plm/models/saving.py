@@ -1,10 +1,6 @@
 import json
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from .encoder import Encoder
 from .pretrainer import Pretrainer
 from .question_answerer import QuestionAnswerer
 from .tagger import Tagger
+from .whole import whole_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 2
@@ -34,57 +31,6 @@ _CLASSES: dict[str, Any] = {
 _TOKENIZERS: dict[str, type[Tokenizer]] = {
     kind.__name__: kind for kind in (BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer)
 }
-
-
-@contextmanager
-def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder that takes its name only when everything in it is written.
-
-    Yields:
-        A temporary folder beside `folder`. At the end it is renamed; on an exception it is removed and the
-        old folder, if there was one, is still whole.
-
-    Raises:
-        FileExistsError: the folder exists and is not empty, and `overwrite` is False; or it is a file.
-    """
-    folder = Path(folder)
-    check_free(folder, overwrite, is_folder=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)  # mkdtemp's 0o700 would shut out a server that runs as another user
-        yield temporary
-        if folder.exists():
-            # two renames: between them the old folder is whole under its temporary name
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            os.replace(folder, old)
-            try:
-                os.replace(temporary, folder)
-            except BaseException:
-                os.replace(old, folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = False) -> None:
-    """Raise FileExistsError if something would be overwritten, before hours of work and not after.
-
-    Args:
-        path: of the file or folder to write.
-        overwrite: one of the same kind may be replaced.
-        is_folder: a folder is to be written there.
-    """
-    path = Path(path)
-    if is_folder and path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} exists and is a file; choose another name for the folder")
-    if path.is_file() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True or choose another name")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True or choose another")
 
 
 def save(

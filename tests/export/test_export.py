@@ -263,6 +263,7 @@ def test_four_bits(reviews, review_files, tmp_path, monkeypatch, scheme):
     assert path.stat().st_size < 0.85 * eight.stat().st_size
 
 
+@pytest.mark.slow
 def test_parts_in_eight_bits(reviews, tmp_path):
     """The types of the weights of each product, and of the table, as the scheme says."""
     eight = {"table": 1, "block_0": 6, "block_1": 6, "head": 2}

@@ -1,0 +1,273 @@
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from keras_plm.compression import trim_vocabulary
+from keras_plm.evaluation import evaluate
+from keras_plm.models import QuestionAnswerer, check_free, weight_arrays
+from keras_plm.text import Examples
+
+from .budget_table import Attempt, Bounds, Budget, BudgetError
+from .data import read_data
+from .exported import load_artifact
+from .proof import ExportError, artifact_path
+from .runtime import Artifact
+from .sensitivity import sensitivity
+from .tasks import TaskModel, task_of, task_settings
+from .tflite import to_tflite
+
+GIVEN = "given"
+_TRIMS = (None, 1, 2)  # least number of times that a piece occurs
+_SENSITIVITY_TEXTS = 100
+
+
+def fit_budget(
+    model: TaskModel,
+    path: str | Path,
+    data: str | Path | Examples,
+    *,
+    max_megabytes: float | None = None,
+    max_latency_ms: float | None = None,
+    max_loss: float | None = None,
+    alternatives: Mapping[str, TaskModel] | None = None,
+    texts: Sequence | None = None,
+    schemes: Sequence[str] | None = None,
+    metric: str | None = None,
+    text_column: str = "text",
+    second_column: str | None = None,
+    label_column: str = "label",
+    length: int | None = None,
+    limit: int | None = None,
+    num_threads: int = 1,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Budget:
+    """Search the ways to make a `.tflite` small and fast, and keep the best one within the bounds.
+
+    Every model is exported by every scheme, whole and with its vocabulary trimmed to the texts; each artefact answers
+    all rows in its own runtime. If none is within the bounds, parts of those of four bits are put back to eight, the
+    most sensitive first. Killed in the middle? The same call goes on where it was.
+
+    Beside the artefact lies what made it, with all attempts: `model.tflite.budget.json`.
+
+    Args:
+        model: a task model; `max_loss` counts from its score in Keras.
+        path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
+        data: rows with answers: a table with the columns named below, of a tagger CoNLL, of a question answerer
+            SQuAD's JSON; or `Examples`. Validation rows: what is chosen on test rows has no test any more.
+        max_megabytes: most bytes of the file, in 10⁶.
+        max_latency_ms: longest time of one row of full length in LiteRT.
+        max_loss: most points (hundredths) of the metric below the model.
+        alternatives: smaller models for the same task to try as well, by name: distilled, pruned, clustered, of
+            narrower tables, or trained with `quantization_aware=True`.
+        texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
+            static_int8. None means neither.
+        schemes: of `to_tflite`; None means all.
+        metric: a score of `evaluate`; None means the first one (of a question answerer F1).
+        text_column: column of the (first) texts.
+        second_column: column of the second texts, for a model of pairs.
+        label_column: column of the labels or scores.
+        length: T of the artefact; None means the model's limit.
+        limit: use the first so many rows only.
+        num_threads: of the runtime.
+        overwrite: replace an artefact that is there.
+        progress: show a progress bar.
+
+    Returns:
+        All attempts (print it), the winner and the path of its artefact.
+
+    Raises:
+        BudgetError: none is within the bounds; it says which bound fails and by how much, and has all attempts.
+        FileExistsError: the artefact exists and `overwrite` is False; or an interrupted search for another model.
+        ValueError: no bound, rows without answers, an unknown metric or scheme, an alternative of another task.
+
+    Example:
+        >>> budget = fit_budget(reviews, "phone", "dev.tsv", max_megabytes=4, texts=texts)  # doctest: +SKIP
+        >>> print(budget), budget.plot("budget.png")  # doctest: +SKIP
+    """
+    path = artifact_path(path, ".tflite")
+    bounds = Bounds(max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss)
+    if bounds == Bounds():
+        raise ValueError("a budget needs a bound: max_megabytes, max_latency_ms or max_loss")
+    record = path.with_name(f"{path.name}.budget.json")
+    for file in (path, record):
+        check_free(file, overwrite)
+    models = {GIVEN: model, **(alternatives or {})}
+    _check_alternatives(models)
+    rows, examples = read_data(model, data, (text_column, second_column, label_column), limit)
+    if examples is None or not rows:
+        raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
+    settings = {"length": length, "num_threads": num_threads, "metric": metric}
+    with _Search(path, models, examples, list(texts or []), settings) as search:
+        found = search.reference()
+        known = search.attempts()
+        with Progress(disable=not progress) as bar:
+            variants = list(_variants(models, schemes, bool(texts)))
+            task = bar.add_task("artefacts", total=len(variants))
+            attempts = []
+            for variant in variants:
+                bar.update(task, description=variant.name)
+                attempts.append(known.get(variant.name) or search.attempt(variant))
+                bar.advance(task)
+            if bounds.best(attempts) is None:
+                for variant in search.mixed(attempts, rows[:_SENSITIVITY_TEXTS]):
+                    bar.update(task, description=variant.name)
+                    attempts.append(known.get(variant.name) or search.attempt(variant))
+                    if bounds.best(attempts) is not None or _too_large(attempts[-1], bounds):
+                        break
+        budget = Budget(search.metric, found, bounds, attempts, bounds.best(attempts))
+        if budget.winner is None:
+            raise BudgetError(budget, search.folder)
+        search.make(budget.winner, path, overwrite)
+        budget = replace(budget, path=path)
+        budget.write(record)
+        search.finished = True
+    return budget
+
+
+def _check_alternatives(models: Mapping[str, TaskModel]) -> None:
+    model = models[GIVEN]
+    for name, other in models.items():
+        if task_of(other) != task_of(model) or task_settings(other).get("labels") != task_settings(model).get("labels"):
+            raise ValueError(f"alternative {name!r} is for another task, or has other labels")
+
+
+def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:
+    everything = ["float16", "dynamic_int8", *(["static_int8"] if has_texts else []), "int4_block32", "int4"]
+    for name, model in models.items():
+        own = list(schemes or (["static_int8"] if model.config.quantization_aware else everything))
+        for trim in _TRIMS if has_texts else _TRIMS[:1]:
+            for scheme in own:
+                yield Attempt(model=name, trim=trim, quantization=scheme)
+
+
+def _too_large(attempt: Attempt, bounds: Bounds) -> bool:
+    return attempt.problem is None and "max_megabytes" in bounds.excess(attempt)
+
+
+class _Search:
+    """The attempts of one search, each on disk as soon as it is made."""
+
+    def __init__(
+        self,
+        path: Path,
+        models: Mapping[str, TaskModel],
+        examples: Examples,
+        texts: list,
+        settings: dict[str, Any],
+    ) -> None:
+        self.folder = path.with_name(f"{path.name}.search")
+        self.models, self.examples, self.texts, self.settings = models, examples, texts, settings
+        self.metric: str = settings["metric"] or ("f1" if isinstance(models[GIVEN], QuestionAnswerer) else "")
+        self.finished = False
+        self._trimmed: tuple[tuple, TaskModel] | None = None
+
+    def __enter__(self) -> "_Search":
+        facts, mark = self.folder / "search.json", self._fingerprint()
+        if facts.exists():
+            if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
+                raise FileExistsError(
+                    f"{self.folder} has an unfinished search for another model, other rows or other settings; "
+                    "remove it, or choose another path"
+                )
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = facts.with_suffix(".new")
+            temporary.write_text(json.dumps({"fingerprint": mark}), "utf-8")
+            os.replace(temporary, facts)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.finished:
+            for name in ("search.json", "attempts.jsonl"):
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    def _fingerprint(self) -> str:
+        mark = hashlib.sha256(json.dumps([asdict(self.examples), self.texts, self.settings]).encode())
+        for name, model in self.models.items():
+            mark.update(json.dumps([name, model.config.to_dict(), sorted(model.needs_tokenizer().files())]).encode())
+            for content in model.needs_tokenizer().files().values():
+                mark.update(content)
+            for path, weight in weight_arrays(model).items():
+                mark.update(path.encode() + np.ascontiguousarray(weight).tobytes())
+        return mark.hexdigest()
+
+    def reference(self) -> float:
+        """The score of the given model in Keras."""
+        scores = evaluate(self.models[GIVEN], self.examples).scores
+        self.metric = self.metric or next(iter(scores))
+        if self.metric not in scores:
+            raise ValueError(f"metric={self.metric!r}; choose one of {list(scores)}")
+        self._reference = scores[self.metric]
+        return self._reference
+
+    def attempts(self) -> dict[str, Attempt]:
+        """What an interrupted search has done, by name; a line that it did not finish is cut off."""
+        file = self.folder / "attempts.jsonl"
+        if not file.exists():
+            return {}
+        *lines, unfinished = file.read_text("utf-8").split("\n")
+        if unfinished:
+            with file.open("r+b") as opened:
+                opened.truncate(len("".join(f"{line}\n" for line in lines).encode()))
+        return {attempt.name: attempt for attempt in (Attempt(**json.loads(line)) for line in lines)}
+
+    def attempt(self, variant: Attempt) -> Attempt:
+        """Make an artefact, try it, and note what came of it."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            try:
+                artifact = Artifact(self.make(variant, Path(folder)), self.settings["num_threads"])
+            except (ExportError, ValueError) as error:
+                done = replace(variant, problem=str(error).replace(f"{folder}/", ""))
+            else:
+                score = evaluate(load_artifact(artifact), self.examples).scores[self.metric]
+                done = replace(
+                    variant,
+                    megabytes=artifact.size_bytes / 1e6,
+                    packed_megabytes=len(gzip.compress(artifact.path.read_bytes(), 9, mtime=0)) / 1e6,
+                    latency_ms=artifact.latency_ms(),
+                    score=score,
+                    loss=100 * (self._reference - score),
+                )
+        with (self.folder / "attempts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(done), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return done
+
+    def make(self, variant: Attempt, path: Path, overwrite: bool = False) -> Path:
+        """The artefact of an attempt."""
+        model = self._model(variant)
+        aware = model.config.quantization_aware
+        calibration = self.texts[:200] if variant.quantization == "static_int8" and not aware else None
+        return to_tflite(model, path, variant.quantization, self.settings["length"], calibration, overwrite=overwrite)
+
+    def _model(self, variant: Attempt) -> TaskModel:
+        key = variant.model, variant.trim
+        if variant.trim is None:
+            return self.models[variant.model]
+        if self._trimmed is None or self._trimmed[0] != key:  # one at a time: a table is most of a small model
+            texts = [part for text in self.texts for part in ([text] if isinstance(text, str) else text)]
+            self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
+        return self._trimmed[1]
+
+    def mixed(self, attempts: list[Attempt], texts: list) -> Iterator[Attempt]:
+        """The best attempt of four bits again, with more and more of its parts in eight."""
+        four = [one for one in attempts if one.problem is None and one.quantization in ("int4", "int4_block32")]
+        if not four:
+            return
+        best = min(four, key=lambda one: one.costs)
+        parts = list(sensitivity(self._model(best), texts))
+        for number in range(1, len(parts)):
+            scheme = f"{best.quantization}+int8:{','.join(parts[:number])}"
+            yield Attempt(model=best.model, trim=best.trim, quantization=scheme)

@@ -1,0 +1,43 @@
+"""What a model and its artefact are tried on."""
+
+from pathlib import Path
+from typing import Any
+
+from keras_plm.models import Embedder, QuestionAnswerer, Tagger
+from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, read_rows
+
+from .tasks import TaskModel
+
+
+def read_data(model: TaskModel, data: Any, columns: tuple, limit: int | None) -> tuple[list, Examples | None]:
+    """Texts or pairs to run, and the rows with their answers if they have any.
+
+    Args:
+        model: what they are for: it decides what a file holds.
+        data: a path, `Examples`, or a list of texts or of pairs.
+        columns: of the first texts, the second texts and the labels; None for one that there is not.
+        limit: the first so many rows only.
+    """
+    text_column, second_column, label_column = columns
+    if isinstance(data, str | Path):
+        if isinstance(model, Tagger):
+            data = TaggedSentences.read(str(data))
+        elif isinstance(model, QuestionAnswerer):
+            data = Questions.read(str(data))
+        elif label_column is None:
+            names = [name for name in (text_column, second_column) if name is not None]
+            table = read_rows(str(data), names, limit)
+            data = list(zip(*table.values(), strict=True)) if second_column else table[text_column]
+        else:
+            data = LabelledTexts.read(str(data), text_column, second_column, label_column, limit)
+    if not isinstance(data, Examples):
+        return list(data)[:limit], None
+    data = data.head(limit)
+    if isinstance(data, TaggedSentences):
+        return [" ".join(words) for words in data.words], data
+    if isinstance(data, Questions):
+        return list(zip(data.questions, data.contexts, strict=True)), data
+    assert isinstance(data, LabelledTexts)
+    if isinstance(model, Embedder):
+        return [*data.first, *(data.second or [])], data
+    return data.first if data.second is None else list(zip(data.first, data.second, strict=True)), data

@@ -1,0 +1,150 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from keras_plm import export
+from keras_plm.export import budget as budget_module
+from keras_plm.export.budget_table import Attempt, Bounds, Budget
+from keras_plm.export.sensitivity import four_bits
+from keras_plm.text import read_rows
+
+from .test_export import reviews  # noqa: F401  a fixture
+
+SCHEMES = ("dynamic_int8", "int4")
+
+
+@pytest.fixture
+def search(reviews, review_files):  # noqa: F811
+    """`fit_budget` of a small model; the names of the attempts that were made and not only remembered."""
+    made = []
+
+    def run(path, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            real = budget_module._Search.attempt
+            patch.setattr(budget_module._Search, "attempt", lambda self, one: made.append(one.name) or real(self, one))
+            return export.fit_budget(
+                reviews, path, review_files["test"], **{"schemes": SCHEMES, "length": 23, "limit": 20} | options
+            )
+
+    return run, made
+
+
+@pytest.mark.slow
+def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):  # noqa: F811
+    run, made = search
+    texts = read_rows(review_files["train"], ["text"])["text"]
+    budget = run(tmp_path / "phone", max_megabytes=1.0, max_loss=6.0, texts=texts)
+    names = [f"given{trim}, {scheme}" for trim in ("", ", pieces from 1", ", pieces from 2") for scheme in SCHEMES]
+    assert [attempt.name for attempt in budget.attempts] == made == names
+    winner, path = budget.winner, tmp_path / "phone" / "model.tflite"
+    assert winner.loss <= 6 and winner.megabytes <= 1 and winner in budget.pareto
+    assert path == budget.path and path.stat().st_size == winner.megabytes * 1e6
+    record = json.loads((tmp_path / "phone" / "model.tflite.budget.json").read_text())
+    assert record["winner"]["quantization"] == winner.quantization and len(record["attempts"]) == len(names)
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "model.tflite", "model.tflite.budget.json", "model.tflite.json", "model.tflite.vocab.txt"
+    ]  # fmt: skip
+    labels = export.load_artifact(path).predict_labels(texts[:5])
+    assert set(labels) <= {"cat", "dog"}
+    sizes = {attempt.name: attempt.megabytes for attempt in budget.attempts}
+    assert sizes[names[1]] < sizes[names[0]] and sizes[names[2]] < sizes[names[0]]
+    assert all(attempt.packed_megabytes < attempt.megabytes for attempt in budget.attempts)
+    printed, table = str(budget), budget.to_markdown()
+    assert f"★ {winner.name}" in printed and f"| ★ {winner.name} |" in table and "points lost" in printed
+    budget.plot(tmp_path / "budget.svg")
+    assert b"<svg" in (tmp_path / "budget.svg").read_bytes()
+    with pytest.raises(FileExistsError, match=r"model.tflite exists; pass overwrite=True"):
+        run(tmp_path / "phone", max_loss=6.0)
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, reviews, tmp_path, monkeypatch):  # noqa: F811
+    run, made = search
+    real, log = export.Artifact.latency_ms, tmp_path / "model.tflite.search" / "attempts.jsonl"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def killed(self):
+            if len(made) == 2:
+                raise KeyboardInterrupt
+            return real(self)
+
+        patch.setattr(export.Artifact, "latency_ms", killed)
+        run(tmp_path, max_megabytes=0.01)
+    with log.open("a") as file:
+        file.write('{"model": "gïv')  # the kill came while it wrote
+    made.clear()
+    with pytest.raises(export.BudgetError, match=r"no attempt meets.*max_megabytes=0.01 fails by 0\.\d+ MB") as error:
+        run(tmp_path, max_megabytes=0.01)
+    # the first one is known; the first of those with a part in eight bits is too large already, so it is the last
+    assert made[0] == "given, int4" and made[1].startswith("given, int4+int8:") and len(made) == 2
+    assert len(error.value.budget.attempts) == 3 and "max_loss" not in str(error.value)
+    assert not (tmp_path / "model.tflite").exists()
+    made.clear()
+    other = {"limit": 19}
+    with pytest.raises(FileExistsError, match="unfinished search for another model, other rows or other settings"):
+        run(tmp_path, max_megabytes=5, **other)
+    budget = run(tmp_path, max_megabytes=5)
+    assert made == [] and budget.winner is not None and (tmp_path / "model.tflite").exists()
+    assert not (tmp_path / "model.tflite.search").exists()
+
+
+def test_which_attempt_wins():
+    def attempt(name, megabytes, latency, loss):
+        return Attempt(
+            model=name, trim=None, quantization="int4", megabytes=megabytes, packed_megabytes=megabytes,
+            latency_ms=latency, score=0.9 - loss / 100, loss=loss,
+        )  # fmt: skip
+
+    small, good, slow = attempt("small", 1, 5, 3.0), attempt("good", 4, 6, 0.1), attempt("slow", 4, 9, 0.05)
+    beaten, broken = attempt("beaten", 5, 9, 3.0), Attempt(model="broken", trim=1, quantization="int4", problem="x")
+    every = [broken, beaten, slow, good, small]
+    assert Bounds(max_megabytes=4).best(every) == slow
+    assert Bounds(max_megabytes=4, max_latency_ms=8).best(every) == good
+    assert Bounds(max_loss=1).best(every) == good  # the smaller and then the faster of those
+    assert Bounds(max_loss=5).best(every) == small
+    missed = Bounds(max_megabytes=3, max_loss=2)
+    assert missed.best(every) is None and missed.nearest(every) == slow
+    assert missed.excess(good) == {"max_megabytes": 1}
+    budget = Budget("accuracy", 0.9, missed, every)
+    assert [one.model for one in budget.pareto] == ["small", "slow", "good"]
+    assert "refused" in str(budget)
+    assert "every attempt was refused, the first one with: x" in str(
+        export.BudgetError(replace(budget, attempts=[broken]), None)
+    )
+
+
+def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
+    run, _ = search
+    for options, words in [
+        ({}, "a budget needs a bound"),
+        ({"max_megabytes": 0}, "max_megabytes=0; it must be above 0"),
+        ({"max_loss": 1, "metric": "bleu"}, "metric='bleu'; choose one of"),
+        ({"max_loss": 1, "alternatives": {"other": classifier}}, "alternative 'other' is for another task"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            run(tmp_path / "x", **options)
+    with pytest.raises(ValueError, match="needs rows with answers"):
+        export.fit_budget(reviews, tmp_path, ["a text"], max_loss=1)
+    with pytest.raises(ValueError, match="no texts to measure on"):
+        export.sensitivity(reviews, [])
+
+
+def test_sensitivity(reviews, review_files):  # noqa: F811
+    texts = read_rows(review_files["test"], ["text"])["text"]
+    found = export.sensitivity(reviews, texts)
+    assert sorted(found) == ["block_0", "block_1", "head", "table"]
+    assert list(found.values()) == sorted(found.values(), reverse=True) and min(found.values()) > 0
+    weights = reviews.get_weights()
+    block = reviews.encoder.blocks[1].feed_forward.contract.kernel
+    block.assign(np.round(block) * 0.1)  # what four bits hold exactly costs nothing
+    for layer in ("query", "key", "value", "output_projection"):
+        kernel = getattr(reviews.encoder.blocks[1].attention, layer).kernel
+        kernel.assign(np.zeros(kernel.shape))
+    reviews.encoder.blocks[1].feed_forward.expand.kernel.assign(np.zeros((96, 160)))
+    assert list(export.sensitivity(reviews, texts))[-1] == "block_1"
+    reviews.set_weights(weights)
+    kernel = np.random.default_rng(0).normal(size=(31, 7)).astype("f")
+    rounded = four_bits(kernel, "block_0/x/kernel")
+    assert all(len(np.unique(column)) <= 15 for column in rounded.T) and np.abs(rounded - kernel).mean() < 0.15
