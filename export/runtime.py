@@ -46,7 +46,7 @@ class Artifact:
             raise ValueError(f"{self.path}: not a .tflite, a .onnx or a SavedModel folder")
         self.signature = Signature.read(Signature.path(self.path))
         runtime = _SavedModel if self.path.is_dir() else runtimes[self.path.suffix]
-        self._runtime: Any = runtime(self.path, num_threads)
+        self._runtime: Any = runtime(self.path, num_threads, bool(self.signature.strings))
 
     @property
     def kind(self) -> str:
@@ -90,6 +90,26 @@ class Artifact:
         found = self.outputs(batch)
         return found if len(found) > 1 else next(iter(found.values()))
 
+    def strings(self, **texts: list[str]) -> dict[str, np.ndarray]:
+        """The answers of a SavedModel, or of a `.tflite` made with `strings=True`, to texts; outputs by name.
+
+        Args:
+            **texts: what the string signature takes: `text`; `first` and `second`; of a SavedModel also `question` and
+                `context`.
+
+        Raises:
+            ValueError: no text, or an artefact that takes token ids only.
+        """
+        if not self._takes_strings:
+            raise ValueError(f"{self.path} takes token ids only; to_saved_model and to_tflite(strings=True) take texts")
+        if not texts or not all(map(len, texts.values())):
+            raise ValueError("no texts to answer")
+        return self._runtime.strings(texts)
+
+    @property
+    def _takes_strings(self) -> bool:
+        return bool(self.signature.strings) or self.path.is_dir()
+
     def outputs(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name; see the class."""
         arrays = {name: np.asarray(batch[name], np.int32) for name in INPUTS}
@@ -107,16 +127,22 @@ class Artifact:
 
 
 class _TFLite:
-    def __init__(self, path: Path, num_threads: int) -> None:
-        interpreter = import_extra("ai_edge_litert.interpreter", "edge").Interpreter
-        self.interpreter = interpreter(model_path=str(path), num_threads=num_threads)
+    def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
+        litert = import_extra("ai_edge_litert.interpreter", "edge")
+        options: dict[str, Any] = {"model_path": str(path), "num_threads": num_threads}
+        if has_strings:
+            from tensorflow_text import tflite_registrar
+
+            self.interpreter = litert.InterpreterWithCustomOps(tflite_registrar.SELECT_TFTEXT_OPS, **options)
+        else:
+            self.interpreter = litert.Interpreter(**options)
         # before the delegate replaces operators by its own
         self.names = Counter(
             op["op_name"]
             for op in self.interpreter._get_ops_details()
             if op["op_name"] not in ("DELEGATE", "TfLiteXNNPackDelegate")
         )
-        self.runner = self.interpreter.get_signature_runner()
+        self.runner = self.interpreter.get_signature_runner("token_ids" if has_strings else None)
 
     def operators(self) -> Counter[str]:
         return self.names
@@ -125,9 +151,18 @@ class _TFLite:
         found = self.runner(**arrays)
         return {name: found[name] for name in names}
 
+    def strings(self, texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
+        runner = self.interpreter.get_signature_runner("serving_default")
+        rows = [runner(**dict(zip(texts, map(np.array, row), strict=True))) for row in _rows(texts)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _rows(texts: dict[str, list[str]]) -> list[list[list[str]]]:
+    return [[[part] for part in row] for row in zip(*texts.values(), strict=True)]
+
 
 class _ONNX:
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
         onnxruntime = import_extra("onnxruntime", "onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
@@ -147,7 +182,7 @@ class _ONNX:
 
 
 class _SavedModel:
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  registers the operators of the string signature
 
@@ -165,3 +200,10 @@ class _SavedModel:
 
         found = self.function(**{name: tf.constant(array) for name, array in arrays.items()})
         return {name: found[name].numpy() for name in names}
+
+    def strings(self, texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        function = self.loaded.signatures["serving_default"]
+        found = function(**{name: tf.constant(list(values)) for name, values in texts.items()})
+        return {name: value.numpy() for name, value in found.items()}

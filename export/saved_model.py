@@ -9,6 +9,7 @@ from keras_plm.text import BERT_ALONE, AnswerWindows, split_words
 
 from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
+from .serving import write_warm_up
 from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
 from .text_signature import text_function
@@ -34,8 +35,8 @@ def to_saved_model(
     | embedder | `text` | `vectors` (B, D) |
 
     Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), not
-    this package. Texts longer than a row lose their end; the methods of `export.load_artifact` read on in windows. A
-    question answerer's tokenizer must be WordPiece.
+    this package. TF Serving finds requests in `assets.extra` to warm up with. Texts longer than a row lose their end;
+    the methods of `export.load_artifact` read on in windows. A question answerer's tokenizer must be WordPiece.
 
     Args:
         model: a task model with its tokenizer.
@@ -76,7 +77,13 @@ def to_saved_model(
         for length in (max_length, max(max_length // 2, 5)):
             prove(model, artifact, length=length)
         _prove_text(model, temporary, max_length, pairs)
+        write_warm_up(temporary, "serving_default", _warm_up(list(strings)))
     return folder
+
+
+def _warm_up(names: list[str]) -> list[dict[str, list[str]]]:
+    """One text alone, and a batch: two shapes of work."""
+    return [{name: list(PROOF_TEXTS[:rows]) for name in names} for rows in (1, len(PROOF_TEXTS))]
 
 
 def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:

@@ -28,6 +28,7 @@ class Signature:
         quantization: the scheme, "float32" if there is none.
         task: class of the Keras model.
         settings: what its methods that take texts need, such as the labels.
+        strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artefacts.
     """
 
     length: int | None
@@ -36,10 +37,16 @@ class Signature:
     quantization: str = "float32"
     task: str = "Classifier"
     settings: dict[str, Any] = field(default_factory=dict)
+    strings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
-        cls, model: TaskModel, length: int | None, quantization: str = "float32", fixed: bool = False
+        cls,
+        model: TaskModel,
+        length: int | None,
+        quantization: str = "float32",
+        fixed: bool = False,
+        strings: list[str] | None = None,
     ) -> "Signature":
         """The signature of a model at a fixed length (None: the model's limit if `fixed`, else free).
 
@@ -56,7 +63,7 @@ class Signature:
         if length is not None and not least <= length <= limit:
             raise ValueError(f"length={length}; the model takes {least} to {limit} tokens")
         tokenizer = tokenizer_settings(model.tokenizer)
-        return cls(length, length or limit, tokenizer, quantization, task, task_settings(model))
+        return cls(length, length or limit, tokenizer, quantization, task, task_settings(model), strings or [])
 
     @property
     def labels(self) -> list[str] | None:

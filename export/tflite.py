@@ -13,6 +13,7 @@ from .runtime import Artifact
 from .schemes import Scheme
 from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
+from .text_operators import OPERATORS, add_strings, check_strings, prove_strings
 
 
 def to_tflite(
@@ -22,6 +23,7 @@ def to_tflite(
     length: int | None = None,
     calibration: Any = None,
     metadata: bool = False,
+    strings: bool | str = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
@@ -41,6 +43,10 @@ def to_tflite(
         calibration: texts (or pairs) for "static_int8", some hundred of them; a quantization-aware model needs none.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
             as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
+        strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
+            signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
+            `Artifact.strings` calls it. WordPiece only. Those operators fold forms such as ， and ß, and know no
+            special tokens in a text.
         overwrite: replace a file that is there.
 
     Returns:
@@ -50,7 +56,7 @@ def to_tflite(
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: ai-edge-litert is not installed, or for the 4-bit schemes litert-quantizer.
         ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32;
-            with `metadata` a task, a vocabulary or labels that those runtimes cannot take.
+            with `metadata` or `strings` a task, a vocabulary or labels that those runtimes cannot take.
         ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
             smaller, or does not answer as the model does; nothing is left on disk.
 
@@ -61,9 +67,12 @@ def to_tflite(
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
     check_scheme(scheme, calibration, model.config)
-    signature = Signature.of(model, length, quantization, fixed=True)
+    names = {False: [], True: ["text"], "pairs": ["first", "second"]}[strings]
+    signature = Signature.of(model, length, quantization, fixed=True, strings=names)
     if metadata:
         check_metadata(model, signature)
+    if strings:
+        check_strings(model, signature, scheme)
     model = float32_copy(model)
     texts = [] if calibration is None else list(calibration)
     rows = example_rows(model, texts, signature.max_length)
@@ -73,16 +82,23 @@ def to_tflite(
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)
         prove(model, artifact, texts[:50])
+        if strings:
+            prove_strings(model, artifact)
     return path
 
 
 def _convert(model: TaskModel, signature: Signature, scheme: Scheme, rows: list) -> bytes:
     module, serve = float32_function(model, signature)
-    module.serve = tf.function(serve, autograph=False)
-    concrete = module.serve.get_concrete_function(**signature.input_specs())
+    # not `module.serve`: with that name the converter drops, without a word, all signatures but one
+    module.token_ids = tf.function(serve, autograph=False)
+    concrete = module.token_ids.get_concrete_function(**signature.input_specs())
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": concrete})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, ["serving_default"])
+        signatures = {"serving_default": concrete}
+        if signature.strings:
+            signatures = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
+        converter.allow_custom_ops = bool(signature.strings)
         configure(converter, scheme, rows)
         with warnings.catch_warnings():
             # the calibrator of static int8 is TensorFlow's own deprecated interpreter
@@ -95,11 +111,13 @@ def _convert(model: TaskModel, signature: Signature, scheme: Scheme, rows: list)
 
 def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme) -> None:
     operators = artifact.operators()
-    foreign = [name for name in operators if name.startswith(("Flex", "CUSTOM"))]
+    theirs = OPERATORS if artifact.signature.strings else ()
+    foreign = [name for name in operators if not name.isupper() and name not in theirs or name.startswith("CUSTOM")]
     if foreign:
         raise ExportError(f"the model needs operators that phones do not have: {foreign}")
     if "VAR_HANDLE" in operators:
         raise ExportError("the converter lost the weights (VAR_HANDLE in the file)")
     float_bytes = 4 * model.count_params()
-    if size_bytes > scheme.limits.share * float_bytes + 200_000:
+    tables = 700_000 + 100 * len(model.needs_tokenizer()) if artifact.signature.strings else 0  # of Unicode, and a trie
+    if size_bytes - tables > scheme.limits.share * float_bytes + 200_000:
         raise ExportError(f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32")

@@ -20,7 +20,7 @@ collect_ignore = [
     "training/run_strategy.py",
     "bench",
     "checkpoints/transformers_peer.py",
-    "export/mediapipe_client.py",
+    "export/clients",
 ]
 
 

@@ -19,6 +19,7 @@ def export_tflite(
     second_column: str | None = None,
     calibration_rows: int = 200,
     metadata: bool = False,
+    strings: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write a .tflite of built-in operators for phones, and prove it in ai-edge-litert.
@@ -34,10 +35,13 @@ def export_tflite(
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.
         metadata: put vocabulary and labels into the file, for MediaPipe Tasks and the TFLite Task Library.
+        strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers; with
+            --second-column for pairs.
         overwrite: replace the file if it exists.
     """
     texts = None if calibration is None else _texts(calibration, text_column, second_column, calibration_rows)
-    _report(to_tflite(load(model), path, quantization, length, texts, metadata, overwrite))
+    takes = "pairs" if strings and second_column else strings
+    _report(to_tflite(load(model), path, quantization, length, texts, metadata, takes, overwrite))
 
 
 def export_onnx(

