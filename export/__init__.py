@@ -6,6 +6,7 @@ from .compare import Comparison, compare
 from .exported import load_artifact
 from .onnx import to_onnx
 from .proof import ExportError
+from .report import write_report
 from .runtime import Artifact
 from .saved_model import to_saved_model
 from .sensitivity import sensitivity
@@ -26,4 +27,5 @@ __all__ = [
     "to_onnx",
     "to_saved_model",
     "to_tflite",
+    "write_report",
 ]

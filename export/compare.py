@@ -1,6 +1,6 @@
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Comparison:
         artifact_bytes: bytes of the artefact on disk.
         p50_ms, p95_ms: latency of one row in the artefact's runtime, median and 95th percentile.
         operators: how often each operator occurs in the artefact.
+        delegated: how many of them XNNPACK computes; none of other runtimes than TFLite.
+        quantization: the scheme of the artefact.
+        lengths: tokens of each row.
+        keras_evaluation, artifact_evaluation: the answers of both sides; None if the rows have none to compare with.
     """
 
     artifact: str
@@ -56,6 +60,11 @@ class Comparison:
     p50_ms: float
     p95_ms: float
     operators: Counter[str]
+    delegated: Counter[str]
+    quantization: str
+    lengths: list[int] = field(repr=False)
+    keras_evaluation: Evaluation | None = field(repr=False)
+    artifact_evaluation: Evaluation | None = field(repr=False)
 
     def __str__(self) -> str:
         table = Table(title=f"{self.artifact} ({self.kind}) on {self.rows} rows")
@@ -72,7 +81,10 @@ class Comparison:
         table.add_row("megabytes", f"{self.keras_bytes / 1e6:.2f}", f"{self.artifact_bytes / 1e6:.2f}")
         table.add_row("latency p50 / p95 (ms)", "", f"{self.p50_ms:.2f} / {self.p95_ms:.2f}")
         if self.operators:
-            table.add_row("operators", "", f"{sum(self.operators.values())}")
+            shown = f"{self.operators.total()}"
+            if self.delegated:
+                shown += f", {self.delegated.total() / self.operators.total():.0%} on XNNPACK"
+            table.add_row("operators", "", shown)
         console = Console(width=100)
         with console.capture() as capture:
             console.print(table)
@@ -124,10 +136,15 @@ def compare(
         raise ValueError("no rows to compare")
     own_limit = model.config.max_sequence_length
     length = signature.length or max_length or own_limit
-    rows = example_rows(model, texts, length)
+    answering = load_artifact(artifact)  # its tokenizer may know fewer pieces
+    if signature.task in PER_TOKEN and answering.tokenizer.files() != model.needs_tokenizer().files():
+        raise ValueError(
+            f"{artifact.path} has other pieces than the model, so their tokens cannot be compared: evaluate"
+        )
+    rows = example_rows(answering, texts, length)
     found, milliseconds = _run(artifact, rows, progress)
     # the model reads as far as it can: what a shorter artefact cuts off is a loss like any other
-    whole = rows if length == own_limit else example_rows(model, texts, own_limit)
+    whole = example_rows(model, texts, own_limit)
     wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
     pairs = [_comparable(signature.task, *three) for three in zip(rows, found, wanted, strict=True)]
     errors = np.concatenate([np.abs(f[name] - w[name]).ravel() for f, w in pairs for name in w])
@@ -136,7 +153,7 @@ def compare(
         artifact=str(artifact.path),
         kind=artifact.kind,
         rows=len(rows),
-        truncated_rows=num_truncated(model, texts, length),
+        truncated_rows=num_truncated(answering, texts, length),
         metric=None if ours is None else ours.main,
         keras_score=None if ours is None else ours.scores[ours.main],
         artifact_score=None if theirs is None else theirs.scores[theirs.main],
@@ -148,6 +165,11 @@ def compare(
         p50_ms=float(np.percentile(milliseconds, 50)),
         p95_ms=float(np.percentile(milliseconds, 95)),
         operators=artifact.operators(),
+        delegated=artifact.delegated(),
+        quantization=signature.quantization,
+        lengths=[int(row["padding_mask"].sum()) for row in whole],
+        keras_evaluation=ours,
+        artifact_evaluation=theirs,
     )
 
 

@@ -70,6 +70,10 @@ class Artifact:
         """How often each operator occurs (of a SavedModel in the signature of token ids)."""
         return self._runtime.operators()
 
+    def delegated(self) -> Counter[str]:
+        """How many of them XNNPACK computes; none of other runtimes than TFLite."""
+        return self._runtime.delegated() if self.kind == "TFLite" else Counter()
+
     def latency_ms(self, runs: int = 30, length: int = 128) -> float:
         """Median time of one row whose every token counts.
 
@@ -126,6 +130,9 @@ class Artifact:
         return {name: np.concatenate([row[name] for row in rows]) for name in names}
 
 
+_DELEGATE = "DELEGATE"
+
+
 class _TFLite:
     def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
         litert = import_extra("ai_edge_litert.interpreter", "edge")
@@ -137,15 +144,29 @@ class _TFLite:
         else:
             self.interpreter = litert.Interpreter(**options)
         # before the delegate replaces operators by its own
-        self.names = Counter(
-            op["op_name"]
-            for op in self.interpreter._get_ops_details()
-            if op["op_name"] not in ("DELEGATE", "TfLiteXNNPackDelegate")
-        )
+        self.names = Counter(op["op_name"] for op in self.interpreter._get_ops_details() if op["op_name"] != _DELEGATE)
+        self.interpreter.allocate_tensors()
         self.runner = self.interpreter.get_signature_runner("token_ids" if has_strings else None)
 
     def operators(self) -> Counter[str]:
         return self.names
+
+    def delegated(self) -> Counter[str]:
+        """The operators between the inputs and the outputs of each part that the delegate took."""
+        operators = self.interpreter._get_ops_details()
+        maker = {int(o): op for op in operators if op["op_name"] != _DELEGATE for o in op["outputs"]}
+        taken: dict[int, str] = {}
+        for part in operators:
+            if part["op_name"] != _DELEGATE:
+                continue
+            given, wanted = set(part["inputs"].tolist()), part["outputs"].tolist()
+            while wanted:
+                tensor = wanted.pop()
+                made_by = maker.get(tensor)
+                if made_by is not None and tensor not in given and made_by["index"] not in taken:
+                    taken[made_by["index"]] = made_by["op_name"]
+                    wanted += made_by["inputs"].tolist()
+        return Counter(taken.values())
 
     def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
         found = self.runner(**arrays)

@@ -71,6 +71,8 @@ def to_tflite(
     signature = Signature.of(model, length, quantization, fixed=True, strings=names)
     if metadata:
         check_metadata(model, signature)
+    if metadata and strings:
+        raise ValueError("metadata=True is for runtimes that take files of one signature; strings=True makes two")
     if strings:
         check_strings(model, signature, scheme)
     model = float32_copy(model)

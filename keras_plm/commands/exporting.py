@@ -5,7 +5,17 @@ from pathlib import Path
 import tyro
 
 from keras_plm.checkpoints import load
-from keras_plm.export import Artifact, BudgetError, compare, fit_budget, to_onnx, to_saved_model, to_tflite
+from keras_plm.export import (
+    Artifact,
+    BudgetError,
+    compare,
+    fit_budget,
+    to_onnx,
+    to_saved_model,
+    to_tflite,
+    write_report,
+)
+from keras_plm.models import check_free
 from keras_plm.text import read_rows
 
 
@@ -92,28 +102,40 @@ def _report(path: Path) -> None:
 
 def compare_artifact(
     model: tyro.conf.Positional[str],
-    artifact: tyro.conf.Positional[str],
+    artifacts: tyro.conf.Positional[tuple[str, ...]],
     data: str,
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str = "label",
     max_length: int | None = None,
     limit: int | None = None,
+    report: str | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Run a model and its artefact on the same rows; show scores, agreement, error, bytes and latency.
+    """Run a model and its artefacts on the same rows; show scores, agreement, error, bytes and latency.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
-        artifact: a .tflite, a .onnx or a SavedModel folder.
+        artifacts: .tflite and .onnx files, SavedModel folders.
         data: a .tsv, .csv or .jsonl file with labels.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         label_column: its column of labels.
         max_length: row length in tokens, where the artefact leaves it free; by default the model's limit.
         limit: use the first so many rows only.
+        report: write a page about them: scores by class and by length, calibration, confusions, worst disagreements,
+            operators (needs the extra "plots").
+        overwrite: replace that page if it exists.
     """
+    if report is not None:
+        check_free(report, overwrite)
     names = (text_column, second_column, label_column, max_length, limit)
-    print(compare(load(model), Artifact(artifact), data, *names, progress=True))
+    keras, found = load(model), []
+    for artifact in artifacts:
+        found.append(compare(keras, artifact, data, *names, progress=True))
+        print(found[-1])
+    if report is not None:
+        print(write_report(found, report, overwrite))
 
 
 def budget(

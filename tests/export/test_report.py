@@ -1,0 +1,84 @@
+import re
+
+import pytest
+
+import keras_plm as plm
+from keras_plm import export
+from keras_plm.export.compare import compare
+from keras_plm.export.report import write_report
+
+from .test_export import LENGTH, reviews  # noqa: F401  a fixture
+
+
+@pytest.fixture(scope="module")
+def comparisons(reviews, review_files, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("report")
+    files = [export.to_tflite(reviews, folder / scheme, scheme, LENGTH) for scheme in ("float32", "dynamic_int8")]
+    return [compare(reviews, file, review_files["test"]) for file in files]
+
+
+def test_the_page(comparisons, tmp_path):
+    path = write_report(comparisons, tmp_path / "report.html")
+    page = path.read_text("utf-8")
+    for words in (
+        "accuracy",
+        "By class",
+        "By length",
+        "Calibration",
+        "Confusions",
+        "Disagreements",
+        "taken by XNNPACK",
+    ):
+        assert words in page, words
+    assert page.count("<svg") == 2 and page.count("<h2>") == 2
+    outside = set(re.findall(r'(?:src|href)="(http[^"]*)"', page))
+    assert not outside  # one page that needs no other
+    with pytest.raises(FileExistsError, match="report.html exists"):
+        write_report(comparisons[0], path)
+    assert write_report(comparisons[0], path, overwrite=True).read_text("utf-8").count("<h2>") == 1
+    with pytest.raises(ValueError, match="no comparisons"):
+        write_report([], tmp_path / "none.html")
+
+
+def test_the_delegate_took_what_it_can(comparisons):
+    for one in comparisons:
+        assert one.delegated.total() > 0.5 * one.operators.total() and one.delegated <= one.operators
+        assert one.delegated["FULLY_CONNECTED"] == one.operators["FULLY_CONNECTED"]
+        assert "on XNNPACK" in str(one)
+
+
+@pytest.mark.slow
+def test_disagreements_and_what_is_in_a_text(reviews, tmp_path):  # noqa: F811
+    """A text is shown as it is; a model against other weights differs."""
+    other = plm.Classifier(reviews.config, reviews.labels, reviews.tokenizer)
+    path = export.to_tflite(other, tmp_path, length=LENGTH)
+    lines = ["label\ttext", *(f"{'cat' if i % 2 else 'dog'}\tthe <script> & cat {'sees ' * i}" for i in range(12))]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines))
+    found = compare(reviews, path, tmp_path / "rows.tsv")
+    assert found.agreement < 1
+    page = write_report(found, tmp_path / "report.html").read_text("utf-8")
+    assert "&lt;script&gt; &amp; cat" in page and "<script>" not in page
+    assert re.search(r"Disagreements: \d+ of 12 rows", page)
+
+
+@pytest.mark.slow
+def test_taggers_and_embedders_have_a_page_too(config, tokenizer, tmp_path):
+    tagger = plm.Tagger(config, ["O", "B-A", "I-A"], tokenizer)
+    (tmp_path / "rows.conll").write_text("the O\ncat B-A\n\ndog B-A\nsees O\n")
+    one = compare(tagger, export.to_tflite(tagger, tmp_path / "t", length=LENGTH), str(tmp_path / "rows.conll"))
+    assert "taken by XNNPACK" in write_report(one, tmp_path / "tagger.html").read_text("utf-8")
+    embedder = plm.Embedder(config, tokenizer=tokenizer)
+    one = compare(embedder, export.to_tflite(embedder, tmp_path / "e", length=LENGTH), ["a", "the cat"])
+    assert "taken by XNNPACK" in write_report(one, tmp_path / "embedder.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):  # noqa: F811
+    texts = ["the cat sees", "the dog hears", "the cat, the cat"]
+    path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", length=LENGTH)
+    found = compare(reviews, path, texts)
+    assert found.agreement == 1 and found.largest_error < 1e-4
+    tagger = plm.Tagger(config, ["O", "B-A"], tokenizer)
+    path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", length=LENGTH)
+    with pytest.raises(ValueError, match="other pieces than the model"):
+        compare(tagger, path, texts)
