@@ -201,7 +201,9 @@ def _assign(variable: Any, array: np.ndarray) -> None:
         return
     rows = max(_PART * len(array) // array.nbytes, 1)
     for start in range(0, len(array), rows):
-        variable.value[start : start + rows].assign(array[start : start + rows].astype(variable.dtype, copy=False))
+        part = array[start : start + rows].astype(variable.dtype, copy=False)
+        # not value[a:b].assign(…): the slice alone reads, and so copies, the whole variable
+        variable.value.scatter_nd_update(np.arange(start, start + len(part))[:, None], part)
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:
