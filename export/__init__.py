@@ -11,6 +11,7 @@ from .runtime import Artifact
 from .saved_model import to_saved_model
 from .sensitivity import sensitivity
 from .tflite import to_tflite
+from .tokenizer_vectors import write_tokenizer_vectors
 
 __all__ = [
     "Artifact",
@@ -28,4 +29,5 @@ __all__ = [
     "to_saved_model",
     "to_tflite",
     "write_report",
+    "write_tokenizer_vectors",
 ]

@@ -51,11 +51,12 @@ _COMMANDS: dict[str, Callable] = {
     # for the list of commands; main() hands `export` to its own commands
     "export": lambda: None,
 }
-_COMMANDS["export"].__doc__ = "Write a model for a runtime: `export tflite | onnx | saved-model`."
+_COMMANDS["export"].__doc__ = "Write a model for a runtime: `export tflite | onnx | saved-model | tokenizer-vectors`."
 _EXPORTS: dict[str, Callable] = {
     "tflite": commands.export_tflite,
     "onnx": commands.export_onnx,
     "saved-model": commands.export_saved_model,
+    "tokenizer-vectors": commands.export_tokenizer_vectors,
 }
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_public_names():
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",
         "load_artifact", "sensitivity", "to_onnx", "to_saved_model", "to_tflite",
-        "write_report",
+        "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
         "Answer", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "RateTest", "Recipe",

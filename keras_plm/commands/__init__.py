@@ -2,7 +2,14 @@
 
 from .answering import embed, evaluate_model, predict
 from .compressing import shrink_model, trim
-from .exporting import budget, compare_artifact, export_onnx, export_saved_model, export_tflite
+from .exporting import (
+    budget,
+    compare_artifact,
+    export_onnx,
+    export_saved_model,
+    export_tflite,
+    export_tokenizer_vectors,
+)
 from .preparing import choose_checkpoint, cross_validation, learning_rate, vocabulary
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "export_onnx",
     "export_saved_model",
     "export_tflite",
+    "export_tokenizer_vectors",
     "learning_rate",
     "predict",
     "shrink_model",

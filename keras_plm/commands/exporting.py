@@ -14,6 +14,7 @@ from keras_plm.export import (
     to_saved_model,
     to_tflite,
     write_report,
+    write_tokenizer_vectors,
 )
 from keras_plm.models import check_free
 from keras_plm.text import read_rows
@@ -88,6 +89,28 @@ def export_saved_model(
         overwrite: replace the folder if it exists.
     """
     _report(to_saved_model(load(model), folder, max_length, pairs, overwrite))
+
+
+def export_tokenizer_vectors(
+    model: tyro.conf.Positional[str],
+    path: tyro.conf.Positional[str],
+    texts: str | None = None,
+    text_column: str = "text",
+    limit: int = 200,
+    overwrite: bool = False,
+) -> None:
+    """Write texts with their pieces as JSON, to check a tokenizer in another language against.
+
+    Args:
+        model: a folder, or "hf:" and a Hugging Face folder or repository.
+        path: of the file.
+        texts: a table of texts of your own; they come before those that ports get wrong most often.
+        text_column: its column of texts.
+        limit: use the first so many of its rows.
+        overwrite: replace the file if it exists.
+    """
+    own = () if texts is None else _texts(texts, text_column, None, limit)
+    print(write_tokenizer_vectors(load(model), path, own, overwrite))
 
 
 def _texts(file: str, text_column: str, second_column: str | None, limit: int | None = None) -> list:

@@ -1,0 +1,36 @@
+// A static server on loopback, and headless Chromium on it.
+import fs from 'node:fs';
+import http from 'node:http';
+import {createRequire} from 'node:module';
+import path from 'node:path';
+
+const types = {
+  '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm',
+  '.json': 'application/json',
+};
+
+/** {page, base, close}; `file` says where the file of a path lies. */
+export async function openPage(modules, file) {
+  const {chromium} = createRequire(path.resolve(modules, 'package.json'))('playwright-core');
+  const server = http.createServer((request, response) => {
+    const name = path.posix.normalize(decodeURIComponent(new URL(request.url, 'http://x').pathname));
+    fs.readFile(file(name), (error, data) => {
+      response.writeHead(error ? 404 : 200, {
+        'content-type': types[path.extname(name)] || 'application/octet-stream',
+        'cross-origin-opener-policy': 'same-origin',
+        'cross-origin-embedder-policy': 'require-corp',
+      });
+      response.end(error ? undefined : data);
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const base = `http://127.0.0.1:${server.address().port}`;
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+  });
+  const page = await browser.newPage({baseURL: base});
+  page.on('pageerror', (error) => console.error(String(error)));
+  page.on('console', (message) => console.error(message.text()));
+  return {page, base, close: async () => { await browser.close(); server.close(); }};
+}

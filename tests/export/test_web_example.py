@@ -1,0 +1,85 @@
+"""examples/web: its tokenizer cuts as ours does, and its page answers as the model does."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm import export
+
+from .test_real_clients import CLIENTS, WEB, offline
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "web"
+
+
+def check(vectors, vocabulary):
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    return subprocess.run(["node", EXAMPLE / "check.mjs", vectors, vocabulary], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_its_tokenizer_cuts_as_ours(tokenizer, tmp_path, lowercase):
+    cut = plm.WordPieceTokenizer(tokenizer.vocabulary, lowercase=lowercase)
+    path = export.write_tokenizer_vectors(cut, tmp_path / "vectors.json", ["The cat", "wrens and moles"])
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    assert rows[0]["text"] == "The cat" and rows[0]["token_ids"] == cut.encode("The cat").token_ids
+    (tmp_path / "vocab.txt").write_bytes(cut.files()["vocab.txt"])
+    done = check(path, tmp_path / "vocab.txt")
+    assert done.returncode == 0 and f"{len(rows)} of {len(rows)}" in done.stdout, done.stderr
+    rows[0]["token_ids"][0] += 1
+    path.write_text(json.dumps({"tokenizer": {"lowercase": lowercase, "strip_accents": lowercase}, "rows": rows}))
+    assert check(path, tmp_path / "vocab.txt").returncode == 1
+    with pytest.raises(FileExistsError, match=r"vectors.json exists"):
+        export.write_tokenizer_vectors(cut, path)
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        export.write_tokenizer_vectors(plm.Encoder(replace(plm.TINY, vocabulary_size=7)), tmp_path / "none.json")
+
+
+@pytest.mark.slow
+def test_a_real_vocabulary(minilm_classifier, real_data, tmp_path):
+    from keras_plm.text import read_rows
+
+    texts = read_rows(str(real_data / "sst2" / "test.tsv"), ["text"])["text"]
+    texts += read_rows(str(real_data / "chnsenticorp_hotel" / "test.tsv"), ["text"])["text"][:200]
+    path = export.write_tokenizer_vectors(minilm_classifier, tmp_path / "vectors.json", texts)
+    (tmp_path / "vocab.txt").write_bytes(minilm_classifier.tokenizer.files()["vocab.txt"])
+    done = check(path, tmp_path / "vocab.txt")
+    assert done.returncode == 0, done.stderr[:2_000]
+
+
+@pytest.mark.slow
+def test_the_page(config, tokenizer, classifier, tmp_path):
+    browser = shutil.which("chromium")
+    if shutil.which("node") is None or browser is None or not (WEB / "installed").exists():
+        pytest.skip("no node, no chromium, or no .web; `make test-all` makes the last")
+    reader = plm.QuestionAnswerer(config, tokenizer)
+    for variable in reader.weights:
+        if variable.path.endswith("kernel"):
+            variable.assign(variable * 3)
+    export.to_tflite(classifier, tmp_path / "classifier")
+    path = export.to_tflite(reader, tmp_path / "reader")
+    text, question, context = "The mole follows the newt & <b>", "Who sees?", "A wren sees 👍 the otter, unafraid."
+    script = f'ip link set lo up && CHROMIUM={browser} node "$@"'
+    command = ["sh", "-c", script, "_", CLIENTS / "web" / "example.mjs", WEB, EXAMPLE, tmp_path]
+    shown = json.loads(offline([*command, text, question, context], ""))
+    probabilities = classifier.predict_probabilities([text])[0]
+    lines = [
+        f"{classifier.labels[i]} {100 * probabilities[i]:.1f} %" for i in np.argsort(-probabilities, kind="stable")
+    ]
+    assert [line.strip() for line in shown["labels"]["text"].splitlines() if line.strip()] == lines
+    (row,) = export.signature.example_rows(reader, [(question, context)], config.max_sequence_length)
+    outputs = export.Artifact(path).outputs(row)
+    first, pieces = int(row["segment_ids"][0].argmax()), tokenizer.encode(context)
+    scores = {
+        (i, j): outputs["start"][0][first + i] + outputs["end"][0][first + j]
+        for i in range(len(pieces.tokens))
+        for j in range(i, min(i + 30, len(pieces.tokens)))
+    }
+    i, j = max(scores, key=scores.get)
+    assert f"<mark>{context[pieces.starts[i] : pieces.ends[j]]}</mark>" in shown["answer"]["html"]
