@@ -278,6 +278,19 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
 
 
+def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            export.to_tflite(classifier, tmp_path / "there", length=LENGTH)
+        with pytest.raises(OSError, match="No space left"):
+            export.to_saved_model(classifier, tmp_path / "there" / "1", max_length=LENGTH)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
 def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
         export.to_tflite(classifier, artefacts["float32"], length=LENGTH)
