@@ -11,7 +11,7 @@ _HARD = (
     "[MASK] in the middle of [SEP] a text[MASK]",
     "don't (really) stop--now...",
     "tab\tnew\nline\u00a0no-break\u3000wide",
-    "a b\ufffdc\u200dd\u0007e",
+    "a\u0000b\ufffdc\u200dd\u0007e",
     "ÀÉÎÕÜ àéîõü Ångström e\u0301",
     "ΣΊΣΥΦΟΣ σίσυφος Σ",
     "İstanbul ıssız STRASSE straße",

@@ -7,11 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_plm.checkpoints import load
-from keras_plm.compression import Clusterer, Pruner
-from keras_plm.compression.pruning import Sparsity, measured_sparsity
+from keras_plm.compression.pruning import measured_sparsity
 from keras_plm.config import ModelConfig
 from keras_plm.evaluation import Evaluation, evaluate
-from keras_plm.models import Encoder, copy_model, encoder_like, merge_lora, save
+from keras_plm.models import Encoder, copy_model, encoder_like, save
 from keras_plm.text import Examples, TextRows
 from keras_plm.training import (
     AdamW,
@@ -23,14 +22,15 @@ from keras_plm.training import (
     worker_name,
 )
 
-from .recipe import Coach, Recipe, model_card
+from .compression import CompressedTraining
+from .recipe import Coach, model_card
 from .validation import Validation, exhausted, past_scores
 
 Files = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Recipe):
+class FineTune(CompressedTraining):
     """The fields and the course of every fine-tuning; `Classify`, `Tag`, `Answer` and `Embed` say what of.
 
     Started again with the same settings after an interruption, it goes on from the last epoch.
@@ -50,9 +50,6 @@ class FineTune(Recipe):
     accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
     keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
-    prune: str | None = None  # "0.8": that share of each kernel becomes 0 by and by; "2:4": two of each four neighbours
-    quantization_aware: bool = False  # train with the roundings of int8, for static_int8
-    clusters: int | None = None  # different values that each kernel has, from the beginning on
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
 
@@ -71,23 +68,9 @@ class FineTune(Recipe):
             raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
         if (self.keep == "best" or self.patience is not None) and self.validation is None:
             raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
-        if self.quantization_aware and self.trainable.startswith("lora"):
-            raise ValueError("quantization_aware rounds the kernels that it trains; with lora they are not trained")
-        self._check_compression()
-
-    def _check_compression(self) -> None:
-        if self.prune is None and self.clusters is None:
-            return
-        if self.prune is not None:
-            Sparsity.parse(self.prune)
-        if self.clusters is not None and self.clusters < 2:
-            raise ValueError(f"clusters={self.clusters}; it must be at least 2")
-        if self.prune is not None and self.clusters is not None:
-            raise ValueError("prune first, then fine-tune that model with clusters: they leave the zeros alone")
         if self.prune is not None and (self.keep == "best" or self.patience is not None):
             raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
-        if self.trainable.startswith("lora"):
-            raise ValueError("prune and clusters need kernels that are trained; low-rank updates would blur them again")
+        self.check_trained_kernels(self.trainable)
 
     @abstractmethod
     def read(self, patterns: Files) -> Examples:
@@ -190,7 +173,7 @@ class FineTune(Recipe):
             record = self.to_json() if coach is None else coach.to_json()
             checkpoint = self.checkpoint(record) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
-            compressor = self._compressor(model, steps)
+            compressor = self.compressor(model, self._updates(steps))
             validation = self._validation(model, held_out.get("validation"), save_model)
             if done < steps * self.epochs and not self._ended_early(held_out):  # or only the saving was interrupted
                 trainee.fit(
@@ -236,8 +219,7 @@ class FineTune(Recipe):
             raise ValueError(
                 f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
             )
-        if pretrained.config.lora_rank:
-            pretrained = merge_lora(pretrained)
+        pretrained = self.smaller(pretrained)
         return self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
 
     def finished(self, model: Any, held_out: dict[str, Examples]) -> None:
@@ -262,11 +244,6 @@ class FineTune(Recipe):
 
     def _updates(self, steps: int) -> int:
         return max(steps * self.epochs // self.accumulate, 1)
-
-    def _compressor(self, model: Any, steps: int) -> Pruner | Clusterer | None:
-        if self.clusters is not None:
-            return Clusterer(model, self.clusters)
-        return None if self.prune is None else Pruner(model, self.prune, self._updates(steps))
 
     def _optimizer(self, model: Any, steps: int) -> AdamW:
         devices = tf.distribute.get_strategy().num_replicas_in_sync

@@ -10,9 +10,9 @@ RECIPE = [
     "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose",
 ]  # fmt: skip
 FINE_TUNE = [
-    *RECIPE, "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
-    "gradual_unfreezing", "accumulate", "average", "keep", "prune", "quantization_aware",
-    "clusters", "patience", "limit_train_rows",
+    *RECIPE, "num_layers", "num_heads", "table_rank", "prune", "clusters", "quantization_aware",
+    "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
+    "gradual_unfreezing", "accumulate", "average", "keep", "patience", "limit_train_rows",
 ]  # fmt: skip
 
 

@@ -88,6 +88,30 @@ def shrink(model: Any, config: ModelConfig) -> Any:
     return remake(model, config, weight_of)
 
 
+def smaller_config(config: ModelConfig, num_layers: int | None = None, num_heads: int | None = None) -> ModelConfig:
+    """The config of a part of a model: fewer blocks, fewer heads, and with the heads less width.
+
+    Args:
+        config: of the larger model.
+        num_layers: None means all.
+        num_heads: None means all; heads keep their width, and the inner width its ratio to the width.
+
+    Raises:
+        ValueError: more than there are.
+    """
+    for name, given in (("num_layers", num_layers), ("num_heads", num_heads)):
+        if given is not None and given > getattr(config, name):
+            raise ValueError(f"{name}={given}, but the model has {getattr(config, name)}")
+    heads = num_heads or config.num_heads
+    return dataclasses.replace(
+        config,
+        num_layers=num_layers or config.num_layers,
+        num_heads=heads,
+        hidden_dim=config.hidden_dim * heads // config.num_heads,
+        intermediate_dim=config.intermediate_dim * heads // config.num_heads,
+    )
+
+
 def _check(large: ModelConfig, small: ModelConfig) -> None:
     for name in _SIZES:
         if getattr(small, name) > getattr(large, name):

@@ -5,10 +5,9 @@ from typing import Literal
 import tensorflow as tf
 import tensorflow_text
 
-# What BERT's cleaning removes and TensorFlow Text leaves, or cuts words or the text at: NUL, the replacement
-# character, the control characters of Latin-1 that badly decoded text is full of, and invisible marks of format (in
-# RE2's spelling).
-_DIRT = r"[\x00\x{fffd}\x{80}-\x{9f}\p{Cf}]+"
+# What BERT's cleaning removes and TensorFlow Text leaves or cuts words at: the replacement character, the control
+# characters of Latin-1 that badly decoded text is full of, and invisible marks of format (in RE2's spelling).
+_DIRT = r"[\x{fffd}\x{80}-\x{9f}\p{Cf}]+"
 
 
 class Normalizer:
@@ -65,6 +64,8 @@ class Normalizer:
 
     def _any_script(self, texts: tf.Tensor) -> tf.Tensor:
         if self.clean:
+            # a NUL would end the text; as another control character it ends a word, as in a text of ASCII
+            texts = tf.strings.regex_replace(texts, r"\x00", "\1")
             texts = tf.strings.regex_replace(texts, _DIRT, "")
         if self.strip_accents:
             texts = tensorflow_text.normalize_utf8(texts, self.form)
@@ -97,4 +98,4 @@ class Normalizer:
 
 
 def _is_dirt(character: str) -> bool:
-    return character in "\0\ufffd" or "\x80" <= character <= "\x9f" or unicodedata.category(character) == "Cf"
+    return character == "\ufffd" or "\x80" <= character <= "\x9f" or unicodedata.category(character) == "Cf"

@@ -194,6 +194,22 @@ def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_pa
 
 
 @pytest.mark.slow
+def test_training_a_part_of_the_encoder(settings, review_files, tmp_path):
+    whole = plm.load(settings["encoder"]).config
+    model = Classify(
+        **settings, train=review_files["train"], test=review_files["test"], epochs=8, num_layers=1, num_heads=1,
+        table_rank=8, save_to=str(tmp_path / "model"),
+    ).run()  # fmt: skip
+    config = plm.load(tmp_path / "model").config
+    assert (config.num_layers, config.num_heads, config.table_rank) == (1, 1, 8)
+    assert config.hidden_dim == whole.hidden_dim // whole.num_heads and model.count_params() < 20_000
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert float(card.split("| test accuracy | ")[1].split(" ")[0]) > 0.7
+    with pytest.raises(ValueError, match="num_layers=9, but the model has"):
+        Classify(**settings, train=review_files["train"], num_layers=9, save_to=str(tmp_path / "none")).run()
+
+
+@pytest.mark.slow
 def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
     from keras_plm import export
 
@@ -245,6 +261,7 @@ def test_compression_that_cannot_be_kept():
         ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
         ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would blur them"),
         ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),
+        ({"num_layers": 0}, "num_layers=0"),
         ({"clusters": 1}, "clusters=1; it must be at least 2"),
         ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
     ]:

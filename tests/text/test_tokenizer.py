@@ -22,6 +22,7 @@ VOCABULARY = [
     "##ing",
 ]
 TOKENIZER = WordPieceTokenizer(VOCABULARY)
+CONTROLS = WordPieceTokenizer([*SPECIAL_TOKENS, *"abe中", *(f"##{c}" for c in "abe")])
 
 
 def test_the_example_of_the_bert_paper():
@@ -83,6 +84,12 @@ def test_offsets_hold_for_any_text(text):
         last = start if token == "[UNK]" else end
         if token.isascii() and token not in SPECIAL_TOKENS and text[start:end].isascii():
             assert text[start:end].lower() == token.removeprefix("##")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="ab \0\1\x07é中\ufffd\u200d", max_size=12))
+def test_control_characters_are_the_same_in_a_graph(text):
+    assert CONTROLS([text]).to_list()[0] == CONTROLS.encode(text).token_ids
 
 
 def test_vocabulary_file_round_trip(tmp_path):
