@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from rich.progress import Progress
 
 from keras_plm.compression import trim_vocabulary
 from keras_plm.evaluation import evaluate
-from keras_plm.models import QuestionAnswerer, check_free, weight_arrays
+from keras_plm.models import QuestionAnswerer, check_free, tokenizer_settings, weight_arrays
 from keras_plm.text import Examples
 
 from .budget_table import Attempt, Bounds, Budget, BudgetError
@@ -21,7 +22,9 @@ from .data import read_data
 from .exported import load_artifact
 from .proof import ExportError, artifact_path
 from .runtime import Artifact
+from .schemes import Scheme
 from .sensitivity import sensitivity
+from .signature import Signature
 from .tasks import TaskModel, task_of, task_settings
 from .tflite import to_tflite
 
@@ -98,11 +101,14 @@ def fit_budget(
     bounds = Bounds(max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss)
     if bounds == Bounds():
         raise ValueError("a budget needs a bound: max_megabytes, max_latency_ms or max_loss")
-    record = path.with_name(f"{path.name}.budget.json")
+    record, folder = path.with_name(f"{path.name}.budget.json"), path.with_name(f"{path.name}.search")
+    overwrite = overwrite or folder.exists()  # what lies there now is of this search: it began with a free path
     for file in (path, record):
         check_free(file, overwrite)
     models = {GIVEN: model, **(alternatives or {})}
-    _check_alternatives(models)
+    _check_alternatives(models, alternatives or {})
+    _check_schemes(models, schemes or (), bool(texts))
+    Signature.of(model, length, fixed=True)
     rows, examples = read_data(model, data, (text_column, second_column, label_column), limit)
     if examples is None or not rows:
         raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
@@ -119,7 +125,7 @@ def fit_budget(
                 attempts.append(known.get(variant.name) or search.attempt(variant))
                 bar.advance(task)
             if bounds.best(attempts) is None:
-                for variant in search.mixed(attempts, rows[:_SENSITIVITY_TEXTS]):
+                for variant in search.mixed(attempts, rows[:_SENSITIVITY_TEXTS], bounds):
                     bar.update(task, description=variant.name)
                     attempts.append(known.get(variant.name) or search.attempt(variant))
                     if bounds.best(attempts) is not None or _too_large(attempts[-1], bounds):
@@ -134,11 +140,20 @@ def fit_budget(
     return budget
 
 
-def _check_alternatives(models: Mapping[str, TaskModel]) -> None:
+def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[str, TaskModel]) -> None:
+    if GIVEN in alternatives:
+        raise ValueError(f"{GIVEN!r} is the name of the model itself; call the alternative something else")
     model = models[GIVEN]
     for name, other in models.items():
         if task_of(other) != task_of(model) or task_settings(other).get("labels") != task_settings(model).get("labels"):
             raise ValueError(f"alternative {name!r} is for another task, or has other labels")
+
+
+def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:
+    bare = [name for name, model in models.items() if not model.config.quantization_aware]
+    for scheme in schemes:
+        if Scheme.parse(scheme).base == "static_int8" and bare and not has_texts:
+            raise ValueError(f"static_int8 needs texts to calibrate {bare} on")
 
 
 def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:
@@ -173,6 +188,8 @@ class _Search:
 
     def __enter__(self) -> "_Search":
         facts, mark = self.folder / "search.json", self._fingerprint()
+        for left in self.folder.glob("tmp*"):  # by an attempt that was killed
+            shutil.rmtree(left, ignore_errors=True)
         if facts.exists():
             if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
                 raise FileExistsError(
@@ -187,15 +204,14 @@ class _Search:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.finished:
-            for name in ("search.json", "attempts.jsonl"):
-                (self.folder / name).unlink(missing_ok=True)
-            self.folder.rmdir()
+        if self.finished or not (self.folder / "attempts.jsonl").exists():
+            shutil.rmtree(self.folder)
 
     def _fingerprint(self) -> str:
         mark = hashlib.sha256(json.dumps([asdict(self.examples), self.texts, self.settings]).encode())
         for name, model in self.models.items():
-            mark.update(json.dumps([name, model.config.to_dict(), sorted(model.needs_tokenizer().files())]).encode())
+            facts = [name, model.get_config(), tokenizer_settings(model.needs_tokenizer())]
+            mark.update(json.dumps(facts, default=str).encode())
             for content in model.needs_tokenizer().files().values():
                 mark.update(content)
             for path, weight in weight_arrays(model).items():
@@ -261,9 +277,13 @@ class _Search:
             self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
         return self._trimmed[1]
 
-    def mixed(self, attempts: list[Attempt], texts: list) -> Iterator[Attempt]:
-        """The best attempt of four bits again, with more and more of its parts in eight."""
-        four = [one for one in attempts if one.problem is None and one.quantization in ("int4", "int4_block32")]
+    def mixed(self, attempts: list[Attempt], texts: list, bounds: Bounds) -> Iterator[Attempt]:
+        """The best attempt of four bits that is not too large again, with more and more of its parts in eight."""
+        four = [
+            one
+            for one in attempts
+            if one.problem is None and one.quantization in ("int4", "int4_block32") and not _too_large(one, bounds)
+        ]
         if not four:
             return
         best = min(four, key=lambda one: one.costs)

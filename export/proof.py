@@ -57,10 +57,7 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
     found, wanted = artifact.outputs(batch), expected(model, batch)
     limits = Scheme.parse(artifact.signature.quantization).limits
     for name in wanted:
-        f, w = found[name], wanted[name]
-        if artifact.signature.task in PER_TOKEN:  # of the tokens that there are, each a row
-            visible = batch["padding_mask"].astype(bool)
-            f, w = f[visible].reshape(visible.sum(), -1), w[visible].reshape(visible.sum(), -1)
+        f, w = (by_row(side[name], batch["padding_mask"], artifact.signature.task) for side in (found, wanted))
         if not np.isfinite(f).all():
             raise ExportError(f"{artifact.path} gives values that are not finite: weights were lost")
         is_probability = name == "probabilities"
@@ -74,6 +71,14 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
                     f"{artifact.path} differs from the model: {measure} of {name} is {value:.2g} "
                     f"(allowed {allowed:.2g}) on {len(rows)} texts"
                 )
+
+
+def by_row(values: np.ndarray, padding_mask: np.ndarray, task: str) -> np.ndarray:
+    """(rows, any) values; of a task with a value for each token a row is a token, and padding is left out."""
+    if task not in PER_TOKEN:
+        return values
+    visible = padding_mask.astype(bool)
+    return values[visible].reshape(visible.sum(), -1)
 
 
 def shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:

@@ -15,6 +15,7 @@ _STATIC_MASKED_SCORE = -40.0
 
 # The converter names an operator after the layers that went into it; a norm may go into the product after it.
 _HEAD = r"/(head|pooler)(_\d+)?/"
+_EMBEDDING = r"/embedding(_\d+)?/(projection|[Mm]at[Mm]ul|Tensordot|einsum)"
 _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
 
 
@@ -27,14 +28,13 @@ def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
         ImportError: the scheme needs a package that is not installed.
     """
     scheme.check(config)
+    missing = calibration is None or not len(calibration)
     if config.quantization_aware and calibration is not None:
         raise ValueError("the model has learnt its ranges (quantization_aware); leave calibration out")
-    if not config.quantization_aware and (scheme.base == "static_int8") != (calibration is not None):
-        raise ValueError(
-            "static_int8 needs calibration: some hundred texts like those it will see"
-            if scheme.base == "static_int8"
-            else f"{scheme} takes no calibration texts; only static_int8 does"
-        )
+    if scheme.base == "static_int8" and missing and not config.quantization_aware:
+        raise ValueError("static_int8 needs calibration: some hundred texts like those it will see")
+    if scheme.base != "static_int8" and calibration is not None:
+        raise ValueError(f"{scheme} takes no calibration texts; only static_int8 does")
     if scheme.four_bits:
         import_extra("litert_quantizer", "edge")
 
@@ -111,8 +111,9 @@ def finish(content: bytes, scheme: Scheme) -> bytes:
 
     add(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
     for part in scheme.eight_bits:  # later rules go before earlier ones
-        operator = operators.EMBEDDING_LOOKUP if part == "table" else operators.FULLY_CONNECTED
-        regex = {"table": ".*", "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
-        add(regex, operator, 8, "CHANNELWISE", "min_max_uniform_quantize")
+        regex = {"table": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
+        add(regex, operators.FULLY_CONNECTED, 8, "CHANNELWISE", "min_max_uniform_quantize")
+        if part == "table":
+            add(".*", operators.EMBEDDING_LOOKUP, 8, "CHANNELWISE", "min_max_uniform_quantize")
     made = quantizer.Quantizer(content, recipe.get_quantization_recipe())
     return bytes(made.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)

@@ -92,18 +92,17 @@ def _overview(several: list[Comparison]) -> str:
     first = several[0]
     metric = first.metric or "score"
     rows: list[list[Any]] = [
-        ["Keras", f"{first.keras_bytes / 1e6:.2f}", "", "", _number(first.keras_score), "", "", ""]
+        ["Keras", f"{first.keras_bytes / 1e6:.2f}", "", "", _number(first.keras_score), "", "", "", ""]
     ]
     for one in several:
         change = "" if one.keras_score is None or one.artifact_score is None else one.artifact_score - one.keras_score
         rows.append([
             _name(one), f"{one.artifact_bytes / 1e6:.2f}", f"{one.p50_ms:.2f}", f"{one.p95_ms:.2f}",
             _number(one.artifact_score), _Change(100 * change) if change != "" else "",
-            "" if one.agreement is None else f"{one.agreement:.2%}", f"{one.largest_error:.2g}",
+            "" if one.agreement is None else f"{one.agreement:.2%}", f"{one.largest_error:.2g}", one.truncated_rows,
         ])  # fmt: skip
-    header = ["", "MB", "ms (median)", "ms (95 %)", metric, "points", "labels agree", "largest error"]
-    cut = f"; {first.truncated_rows} of them cut short" if first.truncated_rows else ""
-    return _table(header, rows) + f'<p class="note">{first.rows} rows{cut}. One row at a time.</p>'
+    header = ["", "MB", "ms (median)", "ms (95 %)", metric, "points", "labels agree", "largest error", "cut short"]
+    return _table(header, rows) + f'<p class="note">{first.rows} rows, one at a time.</p>'
 
 
 def _number(value: float | None) -> str:
@@ -125,11 +124,14 @@ def _by_class(keras: Evaluation, found: Evaluation) -> str:
     if keras.details is None or found.details is None:
         return ""
     header, ours = keras.details
-    numbers = [i for i, value in enumerate(ours[0]) if isinstance(value, float)] if ours else []
-    columns = [header[0], header[1], *(f"{header[i]}{side}" for i in numbers for side in ("", ", points"))]
+    if not ours:
+        return ""
+    numbers = [i for i, value in enumerate(ours[0]) if isinstance(value, float)]
+    count = next(i for i, value in enumerate(ours[0]) if isinstance(value, int))
+    columns = [header[0], header[count], *(f"{header[i]}{side}" for i in numbers for side in ("", ", points"))]
     theirs = {row[0]: row for row in found.details[1]}
     rows = [
-        [row[0], row[1], *(c for i in numbers for c in (f"{there[i]:.4f}", _Change(100 * (there[i] - row[i]))))]
+        [row[0], row[count], *(c for i in numbers for c in (f"{there[i]:.4f}", _Change(100 * (there[i] - row[i]))))]
         for row in ours
         if (there := theirs.get(row[0])) is not None
     ]
@@ -138,7 +140,7 @@ def _by_class(keras: Evaluation, found: Evaluation) -> str:
 
 def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
     """The share of rows that are wholly right, for the shortest to the longest quarter."""
-    if len(one.lengths) != len(keras.rows) or len(keras.rows) < 8:
+    if len(one.lengths) != len(keras.rows) or len(keras.rows) < 8 or _is_number(found):
         return ""
     right = [np.isin(np.arange(len(side.rows)), side.wrong, invert=True) for side in (keras, found)]
     rows = []
@@ -183,9 +185,12 @@ def _confusions(found: Evaluation) -> str:
 
 
 def _disagreements(keras: Evaluation, found: Evaluation) -> str:
-    """Rows with another answer, the one first that the artefact is most sure of."""
+    """Rows with another answer; the one first that the artefact is most sure of, or of numbers the farthest off."""
     pairs = [(k, f) for k, f in zip(keras.rows, found.rows, strict=True) if k["found"] != f["found"]]
-    pairs.sort(key=lambda pair: -float(pair[1].get("probability", 0.0)))
+    if _is_number(found):
+        pairs.sort(key=lambda pair: -abs(pair[0]["found"] - pair[1]["found"]))
+    else:
+        pairs.sort(key=lambda pair: -float(pair[1].get("probability", 0.0)))
     if not pairs:
         return "<h3>Disagreements</h3><p>None.</p>"
     given = [name for name in pairs[0][0] if name not in ("wanted", "found", "probability", "score")]
@@ -197,6 +202,10 @@ def _disagreements(keras: Evaluation, found: Evaluation) -> str:
     header = [*given, "wanted", "Keras", "artefact", "probability"]
     title = f"<h3>Disagreements: {len(pairs)} of {len(keras.rows)} rows</h3>"
     return title + _table(header, rows, text_columns=range(len(given) + 3))
+
+
+def _is_number(evaluation: Evaluation) -> bool:
+    return bool(evaluation.rows) and isinstance(evaluation.rows[0]["found"], float)
 
 
 def _text(value: Any) -> str:

@@ -107,6 +107,6 @@ class Scheme:
 
 
 def parts_of(config: ModelConfig) -> list[str]:
-    """The parts of a model whose bits can be chosen: the table of pieces, each block, and what is after them."""
+    """The parts whose bits can be chosen: the table of pieces with what widens it, each block, what comes after."""
     blocks = 1 if config.shared_layers else config.num_layers
     return ["table", *(f"block_{i}" for i in range(blocks)), "head"]

@@ -4,10 +4,10 @@ import numpy as np
 
 from keras_plm.models import remake, weight_arrays
 
-from .proof import expected, shift
+from .proof import by_row, expected, shift
 from .schemes import parts_of
 from .signature import example_rows, float32_copy
-from .tasks import TaskModel
+from .tasks import TaskModel, task_of
 
 _CLIPPED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the largest weight: the one of least squared error is taken
 _LARGEST = 7  # of a weight of four bits
@@ -44,21 +44,22 @@ def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
     ]
     weights = weight_arrays(model)
 
-    def answers(changed: TaskModel) -> np.ndarray:
-        outputs = [expected(changed, batch) for batch in batches]
-        return np.concatenate([np.concatenate([o[name].reshape(len(o[name]), -1) for name in o], -1) for o in outputs])
+    def answers(changed: TaskModel) -> dict[str, np.ndarray]:
+        outputs = [(expected(changed, batch), batch["padding_mask"]) for batch in batches]
+        names, task = outputs[0][0], task_of(model)
+        return {name: np.concatenate([by_row(o[name], mask, task) for o, mask in outputs]) for name in names}
 
     wanted, found = answers(model), {}
     for part in parts_of(model.config):
         rounded = {path: four_bits(w, path) if part_of(path) == part else w for path, w in weights.items()}
-        copy = remake(model, model.config, rounded.__getitem__)
-        found[part] = shift(answers(copy), wanted, "probabilities" in expected(model, batches[0]))
+        changed = answers(remake(model, model.config, rounded.__getitem__))
+        found[part] = max(shift(changed[name], values, name == "probabilities") for name, values in wanted.items())
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def part_of(path: str) -> str | None:
     """The part that a weight belongs to; None for those that stay in float32."""
-    if path == "embedding/tokens":
+    if path in ("embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
         return "table"
     if not path.endswith("kernel"):
         return None

@@ -15,6 +15,8 @@ from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
 from .text_operators import OPERATORS, add_strings, check_strings, prove_strings
 
+_STRINGS: dict[Any, list[str]] = {False: [], True: ["text"], "pairs": ["first", "second"]}
+
 
 def to_tflite(
     model: TaskModel,
@@ -45,8 +47,8 @@ def to_tflite(
             as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
         strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
             signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
-            `Artifact.strings` calls it. WordPiece only. Those operators fold forms such as ， and ß, and know no
-            special tokens in a text.
+            `Artifact.strings` calls it. WordPiece only. Those operators fold forms such as ， and ß, know no
+            special tokens in a text, and lose what follows a NUL.
         overwrite: replace a file that is there.
 
     Returns:
@@ -66,9 +68,11 @@ def to_tflite(
     """
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
-    check_scheme(scheme, calibration, model.config)
-    names = {False: [], True: ["text"], "pairs": ["first", "second"]}[strings]
-    signature = Signature.of(model, length, quantization, fixed=True, strings=names)
+    texts = None if calibration is None else list(calibration)
+    check_scheme(scheme, texts, model.config)
+    if strings not in _STRINGS:
+        raise ValueError(f"strings={strings!r}; choose True for one text, or 'pairs'")
+    signature = Signature.of(model, length, quantization, fixed=True, strings=_STRINGS[strings])
     if metadata:
         check_metadata(model, signature)
     if metadata and strings:
@@ -76,14 +80,13 @@ def to_tflite(
     if strings:
         check_strings(model, signature, scheme)
     model = float32_copy(model)
-    texts = [] if calibration is None else list(calibration)
-    rows = example_rows(model, texts, signature.max_length)
+    rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         content = finish(_convert(model, signature, scheme, rows), scheme)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)
-        prove(model, artifact, texts[:50])
+        prove(model, artifact, (texts or [])[:50])
         if strings:
             prove_strings(model, artifact)
     return path

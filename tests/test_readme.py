@@ -39,6 +39,7 @@ def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
     budget = python_blocks()[4]
     for theirs, ours in {
+        '"train.tsv"': repr(review_files["train"]),
         '"dev.tsv"': repr(review_files["test"]),
         "max_loss=2": 'max_loss=90, schemes=["float16"]',
     }.items():

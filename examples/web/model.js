@@ -4,12 +4,18 @@ import {WordPiece} from './wordpiece.js';
 
 const LONGEST_ANSWER = 30; // pieces
 
+async function read(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: ${response.status} ${response.statusText}`);
+  return response.text();
+}
+
 export async function openModel(address) {
-  const [model, facts, vocabulary] = await Promise.all([
-    loadAndCompile(address, {accelerator: 'wasm'}),
-    fetch(`${address}.json`).then((response) => response.json()),
-    fetch(`${address}.vocab.txt`).then((response) => response.text()),
+  const [facts, vocabulary] = await Promise.all([
+    read(`${address}.json`).then(JSON.parse),
+    read(`${address}.vocab.txt`),
   ]);
+  const model = await loadAndCompile(address, {accelerator: 'wasm'});
   return new TextModel(model, facts, new WordPiece(vocabulary.replace(/\n$/, '').split('\n'), facts.tokenizer));
 }
 
@@ -42,7 +48,10 @@ class TextModel {
       .sort((a, b) => b.probability - a.probability);
   }
 
-  /** {text, start, end, score}: the best span of the context; a context that is too long loses its end. */
+  /**
+   * {text, start, end, score}: the best span of the context; a context that is too long loses its end. Without start and
+   * end where the model was trained on questions without answer, and finds none.
+   */
   async answer(question, context) {
     const pieces = this.tokenizer.encode(context);
     const packed = this.tokenizer.pack(this.facts.length, this.tokenizer.encode(question), pieces);
@@ -55,6 +64,8 @@ class TextModel {
         if (score > best.score) best = {score, start: pieces[i].start, end: pieces[j].end};
       }
     }
+    const none = start[0] + end[0], threshold = this.facts.settings.null_threshold;
+    if (best.start === undefined || (threshold !== null && none - best.score > threshold)) return {text: '', score: none};
     return {...best, text: context.slice(best.start, best.end)};
   }
 }

@@ -1,7 +1,6 @@
 // BERT's tokenizer, as WordPieceTokenizer of keras_plm has it. Checked against golden vectors, which
 // `keras-plm export tokenizer-vectors MODEL vectors.json` writes.
 
-const SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
 const LONGEST_WORD = 300; // bytes
 
 const isDirt = (c) => /[\ufffd\u0080-\u009f\p{Cf}]/u.test(c);
@@ -14,12 +13,20 @@ const isIdeograph = (c) => {
 };
 
 export class WordPiece {
-  /** @param {string[]} vocabulary the lines of vocab.txt  @param {{lowercase: boolean, strip_accents: boolean}} settings */
+  /** @param {string[]} vocabulary the lines of vocab.txt  @param {object} settings `tokenizer` of the artefact's facts */
   constructor(vocabulary, settings) {
+    if (settings.class !== 'WordPieceTokenizer') throw new Error(`this is WordPiece, not a ${settings.class}`);
     this.ids = new Map(vocabulary.map((piece, id) => [piece, id]));
     this.settings = settings;
-    const spelling = SPECIAL.map((token) => token.replace(/[[\]]/g, '\\$&')).join('|');
-    this.special = new RegExp(`(${spelling})`, 'u');
+    const missing = Object.values(settings.special).filter((token) => !this.ids.has(token));
+    if (missing.length) throw new Error(`the vocabulary has no ${missing.join(', ')}`);
+    const spelling = Object.values(settings.special).map((token) => token.replace(/[^\p{L}\p{N}]/gu, '\\$&')).join('|');
+    this.special = new RegExp(`(${spelling})`);
+  }
+
+  /** The number of a special token: pad, unk, cls, sep or mask. */
+  idOf(name) {
+    return this.ids.get(this.settings.special[name]);
   }
 
   /** Pieces with where they come from: [{id, start, end}], start and end being indices of the string. */
@@ -27,7 +34,7 @@ export class WordPiece {
     const tokens = [];
     let place = 0;
     for (const part of text.split(this.special)) {
-      if (SPECIAL.includes(part)) tokens.push({id: this.ids.get(part), start: place, end: place + part.length});
+      if (Object.values(this.settings.special).includes(part)) tokens.push({id: this.ids.get(part), start: place, end: place + part.length});
       else for (const word of this.words(part, place)) tokens.push(...this.pieces(word));
       place += part.length;
     }
@@ -63,7 +70,7 @@ export class WordPiece {
   /** The longest piece first, again and again; a word that cannot be spelled is one unknown piece. */
   pieces(word) {
     const start = word[0].start, end = word.at(-1).end;
-    const unknown = [{id: this.ids.get('[UNK]'), start, end}];
+    const unknown = [{id: this.idOf('unk'), start, end}];
     if (new TextEncoder().encode(word.map(({c}) => c).join('')).length > LONGEST_WORD) return unknown;
     const found = [];
     for (let from = 0; from < word.length;) {
@@ -84,11 +91,11 @@ export class WordPiece {
     const room = length - (second ? 3 : 2);
     const kept = second ? Math.min(second.length, Math.max(room - first.length, Math.floor(room / 2))) : 0;
     const one = first.slice(0, room - kept), two = (second ?? []).slice(0, kept);
-    const [cls, sep] = [this.ids.get('[CLS]'), this.ids.get('[SEP]')];
+    const [cls, sep] = [this.idOf('cls'), this.idOf('sep')];
     const ids = [cls, ...one.map(({id}) => id), sep, ...(second ? [...two.map(({id}) => id), sep] : [])];
     const padded = (values, filler) => Int32Array.from({length}, (_, i) => values[i] ?? filler);
     return {
-      token_ids: padded(ids, this.ids.get('[PAD]')),
+      token_ids: padded(ids, this.idOf('pad')),
       segment_ids: padded(ids.map((_, i) => Number(i > one.length + 1)), 0),
       padding_mask: padded(ids.map(() => 1), 0),
       second_starts: one.length + 2,

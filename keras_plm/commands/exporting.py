@@ -16,6 +16,7 @@ from keras_plm.export import (
     write_report,
     write_tokenizer_vectors,
 )
+from keras_plm.export.extras import import_extra
 from keras_plm.models import check_free
 from keras_plm.text import read_rows
 
@@ -150,8 +151,11 @@ def compare_artifact(
             operators (needs the extra "plots").
         overwrite: replace that page if it exists.
     """
+    if not artifacts:
+        raise ValueError("no artefact to compare the model with")
     if report is not None:
         check_free(report, overwrite)
+        import_extra("matplotlib", "plots")
     names = (text_column, second_column, label_column, max_length, limit)
     keras, found = load(model), []
     for artifact in artifacts:
@@ -207,10 +211,13 @@ def budget(
         overwrite: replace the file if it exists.
     """
     columns = {"text_column": text_column, "second_column": second_column, "label_column": label_column}
+    if plot is not None:
+        check_free(plot, overwrite)
+        import_extra("matplotlib", "plots")
     try:
         found = fit_budget(
             load(model), path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
-            alternatives={Path(folder).name: load(folder) for folder in alternatives},
+            alternatives={folder: load(folder) for folder in alternatives},
             texts=None if texts is None else _texts(texts, text_column, second_column),
             schemes=schemes or None, metric=metric, length=length, limit=limit, num_threads=num_threads,
             overwrite=overwrite, progress=True, **columns,
@@ -223,4 +230,4 @@ def budget(
     print(found)
     if plot is not None:
         found.plot(plot)
-    print(f"{found.path}: {found.winner.name if found.winner else ''}")
+    print(found.path)

@@ -160,5 +160,5 @@ def _take_rows(table: Any, token_ids: Any) -> Any:
 
 
 def _take_rounded_rows(table: Any, token_ids: Any) -> Any:
-    """The same, rounded as the whole table would be: that would take a pass over all of it, and a dense gradient."""
+    """The same, rounded as the whole table would be, whose gradient would be dense."""
     return rounded_weights(_take_rows(table, token_ids), of=table)

@@ -1,4 +1,4 @@
-"""Chains of elementwise steps as one kernel each in training: the one file of this folder that knows TensorFlow.
+"""Chains of elementwise steps as one kernel each in training: with `unwritten.py` all that knows TensorFlow here.
 
 A quarter to a third of a small model's training step is spent between the matrix products, in passes over memory for
 biases, GELU, dropout, residuals and norms. XLA makes one pass of such a chain; the matrix products and the softmax

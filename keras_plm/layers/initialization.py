@@ -6,12 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from .unwritten import Unwritten
+
 _uninitialized = ContextVar("uninitialized", default=False)
 
 
 @contextmanager
 def uninitialized() -> Iterator[None]:
-    """Inside it, weights are made as zeros: they are about to be read from a file.
+    """Inside it, weights are made as memory that nobody has written to: they are about to be read from a file.
 
     Random numbers cost a third of the time in which MiniLM is loaded, and more memory than the weights themselves.
     """
@@ -40,7 +42,7 @@ def deviation(width: int) -> float:
 def scaled_normal(width: int) -> keras.initializers.Initializer:
     """Truncated normal of BERT's `deviation` at that width."""
     if _uninitialized.get():
-        return keras.initializers.Zeros()
+        return Unwritten()
     return keras.initializers.TruncatedNormal(stddev=deviation(width))
 
 
@@ -51,7 +53,7 @@ def scaled_sinusoids(width: int) -> Callable:
     rows of the training. MINI reached in 600 steps about the loss of 700 (docs/results.md).
     """
     if _uninitialized.get():
-        return keras.initializers.Zeros()
+        return Unwritten()
 
     def initialize(shape: tuple[int, int], dtype: Any = None) -> Any:
         table = sinusoids(*shape)

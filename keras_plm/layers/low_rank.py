@@ -35,6 +35,8 @@ class Projection(keras.layers.Dense):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **{"kernel_initializer": scaled_normal(width or units), **kwargs})
+        if quantized and (low_rank or kwargs.get("activation") not in (None, "linear")):
+            raise ValueError("a quantized Projection has neither a low-rank update nor an activation")
         self.width = width
         self.low_rank = low_rank
         self.low_rank_scale = low_rank_scale

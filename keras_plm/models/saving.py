@@ -24,7 +24,6 @@ from .whole import whole_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 2
-_PART = 4_000_000  # bytes of a tensor that are assigned at once
 _CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
 }
@@ -190,20 +189,7 @@ def assign(
         )
     # the largest first: while it is read it is there twice
     for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
-        _assign(variables[name], read(name))
-
-
-def _assign(variable: Any, array: np.ndarray) -> None:
-    """In parts of some megabytes where TensorFlow can: what it assigns is there twice more meanwhile."""
-    on_one_device = keras.backend.backend() == "tensorflow" and not hasattr(variable.value, "values")
-    if array.nbytes <= _PART or not on_one_device:
-        variable.assign(array)
-        return
-    rows = max(_PART * len(array) // array.nbytes, 1)
-    for start in range(0, len(array), rows):
-        part = array[start : start + rows].astype(variable.dtype, copy=False)
-        # not value[a:b].assign(…): the slice alone reads, and so copies, the whole variable
-        variable.value.scatter_nd_update(np.arange(start, start + len(part))[:, None], part)
+        variables[name].assign(read(name))
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:

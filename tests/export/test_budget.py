@@ -72,15 +72,24 @@ def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, re
 
         patch.setattr(export.Artifact, "latency_ms", killed)
         run(tmp_path, max_megabytes=0.01)
+    killed_attempt = tmp_path / "model.tflite.search" / "tmpdead"
+    killed_attempt.mkdir()
+    (killed_attempt / "model.tflite").write_bytes(b"half")
     with log.open("a") as file:
         file.write('{"model": "gïv')  # the kill came while it wrote
     made.clear()
     with pytest.raises(export.BudgetError, match=r"no attempt meets.*max_megabytes=0.01 fails by 0\.\d+ MB") as error:
         run(tmp_path, max_megabytes=0.01)
-    # the first one is known; the first of those with a part in eight bits is too large already, so it is the last
-    assert made[0] == "given, int4" and made[1].startswith("given, int4+int8:") and len(made) == 2
-    assert len(error.value.budget.attempts) == 3 and "max_loss" not in str(error.value)
+    # the first one is known; those of four bits are too large already, so none is tried with parts in eight
+    assert made == ["given, int4"]
+    assert len(error.value.budget.attempts) == 2 and "max_loss" not in str(error.value)
     assert not (tmp_path / "model.tflite").exists()
+    made.clear()
+    size = min(attempt.megabytes for attempt in error.value.budget.attempts)
+    with pytest.raises(export.BudgetError, match="max_loss=-100 fails by"):
+        run(tmp_path, max_loss=-100, max_megabytes=size * 1.001)
+    # a part in eight bits is one too many for that size
+    assert len(made) == 1 and made[0].startswith("given, int4+int8:") and made[0].count(",") == 1
     made.clear()
     other = {"limit": 19}
     with pytest.raises(FileExistsError, match="unfinished search for another model, other rows or other settings"):
@@ -122,9 +131,14 @@ def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
         ({"max_megabytes": 0}, "max_megabytes=0; it must be above 0"),
         ({"max_loss": 1, "metric": "bleu"}, "metric='bleu'; choose one of"),
         ({"max_loss": 1, "alternatives": {"other": classifier}}, "alternative 'other' is for another task"),
+        ({"max_loss": 1, "alternatives": {"given": reviews}}, "'given' is the name of the model itself"),
+        ({"max_loss": 1, "schemes": ["int8"]}, "quantization='int8'; choose one of"),
+        ({"max_loss": 1, "schemes": ["static_int8"]}, "needs texts to calibrate"),
+        ({"max_loss": 1, "length": 999}, "length=999; the model takes"),
     ]:
         with pytest.raises(ValueError, match=words):
             run(tmp_path / "x", **options)
+        assert not (tmp_path / "x" / "model.tflite.search").exists()  # and the next call is not refused
     with pytest.raises(ValueError, match="needs rows with answers"):
         export.fit_budget(reviews, tmp_path, ["a text"], max_loss=1)
     with pytest.raises(ValueError, match="no texts to measure on"):

@@ -303,6 +303,8 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_tflite(even, tmp_path, "int4_block32")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
+    with pytest.raises(ValueError, match="static_int8 needs calibration"):
+        export.to_tflite(classifier, tmp_path, "static_int8", calibration=[])
     aware = plm.Classifier(replace(config, quantization_aware=True), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="trained for static_int8 .* not for int4"):
         export.to_tflite(aware, tmp_path, "int4")

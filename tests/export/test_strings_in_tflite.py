@@ -59,6 +59,8 @@ def test_what_cannot_take_strings(config, tokenizer, classifier, tmp_path):
     ]:
         with pytest.raises(ValueError, match=words):
             export.to_tflite(model, tmp_path, scheme, strings=True)
+    with pytest.raises(ValueError, match="strings='pair'; choose True"):
+        export.to_tflite(classifier, tmp_path, strings="pair")
     with pytest.raises(ValueError, match="takes token ids only"):
         export.Artifact(export.to_tflite(classifier, tmp_path, length=LENGTH)).strings(text=["a"])
 

@@ -52,6 +52,12 @@ def test_weights_have_values_that_int8_has():
     np.testing.assert_allclose(rows, rounded[:2], atol=1e-6)
 
 
+def test_what_cannot_be_rounded():
+    for options in ({"low_rank": 2}, {"activation": "relu"}):
+        with pytest.raises(ValueError, match="neither a low-rank update nor an activation"):
+            Projection(F, quantized=True, **options)
+
+
 @pytest.mark.parametrize(
     "make",
     [

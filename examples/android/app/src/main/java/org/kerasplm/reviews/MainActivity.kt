@@ -38,9 +38,11 @@ class MainActivity : Activity() {
     private fun classify(text: String, answer: TextView) {
         waiting?.cancel(false)
         waiting = worker.submit {
-            val model = classifier ?: ReviewClassifier(this).also { classifier = it }
-            val lines = model.classify(text).take(3).joinToString("\n") { "%s  %.1f %%".format(it.label, 100 * it.probability) }
-            runOnUiThread { answer.text = lines }
+            val shown = runCatching {
+                val model = classifier ?: ReviewClassifier(this).also { classifier = it }
+                model.classify(text).take(3).joinToString("\n") { "%s  %.1f %%".format(it.label, 100 * it.probability) }
+            }.getOrElse { "no answer: ${it.message}" } // such as a package without model.tflite
+            runOnUiThread { answer.text = shown }
         }
     }
 
