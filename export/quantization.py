@@ -73,11 +73,21 @@ def prepare(model: Any, scheme: Scheme) -> None:
     embedding = model.encoder.embedding
     if model.config.quantization_aware:  # the table itself, so that it is stored in int8
         embedding.look_up = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
+        for block in model.encoder.blocks:
+            block.attention.before_mixing = _in_float
     elif scheme.base == "static_int8":
         for block in model.encoder.blocks:
             block.attention.masked_score = _STATIC_MASKED_SCORE
     if scheme.four_bits:
         embedding.look_up = _look_up
+
+
+def _in_float(weights: tf.Tensor) -> tf.Tensor:
+    """Attention weights with an operator after the softmax, or the converter makes eight bits of them.
+
+    In steps of 1/256 a long text has none left, and the training did not see that: on sst2 it cost 0.4 points.
+    """
+    return weights + 1e-20
 
 
 @tf.function(experimental_implements="embedding_matmul")

@@ -69,7 +69,8 @@ class MultiHeadAttention(keras.layers.Layer):
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
         self.quantized = quantized
-        self.masked_score = MASKED_SCORE  # narrowed for static int8: export/signature.py
+        self.masked_score = MASKED_SCORE  # narrowed for static int8: export/quantization.py
+        self.before_mixing = _as_it_is  # of the attention weights; an exporter may put an operator there
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
         width = query_shape[-1]
@@ -127,7 +128,7 @@ class MultiHeadAttention(keras.layers.Layer):
             scores = masked_scores(scores, visible, self.masked_score)
         weights = ops.softmax(scores)
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
-        mixed = ops.einsum("bnts,bsnh->btnh", dropped, values)
+        mixed = ops.einsum("bnts,bsnh->btnh", self.before_mixing(dropped), values)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
         mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
         output = self.output_projection(mixed, training=training)
@@ -159,3 +160,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "key": self._split_heads(self.key(value), value),
             "value": self._split_heads(self.value(value), value),
         }
+
+
+def _as_it_is(weights: Any) -> Any:
+    return weights

@@ -226,6 +226,7 @@ def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
     assert comparison.artifact_score > 0.9 and comparison.largest_error < 0.05
     integer = [kinds for kinds in operands(path, "FULLY_CONNECTED") if kinds == ("int8", "int8")]
     assert len(integer) == 6 * model.config.num_layers
+    assert set(operands(path, "BATCH_MATMUL")) == {("float32", "float32")}  # attention has no roundings in training
     assert measured_sparsity(again) == pytest.approx(0.5, abs=0.03)
 
 
