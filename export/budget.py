@@ -31,6 +31,7 @@ from .tflite import to_tflite
 GIVEN = "given"
 _TRIMS = (None, 1, 2)  # least number of times that a piece occurs
 _SENSITIVITY_TEXTS = 100
+_CHOSEN = "chosen"  # a file: the search has begun to write the winner where the user wants it
 
 
 def fit_budget(
@@ -102,7 +103,8 @@ def fit_budget(
     if bounds == Bounds():
         raise ValueError("a budget needs a bound: max_megabytes, max_latency_ms or max_loss")
     record, folder = path.with_name(f"{path.name}.budget.json"), path.with_name(f"{path.name}.search")
-    overwrite = overwrite or folder.exists()  # what lies there now is of this search: it began with a free path
+    # what lies there now is of this search if it was killed after it had chosen
+    overwrite = overwrite or (folder / _CHOSEN).exists()
     for file in (path, record):
         check_free(file, overwrite)
     models = {GIVEN: model, **(alternatives or {})}
@@ -133,6 +135,7 @@ def fit_budget(
         budget = Budget(search.metric, found, bounds, attempts, bounds.best(attempts))
         if budget.winner is None:
             raise BudgetError(budget, search.folder)
+        (search.folder / _CHOSEN).touch()
         search.make(budget.winner, path, overwrite)
         budget = replace(budget, path=path)
         budget.write(record)

@@ -22,7 +22,7 @@ from keras_plm.training import (
     worker_name,
 )
 
-from .compression import CompressedTraining
+from .compressed_training import CompressedTraining
 from .recipe import Coach, model_card
 from .validation import Validation, exhausted, past_scores
 

@@ -6,6 +6,7 @@ import tyro
 
 from keras_plm.checkpoints import load
 from keras_plm.compression import shrink, trim_vocabulary
+from keras_plm.compression.shrinking import smaller_config
 from keras_plm.models import check_free, save
 from keras_plm.text import read_rows
 
@@ -30,14 +31,10 @@ def shrink_model(
     """
     check_free(save_to, overwrite, is_folder=True)
     large = load(model)
-    config = large.config
-    sizes = {
-        "num_layers": num_layers,
-        "hidden_dim": hidden_dim,
-        "num_heads": max(hidden_dim * config.num_heads // config.hidden_dim, 1),
-        "intermediate_dim": intermediate_dim or hidden_dim * config.intermediate_dim // config.hidden_dim,
-    }
-    small = shrink(large, dataclasses.replace(config, **sizes))
+    heads = max(hidden_dim * large.config.num_heads // large.config.hidden_dim, 1)
+    config = smaller_config(large.config, num_layers, heads)
+    inner = intermediate_dim or config.intermediate_dim
+    small = shrink(large, dataclasses.replace(config, hidden_dim=hidden_dim, intermediate_dim=inner))
     save(small, save_to, overwrite)
     print(f"{save_to}: {small.count_params():,} weights of {large.count_params():,}")
 

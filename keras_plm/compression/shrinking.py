@@ -95,13 +95,7 @@ def smaller_config(config: ModelConfig, num_layers: int | None = None, num_heads
         config: of the larger model.
         num_layers: None means all.
         num_heads: None means all; heads keep their width, and the inner width its ratio to the width.
-
-    Raises:
-        ValueError: more than there are.
     """
-    for name, given in (("num_layers", num_layers), ("num_heads", num_heads)):
-        if given is not None and given > getattr(config, name):
-            raise ValueError(f"{name}={given}, but the model has {getattr(config, name)}")
     heads = num_heads or config.num_heads
     return dataclasses.replace(
         config,

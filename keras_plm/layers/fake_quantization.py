@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+_START = 6.0  # the range before training is (-6, 6), about that of normed activations
 _MOMENTUM = 0.98  # of the running range: it forgets its beginning within some hundred steps
 
 
@@ -11,9 +12,6 @@ class FakeQuantization(keras.layers.Layer):
 
     The gradient passes through as if nothing were rounded, but for values outside of the range, which get none.
 
-    Args:
-        start: the range before training is (-start, start).
-
     Call args:
         x: float, of any shape.
 
@@ -21,23 +19,16 @@ class FakeQuantization(keras.layers.Layer):
         The same shape, of at most 256 different values.
 
     Example:
-        >>> round(float(FakeQuantization(start=2.55)(keras.ops.array([0.013]))[0]), 6)
-        0.02
+        >>> round(float(FakeQuantization()(keras.ops.array([0.06]))[0]), 6)
+        0.047059
 
     Source: Jacob et al. 2018, §3.1, https://arxiv.org/abs/1712.05877
     """
 
-    def __init__(self, start: float = 6.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.start = start
-
     def build(self, input_shape: tuple) -> None:
         self.range = self.add_weight(
-            shape=(2,), initializer=self._first_range, trainable=False, autocast=False, aggregation="mean", name="range"
+            shape=(2,), initializer=_first_range, trainable=False, autocast=False, aggregation="mean", name="range"
         )
-
-    def _first_range(self, shape: tuple, dtype: Any = None) -> Any:
-        return ops.convert_to_tensor([-self.start, self.start], dtype)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         limits = ops.convert_to_tensor(self.range)
@@ -48,6 +39,10 @@ class FakeQuantization(keras.layers.Layer):
             limits = _MOMENTUM * limits + (1 - _MOMENTUM) * seen
             self.range.assign(limits)
         return keras.quantizers.fake_quant_with_min_max_vars(x, limits[0], limits[1])
+
+
+def _first_range(shape: tuple, dtype: Any = None) -> Any:
+    return ops.convert_to_tensor([-_START, _START], dtype)
 
 
 def rounded_weights(weights: Any, of: Any = None) -> Any:

@@ -11,7 +11,7 @@ class Unwritten(keras.initializers.Initializer):
 
     A weight is then in memory once while its file is read, and not twice. Assigning it in parts would save as much, but
     TensorFlow copies a variable that has been assigned in parts at each of its later reads, which took 40 ms for the
-    table of MiniLM.
+    table of MiniLM (docs/results.md).
 
     What is in it is not defined: every weight must be assigned before the model is used.
     """

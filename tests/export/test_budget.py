@@ -94,6 +94,10 @@ def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, re
     other = {"limit": 19}
     with pytest.raises(FileExistsError, match="unfinished search for another model, other rows or other settings"):
         run(tmp_path, max_megabytes=5, **other)
+    (tmp_path / "model.tflite").write_bytes(b"of somebody else")
+    with pytest.raises(FileExistsError, match=r"model.tflite exists"):  # although the search began with a free path
+        run(tmp_path, max_megabytes=5)
+    (tmp_path / "model.tflite.search" / "chosen").touch()  # but half of our own was there when the kill came
     budget = run(tmp_path, max_megabytes=5)
     assert made == [] and budget.winner is not None and (tmp_path / "model.tflite").exists()
     assert not (tmp_path / "model.tflite.search").exists()

@@ -205,7 +205,7 @@ def test_training_a_part_of_the_encoder(settings, review_files, tmp_path):
     assert config.hidden_dim == whole.hidden_dim // whole.num_heads and model.count_params() < 20_000
     card = (tmp_path / "model" / "README.md").read_text()
     assert float(card.split("| test accuracy | ")[1].split(" ")[0]) > 0.7
-    with pytest.raises(ValueError, match="num_layers=9, but the model has"):
+    with pytest.raises(ValueError, match="num_layers=9 is more than the larger model's"):
         Classify(**settings, train=review_files["train"], num_layers=9, save_to=str(tmp_path / "none")).run()
 
 
