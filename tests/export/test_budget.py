@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_plm import export
-from keras_plm.export import budget as budget_module
+from keras_plm.export import budget_search as search_module
 from keras_plm.export.budget_table import Attempt, Bounds, Budget
 from keras_plm.export.sensitivity import four_bits
 from keras_plm.text import read_rows
@@ -22,8 +22,8 @@ def search(reviews, review_files):  # noqa: F811
 
     def run(path, **options):
         with pytest.MonkeyPatch.context() as patch:
-            real = budget_module._Search.attempt
-            patch.setattr(budget_module._Search, "attempt", lambda self, one: made.append(one.name) or real(self, one))
+            real = search_module.Search.attempt
+            patch.setattr(search_module.Search, "attempt", lambda self, one: made.append(one.name) or real(self, one))
             return export.fit_budget(
                 reviews, path, review_files["test"], **{"schemes": SCHEMES, "length": 23, "limit": 20} | options
             )
@@ -149,6 +149,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
         export.sensitivity(reviews, [])
 
 
+@pytest.mark.slow
 def test_sensitivity(reviews, review_files):  # noqa: F811
     texts = read_rows(review_files["test"], ["text"])["text"]
     found = export.sensitivity(reviews, texts)

@@ -16,6 +16,7 @@ from keras_plm.export import text_signature as text_signature_module
 from keras_plm.export import tflite as tflite_module
 from keras_plm.export.proof import expected
 from keras_plm.export.signature import example_rows
+from keras_plm.layers import ClassificationHead
 from tests.tflite_operators import operands
 
 TEXTS = [
@@ -28,6 +29,7 @@ TEXTS = [
     "[MASK] dog [SEP] cat",
 ]
 LENGTH = 23
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,7 @@ def test_saved_model_in_a_process_that_has_never_heard_of_us(classifier, artefac
     assert labels == classifier.predict_labels(TEXTS, max_length=LENGTH)
 
 
+@SLOW
 def test_pairs_and_regression(config, tokenizer, tmp_path):
     import tensorflow as tf
 
@@ -197,7 +200,7 @@ def constant(model):
 
 @pytest.mark.parametrize("loss", [other_weights, constant])
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("scheme", ["float32", "dynamic_int8", pytest.param("static_int8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scheme", ["float32", *(pytest.param(s, marks=SLOW) for s in ("dynamic_int8", "static_int8"))])
 def test_lost_weights_leave_nothing_on_disk(classifier, config, tokenizer, tmp_path, monkeypatch, loss, fresh, scheme):
     # the probabilities of a fresh model hardly move from text to text: an absolute tolerance would let anything pass
     model = plm.Classifier(config, ["a", "b"], tokenizer) if fresh else classifier
@@ -276,6 +279,18 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
     with pytest.raises(ValueError, match="parts in eight bits are named as in"):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
+
+
+def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch):
+    class Odd(ClassificationHead):
+        def call(self, inputs, training=None):
+            return keras.ops.erfinv(keras.ops.tanh(super().call(inputs, training=training)))
+
+    monkeypatch.setattr("keras_plm.models.classifier.ClassificationHead", Odd)
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    with pytest.raises(export.ExportError, match=r"converter refused the model: (.|\n)*Erfinv"):
+        export.to_tflite(model, tmp_path / "there", length=LENGTH)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):

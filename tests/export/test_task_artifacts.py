@@ -57,7 +57,6 @@ NAMES = ["tagger", "plain", "reader", "several", "embedder"]
 FORMATS = ["saved_model", "onnx", "float32"]
 QUICK = {
     ("tagger", "saved_model"),
-    ("reader", "saved_model"),
     ("reader", "float32"),
     ("several", "float32"),
     ("embedder", "onnx"),

@@ -146,6 +146,7 @@ def test_fast_dev_run_takes_a_sorted_file(pretrained, tmp_path):
     assert model.labels == ["cat", "dog", "heron"]
 
 
+@pytest.mark.slow
 def test_a_classifier_has_the_positions_it_was_trained_on(pretrained, review_files, tmp_path):
     recipe = Classify(
         encoder=str(pretrained),

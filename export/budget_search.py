@@ -1,0 +1,158 @@
+"""The attempts of one search of `fit_budget`."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.compression import trim_vocabulary
+from keras_plm.evaluation import evaluate
+from keras_plm.models import QuestionAnswerer, tokenizer_settings, weight_arrays
+from keras_plm.text import Examples
+
+from .budget_table import Attempt, Bounds
+from .exported import load_artifact
+from .proof import ExportError
+from .runtime import Artifact
+from .sensitivity import sensitivity
+from .tasks import TaskModel
+from .tflite import to_tflite
+
+GIVEN = "given"  # the name of the model that the search is for
+
+
+def too_large(attempt: Attempt, bounds: Bounds) -> bool:
+    """Whether an attempt that was made has more bytes than allowed."""
+    return attempt.problem is None and "max_megabytes" in bounds.excess(attempt)
+
+
+class Search:
+    """The attempts of one search, each on disk as soon as it is made."""
+
+    def __init__(
+        self,
+        path: Path,
+        models: Mapping[str, TaskModel],
+        examples: Examples,
+        texts: list,
+        settings: dict[str, Any],
+    ) -> None:
+        self.folder = path.with_name(f"{path.name}.search")
+        self.models, self.examples, self.texts, self.settings = models, examples, texts, settings
+        self.metric: str = settings["metric"] or ("f1" if isinstance(models[GIVEN], QuestionAnswerer) else "")
+        self.finished = False
+        self._trimmed: tuple[tuple, TaskModel] | None = None
+
+    def __enter__(self) -> "Search":
+        facts, mark = self.folder / "search.json", self._fingerprint()
+        for left in self.folder.glob("tmp*"):  # by an attempt that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        if facts.exists():
+            if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
+                raise FileExistsError(
+                    f"{self.folder} has an unfinished search for another model, other rows or other settings; "
+                    "remove it, or choose another path"
+                )
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = facts.with_suffix(".new")
+            temporary.write_text(json.dumps({"fingerprint": mark}), "utf-8")
+            os.replace(temporary, facts)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.finished or not (self.folder / "attempts.jsonl").exists():
+            shutil.rmtree(self.folder)
+
+    def _fingerprint(self) -> str:
+        mark = hashlib.sha256(json.dumps([asdict(self.examples), self.texts, self.settings]).encode())
+        for name, model in self.models.items():
+            facts = [name, model.get_config(), tokenizer_settings(model.needs_tokenizer())]
+            mark.update(json.dumps(facts, default=str).encode())
+            for content in model.needs_tokenizer().files().values():
+                mark.update(content)
+            for path, weight in weight_arrays(model).items():
+                mark.update(path.encode() + np.ascontiguousarray(weight).tobytes())
+        return mark.hexdigest()
+
+    def reference(self) -> float:
+        """The score of the given model in Keras."""
+        scores = evaluate(self.models[GIVEN], self.examples).scores
+        self.metric = self.metric or next(iter(scores))
+        if self.metric not in scores:
+            raise ValueError(f"metric={self.metric!r}; choose one of {list(scores)}")
+        self._reference = scores[self.metric]
+        return self._reference
+
+    def attempts(self) -> dict[str, Attempt]:
+        """What an interrupted search has done, by name; a line that it did not finish is cut off."""
+        file = self.folder / "attempts.jsonl"
+        if not file.exists():
+            return {}
+        *lines, unfinished = file.read_text("utf-8").split("\n")
+        if unfinished:
+            with file.open("r+b") as opened:
+                opened.truncate(len("".join(f"{line}\n" for line in lines).encode()))
+        return {attempt.name: attempt for attempt in (Attempt(**json.loads(line)) for line in lines)}
+
+    def attempt(self, variant: Attempt) -> Attempt:
+        """Make an artefact, try it, and note what came of it."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            try:
+                artifact = Artifact(self.make(variant, Path(folder)), self.settings["num_threads"])
+            except (ExportError, ValueError) as error:
+                done = replace(variant, problem=str(error).replace(f"{folder}/", ""))
+            else:
+                score = evaluate(load_artifact(artifact), self.examples).scores[self.metric]
+                done = replace(
+                    variant,
+                    megabytes=artifact.size_bytes / 1e6,
+                    packed_megabytes=len(gzip.compress(artifact.path.read_bytes(), 9, mtime=0)) / 1e6,
+                    latency_ms=artifact.latency_ms(),
+                    score=score,
+                    loss=100 * (self._reference - score),
+                )
+        with (self.folder / "attempts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(done), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return done
+
+    def make(self, variant: Attempt, path: Path, overwrite: bool = False) -> Path:
+        """The artefact of an attempt."""
+        model = self._model(variant)
+        aware = model.config.quantization_aware
+        calibration = self.texts[:200] if variant.quantization == "static_int8" and not aware else None
+        return to_tflite(model, path, variant.quantization, self.settings["length"], calibration, overwrite=overwrite)
+
+    def _model(self, variant: Attempt) -> TaskModel:
+        key = variant.model, variant.trim
+        if variant.trim is None:
+            return self.models[variant.model]
+        if self._trimmed is None or self._trimmed[0] != key:  # one at a time: a table is most of a small model
+            texts = [part for text in self.texts for part in ([text] if isinstance(text, str) else text)]
+            self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
+        return self._trimmed[1]
+
+    def mixed(self, attempts: list[Attempt], texts: list, bounds: Bounds) -> Iterator[Attempt]:
+        """The best attempt of four bits that is not too large again, with more and more of its parts in eight."""
+        four = [
+            one
+            for one in attempts
+            if one.problem is None and one.quantization in ("int4", "int4_block32") and not too_large(one, bounds)
+        ]
+        if not four:
+            return
+        best = min(four, key=lambda one: one.costs)
+        parts = list(sensitivity(self._model(best), texts))
+        for number in range(1, len(parts)):
+            scheme = f"{best.quantization}+int8:{','.join(parts[:number])}"
+            yield Attempt(model=best.model, trim=best.trim, quantization=scheme)
