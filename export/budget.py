@@ -10,7 +10,7 @@ from keras_plm.text import Examples
 from .budget_search import GIVEN, Search, too_large
 from .budget_table import Attempt, Bounds, Budget, BudgetError
 from .data import read_data
-from .proof import artifact_path
+from .proof import artifact_path, files_of
 from .schemes import Scheme
 from .signature import Signature
 from .tasks import TaskModel, task_of, task_settings
@@ -35,6 +35,7 @@ def fit_budget(
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str = "label",
+    tag_column: int | str = -1,
     length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
@@ -61,11 +62,13 @@ def fit_budget(
             narrower tables, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
             static_int8. None means neither.
-        schemes: of `to_tflite`; None means all.
+        schemes: of `to_tflite`; None means all. A model of `quantization_aware=True` has only that which it was trained
+            for.
         metric: a score of `evaluate`; None means the first one (of a question answerer F1).
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores.
+        tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
         length: T of the artefact; None means the model's limit.
         limit: use the first so many rows only.
         num_threads: of the runtime.
@@ -91,13 +94,15 @@ def fit_budget(
     record, folder = path.with_name(f"{path.name}.budget.json"), path.with_name(f"{path.name}.search")
     # what lies there now is of this search if it was killed after it had chosen
     overwrite = overwrite or (folder / _CHOSEN).exists()
-    for file in (path, record):
+    for file in (record, *files_of(model, path)):
         check_free(file, overwrite)
+    if isinstance(texts, str):
+        raise ValueError("texts is one text; give a list of texts")
     models = {GIVEN: model, **(alternatives or {})}
     _check_alternatives(models, alternatives or {})
     _check_schemes(models, schemes or (), bool(texts))
     Signature.of(model, length, fixed=True)
-    rows, examples = read_data(model, data, (text_column, second_column, label_column), limit)
+    rows, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if examples is None or not rows:
         raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
     settings = {"length": length, "num_threads": num_threads, "metric": metric}
@@ -148,7 +153,7 @@ def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_
 def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:
     everything = ["float16", "dynamic_int8", *(["static_int8"] if has_texts else []), "int4_block32", "int4"]
     for name, model in models.items():
-        own = list(schemes or (["static_int8"] if model.config.quantization_aware else everything))
+        own = ["static_int8"] if model.config.quantization_aware else list(schemes or everything)
         for trim in _TRIMS if has_texts else _TRIMS[:1]:
             for scheme in own:
                 yield Attempt(model=name, trim=trim, quantization=scheme)

@@ -17,6 +17,7 @@ from keras_plm.compression import trim_vocabulary
 from keras_plm.evaluation import evaluate
 from keras_plm.models import QuestionAnswerer, tokenizer_settings, weight_arrays
 from keras_plm.text import Examples
+from keras_plm.training import write_whole
 
 from .budget_table import Attempt, Bounds
 from .exported import load_artifact
@@ -62,10 +63,7 @@ class Search:
                     "remove it, or choose another path"
                 )
         else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = facts.with_suffix(".new")
-            temporary.write_text(json.dumps({"fingerprint": mark}), "utf-8")
-            os.replace(temporary, facts)
+            write_whole(facts, json.dumps({"fingerprint": mark}))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -73,7 +71,7 @@ class Search:
             shutil.rmtree(self.folder)
 
     def _fingerprint(self) -> str:
-        mark = hashlib.sha256(json.dumps([asdict(self.examples), self.texts, self.settings]).encode())
+        mark = hashlib.sha256(json.dumps([self.examples.fingerprint(), self.texts, self.settings]).encode())
         for name, model in self.models.items():
             facts = [name, model.get_config(), tokenizer_settings(model.needs_tokenizer())]
             mark.update(json.dumps(facts, default=str).encode())

@@ -105,6 +105,7 @@ def compare(
     limit: int | None = None,
     num_threads: int = 1,
     progress: bool = False,
+    tag_column: int | str = -1,
 ) -> Comparison:
     """Run a model and its artefact on the same rows and say what differs.
 
@@ -120,6 +121,7 @@ def compare(
         limit: compare the first so many rows only.
         num_threads: of the artefact's runtime.
         progress: show a progress bar.
+        tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
 
     Raises:
         ValueError: no rows, an unknown label, a missing column, an artefact of another task or other labels.
@@ -131,7 +133,7 @@ def compare(
         raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
     if signature.labels != labels:
         raise ValueError(f"{artifact.path} has the labels {signature.labels}, the model {labels}")
-    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit)
+    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.config.max_sequence_length

@@ -9,7 +9,9 @@ from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, 
 from .tasks import TaskModel
 
 
-def read_data(model: TaskModel, data: Any, columns: tuple, limit: int | None) -> tuple[list, Examples | None]:
+def read_data(
+    model: TaskModel, data: Any, columns: tuple, limit: int | None, tag_column: int | str = -1
+) -> tuple[list, Examples | None]:
     """Texts or pairs to run, and the rows with their answers if they have any.
 
     Args:
@@ -17,11 +19,12 @@ def read_data(model: TaskModel, data: Any, columns: tuple, limit: int | None) ->
         data: a path, `Examples`, or a list of texts or of pairs.
         columns: of the first texts, the second texts and the labels; None for one that there is not.
         limit: the first so many rows only.
+        tag_column: of a tagger's file, as of `TaggedSentences.read`.
     """
     text_column, second_column, label_column = columns
     if isinstance(data, str | Path):
         if isinstance(model, Tagger):
-            data = TaggedSentences.read(str(data))
+            data = TaggedSentences.read(str(data), tag_column)
         elif isinstance(model, QuestionAnswerer):
             data = Questions.read(str(data))
         elif label_column is None:

@@ -103,6 +103,12 @@ def artifact_path(path: str | Path, suffix: str) -> Path:
     return path if path.suffix == suffix else path / f"model{suffix}"
 
 
+def files_of(model: TaskModel, path: Path) -> list[Path]:
+    """The file of an artefact, and those that come beside it."""
+    names = model.needs_tokenizer().filenames
+    return [path, Signature.path(path), *(path.with_name(f"{path.name}.{name}") for name in names)]
+
+
 @contextmanager
 def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary path for an artefact; at the end it takes its name, beside it its facts and tokenizer.
@@ -113,10 +119,7 @@ def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite
     Raises:
         FileExistsError: one of them exists and `overwrite` is False.
     """
-    beside = [
-        Signature.path(path),
-        *(path.with_name(f"{path.name}.{name}") for name in model.needs_tokenizer().filenames),
-    ]
+    _, *beside = files_of(model, path)
     for file in (path, *beside):
         check_free(file, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,8 @@ def to_tflite(
     """
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
+    if isinstance(calibration, str):
+        raise ValueError("calibration is one text; give a list of some hundred")
     texts = None if calibration is None else list(calibration)
     check_scheme(scheme, texts, model.config)
     if strings not in _STRINGS:

@@ -15,7 +15,16 @@ import numpy as np
 
 from keras_plm.config import ModelConfig
 from keras_plm.models import Classifier, Encoder, Pooling
-from keras_plm.text import Examples, LabelledTexts, TextRows, distinct_labels, label_ids, scores, split_labels
+from keras_plm.text import (
+    Examples,
+    LabelledTexts,
+    TextRows,
+    distinct_labels,
+    label_ids,
+    label_rows,
+    scores,
+    split_labels,
+)
 from keras_plm.training import CrossEntropy, Pearson
 
 from .fine_tune import Files, FineTune
@@ -87,8 +96,8 @@ class Classify(FineTune):
             targets = np.array(scores(examples.values, examples.source), "float32")[:, None]
         elif model.multi_label:
             targets = np.zeros((len(examples), len(model.labels)), "float32")
-            for row, names in enumerate(split_labels(examples.values)):
-                targets[row, label_ids(names, model.labels, f"{examples.source}, row {row + 1}")] = 1
+            for row, ids in enumerate(label_rows(split_labels(examples.values), model.labels, examples.source)):
+                targets[row, ids] = 1
         else:
             targets = np.array(label_ids(examples.values, model.labels, examples.source), "int32")
             if self.class_weights == "balanced":
@@ -100,7 +109,7 @@ class Classify(FineTune):
     def loss(self, model: Classifier) -> Any:
         """Cross-entropy, that of each label alone, or squared error."""
         if model.labels is None:
-            return "mse"
+            return keras.losses.MeanSquaredError()
         return keras.losses.BinaryCrossentropy(from_logits=True) if model.multi_label else CrossEntropy()
 
     def metrics(self, model: Classifier) -> list[Any]:

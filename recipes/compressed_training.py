@@ -34,11 +34,11 @@ class CompressedTraining(Recipe):
 
     def check_trained_kernels(self, trainable: str) -> None:
         """Raise ValueError if a compression needs kernels that are trained, and they are not."""
-        if not trainable.startswith("lora"):
-            return
-        if self.prune is not None or self.clusters is not None:
-            raise ValueError("prune and clusters need kernels that are trained; low-rank updates would blur them again")
-        if self.quantization_aware:
+        if trainable != "all" and (self.prune is not None or self.clusters is not None):
+            raise ValueError(
+                f"prune and clusters change every kernel, so all of them must be trained, not {trainable!r}"
+            )
+        if trainable.startswith("lora") and self.quantization_aware:
             raise ValueError("quantization_aware rounds the kernels that it trains; with lora they are not trained")
 
     def smaller(self, pretrained: Any) -> Any:

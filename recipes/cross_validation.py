@@ -10,6 +10,7 @@ from rich.table import Table
 
 from keras_plm.text import Examples, LabelledTexts, Questions
 
+from .embed import Embed
 from .fine_tune import FineTune
 
 
@@ -53,15 +54,22 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
         folds: parts of the training rows. Each has its share of every label.
 
     Raises:
-        ValueError: fewer than 2 folds, or more than rows.
+        ValueError: fewer than 2 folds, or more than rows (of questions: than contexts); pairs without scores.
 
     Example:
         >>> print(cross_validate(Classify(encoder="…", train="train.tsv", save_to="none"), folds=5))  # doctest: +SKIP
     """
+    if isinstance(recipe, Embed) and recipe.label_column is None:
+        raise ValueError("pairs without scores cannot be scored; label_column names the column that has them")
     recipe = dataclasses.replace(recipe, validation=None, test=None, keep="last", patience=None, overwrite=True)
+    if recipe.fast_dev_run:
+        recipe = recipe.shortened()
     rows, every, _ = recipe.read_all(recipe.limit_train_rows)
-    if not 2 <= folds <= len(rows):
-        raise ValueError(f"folds={folds}; choose from 2 to {len(rows)}, the number of rows")
+    most, unit = len(rows), "rows"
+    if isinstance(rows, Questions):
+        most, unit = len(set(rows.contexts)), "contexts, which stay whole"
+    if not 2 <= folds <= most:
+        raise ValueError(f"folds={folds}; choose from 2 to {most}, the number of {unit}")
     fold_of = _folds(rows, folds, recipe.seed)
     scores = []
     for fold in range(folds):

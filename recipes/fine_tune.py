@@ -1,9 +1,8 @@
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-import keras
 import tensorflow as tf
 
 from keras_plm.checkpoints import load
@@ -14,6 +13,7 @@ from keras_plm.models import Encoder, copy_model, encoder_like, save
 from keras_plm.text import Examples, TextRows
 from keras_plm.training import (
     AdamW,
+    dtype_policy,
     freeze,
     is_chief,
     layer_rates,
@@ -24,7 +24,7 @@ from keras_plm.training import (
 
 from .compressed_training import CompressedTraining
 from .recipe import Coach, model_card
-from .validation import Validation, exhausted, past_scores
+from .validation import Validation, ended_early
 
 Files = str | tuple[str, ...]
 
@@ -46,7 +46,7 @@ class FineTune(CompressedTraining):
     learning_rate: float = 5e-5  # peak, after the warm-up
     layer_decay: float = 1.0  # each block learns this much slower than the one above it
     head_rate: float = 1.0  # the head learns this much faster than the encoder
-    gradual_unfreezing: bool = False  # the head first, then one block more an epoch
+    gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
     accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
     keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
@@ -120,11 +120,16 @@ class FineTune(CompressedTraining):
             coach: trains the model in another way than by its task's loss, see `Distill`.
         """
         if self.fast_dev_run:
-            short: dict[str, Any] = {"epochs": 1, "overwrite": True, "tensorboard": None, "fast_dev_run": False}
-            train, every, held_out = self.read_all(limit=64)
-            held_out = {name: examples.head(64) for name, examples in held_out.items()}
-            return dataclasses.replace(self, **short).train_on(train, every, held_out, save_model=False, coach=coach)[0]
+            short = self.shortened()
+            train, every, held_out = short.read_all(short.limit_train_rows)
+            held_out = {name: examples.head(short.limit_train_rows) for name, examples in held_out.items()}
+            return short.train_on(train, every, held_out, save_model=False, coach=coach)[0]
         return self.train_on(*self.read_all(self.limit_train_rows), coach=coach)[0]
+
+    def shortened(self) -> Self:
+        """What `fast_dev_run` means: one epoch on a few rows."""
+        short: dict[str, Any] = {"epochs": 1, "accumulate": 1, "limit_train_rows": 64, "overwrite": True}
+        return dataclasses.replace(self, **short, tensorboard=None, fast_dev_run=False)
 
     def read_all(self, limit: int | None = None) -> tuple[Examples, Examples, dict[str, Examples]]:
         """The training rows, those whose labels count (all of them), and the held-out rows by name.
@@ -171,11 +176,11 @@ class FineTune(CompressedTraining):
                 jit_compile=False,
             )
             record = self.to_json() if coach is None else coach.to_json()
-            checkpoint = self.checkpoint(record) if save_model else None
+            checkpoint = self.checkpoint(record, train.fingerprint()) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
             compressor = self.compressor(model, self._updates(steps))
             validation = self._validation(model, held_out.get("validation"), save_model)
-            if done < steps * self.epochs and not self._ended_early(held_out):  # or only the saving was interrupted
+            if done < steps * self.epochs and not self._ended_early():  # or only the saving was interrupted
                 trainee.fit(
                     rows.training_dataset(self.batch_size, self.epochs, self.seed).skip(done),
                     epochs=self.epochs,
@@ -191,12 +196,13 @@ class FineTune(CompressedTraining):
                 validation.restore_best()
             if compressor is not None:
                 compressor.apply()
-            copy = self._float32(model)
+            with dtype_policy("float32"):
+                copy = copy_model(model)
         self.finished(copy, held_out)
         found = {name: evaluate(copy, examples, self.batch_size) for name, examples in held_out.items()}
         results = {
             "train rows": len(train),
-            "train rows truncated": rows.num_truncated,
+            "train texts truncated": rows.num_truncated,
             "trained weights": f"{trained:,} of {total:,} ({trained / total:.1%})",
             **self.counts(train),
             **self._results(copy, found),
@@ -249,6 +255,10 @@ class FineTune(CompressedTraining):
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.accumulate > 1 and devices > 1:
             raise ValueError(f"accumulate={self.accumulate} works on one device only, not on {devices}")
+        if self.accumulate > steps * self.epochs:
+            raise ValueError(
+                f"accumulate={self.accumulate} of only {steps * self.epochs} batches in all: nothing would be learnt"
+            )
         updates = self._updates(steps)
         return AdamW(
             self.schedule(updates),
@@ -275,20 +285,8 @@ class FineTune(CompressedTraining):
             verbose=self.verbose > 0,
         )
 
-    def _ended_early(self, held_out: dict[str, Examples]) -> bool:
-        if self.patience is None or not (history := self.history_path).exists():
-            return False
-        names = [name for name in history.read_text("utf-8").split("\n", 1)[0].split(",") if name.startswith("val_")]
-        return bool(names) and exhausted(past_scores(history, names[0], self.epochs), self.patience)
-
-    def _float32(self, model: Any) -> Any:
-        """The same weights under float32."""
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            return copy_model(model)
-        finally:
-            keras.config.set_dtype_policy(policy)
+    def _ended_early(self) -> bool:
+        return self.patience is not None and ended_early(self.history_path, self.epochs, self.patience)
 
     def _save(self, model: Any, results: dict[str, Any], found: dict[str, Evaluation], record: str) -> None:
         facts = {

@@ -69,6 +69,8 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
         raise ValueError(f"lowest={lowest} must be above 0 and below highest={highest}")
     if steps < 10:
         raise ValueError(f"steps={steps}; a curve needs 10 at least")
+    if recipe.fast_dev_run:
+        recipe, steps = recipe.shortened(), 10
     rows, every, _ = recipe.read_all(recipe.limit_train_rows)
     with recipe.session():
         model = recipe.build(every)

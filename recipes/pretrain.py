@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_plm.checkpoints import load
 from keras_plm.config import SMALL, ModelConfig
-from keras_plm.models import Encoder, Pretrainer, save
+from keras_plm.models import Encoder, Pretrainer, copy_model, save
 from keras_plm.text import (
     SentencePairs,
     TokenizedCorpus,
@@ -71,6 +71,19 @@ class Pretrain(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least_one("steps", "checkpoint_every", "validation_steps")
+        own = (
+            self.vocabulary is not None
+            or self.vocabulary_size is not None
+            or self.config != SMALL
+            or not self.lowercase
+        )
+        if self.start_from is not None and own:
+            raise ValueError(
+                "start_from brings its sizes and its vocabulary along: "
+                "leave out config, vocabulary, vocabulary_size and lowercase"
+            )
+        if self.vocabulary is not None and self.vocabulary_size is not None:
+            raise ValueError("vocabulary_size is for a vocabulary that is learnt; vocabulary names one that is there")
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate={self.mask_rate}; it is a fraction of the tokens, in (0, 1)")
         if not 0 <= self.inside_rate <= 1:
@@ -132,7 +145,7 @@ class Pretrain(Recipe):
             if is_chief():
                 self._save(model, tokenizer, len(pairs), scores, record)
             self.finish(checkpoint)
-        return _float32(model)
+        return copy_model(model)  # in float32
 
     @property
     def _learns_vocabulary(self) -> bool:
@@ -225,10 +238,3 @@ def _unigram_accuracy(dataset: Any) -> float:
     pieces = [y["masked_tokens"].numpy()[w["masked_tokens"].numpy() > 0] for _, y, w in dataset]
     counts = np.bincount(np.concatenate(pieces))
     return float(counts.max() / counts.sum())
-
-
-def _float32(model: Pretrainer) -> Pretrainer:
-    """The same weights in a model of the surrounding dtype policy."""
-    copy = Pretrainer(model.config, model.tokenizer, model.next_sentence)
-    copy.set_weights(model.get_weights())
-    return copy

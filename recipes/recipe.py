@@ -150,21 +150,22 @@ class Recipe:
         save_to = Path(self.save_to)
         return save_to.with_name(f"{save_to.name}.training")
 
-    def checkpoint(self, record: str | None = None) -> Checkpoint:
-        """The checkpoint of this worker, after a check that the folder is of the same recipe.
+    def checkpoint(self, record: str | None = None, rows: str = "") -> Checkpoint:
+        """The checkpoint of this worker, after a check that the folder is of the same recipe and rows.
 
         Args:
             record: what tells recipes apart; None means this one's JSON.
+            rows: a fingerprint of what it is trained on.
 
         Raises:
-            ValueError: an unfinished training of other settings lies there.
+            ValueError: an unfinished training of other settings or other rows lies there.
         """
-        folder, record = self.training_folder, record or self.to_json()
+        folder, record = self.training_folder, (record or self.to_json()) + rows
         found = folder / "recipe.json"
         if found.exists() and found.read_text("utf-8") != record:
             raise ValueError(
-                f"{folder} holds an unfinished training with other settings; "
-                f"give the same settings to go on with it, or delete the folder"
+                f"{folder} holds an unfinished training with other settings or other rows; "
+                f"give the same to go on with it, or delete the folder"
             )
         if not found.exists():
             write_whole(found, record)
@@ -181,8 +182,9 @@ class Recipe:
         # raised, not stopped: a stopped training would go on to save what it ruined
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         if checkpoint is not None:
-            callbacks.append(checkpoint)
+            # the history first: a row without a checkpoint is written again, a checkpoint without a row loses the score
             callbacks.append(HistoryLog(self.history_path))
+            callbacks.append(checkpoint)
         if self.tensorboard is not None and is_chief():
             callbacks.append(TensorBoardLog(self.tensorboard))
         return callbacks
@@ -220,18 +222,19 @@ class TensorBoardLog(keras.callbacks.Callback):
 def model_card(title: str, facts: dict[str, Any], scores: dict[str, Any]) -> str:
     """A model card in Markdown: what it is, how it was made, what it scored, with which versions."""
     command = "keras-plm " + " ".join(map(shlex.quote, sys.argv[1:]))
-    if Path(sys.argv[0]).name not in ("keras-plm", "__main__.py"):
+    started = Path(sys.argv[0])
+    if started.name != "keras-plm" and started.parts[-2:] != ("keras_plm", "__main__.py"):
         command = "made from Python; recipe.json has the settings"
     names = ("keras-plm", "keras", "tensorflow", "tensorflow-text", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     lines = [f"# {title}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
     lines += [f"| command | `{command}` |", f"| versions | {versions} |"]
     lines += [f"| machine | {platform.machine()}, Python {platform.python_version()} |", ""]
     lines += ["## Scores", "", "| measure | value |", "|---|---|"]
-    lines += [f"| {name} | {_rounded(value)} |" for name, value in scores.items()]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in scores.items()]
     return "\n".join(lines) + "\n"
 
 
-def _rounded(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")

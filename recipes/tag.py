@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_plm.models import Encoder, Tagger
-from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distinct_labels, label_ids
+from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distinct_labels, label_rows
 from keras_plm.training import ChainLoss, CrossEntropy
 
 from .fine_tune import Files, FineTune
@@ -60,13 +60,7 @@ class Tag(FineTune):
     def rows(self, model: Tagger, examples: Examples) -> TextRows:
         """Pieces with the label of each word at its first one."""
         assert isinstance(examples, TaggedSentences)
-        flat = label_ids(
-            [tag for tags in examples.tags for tag in tags], model.labels, f"{examples.source}, word by word"
-        )
-        labels, begin = [], 0
-        for tags in examples.tags:
-            labels.append(flat[begin : begin + len(tags)])
-            begin += len(tags)
+        labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
         return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
 
     def loss(self, model: Tagger) -> Any:

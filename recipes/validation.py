@@ -82,6 +82,14 @@ def past_scores(history: Path, name: str, before: int) -> list[float]:
     return [float(row[name]) for row in HistoryLog.read(history) if int(row["epoch"]) < before and row.get(name)]
 
 
+def ended_early(history: Path, epochs: int, patience: int) -> bool:
+    """Whether the training of such a history, interrupted while it saved, had ended before its last epoch."""
+    if not history.exists():
+        return False
+    names = [name for name in history.read_text("utf-8").split("\n", 1)[0].split(",") if name.startswith("val_")]
+    return bool(names) and exhausted(past_scores(history, names[0], epochs), patience)
+
+
 def exhausted(scores: list[float], patience: int) -> bool:
     """Whether the last `patience` scores are none of them better than the best before them."""
     best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)

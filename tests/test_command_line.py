@@ -115,6 +115,17 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
     (tmp_path / "a.conllu").write_text("1\tthe\tthe\tNOUN\n2\tcat\tcat\tVERB\n")
     main(["evaluate", str(tmp_path / "tagger"), str(tmp_path / "a.conllu"), "--tag-column", "3"])
     assert "accuracy" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path / "tagger"), str(tmp_path / "a.conllu"), "--tag-column", "1"])
+    assert "a.conllu, sentence 1: unknown label" in capsys.readouterr().err
+    for wrong, words in (
+        (["The cat", "--question", "who ?"], "--question is for a question answerer"),
+        (["The cat", "--data", "x.tsv"], "texts and --data are given"),
+        (["The cat", "--second-column", "b"], "--second-column is of the table that --data names"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["predict", "--model", str(tmp_path / "tagger"), *wrong])
+        assert words in capsys.readouterr().err
 
     plm.save(plm.QuestionAnswerer(config, tokenizer), tmp_path / "reader")
     main(["predict", "--model", str(tmp_path / "reader"), "the cat sees", "--question", "who ?"])

@@ -14,8 +14,10 @@ from keras_plm.checkpoints import load
 from keras_plm.evaluation import evaluate
 from keras_plm.export import load_artifact
 from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free
-from keras_plm.text import LabelledTexts, Questions, TaggedSentences, read_rows
+from keras_plm.text import LabelledTexts, Questions, TaggedSentences
 from keras_plm.training import write_whole
+
+from .columns import read_texts, tag_column_of
 
 
 def _open(where: str, kind: Any = None) -> Any:
@@ -54,14 +56,9 @@ def predict(
         question: what to ask of each text.
     """
     opened = _open(model)
-    second: list[str] | None = None
-    if data is not None:
-        columns = [text_column] if second_column is None else [text_column, second_column]
-        table = read_rows(data, columns)
-        first = table[text_column]
-        second = None if second_column is None else table[second_column]
-    else:
-        first = list(texts) or [line.rstrip("\n") for line in sys.stdin]
+    if question is not None and not isinstance(opened, Answering):
+        raise ValueError(f"--question is for a question answerer; {model} is a {type(opened).__name__}")
+    first, second = _given(texts, data, text_column, second_column)
     if isinstance(opened, Tagging):
         for row, spans in enumerate(opened.tag(first), 1):
             for span in spans:
@@ -77,6 +74,19 @@ def predict(
         raise ValueError(
             f"{model} is a {type(opened).__name__}; this command needs a classifier, tagger or question answerer"
         )
+
+
+def _given(
+    texts: tuple[str, ...], data: str | None = None, text_column: str = "text", second_column: str | None = None
+) -> tuple[list[str], list[str] | None]:
+    """The texts of the command, those of a table, or the lines of standard input."""
+    if data is not None and texts:
+        raise ValueError("texts and --data are given; which of them?")
+    if data is not None:
+        return read_texts(data, text_column, second_column)
+    if second_column is not None:
+        raise ValueError("--second-column is of the table that --data names")
+    return list(texts) or [line.rstrip("\n") for line in sys.stdin], None
 
 
 def _print_labels(model: Classifying, first: list[str], second: list[str] | None) -> None:
@@ -108,9 +118,9 @@ def evaluate_model(
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artefact.
         data: a table, CoNLL or SQuAD file, as the recipe of the task takes it.
-        text_column: the (first) text, of a table.
-        second_column: the second text of pairs.
-        label_column: labels or scores.
+        text_column: the (first) text, of a table; where an embedder's recipe reads sentence1, say so here.
+        second_column: the second text of pairs, such as sentence2.
+        label_column: labels or scores, such as score.
         tag_column: of CoNLL the number of the column, of JSONL its key.
         predictions: a .jsonl file to write all answers to.
         errors: a .md file to write the worst errors to.
@@ -122,8 +132,7 @@ def evaluate_model(
     opened = _open(model)
     examples: Any
     if isinstance(opened, Tagging):
-        column = int(tag_column) if tag_column.lstrip("-").isdigit() else tag_column
-        examples = TaggedSentences.read(data, column)
+        examples = TaggedSentences.read(data, tag_column_of(tag_column))
     elif isinstance(opened, Answering):
         examples = Questions.read(data)
     else:
@@ -157,7 +166,7 @@ def embed(
     if save_to is not None:
         check_free(save_to, overwrite)
     embedder = _open(model, Embedding)
-    rows = list(texts) or [line.rstrip("\n") for line in sys.stdin]
+    rows, _ = _given(texts)
     vectors = embedder.embed(rows)
     if save_to is not None:
         content = io.BytesIO()

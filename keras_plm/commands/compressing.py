@@ -8,7 +8,8 @@ from keras_plm.checkpoints import load
 from keras_plm.compression import shrink, trim_vocabulary
 from keras_plm.compression.shrinking import smaller_config
 from keras_plm.models import check_free, save
-from keras_plm.text import read_rows
+
+from .columns import read_texts
 
 
 def shrink_model(
@@ -33,7 +34,7 @@ def shrink_model(
     large = load(model)
     heads = max(hidden_dim * large.config.num_heads // large.config.hidden_dim, 1)
     config = smaller_config(large.config, num_layers, heads)
-    inner = intermediate_dim or config.intermediate_dim
+    inner = config.intermediate_dim if intermediate_dim is None else intermediate_dim
     small = shrink(large, dataclasses.replace(config, hidden_dim=hidden_dim, intermediate_dim=inner))
     save(small, save_to, overwrite)
     print(f"{save_to}: {small.count_params():,} weights of {large.count_params():,}")
@@ -60,8 +61,8 @@ def trim(
         overwrite: replace that folder if it exists.
     """
     check_free(save_to, overwrite, is_folder=True)
-    columns = [text_column] if second_column is None else [text_column, second_column]
-    texts = [text for column in read_rows(data, columns).values() for text in column]
+    first, second = read_texts(data, text_column, second_column)
+    texts = [*first, *(second or [])]
     large = load(model)
     small = trim_vocabulary(large, texts, min_count, progress=True)
     save(small, save_to, overwrite)

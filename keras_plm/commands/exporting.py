@@ -18,7 +18,8 @@ from keras_plm.export import (
 )
 from keras_plm.export.extras import import_extra
 from keras_plm.models import check_free
-from keras_plm.text import read_rows
+
+from .columns import read_texts, tag_column_of
 
 
 def export_tflite(
@@ -115,9 +116,8 @@ def export_tokenizer_vectors(
 
 
 def _texts(file: str, text_column: str, second_column: str | None, limit: int | None = None) -> list:
-    columns = [text_column] if second_column is None else [text_column, second_column]
-    table = read_rows(file, columns, limit)
-    return list(zip(*table.values(), strict=True)) if second_column else table[text_column]
+    first, second = read_texts(file, text_column, second_column, limit)
+    return first if second is None else list(zip(first, second, strict=True))
 
 
 def _report(path: Path) -> None:
@@ -131,6 +131,7 @@ def compare_artifact(
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str = "label",
+    tag_column: str = "-1",
     max_length: int | None = None,
     limit: int | None = None,
     report: str | None = None,
@@ -141,10 +142,11 @@ def compare_artifact(
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         artifacts: .tflite and .onnx files, SavedModel folders.
-        data: a .tsv, .csv or .jsonl file with labels.
+        data: a .tsv, .csv or .jsonl file with labels; of a tagger CoNLL, of a question answerer SQuAD's JSON.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         label_column: its column of labels.
+        tag_column: of CoNLL the number of the column, of JSONL its key.
         max_length: row length in tokens, where the artefact leaves it free; by default the model's limit.
         limit: use the first so many rows only.
         report: write a page about them: scores by class and by length, calibration, confusions, worst disagreements,
@@ -159,7 +161,7 @@ def compare_artifact(
     names = (text_column, second_column, label_column, max_length, limit)
     keras, found = load(model), []
     for artifact in artifacts:
-        found.append(compare(keras, artifact, data, *names, progress=True))
+        found.append(compare(keras, artifact, data, *names, progress=True, tag_column=tag_column_of(tag_column)))
         print(found[-1])
     if report is not None:
         print(write_report(found, report, overwrite))
@@ -179,6 +181,7 @@ def budget(
     text_column: str = "text",
     second_column: str | None = None,
     label_column: str = "label",
+    tag_column: str = "-1",
     length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
@@ -204,13 +207,13 @@ def budget(
         text_column: the column of texts.
         second_column: the column of second texts, for a model of pairs.
         label_column: the column of labels.
+        tag_column: of CoNLL the number of the column, of JSONL its key.
         length: fixed number of tokens; by default the model's limit.
         limit: use the first so many rows only.
         num_threads: of the runtime.
         plot: draw the attempts into this file (needs the extra "plots").
         overwrite: replace the file if it exists.
     """
-    columns = {"text_column": text_column, "second_column": second_column, "label_column": label_column}
     if plot is not None:
         check_free(plot, overwrite)
         import_extra("matplotlib", "plots")
@@ -220,7 +223,8 @@ def budget(
             alternatives={folder: load(folder) for folder in alternatives},
             texts=None if texts is None else _texts(texts, text_column, second_column),
             schemes=schemes or None, metric=metric, length=length, limit=limit, num_threads=num_threads,
-            overwrite=overwrite, progress=True, **columns,
+            overwrite=overwrite, progress=True, text_column=text_column, second_column=second_column,
+            label_column=label_column, tag_column=tag_column_of(tag_column),
         )  # fmt: skip
     except BudgetError as error:
         print(error.budget)

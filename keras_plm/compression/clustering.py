@@ -73,7 +73,9 @@ class Clusterer(keras.callbacks.Callback):
     def apply(self) -> None:
         """Make the weights of each cluster equal."""
         for weight, clusters, held in zip(self._weights, self._clusters, self._held, strict=True):
-            means = tf.math.unsorted_segment_mean(tf.reshape(weight, [-1]), clusters, held.shape[0])
+            # in float64: the kernel adds one by one, and in float32 the mean of 40,000 equal values is not that value
+            flat = tf.cast(tf.reshape(weight, [-1]), tf.float64)
+            means = tf.cast(tf.math.unsorted_segment_mean(flat, clusters, held.shape[0]), weight.dtype)
             weight.assign(tf.reshape(tf.gather(means * held, clusters), weight.shape))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

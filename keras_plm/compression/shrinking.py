@@ -96,10 +96,10 @@ def smaller_config(config: ModelConfig, num_layers: int | None = None, num_heads
         num_layers: None means all.
         num_heads: None means all; heads keep their width, and the inner width its ratio to the width.
     """
-    heads = num_heads or config.num_heads
+    heads = config.num_heads if num_heads is None else num_heads
     return dataclasses.replace(
         config,
-        num_layers=num_layers or config.num_layers,
+        num_layers=config.num_layers if num_layers is None else num_layers,
         num_heads=heads,
         hidden_dim=config.hidden_dim * heads // config.num_heads,
         intermediate_dim=config.intermediate_dim * heads // config.num_heads,

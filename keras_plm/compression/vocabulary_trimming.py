@@ -27,7 +27,7 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
         A model of the same kind with the smaller tokenizer.
 
     Raises:
-        ValueError: no tokenizer, no texts, or `min_count` below 1.
+        ValueError: no tokenizer, no texts or a single one in place of a list, or `min_count` below 1.
 
     Example:
         >>> small = trim_vocabulary(reviews, texts)  # doctest: +SKIP
@@ -37,6 +37,8 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
     """
     if model.tokenizer is None:
         raise ValueError("the model has no tokenizer, so its vocabulary cannot be trimmed")
+    if isinstance(texts, str):
+        raise ValueError("texts is one text; give a list of texts")
     if min_count < 1:
         raise ValueError(f"min_count={min_count}; it must be at least 1")
     tokenizer = model.tokenizer

@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import Answering, Classifying, Embedding, Tagging
-from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, label_ids, scores, split_labels
+from keras_plm.text import (
+    Examples,
+    LabelledTexts,
+    Questions,
+    TaggedSentences,
+    label_ids,
+    label_rows,
+    scores,
+    split_labels,
+)
 
 from .answers import answer_f1, answer_scores
 from .correlation import correlations
@@ -123,8 +132,8 @@ def _by_label(labels: list[str], wanted: np.ndarray, found: np.ndarray) -> tuple
 def _several(model: Classifying, given: list[dict], examples: LabelledTexts, probabilities: np.ndarray) -> Evaluation:
     labels = model.labels or []
     wanted = np.zeros(probabilities.shape, bool)
-    for row, names in enumerate(split_labels(examples.values)):
-        wanted[row, label_ids(names, labels, f"{examples.source}, row {row + 1}")] = True
+    for row, ids in enumerate(label_rows(split_labels(examples.values), labels, examples.source)):
+        wanted[row, ids] = True
     found = probabilities >= 0.5
     rows = [
         {**texts, "wanted": [labels[i] for i in np.flatnonzero(w)], "found": [labels[i] for i in np.flatnonzero(f)]}
@@ -160,6 +169,7 @@ def _similarity(model: Embedding, examples: LabelledTexts, batch_size: int) -> E
 
 
 def _tags(model: Tagging, examples: TaggedSentences, batch_size: int) -> Evaluation:
+    label_rows(examples.tags, model.labels, examples.source, "sentence")  # tags of another column are an error
     found = model.predict_tags(examples.words, batch_size=batch_size)
     rows = [
         {"words": words, "wanted": wanted, "found": tags}
@@ -212,4 +222,4 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")

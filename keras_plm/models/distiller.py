@@ -78,7 +78,7 @@ class Distiller(keras.Model):
         if not (hard or soft):  # nothing reads what stands on the blocks
             inside = {w.path for w in student.encoder.weights if not w.path.startswith(("pooler/", "final_norm/"))}
             for weight in student.weights:
-                weight.trainable = weight.path in inside
+                weight.trainable = weight.trainable and weight.path in inside
 
         # in a closure, so that the teacher is no part of what is trained or saved
         def teach(inputs: Any) -> tuple[Any, Any]:

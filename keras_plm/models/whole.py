@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_MODELS = ("config.json", "saved_model.pb", "adapter_config.json")  # one of them is in every folder that we write
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -28,7 +30,8 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         old folder, if there was one, is still whole.
 
     Raises:
-        FileExistsError: the folder exists and is not empty, and `overwrite` is False; or it is a file.
+        FileExistsError: the folder exists and is not empty, and `overwrite` is False or it is no model's; or it is a
+            file.
     """
     folder = Path(folder)
     check_free(folder, overwrite, is_folder=True)
@@ -58,13 +61,19 @@ def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = Fals
 
     Args:
         path: of the file or folder to write.
-        overwrite: one of the same kind may be replaced.
+        overwrite: one of the same kind may be replaced: a file, or the folder of a model.
         is_folder: a folder is to be written there.
     """
     path = Path(path)
     if is_folder and path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} exists and is a file; choose another name for the folder")
+    if not is_folder and path.is_dir():
+        raise FileExistsError(f"{path} is a folder; choose the name of a file")
     if path.is_file() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True or choose another name")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not overwrite:
         raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True or choose another")
+    if not any((path / name).exists() for name in _MODELS):
+        raise FileExistsError(f"{path} holds other things than a model, which would be lost; choose another folder")

@@ -12,7 +12,7 @@ from .examples import Examples, LabelledTexts
 from .masking import mask_tokens
 from .packing import Spans, pack
 from .questions import Questions
-from .rows import distinct_labels, label_ids, read_rows, scores, split_labels
+from .rows import distinct_labels, label_ids, label_rows, read_rows, scores, split_labels
 from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .sentence_piece import SentencePieceTokenizer
 from .sentences import TaggedSentences
@@ -47,6 +47,7 @@ __all__ = [
     "distinct_labels",
     "expand_files",
     "label_ids",
+    "label_rows",
     "learn_vocabulary",
     "mask_tokens",
     "pack",

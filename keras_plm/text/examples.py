@@ -1,5 +1,7 @@
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Self
 
 from .rows import read_rows
@@ -31,6 +33,10 @@ class Examples:
     def head(self, limit: int | None) -> Self:
         """The first `limit` rows, or all."""
         return self if limit is None else self.take(range(min(limit, len(self))))
+
+    def fingerprint(self) -> str:
+        """A hash of all rows: other rows have another one."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,30 @@ def label_ids(values: Sequence[str], labels: Sequence[str], source: str) -> list
     Raises:
         ValueError: a value that is no label; the message counts the rows and names the first.
     """
+    return [ids[0] for ids in label_rows([[value] for value in values], labels, source)]
+
+
+def label_rows(rows: Sequence[Sequence[str]], labels: Sequence[str], source: str, unit: str = "row") -> list[list[int]]:
+    """Indices among the labels, of the several values of each row.
+
+    Args:
+        rows: values.
+        labels: those that the model knows.
+        source: where they come from, for messages.
+        unit: what a row is, for messages.
+
+    Raises:
+        ValueError: a value that is no label; the message counts the rows and names the first.
+    """
     index = {label: i for i, label in enumerate(labels)}
-    unknown = [row for row, value in enumerate(values) if value not in index]
+    unknown = [(number, value) for number, row in enumerate(rows, 1) for value in row if value not in index]
     if unknown:
+        number, value = unknown[0]
         raise ValueError(
-            f"{source}, row {unknown[0] + 1}: unknown label {values[unknown[0]]!r} "
-            f"({len(unknown)} such rows); the model knows {list(labels)}"
+            f"{source}, {unit} {number}: unknown label {value!r} "
+            f"({len({number for number, _ in unknown})} such {unit}s); the model knows {list(labels)}"
         )
-    return [index[value] for value in values]
+    return [[index[value] for value in row] for row in rows]
 
 
 def split_labels(values: Sequence[str]) -> list[list[str]]:

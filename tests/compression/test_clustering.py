@@ -58,6 +58,14 @@ def test_what_is_clustered_already_stays(config):
             np.testing.assert_allclose(kernel, kernels(model)[path], rtol=1e-5)
 
 
+def test_the_mean_of_equal_values_is_that_value():
+    model = cluster(plm.Encoder(plm.TINY), 2)  # 30,000 weights a cluster
+    before = kernels(model)
+    Clusterer(model, 2)
+    for path, kernel in kernels(model).items():
+        np.testing.assert_array_equal(kernel, before[path])
+
+
 def test_errors(config):
     with pytest.raises(ValueError, match="num_clusters=1; it must be at least 2"):
         cluster(plm.Encoder(config), 1)

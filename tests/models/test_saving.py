@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
 from conftest import token_batch
-from keras_plm.models import saving
+from keras_plm.models import check_free, saving
 
 
 @pytest.fixture
@@ -57,6 +57,10 @@ def test_nothing_is_overwritten_unasked(classifier, folder, tmp_path):
     for overwrite in (False, True):
         with pytest.raises(FileExistsError, match="exists and is a file"):
             plm.save(classifier, tmp_path / "file", overwrite)
+    with pytest.raises(FileExistsError, match="holds other things than a model, which would be lost"):
+        plm.save(classifier, tmp_path, overwrite=True)  # where the models are
+    with pytest.raises(FileExistsError, match="is a folder; choose the name of a file"):
+        check_free(tmp_path, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "model"]
 
 

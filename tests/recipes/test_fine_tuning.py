@@ -14,6 +14,7 @@ from keras_plm.compression.pruning import measured_sparsity
 from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.recipes.cross_validation import _folds
 from keras_plm.recipes.validation import exhausted
+from keras_plm.training import Checkpoint, HistoryLog
 from tests.tflite_operators import operands
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
@@ -260,7 +261,8 @@ def test_compression_that_cannot_be_kept():
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
         ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
-        ({"prune": "0.5", "trainable": "lora:2"}, "low-rank updates would blur them"),
+        ({"prune": "0.5", "trainable": "lora:2"}, "all of them must be trained, not 'lora:2'"),
+        ({"clusters": 4, "trainable": "last:1"}, "all of them must be trained, not 'last:1'"),
         ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),
         ({"num_layers": 0}, "num_layers=0"),
         ({"clusters": 1}, "clusters=1; it must be at least 2"),
@@ -272,26 +274,27 @@ def test_compression_that_cannot_be_kept():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "special",
+    ("special", "killed_after"),
     [
-        {"keep": "best"},
-        {"keep": "best", "accumulate": 5},
-        {"prune": "0.6"},
-        {"prune": "2:4"},
-        {"clusters": 8},
-        {"quantization_aware": True},
+        ({"keep": "best"}, HistoryLog),
+        ({"keep": "best"}, Checkpoint),
+        ({"keep": "best", "accumulate": 5}, Checkpoint),
+        ({"prune": "0.6"}, Checkpoint),
+        ({"prune": "2:4"}, Checkpoint),
+        ({"clusters": 8}, Checkpoint),
+        ({"quantization_aware": True}, Checkpoint),
     ],
     ids=str,
 )
-def test_an_interrupted_fine_tuning_ends_as_it_would_have(special, settings, review_files, tmp_path, monkeypatch):
+def test_an_interrupted_fine_tuning_ends_as_it_would_have(
+    special, killed_after, settings, review_files, tmp_path, monkeypatch
+):
     options = {
         "train": review_files["train"], "validation": review_files["test"], "epochs": 4, "average": 0.9, **special
     }  # fmt: skip
     whole = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "whole")).run()
     recipe = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "cut"))
-    from keras_plm.training import HistoryLog
-
-    real = HistoryLog.on_epoch_end
+    real = killed_after.on_epoch_end
 
     def stop(self, epoch, logs=None):
         real(self, epoch, logs)
@@ -299,9 +302,15 @@ def test_an_interrupted_fine_tuning_ends_as_it_would_have(special, settings, rev
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(HistoryLog, "on_epoch_end", stop)
+        patch.setattr(killed_after, "on_epoch_end", stop)
         recipe.run()
+    other = tmp_path / "other.tsv"
+    other.write_text(Path(review_files["train"]).read_text().replace("dog", "heron"))
+    with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
+        replace(recipe, train=str(other)).run()
     again = recipe.run()
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "cut")]
+    assert [len(text.splitlines()) for text in histories] == [5, 5]
     for a, b in zip(whole.weights, again.weights, strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4)
 
@@ -350,6 +359,23 @@ def test_every_fold_has_its_share_of_every_label():
     assert np.bincount(fold_of).tolist() == [12] * 5
     assert np.bincount(fold_of[:40]).tolist() == [8] * 5
     assert not np.array_equal(fold_of, _folds(rows, 5, seed=1))
+
+
+def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
+    recipe = Answer(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
+    monkeypatch.setattr(Answer, "read_all", lambda *_: (rows, rows, {}))
+    with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of contexts"):
+        cross_validate(recipe)
+    pairs = {"similarity": "contrastive", "label_column": None}
+    with pytest.raises(ValueError, match="pairs without scores cannot be scored"):
+        cross_validate(Embed(encoder="x", train="x", save_to=str(tmp_path / "m"), **pairs))
+
+
+def test_batches_that_never_make_a_step(settings, review_files, tmp_path):
+    recipe = Classify(**settings, train=review_files["train"], epochs=1, accumulate=99, save_to=str(tmp_path / "m"))
+    with pytest.raises(ValueError, match=r"accumulate=99 of only \d+ batches in all: nothing would be learnt"):
+        recipe.run()
 
 
 def test_questions_on_one_context_stay_together():

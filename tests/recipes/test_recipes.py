@@ -358,3 +358,13 @@ def test_an_unfinished_training_of_other_settings_is_not_continued(small, corpus
     recipe.checkpoint()
     with pytest.raises(ValueError, match="holds an unfinished training with other settings"):
         replace(recipe, learning_rate=1.0).run()
+
+
+def test_a_start_brings_its_vocabulary_along(small, tmp_path):
+    for options, words in (
+        ({"start_from": "x", "vocabulary_size": 99}, "start_from brings its sizes and its vocabulary along"),
+        ({"start_from": "x", "config": small}, "start_from brings its sizes and its vocabulary along"),
+        ({"vocabulary": "x", "vocabulary_size": 99}, "vocabulary names one that is there"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Pretrain(corpus="x", save_to=str(tmp_path / "m"), **options)

@@ -11,7 +11,7 @@ import keras_plm as plm
 from keras_plm.models import Distiller, encoder_states
 from keras_plm.recipes import Classify, Distill, Pretrain
 from keras_plm.text import LabelledTexts
-from keras_plm.training import AttentionMaps, CrossEntropy, HiddenStates, SoftLabels, matched_layers
+from keras_plm.training import AttentionMaps, CrossEntropy, HiddenStates, SoftLabels, freeze, matched_layers
 from tests.conftest import token_batch
 
 
@@ -138,6 +138,23 @@ def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokeniz
     words = plm.WordPieceTokenizer([*tokenizer.vocabulary[:-1], "zebra"])
     with pytest.raises(ValueError, match="different vocabularies"):
         Distiller(plm.Classifier(student.config, ["a", "b", "c"], words), teacher)
+
+
+def test_a_score_is_learnt_too(config, tokenizer, tmp_path):
+    models = [plm.Classifier(config, None, tokenizer) for _ in range(2)]
+    recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"), regression=True)
+    distiller = Distiller(*models, recipe.loss(models[0]), hard=0.5, soft=0.5)
+    distiller.compile("adam", jit_compile=False)
+    batch = token_batch(config)
+    targets = np.ones((len(batch["token_ids"]), 1), "float32")
+    first, last = (distiller.train_on_batch(batch, targets) for _ in range(2))
+    assert np.isfinite(first) and first != last
+
+
+def test_what_is_frozen_stays_so(teacher, student):
+    freeze(student, "last:1")
+    Distiller(student, teacher, soft=0.0, hidden=1.0)
+    assert {w.path.split("/")[0] for w in student.trainable_weights} == {"block_1"}
 
 
 def test_copies_for_the_teacher_to_label(tmp_path):
