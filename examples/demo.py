@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
     began = time.monotonic()
     if folder == DEFAULT_FOLDER:  # ours; another one may hold what somebody needs
         shutil.rmtree(folder, ignore_errors=True)
-    check_free(folder)
+    check_free(folder, is_folder=True)
 
     stage(1, "Collect docstrings; hold out every third module")
     counts = docstrings.write_data(folder)

@@ -1,5 +1,6 @@
 """An artefact with the methods of the model that it was made of: texts in, answers out."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class _Exported(TextModel):
     def longest_row(self) -> int:
         return self.artifact.signature.max_length
 
-    @property
+    @cached_property
     def num_outputs(self) -> int:
         if isinstance(self, Classifying):
             return 1 if self.labels is None else len(self.labels)

@@ -129,5 +129,6 @@ def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite
         for name, content in model.needs_tokenizer().files().items():
             temporary.with_name(f"{path.name}.{name}").write_bytes(content)
         yield temporary
+        path.unlink(missing_ok=True)  # killed from here on, an artefact is missing, which is better than a wrong one
         for file in (*beside, path):
             os.replace(Path(folder) / file.name, file)

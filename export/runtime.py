@@ -106,6 +106,8 @@ class Artifact:
         """
         if not self._takes_strings:
             raise ValueError(f"{self.path} takes token ids only; to_saved_model and to_tflite(strings=True) take texts")
+        if any(isinstance(value, str) for value in texts.values()):
+            raise ValueError("pass lists of texts, not single strings")
         if not texts or not all(map(len, texts.values())):
             raise ValueError("no texts to answer")
         return self._runtime.strings(texts)

@@ -51,10 +51,13 @@ def to_saved_model(
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
         TypeError: a question answerer whose tokenizer is not WordPiece.
+        ValueError: `pairs` for another model than a classifier.
         ExportError: it does not answer as the model does; nothing is left on disk.
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
+    if pairs and signature.task != "Classifier":
+        raise ValueError(f"pairs=True is for a classifier of pairs, not for a {signature.task}")
     max_length = Signature.of(model, max_length, fixed=True).max_length
     model = float32_copy(model)
     module, serve = float32_function(model, signature)

@@ -34,6 +34,8 @@ def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
     Source: Dong et al. 2019, §3, https://arxiv.org/abs/1905.03696
     Differs: what a part costs is measured, and not estimated from second derivatives.
     """
+    if isinstance(texts, str):
+        raise ValueError("texts is one text; give a list of texts")
     if not texts:
         raise ValueError("there are no texts to measure on")
     model = float32_copy(model)

@@ -81,7 +81,7 @@ class Classify(FineTune):
         if self.regression:
             labels = None
         elif self.multi_label:
-            labels = sorted({name for names in split_labels(examples.values) for name in names})
+            labels = sorted({name for names in split_labels(examples.values, examples.source) for name in names})
             if not labels:
                 raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
         else:
@@ -96,7 +96,9 @@ class Classify(FineTune):
             targets = np.array(scores(examples.values, examples.source), "float32")[:, None]
         elif model.multi_label:
             targets = np.zeros((len(examples), len(model.labels)), "float32")
-            for row, ids in enumerate(label_rows(split_labels(examples.values), model.labels, examples.source)):
+            for row, ids in enumerate(
+                label_rows(split_labels(examples.values, examples.source), model.labels, examples.source)
+            ):
                 targets[row, ids] = 1
         else:
             targets = np.array(label_ids(examples.values, model.labels, examples.source), "int32")

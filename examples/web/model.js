@@ -54,7 +54,9 @@ class TextModel {
    */
   async answer(question, context) {
     const pieces = this.tokenizer.encode(context);
-    const packed = this.tokenizer.pack(this.facts.length, this.tokenizer.encode(question), pieces);
+    // a question has as much room as in keras_plm.text.AnswerWindows
+    const asked = this.tokenizer.encode(question).slice(0, Math.min(64, this.facts.length >> 1));
+    const packed = this.tokenizer.pack(this.facts.length, asked, pieces);
     const outputs = await this.run(packed);
     const [start, end] = ['start', 'end'].map((side) => outputs[Object.keys(outputs).find((name) => name.includes(side))]);
     let best = {score: -Infinity};

@@ -104,10 +104,12 @@ def to_hugging_face(
         raise ValueError("Transformers' files have no low-rank updates: plm.merge_lora(model) first, or save_lora")
     if model.config.quantization_aware:
         raise ValueError("Transformers' files have no ranges of roundings; export.to_tflite takes such a model")
+    if isinstance(model, Classifier) and model.pooling == "mean":
+        raise ValueError("Transformers' classifiers read the first token, this one the mean of all: pooling='mean'")
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
-            head, theirs, names = _fit(model, architecture)
+            head, theirs, names = fit(model, architecture)
         except ValueError as error:
             refusals.append(str(error))
             continue
@@ -154,7 +156,8 @@ def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor])
     if bias not in stored:  # _assign says so
         return ["0", "1"]
     number = stored[bias].shape[0]
-    if head.our_class == "Classifier" and (number == 1 or theirs.get("problem_type") == "regression"):
+    kind = theirs.get("problem_type")
+    if head.our_class == "Classifier" and (kind == "regression" or number == 1 and kind != _MULTI_LABEL):
         if number != 1:
             raise ValueError(f"a regression of {number} numbers is not supported")
         return None
@@ -212,16 +215,20 @@ def candidates(model: keras.Model) -> list[Architecture]:
     return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
 
 
-def _fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], dict[str, str]]:
-    """The head, the config and the names with which the architecture has exactly this model's weights."""
-    config = model.config
+def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], dict[str, str]]:
+    """The head, the config and the names with which the architecture has exactly this model's weights.
+
+    Low-rank updates do not count.
+
+    Raises:
+        ValueError: it has no such model.
+    """
+    config = model.config.without_lora()
     theirs = architecture.their_config(config)
     pad = theirs.get("pad_token_id")
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
         raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
-    if getattr(model, "pooling", "cls") == "mean" and not isinstance(model, Embedder):
-        raise ValueError("Transformers' classifiers read the first token, this one the mean of all: pooling='mean'")
-    paths = set(named_weights(model))
+    paths = {path for path in named_weights(model) if "low_rank" not in path}
     our_class = "Encoder" if isinstance(model, Embedder) else type(model).__name__
     for head in architecture.heads:
         names = architecture.names(config, head)

@@ -22,7 +22,7 @@ from keras_plm.models import (
 )
 
 from .architecture import Architecture, Head
-from .hugging_face import ARCHITECTURES, candidates
+from .hugging_face import ARCHITECTURES, candidates, fit
 from .tensors import read_json, read_safetensors
 
 _CONFIG, _WEIGHTS, _LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
@@ -30,7 +30,9 @@ _BASE = "base_model.model."
 _TASKS = {"Classifier": "SEQ_CLS", "Tagger": "TOKEN_CLS", "QuestionAnswerer": "QUESTION_ANS"}
 
 
-def save_lora(model: Any, folder: str | Path, base: str = "", overwrite: bool = False) -> None:
+def save_lora(
+    model: Any, folder: str | Path, base: str = "", overwrite: bool = False, model_type: str | None = None
+) -> None:
     """Write the low-rank updates of a task model and its head, a few hundred kilobytes, as PEFT does.
 
     Args:
@@ -38,15 +40,19 @@ def save_lora(model: Any, folder: str | Path, base: str = "", overwrite: bool = 
         folder: where to.
         base: name of the checkpoint that the updates belong to, for whoever reads the folder.
         overwrite: replace a folder that is there.
+        model_type: whose names of layers: "bert", …; None means the first architecture that has such a model, and BERT
+            for an ELECTRA whose sizes BERT has too.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
         ValueError: no low-rank updates, or no architecture of Transformers has such a model.
+
+    Differs: updates of a classifier that reads the mean of all tokens are for `load_lora` alone: Transformers has none.
     """
     config = model.config
     if not config.lora_rank:
         raise ValueError("the model has no low-rank updates to save: lora_rank=0")
-    architecture, head, names = _table(model)
+    architecture, head, names = _tables(model, model_type)[0]
     tensors = {}
     weights = named_weights(model)
     for theirs, ours in names.items():
@@ -97,18 +103,16 @@ def load_lora(model: Any, folder: str | Path) -> Any:
     """
     folder = Path(folder)
     rank, alpha = _rank_and_alpha(folder)
-    architecture, head, names = _table(model)
+    tables = _tables(model)
     _check_base(model, folder)
     stored = read_safetensors(folder / _WEIGHTS)
-    by_module = {
-        f"{'' if n in head.names else architecture.prefix}{n.removesuffix('.weight')}": o for n, o in names.items()
-    }
-    tensors: dict[str, Any] = {}
-    for name, tensor in stored.items():
-        path = _our_path(name, by_module)
-        if path is None:
-            raise ValueError(f"{folder / _WEIGHTS}: {name} matches no layer of this {type(model).__name__}")
-        tensors[path] = tensor
+    matched = [{name: _our_path(name, _by_module(*table)) for name in stored} for table in tables]
+    # architectures of the same weights differ in the names: the file is of the one that it fits best
+    paths = min(matched, key=lambda paths: sum(path is None for path in paths.values()))
+    unknown = next((name for name, path in paths.items() if path is None), None)
+    if unknown is not None:
+        raise ValueError(f"{folder / _WEIGHTS}: {unknown} matches no layer of this {type(model).__name__}")
+    tensors: dict[str, Any] = {str(paths[name]): tensor for name, tensor in stored.items()}
     targets = tuple(sorted({path.split("/")[-2] for path in tensors if "low_rank" in path}))
     config = dataclasses.replace(model.config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
     encoder = encoder_like(model, config)
@@ -150,26 +154,34 @@ def _check_base(model: Any, folder: Path) -> None:
         raise ValueError(f"{folder} is for the labels {labels}, the model has {own}")
 
 
-def _table(model: Any) -> tuple[Architecture, Head, dict[str, str]]:
-    """The architecture, its head and its names for the model without its low-rank updates.
+def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architecture, Head, dict[str, str]]]:
+    """The architectures that have the model without its low-rank updates, with their heads and their names.
 
     Raises:
         ValueError: none has such a model.
     """
+    if model_type is not None and model_type not in ARCHITECTURES:
+        raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
     if type(model).__name__ not in _TASKS:
         raise ValueError(
             f"a {type(model).__name__} has no low-rank format; a Classifier, Tagger or QuestionAnswerer has"
         )
-    plain = model.config.without_lora()
-    paths = {path for path in named_weights(model) if "low_rank" not in path}
-    for architecture in candidates(model):
-        for head in architecture.heads:
-            if head.our_class != type(model).__name__ or "labels" in head.options:
-                continue
-            names = architecture.names(plain, head)
-            if set(names.values()) == paths:
-                return architecture, head, names
-    raise ValueError(f"no architecture of Transformers has such a {type(model).__name__}: {sorted(ARCHITECTURES)}")
+    found, refusals = [], []
+    for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
+        try:
+            head, _, names = fit(model, architecture)
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            found.append((architecture, head, names))
+    if not found:
+        raise ValueError(f"no architecture of Transformers has such a {type(model).__name__}: {'; '.join(refusals)}")
+    return found
+
+
+def _by_module(architecture: Architecture, head: Head, names: dict[str, str]) -> dict[str, str]:
+    """The paths of our weights by the names of their modules."""
+    return {f"{'' if n in head.names else architecture.prefix}{n.removesuffix('.weight')}": o for n, o in names.items()}
 
 
 def _is_head(theirs: str, ours: str, head: Head) -> bool:

@@ -14,9 +14,10 @@ ROBERTA = Architecture(
     fields=FIELDS
     | {
         "vocab_size": ("vocabulary_size", 50_265),
-        "type_vocab_size": ("num_segments", 1),
-        "max_position_embeddings": ("max_sequence_length", 514),
-        "layer_norm_eps": ("layer_norm_epsilon", 1e-5),
+        # a config.json leaves out what is Transformers' default, which is BERT's and not that of the published models
+        "type_vocab_size": ("num_segments", 2),
+        "max_position_embeddings": ("max_sequence_length", 512),
+        "layer_norm_eps": ("layer_norm_epsilon", 1e-12),
     },
     required=REQUIRED | {"pad_token_id": 1},  # positions are counted from it
     encoder=EMBEDDING,

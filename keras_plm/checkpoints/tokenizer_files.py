@@ -102,14 +102,7 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
     vocabulary = _extended(vocabulary, added, special)
     before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
     if kind == "WordPiece":
-        normalizer = content["normalizer"] or {"type": None}
-        options = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
-        if before != ["BertPreTokenizer"] or options | normalizer != normalizer | options:
-            raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as BERT has them")
-        if model.get("continuing_subword_prefix", "##") != "##":
-            raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
-        lowercase = normalizer.get("lowercase", True)
-        return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special)
+        return _word_piece(vocabulary, special, before, content, settings)
     if kind == "BPE":
         steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
         if before != ["ByteLevel"] or not steps[0].get("use_regex", True):
@@ -122,6 +115,24 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
     raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
 
 
+def _word_piece(
+    vocabulary: list[str], special: SpecialTokens, before: list[str], content: dict[str, Any], settings: dict[str, Any]
+) -> WordPieceTokenizer:
+    normalizer = content["normalizer"] or {"type": None}
+    options = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    if before != ["BertPreTokenizer"] or options | normalizer != normalizer | options:
+        raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as BERT has them")
+    if content["model"].get("continuing_subword_prefix", "##") != "##":
+        raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
+    lowercase = normalizer.get("lowercase", True)
+    if settings.get("do_lower_case", lowercase) != lowercase:
+        raise ValueError(
+            f"tokenizer.json has lowercase={lowercase}, tokenizer_config.json do_lower_case="
+            f"{settings['do_lower_case']}; which one counts? Correct the other"
+        )
+    return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special)
+
+
 def _extended(vocabulary: list[str], added: dict[int, str], special: SpecialTokens) -> list[str]:
     """With the special tokens that have ids behind the vocabulary's; other tokens there are an error."""
     for index in sorted(added):
@@ -131,6 +142,10 @@ def _extended(vocabulary: list[str], added: dict[int, str], special: SpecialToke
             raise ValueError(f"the added token {added[index]!r} is neither in the vocabulary nor a special token")
         elif vocabulary[index] != added[index]:
             raise ValueError(f"the added token {added[index]!r} has the id {index} of the piece {vocabulary[index]!r}")
+        elif added[index] not in vars(special).values():
+            raise ValueError(
+                f"the added token {added[index]!r} is to be found in texts as it is, which only special tokens are here"
+            )
     return vocabulary
 
 
@@ -156,9 +171,13 @@ def _unigram(
     known = ({"String": "``"}, {"String": "''"}, {"Regex": " {2,}"})
     if unknown or ("StripAccents" in kinds) != ("NFKD" in kinds) or not all(pattern in known for pattern in replaced):
         raise ValueError(f"Unigram after the normalizers {kinds} with the replacements {replaced} is not supported")
-    before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
+    steps_before = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    before = [step["type"] for step in steps_before]
     if before not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
         raise ValueError(f"Unigram after {before} is not supported, only Metaspace")
+    begins = steps_before[-1].get("prepend_scheme", "always")
+    if begins != "always":
+        raise ValueError(f"Metaspace with prepend_scheme={begins!r} is not supported, only 'always'")
     try:
         charsmap = b"".join(base64.b64decode(s["precompiled_charsmap"]) for s in steps if s["type"] == "Precompiled")
     except binascii.Error:

@@ -132,7 +132,7 @@ def _by_label(labels: list[str], wanted: np.ndarray, found: np.ndarray) -> tuple
 def _several(model: Classifying, given: list[dict], examples: LabelledTexts, probabilities: np.ndarray) -> Evaluation:
     labels = model.labels or []
     wanted = np.zeros(probabilities.shape, bool)
-    for row, ids in enumerate(label_rows(split_labels(examples.values), labels, examples.source)):
+    for row, ids in enumerate(label_rows(split_labels(examples.values, examples.source), labels, examples.source)):
         wanted[row, ids] = True
     found = probabilities >= 0.5
     rows = [

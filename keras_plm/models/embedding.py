@@ -29,6 +29,8 @@ class Embedding(TextModel):
 
     def similarities(self, first: Sequence[str], second: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """(rows,) float32 cosines of pairs of texts."""
+        if isinstance(first, str) or isinstance(second, str):
+            raise ValueError("pass lists of texts, not single strings")
         if len(first) != len(second):
             raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
         unique = list(dict.fromkeys([*first, *second]))

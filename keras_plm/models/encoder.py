@@ -91,7 +91,10 @@ class Encoder(keras.Model):
             hidden = block(hidden, padding_mask=mask)
         # Two ways through the last block. Of the one that nothing reads, a graph computes nothing: where only the
         # first token counts, that saves most of the block
-        sequence, first = blocks[-1](hidden, padding_mask=mask), blocks[-1](hidden, padding_mask=mask, num_queries=1)
+        sequence = blocks[-1](hidden, padding_mask=mask)
+        # training with roundings sets ranges in every way that there is: a second one would narrow those of the first
+        one_way = config.quantization_aware
+        first = sequence if one_way else blocks[-1](hidden, padding_mask=mask, num_queries=1)
         if final_norm is not None:
             sequence, first = final_norm(sequence), final_norm(first)
         outputs = {"sequence_output": sequence, "pooled_output": pool_first(first, pooler, config)}

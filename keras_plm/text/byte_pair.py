@@ -22,7 +22,7 @@ _WORD = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+"
     rf"| ?[^{_SPACE}\p{{L}}\p{{N}}{_BORDER}]+|[{_SPACE}]+"
 )
-_SHORT = 16  # bytes: a long word would make the padded rows of all the short ones long
+_LENGTHS = [16, 64, 256, 1024]  # bytes: words are merged in groups up to these, and one of all that are longer
 _NEVER = np.iinfo(np.int32).max  # the rank of a pair that is not merged
 
 
@@ -138,9 +138,11 @@ class BytePairTokenizer(Tokenizer):
         byte_values = tf.strings.unicode_decode(words, "ISO-8859-1")
         ids = byte_values.with_flat_values(tf.gather(self._byte_ids, byte_values.flat_values))
         lengths = ids.row_lengths()
-        short, long = (tf.where(rows)[:, 0] for rows in (lengths <= _SHORT, lengths > _SHORT))
-        parts = [self._merge_rows(tf.gather(ids, short)), self._merge_rows(tf.gather(ids, long))]
-        return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat([short, long], 0)))
+        # in groups of like length: one unbroken run of letters must not make all words as wide as itself
+        group = tf.searchsorted(tf.constant(_LENGTHS, lengths.dtype), lengths)
+        rows = [tf.where(group == i)[:, 0] for i in range(len(_LENGTHS) + 1)]
+        parts = [self._merge_rows(tf.gather(ids, row)) for row in rows]
+        return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat(rows, 0)))
 
     def _merge_rows(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Merge pairs, in each row the one of lowest rank, until no row has a known pair."""

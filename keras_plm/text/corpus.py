@@ -1,11 +1,12 @@
 import glob
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # After . ! ? … and closing quotes, before white space; Chinese full stops need no white space.
-_SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[]*(\w))")
+_SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[¿¡–—-]*(\w))")
 _CHINESE_END = re.compile(r"(?<=[。！？；])(?![”’」』）。！？；])|(?<=[。！？；][”’」』）])")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“‘])(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Hon|Col|Gen|Capt|Lt|Sgt|No|vs|etc|e\.g|i\.e|cf|[A-Z])\.$"
@@ -15,8 +16,9 @@ _ABBREVIATION = re.compile(
 def split_sentences(text: str) -> list[str]:
     """Split a paragraph into sentences: English, Chinese and other scripts that mark their ends.
 
-    A rule, not a model: a full stop, question or exclamation mark followed by white space and anything but a
-    lower-case letter ends a sentence, unless the word before it is a title, an initial or a common abbreviation;
+    A rule, not a model: a full stop, question or exclamation mark followed by white space and a letter or digit that is
+    not lower-case (quotes, brackets, dashes, ¿ and ¡ may stand before it) ends a sentence, unless the word before it is
+    a title, an initial or a common abbreviation;
     。！？； end one wherever they stand.
 
     Args:
@@ -33,9 +35,9 @@ def split_sentences(text: str) -> list[str]:
     for piece in _CHINESE_END.split(text):
         start = 0
         for match in _SPACED_END.finditer(piece):
-            sentence = piece[start : match.end(1)]
             if match[2].islower():  # the sentence goes on; scripts without capitals have nothing lower
                 continue
+            sentence = piece[start : match.end(1)]
             if not _ABBREVIATION.search(sentence):
                 sentences.append(sentence.strip())
                 start = match.end()
@@ -43,7 +45,7 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def expand_files(patterns: str | Sequence[str]) -> list[Path]:
+def expand_files(patterns: str | Path | Sequence[str | Path]) -> list[Path]:
     """The files that the paths or globs name, sorted, each once.
 
     Args:
@@ -53,7 +55,7 @@ def expand_files(patterns: str | Sequence[str]) -> list[Path]:
         FileNotFoundError: a pattern that matches no file.
     """
     found: set[Path] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for pattern in map(str, [patterns] if isinstance(patterns, str | Path) else patterns):
         names = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # a name may hold [1]
         matches = [Path(p) for p in names if Path(p).is_file()]
         if not matches:
@@ -72,7 +74,7 @@ def read_text(path: Path) -> str:
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is not a complete gzip file: {error}") from None
     try:
         return content.decode("utf-8-sig")
@@ -84,7 +86,7 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_documents(patterns: str | Sequence[str]) -> Iterator[list[str]]:
+def read_documents(patterns: str | Path | Sequence[str | Path]) -> Iterator[list[str]]:
     """Yield documents as lists of sentences.
 
     A blank line ends a document, so does the end of a file; each other line is one or more whole

@@ -13,7 +13,8 @@ _DIRT = r"[\x{fffd}\x{80}-\x{9f}\p{Cf}]+"
 class Normalizer:
     """Lower-casing and stripping of accents as in Hugging Face's tokenizers, in a graph and with offsets.
 
-    First the accents (canonical decomposition, then all non-spacing marks go), then the case, each character by itself.
+    First the accents (decomposition, then the marks go: with NFD those without a width, with NFKD all), then the case,
+    each character by itself.
 
     Args:
         lowercase: lower-case.
@@ -45,6 +46,8 @@ class Normalizer:
         self.clean = clean
         self.quotes = quotes
         self.form = form
+        # BERT's strips the marks without a width of their own, ALBERT's all, the vowel signs of Hindi among them
+        self._marks = "Mn" if form == "NFD" else "M"
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         """(B,) normalised strings of (B,) strings."""
@@ -69,7 +72,7 @@ class Normalizer:
             texts = tf.strings.regex_replace(texts, _DIRT, "")
         if self.strip_accents:
             texts = tensorflow_text.normalize_utf8(texts, self.form)
-            texts = tf.strings.regex_replace(texts, r"\p{Mn}+", "")
+            texts = tf.strings.regex_replace(texts, rf"\p{{{self._marks}}}+", "")
         if self.lowercase:
             # a capital sigma at the end of a word: the only letter whose lower case depends on its neighbours
             texts = tf.strings.regex_replace(texts, "Σ", "σ")
@@ -88,7 +91,7 @@ class Normalizer:
                 continue
             if self.strip_accents and not character.isascii():
                 decomposed = unicodedata.normalize(self.form, character)
-                character = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+                character = "".join(c for c in decomposed if not unicodedata.category(c).startswith(self._marks))
             if self.lowercase:
                 character = character.lower()
             characters.append(character)

@@ -86,8 +86,11 @@ def _answers(row: dict, context: str, place: str) -> list[tuple[str, int]]:
     for answer in row["answers"]:
         try:
             text, start = answer["text"], int(answer["answer_start"])
+            known = isinstance(text, str)
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{place}: an answer is {{text, answer_start}}, not {answer!r}") from None
+            known = False
+        if not known:
+            raise ValueError(f"{place}: an answer is {{text, answer_start}}, not {answer!r}")
         if not text or start < 0 or context[start : start + len(text)] != text:
             there = context[max(start, 0) : max(start, 0) + len(text)]
             raise ValueError(f"{place}: the answer {text!r} does not stand at character {start}; there is {there!r}")

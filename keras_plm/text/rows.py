@@ -149,7 +149,7 @@ def label_rows(rows: Sequence[Sequence[str]], labels: Sequence[str], source: str
     return [[index[value] for value in row] for row in rows]
 
 
-def split_labels(values: Sequence[str]) -> list[list[str]]:
+def split_labels(values: Sequence[str], source: str = "labels") -> list[list[str]]:
     """The labels of each row of a multi-label table: a JSON list, or names between semicolons; "" for none.
 
     Example:
@@ -157,14 +157,14 @@ def split_labels(values: Sequence[str]) -> list[list[str]]:
         [['joy', 'surprise'], [], ['fear']]
     """
     rows = []
-    for value in values:
+    for row, value in enumerate(values, 1):
         if value.strip().startswith("["):
             try:
                 names = json.loads(value)
             except json.JSONDecodeError:
                 names = None
             if not isinstance(names, list):
-                raise ValueError(f"{value!r} is no list of labels")
+                raise ValueError(f"{source}, row {row}: {value!r} is no list of labels")
             rows.append([str(name) for name in names])
         else:
             rows.append([name.strip() for name in value.split(";") if name.strip()])

@@ -52,6 +52,9 @@ class Unigram:
             raise ValueError(f"{source} is not a SentencePiece model: it has no piece")
         if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
             raise ValueError(f"{source} is a SentencePiece model of another kind than Unigram")
+        normalizer = proto.normalizer_spec
+        if not normalizer.add_dummy_prefix or not normalizer.remove_extra_whitespaces:
+            raise ValueError(f"{source} leaves white space as it is, which is not supported")
         pieces = [piece.piece for piece in proto.pieces]
         return cls(pieces, [piece.score for piece in proto.pieces], proto.normalizer_spec.precompiled_charsmap)
 

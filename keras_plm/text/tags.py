@@ -11,11 +11,17 @@ Scheme = Literal["BIO", "BIOES", "plain"]
 def tag_scheme(labels: Iterable[str]) -> Scheme:
     """What kind of tags these are: each O, B-x or I-x; E-x and S-x too; or anything else.
 
+    Raises:
+        ValueError: BILOU or BMES, other spellings of BIOES.
+
     Example:
         >>> tag_scheme(["O", "B-PER", "I-PER"]), tag_scheme(["NOUN", "VERB"])
         ('BIO', 'plain')
     """
+    labels = list(labels)
     prefixes = {label[:2] for label in labels if label != "O"}
+    if "O" in labels and prefixes & {"L-", "U-", "M-"} and prefixes <= {f"{letter}-" for letter in "BILUMES"}:
+        raise ValueError(f"the tags {sorted(labels)} are BILOU or BMES; write BIOES: L as E, U as S, M as I")
     if not prefixes or not prefixes <= {"B-", "I-", "E-", "S-"}:
         return "plain"
     return "BIOES" if prefixes & {"E-", "S-"} else "BIO"

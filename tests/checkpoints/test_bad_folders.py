@@ -120,7 +120,12 @@ def test_what_a_classifier_means(tmp_path):
     change(folder, id2label={"0": "yes", "1": "no"})  # two names for three outputs
     assert plm.load(f"hf:{folder}").labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
     change(folder, problem_type="multi_label_classification")
-    assert plm.load(f"hf:{folder}").multi_label
+    model = plm.load(f"hf:{folder}")
+    assert model.multi_label
+    single = plm.Classifier(model.config, ["toxic"], model.tokenizer, multi_label=True)
+    plm.checkpoints.to_hugging_face(single, tmp_path / "single")
+    again = plm.load(f"hf:{tmp_path / 'single'}")
+    assert again.labels == ["toxic"] and again.multi_label
     change(folder, problem_type="regression")
     refuses(folder, "a regression of 3 numbers is not supported")
     tensors = load_file(folder / "model.safetensors")
@@ -267,12 +272,16 @@ def test_more_heads_than_the_config_says(tmp_path):
 
 def test_tokenizers_that_would_cut_otherwise(folder, tmp_path):
     content = json.loads((folder / "tokenizer.json").read_text())
+    pieces = {index: piece for piece, index in content["model"]["vocab"].items()}
     for fields, message in (
         ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, "is not supported, only as BERT has them"),
         ({"normalizer": None}, "is not supported, only as BERT has them"),
         ({"normalizer": content["normalizer"] | {"clean_text": False}}, "is not supported, only as BERT has them"),
         ({"added_tokens": [{"id": 307, "content": "<e1>"}]}, "'<e1>' is neither in the vocabulary nor a special"),
+        ({"added_tokens": [{"id": 9, "content": pieces[9]}]}, "to be found in texts as it is"),
+        ({"normalizer": content["normalizer"] | {"lowercase": False}}, "do_lower_case=True; which one counts"),
     ):
+        (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
         (folder / "tokenizer.json").write_text(json.dumps(content | fields))
         refuses(folder, message)
     (folder / "tokenizer.json").unlink()
@@ -285,6 +294,10 @@ def test_tokenizers_that_would_cut_otherwise(folder, tmp_path):
     content["normalizer"]["normalizers"].append(strange)
     path.write_text(json.dumps(content))
     refuses(tmp_path / "albert", "Unigram after the normalizers .* is not supported")
+    content["normalizer"]["normalizers"].remove(strange)
+    content["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never"}
+    path.write_text(json.dumps(content))
+    refuses(tmp_path / "albert", "prepend_scheme='never' is not supported")
 
 
 def test_repositories(folder, monkeypatch):

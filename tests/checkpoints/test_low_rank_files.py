@@ -16,6 +16,8 @@ from keras_plm.models import encoder_like, named_weights
 from tests.checkpoints import random_weights
 from tests.conftest import token_batch
 
+from .small_folders import write_folder
+
 
 def make(config, tokenizer, **change):
     keras.utils.set_random_seed(5)
@@ -50,6 +52,29 @@ def test_there_and_back(config, tokenizer, trained, tmp_path):
     assert again.config.lora_rank == 3
     np.testing.assert_allclose(again(inputs), trained(inputs), atol=1e-6)
     assert np.abs(np.asarray(base(inputs)) - np.asarray(trained(inputs))).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "module"),
+    [
+        ("DistilBertForSequenceClassification", None, "distilbert.transformer.layer.0.attention.q_lin"),
+        ("ElectraForSequenceClassification", "electra", "electra.encoder.layer.0.attention.self.query"),
+    ],
+)
+def test_each_architecture_has_its_own_names(name, model_type, module, tmp_path):
+    write_folder(tmp_path / "theirs", name)
+    base = plm.load(f"hf:{tmp_path / 'theirs'}")
+    config = replace(base.config, lora_rank=2, lora_targets=("query",))
+    model = plm.Classifier(config, base.labels, base.tokenizer, encoder_like(base, config))
+    save_lora(model, tmp_path / "lora", model_type=model_type)
+    stored = load_file(tmp_path / "lora" / "adapter_model.safetensors")
+    assert f"base_model.model.{module}.lora_A.weight" in stored
+    again = load_lora(base, tmp_path / "lora")
+    for path, weight in named_weights(model).items():
+        if "low_rank" in path or path.startswith("head/"):
+            np.testing.assert_array_equal(named_weights(again)[path], weight)
+    with pytest.raises(ValueError, match="model_type='x'; choose one of"):
+        save_lora(model, tmp_path / "other", model_type="x")
 
 
 @pytest.mark.slow

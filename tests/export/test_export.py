@@ -331,6 +331,12 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_onnx(classifier.encoder, tmp_path)
     with pytest.raises(ValueError, match="has no tokenizer"):
         export.to_onnx(plm.Classifier(config, ["a", "b"]), tmp_path)
+    with pytest.raises(ValueError, match="pairs=True is for a classifier of pairs, not for a Embedder"):
+        export.to_saved_model(plm.Embedder(config, tokenizer), tmp_path / "pairs", pairs=True)
+    with pytest.raises(ValueError, match="calibration is one text"):
+        export.to_tflite(classifier, tmp_path, "static_int8", calibration="a quiet film")
+    with pytest.raises(ValueError, match="pass lists of texts"):
+        export.Artifact(artefacts["saved_model"]).strings(text="a quiet film")
     with pytest.raises(FileNotFoundError, match="no artefact at"):
         export.Artifact(tmp_path / "none.tflite")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

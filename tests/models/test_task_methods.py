@@ -184,3 +184,5 @@ def test_similarities(config, tokenizer):
     np.testing.assert_allclose(model.similarities(first, second), expected, atol=1e-5)
     with pytest.raises(ValueError, match="3 first texts, but 1 second"):
         model.similarities(first, ["x"])
+    with pytest.raises(ValueError, match="pass lists of texts, not single strings"):
+        model.similarities("a quiet film", "a calm movie")

@@ -17,6 +17,8 @@ from keras_plm.text import expand_files, read_documents, split_sentences
         ("He left (at ten. or so). She stayed.", ["He left (at ten. or so).", "She stayed."]),
         ("Он пришёл. Она ушла. Всё.", ["Он пришёл.", "Она ушла.", "Всё."]),
         ("नमस्ते। आप कैसे हैं? ठीक।", ["नमस्ते।", "आप कैसे हैं?", "ठीक।"]),
+        ("Hola. ¿Cómo estás? ¡Bien!", ["Hola.", "¿Cómo estás?", "¡Bien!"]),
+        ("the end. of it " * 3, ["the end. of it the end. of it the end. of it"]),
         ("   ", []),
     ],
 )
@@ -28,7 +30,7 @@ def test_documents_end_at_blank_lines_and_files(tmp_path):
     (tmp_path / "a.txt").write_text("One. Two.\nThree.\n\n\nFour.\n", "utf-8")
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress("\ufeffFive.\r\nSix.".encode()))
     (tmp_path / "c[1].txt").write_text("Seven\x0band\u2028a half.", "utf-8")  # no line ends of a text file
-    documents = list(read_documents([str(tmp_path / "[ab]*"), str(tmp_path / "c[1].txt")]))
+    documents = list(read_documents([str(tmp_path / "[ab]*"), tmp_path / "c[1].txt"]))
     assert documents == [["One.", "Two.", "Three."], ["Four."], ["Five.", "Six."], ["Seven\x0band\u2028a half."]]
 
 
@@ -36,6 +38,11 @@ def test_errors_name_the_file_the_line_and_the_fix(tmp_path):
     (tmp_path / "latin.txt").write_bytes("Fine.\nCaf\xe9.\n".encode("latin1"))
     with pytest.raises(ValueError, match=r"latin.txt, line 2: byte 0xe9 is not UTF-8; convert"):
         list(read_documents(str(tmp_path / "latin.txt")))
+    damaged = bytearray(gzip.compress(b"Fine. " * 99))
+    damaged[12] ^= 0xFF
+    (tmp_path / "damaged.gz").write_bytes(damaged)
+    with pytest.raises(ValueError, match="damaged.gz is not a complete gzip file"):
+        list(read_documents(tmp_path / "damaged.gz"))
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ValueError, match="the corpus is empty"):
         list(read_documents(str(tmp_path / "empty.txt")))

@@ -127,6 +127,7 @@ def test_squad(tmp_path):
         ),
         ({"answers": [{"text": "Ada", "answer_start": 99}]}, "does not stand at character 99"),
         ({"answers": [{"text": "Ada"}]}, "an answer is {text, answer_start}"),
+        ({"answers": [{"text": 1843, "answer_start": 0}]}, "an answer is {text, answer_start}"),
         ({"answers": None}, '"answers" is None; give a list, empty where there is no answer'),
     ],
 )

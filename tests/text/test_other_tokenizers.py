@@ -12,13 +12,14 @@ from checkpoints.small_folders import byte_pair, sentence_piece, word_piece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Theirs
+from tokenizers import normalizers
 
 import keras_plm as plm
 from keras_plm.checkpoints.tokenizer_files import read_tokenizer
 from keras_plm.checkpoints.tokenizer_json import write_tokenizer
 from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.normalization import Normalizer
-from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
+from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram, _proto
 
 BYTE_PAIR = byte_pair()
 UNIGRAM = sentence_piece(ROBERTA_TOKENS, ["<s>", "<pad>", "</s>", "<unk>"])
@@ -156,6 +157,36 @@ def test_normalizer_in_graph_and_aligned_agree():
         assert graph == [normalizer.aligned(text)[0] for text in TRICKY], (lowercase, accents)
 
 
+def test_marks_that_hugging_face_strips():
+    """ALBERT's normalizer takes the vowel signs of Hindi, BERT's leaves those that have a width."""
+    for form, their in (
+        ("NFKD", normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()])),
+        ("NFD", normalizers.BertNormalizer()),
+    ):
+        for text in ("हिन्दी में", "naïve CAFÉ", "தமிழ்"):
+            found = Normalizer(form=form)([text]).numpy()[0].decode()
+            assert found == their.normalize_str(text) == Normalizer(form=form).aligned(text)[0], (form, text)
+
+
+def test_long_runs_of_letters_beside_short_words():
+    texts = ["".join("thequietfilm"[i * 7 % 12] for i in range(n)) for n in (3, 16, 17, 64, 65, 257, 1_100)]
+    alone = [BYTE_PAIR([text]).to_list()[0] for text in texts]
+    assert BYTE_PAIR([" ".join(texts), *texts]).to_list()[1:] == alone
+    assert all(BYTE_PAIR.decode(ids) == text for ids, text in zip(alone, texts, strict=True))
+
+
+def test_files_that_keep_white_space():
+    pieces = ["<unk>", "<s>", "</s>", "▁a"]
+    proto = _proto()
+    proto.ParseFromString(Unigram(pieces, [0.0] * 4, b"").to_bytes(ROBERTA_TOKENS))
+    for field in ("add_dummy_prefix", "remove_extra_whitespaces"):
+        other = _proto()
+        other.CopyFrom(proto)
+        setattr(other.normalizer_spec, field, False)
+        with pytest.raises(ValueError, match="file leaves white space as it is"):
+            Unigram.from_bytes(other.SerializeToString(), "file")
+
+
 def test_pairs_of_roberta_and_bert():
     row = next(iter(plm.text.TextRows.from_texts(BYTE_PAIR, ["the film"], ["quiet"]).evaluation_dataset(1)[0]))
     ids, real = row["token_ids"].numpy()[0], row["padding_mask"].numpy()[0].sum()
@@ -234,6 +265,8 @@ def test_all_texts_of_all_data_sets(kind, gpt2, real_data, tmp_path):
         if kind == "unigram":  # T5's has neither a first token nor a mask
             content = json.loads((sources[kind] / "tokenizer.json").read_text("utf-8"))
             special = {"cls_token": "</s>", "sep_token": "</s>", "mask_token": "<extra_id_0>"}
+            known = {"<pad>", "<unk>", *special.values()}
+            content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in known]
             (tmp_path / "tokenizer.json").write_text(json.dumps(content), "utf-8")
             (tmp_path / "tokenizer_config.json").write_text(json.dumps(special), "utf-8")
             tokenizer = read_tokenizer(tmp_path)

@@ -64,6 +64,13 @@ def test_schemes():
     assert np.array_equal(follow[names["O"]], [not name.startswith(("I-", "E-")) for name in BIOES])
 
 
+def test_other_spellings_of_spans():
+    for labels in (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "M-X", "E-X", "S-X"]):
+        with pytest.raises(ValueError, match="are BILOU or BMES; write BIOES"):
+            tag_scheme(labels)
+    assert tag_scheme(["L-X", "U-X"]) == "plain"
+
+
 def test_spans_that_cannot_be_tags():
     with pytest.raises(ValueError, match="leaves the sentence of 3 words"):
         spans_to_tags([("x", 1, 4)], 3)
