@@ -3,9 +3,11 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_plm as plm
 from conftest import token_batch
+from keras_plm.models import encoder_states
 
 
 def keras_hub_twin(encoder, config):
@@ -139,3 +141,16 @@ def test_named_sizes():
         (2, 128), (4, 256), (4, 512), (8, 512), (12, 768), (24, 1024)
     ]  # fmt: skip
     assert plm.Encoder(plm.TINY).count_params() == 4_385_920
+
+
+def test_ranges_of_roundings_are_those_of_all_tokens(config):
+    """The first token's own way through the last block would set them too, and narrow them."""
+    encoder = plm.Encoder(replace(config, quantization_aware=True, dropout=0.0, attention_dropout=0.0))
+    inputs = {name: tf.constant(value) for name, value in token_batch(config).items()}
+    step = tf.function(lambda: encoder(inputs, training=True), autograph=False)
+    for _ in range(400):
+        step()
+    last = encoder.blocks[-1]
+    before = encoder_states(encoder, inputs)["hidden"][-2]
+    wanted = [float(keras.ops.min(before)), float(keras.ops.max(before))]
+    np.testing.assert_allclose(last.attention.query.round_input.range, wanted, rtol=0.05)
