@@ -16,7 +16,8 @@ from keras_plm.evaluation import answer_scores
 from keras_plm.models import Encoder, QuestionAnswerer
 from keras_plm.text import AnswerWindows, Examples, Questions, TextRows
 
-from .fine_tune import Files, FineTune
+from .fine_tune import FineTune
+from .task_training import Files
 
 
 @dataclass(frozen=True, kw_only=True)

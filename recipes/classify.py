@@ -27,7 +27,8 @@ from keras_plm.text import (
 )
 from keras_plm.training import CrossEntropy, Pearson
 
-from .fine_tune import Files, FineTune
+from .fine_tune import FineTune
+from .task_training import Files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from keras_plm.models import Embedder, Encoder, Pooling
 from keras_plm.text import Examples, LabelledTexts, TextRows, read_rows, scores
 from keras_plm.training import ContrastiveLoss, CosineLoss, RankingLoss
 
-from .fine_tune import Files, FineTune
+from .fine_tune import FineTune
+from .task_training import Files
 
 Similarity = Literal["ranking", "cosine", "contrastive"]
 

@@ -1,117 +1,24 @@
 import dataclasses
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import tensorflow as tf
-
-from keras_plm.checkpoints import load
 from keras_plm.compression.pruning import measured_sparsity
-from keras_plm.config import ModelConfig
 from keras_plm.evaluation import Evaluation, evaluate
-from keras_plm.models import Encoder, copy_model, encoder_like, save
-from keras_plm.text import Examples, TextRows
-from keras_plm.training import (
-    AdamW,
-    dtype_policy,
-    freeze,
-    is_chief,
-    layer_rates,
-    parse_trainable,
-    unfreezing_steps,
-    worker_name,
-)
+from keras_plm.models import copy_model, save
+from keras_plm.text import Examples
+from keras_plm.training import dtype_policy, freeze, is_chief, worker_name
 
-from .compressed_training import CompressedTraining
 from .recipe import Coach, model_card
+from .task_training import TaskTraining
 from .validation import Validation, ended_early
-
-Files = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(CompressedTraining):
-    """The fields and the course of every fine-tuning; `Classify`, `Tag`, `Answer` and `Embed` say what of.
+class FineTune(TaskTraining):
+    """The course of every fine-tuning; `Classify`, `Tag`, `Answer` and `Embed` say what of.
 
     Started again with the same settings after an interruption, it goes on from the last epoch.
     """
-
-    encoder: str  # what `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
-    train: Files  # paths or globs
-    validation: Files | None = None  # scored after each epoch
-    test: Files | None = None  # scored once, at the end
-    trainable: str = "all"  # "all", "head", "last:K" blocks, "lora:R" or "adapter:R"; the head always is
-    dropout: float = 0.1  # in the encoder and before the head, whatever the pre-training had
-    epochs: int = 3  # passes over the training rows
-    learning_rate: float = 5e-5  # peak, after the warm-up
-    layer_decay: float = 1.0  # each block learns this much slower than the one above it
-    head_rate: float = 1.0  # the head learns this much faster than the encoder
-    gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
-    accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
-    average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
-    keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
-    patience: int | None = None  # end after so many epochs that are no better, and keep the best
-    limit_train_rows: int | None = None  # use the first so many rows only
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        parse_trainable(self.trainable)
-        self.check_at_least_one("epochs", "accumulate")
-        for name in ("limit_train_rows", "patience"):
-            if getattr(self, name) is not None:
-                self.check_at_least_one(name)
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"layer_decay={self.layer_decay}; it is a factor in (0, 1]")
-        if self.head_rate <= 0:
-            raise ValueError(f"head_rate={self.head_rate}; it must be above 0")
-        if self.average is not None and not 0 < self.average < 1:
-            raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
-        if (self.keep == "best" or self.patience is not None) and self.validation is None:
-            raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
-        if self.prune is not None and (self.keep == "best" or self.patience is not None):
-            raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
-        self.check_trained_kernels(self.trainable)
-
-    @abstractmethod
-    def read(self, patterns: Files) -> Examples:
-        """The rows of files."""
-
-    @abstractmethod
-    def make(self, encoder: Encoder, examples: Examples) -> Any:
-        """The task model on an encoder, for these training rows."""
-
-    @abstractmethod
-    def rows(self, model: Any, examples: Examples) -> TextRows:
-        """Training rows as tokens with targets."""
-
-    @abstractmethod
-    def loss(self, model: Any) -> Any:
-        """The loss that `compile` takes."""
-
-    def metrics(self, model: Any) -> list[Any]:
-        """What `fit` shows beside the loss of the training rows."""
-        return []
-
-    @abstractmethod
-    def facts(self, model: Any) -> dict[str, Any]:
-        """What the model card says of this task."""
-
-    def shape(self, config: ModelConfig) -> ModelConfig:
-        """The config of the model, from that of the pre-trained one."""
-        kind, rank = parse_trainable(self.trainable)
-        if kind == "adapter" and config.adapter_dim not in (0, rank):
-            raise ValueError(f"trainable={self.trainable!r}, but the encoder has adapters of {config.adapter_dim}")
-        return dataclasses.replace(
-            config,
-            dropout=self.dropout,
-            attention_dropout=self.dropout,
-            has_pooler=False,
-            max_sequence_length=self.max_length,  # later positions would go untrained, and into every artefact
-            lora_rank=rank if kind == "lora" else 0,
-            lora_alpha=2.0 * rank if kind == "lora" else config.lora_alpha,
-            adapter_dim=rank if kind == "adapter" else config.adapter_dim,
-            quantization_aware=self.quantization_aware,
-        )
 
     def run(self, coach: Coach | None = None) -> Any:
         """Fine-tune, save and return the model in float32.
@@ -170,7 +77,7 @@ class FineTune(CompressedTraining):
             steps = rows.num_steps(self.batch_size)
             trainee = model if coach is None else coach.wrap(model, self.loss(model))
             trainee.compile(
-                optimizer=self._optimizer(model, steps),
+                optimizer=self.task_optimizer(model, steps),
                 loss=self.loss(model) if coach is None else None,
                 weighted_metrics=self.metrics(model) if coach is None else None,
                 jit_compile=False,
@@ -178,7 +85,7 @@ class FineTune(CompressedTraining):
             record = self.to_json() if coach is None else coach.to_json()
             checkpoint = self.checkpoint(record, train.fingerprint()) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
-            compressor = self.compressor(model, self._updates(steps))
+            compressor = self.compressor(model, self.updates(steps))
             validation = self._validation(model, held_out.get("validation"), save_model)
             if done < steps * self.epochs and not self._ended_early():  # or only the saving was interrupted
                 trainee.fit(
@@ -216,29 +123,6 @@ class FineTune(CompressedTraining):
             self.finish(checkpoint)
         return copy, found
 
-    def build(self, examples: Examples) -> Any:
-        """The task model with the pre-trained weights."""
-        pretrained = load(self.encoder)
-        if pretrained.tokenizer is None:
-            raise ValueError(f"{self.encoder} was saved without a tokenizer")
-        if self.max_length > pretrained.config.max_sequence_length:
-            raise ValueError(
-                f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
-            )
-        pretrained = self.smaller(pretrained)
-        return self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
-
-    def finished(self, model: Any, held_out: dict[str, Examples]) -> None:
-        """Called with the trained model, before it is scored and saved."""
-
-    def counts(self, train: Examples) -> dict[str, Any]:
-        """What the model card says of the training rows, beside their number."""
-        return {}
-
-    def rates(self, model: Any) -> dict[str, float]:
-        """Multipliers of the learning rate by the path of a weight."""
-        return layer_rates(model, self.layer_decay, self.head_rate)
-
     def _results(self, model: Any, found: dict[str, Evaluation]) -> dict[str, Any]:
         results: dict[str, Any] = {}
         if self.prune is not None:
@@ -247,29 +131,6 @@ class FineTune(CompressedTraining):
             results[f"{name} rows"] = len(evaluation.rows)
             results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
         return results
-
-    def _updates(self, steps: int) -> int:
-        return max(steps * self.epochs // self.accumulate, 1)
-
-    def _optimizer(self, model: Any, steps: int) -> AdamW:
-        devices = tf.distribute.get_strategy().num_replicas_in_sync
-        if self.accumulate > 1 and devices > 1:
-            raise ValueError(f"accumulate={self.accumulate} works on one device only, not on {devices}")
-        if self.accumulate > steps * self.epochs:
-            raise ValueError(
-                f"accumulate={self.accumulate} of only {steps * self.epochs} batches in all: nothing would be learnt"
-            )
-        updates = self._updates(steps)
-        return AdamW(
-            self.schedule(updates),
-            weight_decay=self.weight_decay,
-            global_clipnorm=self.clip_norm or None,
-            rates=self.rates(model),
-            first_steps=unfreezing_steps(model, updates) if self.gradual_unfreezing else None,
-            gradient_accumulation_steps=self.accumulate if self.accumulate > 1 else None,
-            use_ema=self.average is not None,
-            ema_momentum=self.average or 0.99,
-        )
 
     def _validation(self, model: Any, examples: Examples | None, save_model: bool) -> Validation | None:
         if examples is None:

@@ -13,7 +13,8 @@ from keras_plm.models import Encoder, Tagger
 from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distinct_labels, label_rows
 from keras_plm.training import ChainLoss, CrossEntropy
 
-from .fine_tune import Files, FineTune
+from .fine_tune import FineTune
+from .task_training import Files
 
 # a score of a pair of tags moves by about the learning rate a step; at the encoder's it would never matter
 _CRF_RATE = 100.0

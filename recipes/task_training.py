@@ -1,0 +1,146 @@
+import dataclasses
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from keras_plm.checkpoints import load
+from keras_plm.config import ModelConfig
+from keras_plm.models import Encoder, encoder_like
+from keras_plm.text import Examples, TextRows
+from keras_plm.training import AdamW, layer_rates, parse_trainable, unfreezing_steps
+
+from .compressed_training import CompressedTraining
+
+Files = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTraining(CompressedTraining):
+    """The fields of every fine-tuning, and what a task has to say of itself."""
+
+    encoder: str  # what `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
+    train: Files  # paths or globs
+    validation: Files | None = None  # scored after each epoch
+    test: Files | None = None  # scored once, at the end
+    trainable: str = "all"  # "all", "head", "last:K" blocks, "lora:R" or "adapter:R"; the head always is
+    dropout: float = 0.1  # in the encoder and before the head, whatever the pre-training had
+    epochs: int = 3  # passes over the training rows
+    learning_rate: float = 5e-5  # peak, after the warm-up
+    layer_decay: float = 1.0  # each block learns this much slower than the one above it
+    head_rate: float = 1.0  # the head learns this much faster than the encoder
+    gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
+    accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
+    average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
+    keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
+    patience: int | None = None  # end after so many epochs that are no better, and keep the best
+    limit_train_rows: int | None = None  # use the first so many rows only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_trainable(self.trainable)
+        self.check_at_least_one("epochs", "accumulate")
+        for name in ("limit_train_rows", "patience"):
+            if getattr(self, name) is not None:
+                self.check_at_least_one(name)
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay={self.layer_decay}; it is a factor in (0, 1]")
+        if self.head_rate <= 0:
+            raise ValueError(f"head_rate={self.head_rate}; it must be above 0")
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
+        if (self.keep == "best" or self.patience is not None) and self.validation is None:
+            raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
+        if self.prune is not None and (self.keep == "best" or self.patience is not None):
+            raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
+        self.check_trained_kernels(self.trainable)
+
+    @abstractmethod
+    def read(self, patterns: Files) -> Examples:
+        """The rows of files."""
+
+    @abstractmethod
+    def make(self, encoder: Encoder, examples: Examples) -> Any:
+        """The task model on an encoder, for these training rows."""
+
+    @abstractmethod
+    def rows(self, model: Any, examples: Examples) -> TextRows:
+        """Training rows as tokens with targets."""
+
+    @abstractmethod
+    def loss(self, model: Any) -> Any:
+        """The loss that `compile` takes."""
+
+    def metrics(self, model: Any) -> list[Any]:
+        """What `fit` shows beside the loss of the training rows."""
+        return []
+
+    @abstractmethod
+    def facts(self, model: Any) -> dict[str, Any]:
+        """What the model card says of this task."""
+
+    def shape(self, config: ModelConfig) -> ModelConfig:
+        """The config of the model, from that of the pre-trained one."""
+        kind, rank = parse_trainable(self.trainable)
+        if kind == "adapter" and config.adapter_dim not in (0, rank):
+            raise ValueError(f"trainable={self.trainable!r}, but the encoder has adapters of {config.adapter_dim}")
+        return dataclasses.replace(
+            config,
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+            has_pooler=False,
+            max_sequence_length=self.max_length,  # later positions would go untrained, and into every artefact
+            lora_rank=rank if kind == "lora" else 0,
+            lora_alpha=2.0 * rank if kind == "lora" else config.lora_alpha,
+            adapter_dim=rank if kind == "adapter" else config.adapter_dim,
+            quantization_aware=self.quantization_aware,
+        )
+
+    def build(self, examples: Examples) -> Any:
+        """The task model with the pre-trained weights."""
+        pretrained = load(self.encoder)
+        if pretrained.tokenizer is None:
+            raise ValueError(f"{self.encoder} was saved without a tokenizer")
+        if self.max_length > pretrained.config.max_sequence_length:
+            raise ValueError(
+                f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
+            )
+        pretrained = self.smaller(pretrained)
+        return self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
+
+    def finished(self, model: Any, held_out: dict[str, Examples]) -> None:
+        """Called with the trained model, before it is scored and saved."""
+
+    def counts(self, train: Examples) -> dict[str, Any]:
+        """What the model card says of the training rows, beside their number."""
+        return {}
+
+    def rates(self, model: Any) -> dict[str, float]:
+        """Multipliers of the learning rate by the path of a weight."""
+        return layer_rates(model, self.layer_decay, self.head_rate)
+
+    def updates(self, steps: int) -> int:
+        """Steps of the optimizer in the whole training, of so many batches an epoch."""
+        return max(steps * self.epochs // self.accumulate, 1)
+
+    def task_optimizer(self, model: Any, steps: int) -> AdamW:
+        """AdamW for so many batches an epoch, with the rates of the blocks."""
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
+        if self.accumulate > 1 and devices > 1:
+            raise ValueError(f"accumulate={self.accumulate} works on one device only, not on {devices}")
+        if self.accumulate > steps * self.epochs:
+            raise ValueError(
+                f"accumulate={self.accumulate} of only {steps * self.epochs} batches in all: nothing would be learnt"
+            )
+        updates = self.updates(steps)
+        return AdamW(
+            self.schedule(updates),
+            weight_decay=self.weight_decay,
+            global_clipnorm=self.clip_norm or None,
+            rates=self.rates(model),
+            first_steps=unfreezing_steps(model, updates) if self.gradual_unfreezing else None,
+            gradient_accumulation_steps=self.accumulate if self.accumulate > 1 else None,
+            use_ema=self.average is not None,
+            ema_momentum=self.average or 0.99,
+        )
