@@ -94,7 +94,7 @@ def fit_budget(
     record, folder = path.with_name(f"{path.name}.budget.json"), path.with_name(f"{path.name}.search")
     # what lies there now is of this search if it was killed after it had chosen
     overwrite = overwrite or (folder / _CHOSEN).exists()
-    for file in (record, *files_of(model, path)):
+    for file in (*files_of(model, path), record):
         check_free(file, overwrite)
     if isinstance(texts, str):
         raise ValueError("texts is one text; give a list of texts")

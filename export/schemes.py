@@ -26,9 +26,10 @@ _LIMITS = {
     "float32": Limits(1e-4, 1e-2, 1.01),
     "float16": Limits(2e-2, 0.1, 0.6),
     "dynamic_int8": Limits(0.25, 0.5, 0.35),
-    "static_int8": Limits(0.5, 0.5, 0.35),
-    # no bound of the error, the shift alone decides: of 400 texts of sst2 MiniLM keeps 97 % of its labels and moves
-    # one by 0.94
+    # no bound of the error from here on, the shift alone decides. In four bits MiniLM keeps 97 % of the labels of 400
+    # texts and moves one by 0.94. A tagger trained for static_int8 moves one of 501 words by 0.67 (shift 0.25) and tags
+    # as well as before; calibrated without that training it has a shift of 1.8 and loses 22 points
+    "static_int8": Limits(1.0, 0.5, 0.35),
     "int4": Limits(1.0, 0.7, 0.18),
     "int4_block32": Limits(1.0, 0.6, 0.2),
 }

@@ -228,7 +228,7 @@ def model_card(title: str, facts: dict[str, Any], scores: dict[str, Any]) -> str
     names = ("keras-plm", "keras", "tensorflow", "tensorflow-text", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     lines = [f"# {title}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
+    lines += [f"| {name} | {_cell(str(value))} |" for name, value in facts.items()]
     lines += [f"| command | `{command}` |", f"| versions | {versions} |"]
     lines += [f"| machine | {platform.machine()}, Python {platform.python_version()} |", ""]
     lines += ["## Scores", "", "| measure | value |", "|---|---|"]

@@ -48,6 +48,7 @@ def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):  # n
     ]  # fmt: skip
     labels = export.load_artifact(path).predict_labels(texts[:5])
     assert set(labels) <= {"cat", "dog"}
+    assert not [attempt.problem for attempt in budget.attempts if attempt.problem]
     sizes = {attempt.name: attempt.megabytes for attempt in budget.attempts}
     assert sizes[names[1]] < sizes[names[0]] and sizes[names[2]] < sizes[names[0]]
     assert all(attempt.packed_megabytes < attempt.megabytes for attempt in budget.attempts)
