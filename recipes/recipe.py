@@ -160,7 +160,9 @@ class Recipe:
         Raises:
             ValueError: an unfinished training of other settings or other rows lies there.
         """
-        folder, record = self.training_folder, (record or self.to_json()) + rows
+        folder, record = self.training_folder, record or self.to_json()
+        if rows:
+            record = json.dumps({**json.loads(record), "rows": rows}, indent=2, ensure_ascii=False) + "\n"
         found = folder / "recipe.json"
         if found.exists() and found.read_text("utf-8") != record:
             raise ValueError(

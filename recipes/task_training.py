@@ -122,7 +122,7 @@ class TaskTraining(CompressedTraining):
 
     def updates(self, steps: int) -> int:
         """Steps of the optimizer in the whole training, of so many batches an epoch."""
-        return max(steps * self.epochs // self.accumulate, 1)
+        return steps * self.epochs // self.accumulate
 
     def task_optimizer(self, model: Any, steps: int) -> AdamW:
         """AdamW for so many batches an epoch, with the rates of the blocks."""

@@ -1,8 +1,6 @@
 """Every fine-tuning on tasks that a small model learns in seconds."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +8,9 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.compression.pruning import measured_sparsity
-from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
-from keras_plm.recipes.cross_validation import _folds
+from keras_plm.recipes import Answer, Classify, Embed, Tag
 from keras_plm.recipes.validation import exhausted
 from keras_plm.training import Checkpoint, HistoryLog
-from tests.tflite_operators import operands
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
 VERBS = ["sees", "hears", "follows", "loses"]
@@ -180,99 +175,6 @@ def test_averaged_weights_are_kept(settings, review_files, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sparsity,share", [("0.8", 0.8), ("2:4", 0.5)])
-def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_path, sparsity, share):
-    model = Classify(
-        **settings, train=review_files["train"], test=review_files["test"], epochs=8, prune=sparsity, average=0.8,
-        save_to=str(tmp_path / "model"),
-    ).run()  # fmt: skip
-    assert measured_sparsity(model) == pytest.approx(share, abs=0.03)
-    assert measured_sparsity(plm.load(tmp_path / "model")) == measured_sparsity(model)
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert f"zeros in the kernels | {measured_sparsity(model):.1%}" in card
-    accuracy = float(card.split("| test accuracy | ")[1].split(" ")[0])
-    assert accuracy > 0.9
-
-
-@pytest.mark.slow
-def test_training_a_part_of_the_encoder(settings, review_files, tmp_path):
-    whole = plm.load(settings["encoder"]).config
-    model = Classify(
-        **settings, train=review_files["train"], test=review_files["test"], epochs=8, num_layers=1, num_heads=1,
-        table_rank=8, save_to=str(tmp_path / "model"),
-    ).run()  # fmt: skip
-    config = plm.load(tmp_path / "model").config
-    assert (config.num_layers, config.num_heads, config.table_rank) == (1, 1, 8)
-    assert config.hidden_dim == whole.hidden_dim // whole.num_heads and model.count_params() < 20_000
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert float(card.split("| test accuracy | ")[1].split(" ")[0]) > 0.7
-    with pytest.raises(ValueError, match="num_layers=9 is more than the larger model's"):
-        Classify(**settings, train=review_files["train"], num_layers=9, save_to=str(tmp_path / "none")).run()
-
-
-@pytest.mark.slow
-def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
-    from keras_plm import export
-
-    model = Classify(
-        **settings, train=review_files["train"], test=review_files["test"], epochs=8, quantization_aware=True,
-        prune="2:4", save_to=str(tmp_path / "model"),
-    ).run()  # fmt: skip
-    ranges = {weight.path: weight.numpy() for weight in model.weights if weight.path.endswith("/range")}
-    assert len(ranges) == 12 * model.config.num_layers and all(not np.allclose(r, [-6, 6]) for r in ranges.values())
-    again = plm.load(tmp_path / "model")
-    np.testing.assert_allclose(again.predict_logits(["the cat"]), model.predict_logits(["the cat"]), atol=1e-6)
-    path = export.to_tflite(again, tmp_path / "phone", "static_int8")
-    comparison = export.compare(again, path, review_files["test"])
-    assert comparison.artifact_score > 0.9 and comparison.largest_error < 0.05
-    integer = [kinds for kinds in operands(path, "FULLY_CONNECTED") if kinds == ("int8", "int8")]
-    assert len(integer) == 6 * model.config.num_layers
-    assert set(operands(path, "BATCH_MATMUL")) == {("float32", "float32")}  # attention has no roundings in training
-    assert measured_sparsity(again) == pytest.approx(0.5, abs=0.03)
-
-
-@pytest.mark.slow
-def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_path):
-    files = {"train": review_files["train"], "validation": review_files["test"]}
-    Classify(**settings, **files, epochs=6, prune="0.6", save_to=str(tmp_path / "pruned")).run()
-    again = {"encoder": str(tmp_path / "pruned"), "keep": "best", "average": 0.8}
-    model = Classify(**settings | again, **files, epochs=6, clusters=8, save_to=str(tmp_path / "model")).run()
-    kernel = plm.load(tmp_path / "model").encoder.blocks[0].feed_forward.expand.kernel.numpy()
-    assert len(np.unique(kernel)) == 8 and (kernel == 0).mean() == pytest.approx(0.6, abs=0.02)
-    assert measured_sparsity(model) == pytest.approx(0.6, abs=0.02)
-    assert (tmp_path / "model" / "README.md").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "field,value", [("prune", "0.8"), ("prune", "2:4"), ("clusters", 8), ("quantization_aware", True)]
-)
-def test_compression_on_two_devices(settings, review_files, tmp_path, field, value):
-    script = Path(__file__).parent / "run_two_replicas.py"
-    arguments = [settings["encoder"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    sparsity, values = json.loads(done.stdout.split("OUT")[1])
-    wanted = {"0.8": 0.8, "2:4": 0.5}.get(value, 0.0)
-    assert sparsity == pytest.approx(wanted, abs=0.03) and (value != 8 or values == 8)
-
-
-def test_compression_that_cannot_be_kept():
-    for options, words in [
-        ({"prune": "1.5"}, 'a fraction such as "0.8"'),
-        ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
-        ({"prune": "0.5", "trainable": "lora:2"}, "all of them must be trained, not 'lora:2'"),
-        ({"clusters": 4, "trainable": "last:1"}, "all of them must be trained, not 'last:1'"),
-        ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),
-        ({"num_layers": 0}, "num_layers=0"),
-        ({"clusters": 1}, "clusters=1; it must be at least 2"),
-        ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            Classify(encoder="x", train="x", save_to="y", **options)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("special", "killed_after"),
     [
@@ -338,66 +240,10 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_cross_validation(settings, review_files, tmp_path):
-    recipe = Classify(
-        **settings, train=review_files["train"], validation="no.such.file", epochs=5, keep="best",
-        save_to=str(tmp_path / "m"),
-    )  # fmt: skip
-    found = cross_validate(recipe, folds=3)
-    assert len(found.folds) == 3 and found.mean("accuracy") > 0.7 and found.deviation("accuracy") >= 0
-    assert "3 folds" in str(found) and "macro_f1" in str(found)
-    assert list(tmp_path.iterdir()) == []
-    for folds in (1, 97):
-        with pytest.raises(ValueError, match="choose from 2 to 96"):
-            cross_validate(recipe, folds)
-
-
-def test_every_fold_has_its_share_of_every_label():
-    rows = plm.text.LabelledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
-    fold_of = _folds(rows, 5, seed=0)
-    assert np.bincount(fold_of).tolist() == [12] * 5
-    assert np.bincount(fold_of[:40]).tolist() == [8] * 5
-    assert not np.array_equal(fold_of, _folds(rows, 5, seed=1))
-
-
-def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
-    recipe = Answer(encoder="x", train="x", save_to=str(tmp_path / "m"))
-    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
-    monkeypatch.setattr(Answer, "read_all", lambda *_: (rows, rows, {}))
-    with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of contexts"):
-        cross_validate(recipe)
-    pairs = {"similarity": "contrastive", "label_column": None}
-    with pytest.raises(ValueError, match="pairs without scores cannot be scored"):
-        cross_validate(Embed(encoder="x", train="x", save_to=str(tmp_path / "m"), **pairs))
-
-
 def test_batches_that_never_make_a_step(settings, review_files, tmp_path):
     recipe = Classify(**settings, train=review_files["train"], epochs=1, accumulate=99, save_to=str(tmp_path / "m"))
     with pytest.raises(ValueError, match=r"accumulate=99 of only \d+ batches in all: nothing would be learnt"):
         recipe.run()
-
-
-def test_questions_on_one_context_stay_together():
-    contexts = [f"context {i % 7}" for i in range(40)]
-    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, contexts, [[]] * 40)
-    fold_of = _folds(rows, 3, seed=0)
-    assert all(len(set(fold_of[[c == f"context {i}" for c in contexts]])) == 1 for i in range(7))
-    assert set(fold_of) == {0, 1, 2}
-
-
-@pytest.mark.slow
-def test_a_learning_rate_is_found(settings, review_files, tmp_path):
-    recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
-    found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)
-    assert found.rates == sorted(found.rates) and found.rates[0] == 1e-6
-    assert len(found.losses) == len(found.rates) <= 60
-    assert 1e-5 < found.suggestion < 0.1
-    assert "try learning_rate=" in str(found)
-    assert list(tmp_path.iterdir()) == []
-    for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "a curve needs 10")):
-        with pytest.raises(ValueError, match=message):
-            find_learning_rate(recipe, **wrong)
 
 
 @pytest.mark.slow

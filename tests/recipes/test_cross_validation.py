@@ -1,0 +1,64 @@
+"""How far a score can be trusted, and which rate to try."""
+
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm.recipes import Answer, Classify, Embed, cross_validate, find_learning_rate
+from keras_plm.recipes.cross_validation import _folds
+
+
+@pytest.mark.slow
+def test_cross_validation(settings, review_files, tmp_path):
+    recipe = Classify(
+        **settings, train=review_files["train"], validation="no.such.file", epochs=5, keep="best",
+        save_to=str(tmp_path / "m"),
+    )  # fmt: skip
+    found = cross_validate(recipe, folds=3)
+    assert len(found.folds) == 3 and found.mean("accuracy") > 0.7 and found.deviation("accuracy") >= 0
+    assert "3 folds" in str(found) and "macro_f1" in str(found)
+    assert list(tmp_path.iterdir()) == []
+    for folds in (1, 97):
+        with pytest.raises(ValueError, match="choose from 2 to 96"):
+            cross_validate(recipe, folds)
+
+
+def test_every_fold_has_its_share_of_every_label():
+    rows = plm.text.LabelledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
+    fold_of = _folds(rows, 5, seed=0)
+    assert np.bincount(fold_of).tolist() == [12] * 5
+    assert np.bincount(fold_of[:40]).tolist() == [8] * 5
+    assert not np.array_equal(fold_of, _folds(rows, 5, seed=1))
+
+
+def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
+    recipe = Answer(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
+    monkeypatch.setattr(Answer, "read_all", lambda *_: (rows, rows, {}))
+    with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of contexts"):
+        cross_validate(recipe)
+    pairs = {"similarity": "contrastive", "label_column": None}
+    with pytest.raises(ValueError, match="pairs without scores cannot be scored"):
+        cross_validate(Embed(encoder="x", train="x", save_to=str(tmp_path / "m"), **pairs))
+
+
+def test_questions_on_one_context_stay_together():
+    contexts = [f"context {i % 7}" for i in range(40)]
+    rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, contexts, [[]] * 40)
+    fold_of = _folds(rows, 3, seed=0)
+    assert all(len(set(fold_of[[c == f"context {i}" for c in contexts]])) == 1 for i in range(7))
+    assert set(fold_of) == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_found(settings, review_files, tmp_path):
+    recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
+    found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)
+    assert found.rates == sorted(found.rates) and found.rates[0] == 1e-6
+    assert len(found.losses) == len(found.rates) <= 60
+    assert 1e-5 < found.suggestion < 0.1
+    assert "try learning_rate=" in str(found)
+    assert list(tmp_path.iterdir()) == []
+    for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "a curve needs 10")):
+        with pytest.raises(ValueError, match=message):
+            find_learning_rate(recipe, **wrong)
