@@ -14,7 +14,7 @@ ROBERTA = Architecture(
     fields=FIELDS
     | {
         "vocab_size": ("vocabulary_size", 50_265),
-        # a config.json leaves out what is Transformers' default, which is BERT's and not that of the published models
+        # the defaults of Transformers (5.24), which are BERT's and not those of the published models
         "type_vocab_size": ("num_segments", 2),
         "max_position_embeddings": ("max_sequence_length", 512),
         "layer_norm_eps": ("layer_norm_epsilon", 1e-12),

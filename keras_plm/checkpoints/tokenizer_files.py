@@ -125,7 +125,7 @@ def _word_piece(
     if content["model"].get("continuing_subword_prefix", "##") != "##":
         raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
     lowercase = normalizer.get("lowercase", True)
-    if settings.get("do_lower_case", lowercase) != lowercase:
+    if settings.get("do_lower_case") not in (None, lowercase):
         raise ValueError(
             f"tokenizer.json has lowercase={lowercase}, tokenizer_config.json do_lower_case="
             f"{settings['do_lower_case']}; which one counts? Correct the other"
