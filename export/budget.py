@@ -62,8 +62,8 @@ def fit_budget(
             narrower tables, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
             static_int8. None means neither.
-        schemes: of `to_tflite`; None means all. A model of `quantization_aware=True` has only that which it was trained
-            for.
+        schemes: of `to_tflite`; None means all but "int8x16", which is slow on a CPU. A model of
+            `quantization_aware=True` has only that which it was trained for.
         metric: a score of `evaluate`; None means the first one (of a question answerer F1).
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
@@ -146,8 +146,8 @@ def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[s
 def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:
     bare = [name for name, model in models.items() if not model.config.quantization_aware]
     for scheme in schemes:
-        if Scheme.parse(scheme).base == "static_int8" and bare and not has_texts:
-            raise ValueError(f"static_int8 needs texts to calibrate {bare} on")
+        if Scheme.parse(scheme).calibrated and bare and not has_texts:
+            raise ValueError(f"{scheme} needs texts to calibrate {bare} on")
 
 
 def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:

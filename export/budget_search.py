@@ -23,6 +23,7 @@ from .budget_table import Attempt, Bounds
 from .exported import load_artifact
 from .proof import ExportError
 from .runtime import Artifact
+from .schemes import Scheme
 from .sensitivity import sensitivity
 from .tasks import TaskModel
 from .tflite import to_tflite
@@ -128,7 +129,7 @@ class Search:
         """The artefact of an attempt."""
         model = self._model(variant)
         aware = model.config.quantization_aware
-        calibration = self.texts[:200] if variant.quantization == "static_int8" and not aware else None
+        calibration = self.texts[:200] if Scheme.parse(variant.quantization).calibrated and not aware else None
         return to_tflite(model, path, variant.quantization, self.settings["length"], calibration, overwrite=overwrite)
 
     def _model(self, variant: Attempt) -> TaskModel:

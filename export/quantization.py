@@ -1,3 +1,5 @@
+import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,14 +11,15 @@ from keras_plm.layers.fake_quantization import rounded_weights
 from .extras import import_extra
 from .schemes import Scheme
 
-# In static int8 the scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰
-# is still nothing beside the other keys.
+# Calibrated scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
+# nothing beside the other keys.
 _STATIC_MASKED_SCORE = -40.0
 
 # The converter names an operator after the layers that went into it; a norm may go into the product after it.
 _HEAD = r"/(head|pooler)(_\d+)?/"
 _EMBEDDING = r"/embedding(_\d+)?/(projection|[Mm]at[Mm]ul|Tensordot|einsum)"
 _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
+_BY_LARGEST = "min_max_uniform_quantize"  # the largest weight gives the scale
 
 
 def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
@@ -31,11 +34,11 @@ def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
     missing = calibration is None or not len(calibration)
     if config.quantization_aware and calibration is not None:
         raise ValueError("the model has learnt its ranges (quantization_aware); leave calibration out")
-    if scheme.base == "static_int8" and missing and not config.quantization_aware:
-        raise ValueError("static_int8 needs calibration: some hundred texts like those it will see")
-    if scheme.base != "static_int8" and calibration is not None:
-        raise ValueError(f"{scheme} takes no calibration texts; only static_int8 does")
-    if scheme.four_bits:
+    if scheme.calibrated and missing and not config.quantization_aware:
+        raise ValueError(f"{scheme} needs calibration: some hundred texts like those it will see")
+    if not scheme.calibrated and calibration is not None:
+        raise ValueError(f"{scheme} takes no calibration texts; only static_int8 and int8x16 do")
+    if scheme.by_litert:
         import_extra("litert_quantizer", "edge")
 
 
@@ -46,11 +49,11 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dic
         converter: of a function with named inputs.
         scheme: float32: as it is. float16: weights. dynamic_int8: weights, activations as they come at run time.
             static_int8: weights and activations, by ranges seen on `rows`, or those that a quantization-aware model has
-            learnt; inputs and outputs stay as they are. int4, int4_block32: as float32; `finish` comes after it.
+            learnt; inputs and outputs stay as they are. int4, int4_block32, int8x16: as float32; `finish` comes after.
         rows: inputs of shape (1, T), for static_int8.
     """
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if scheme.base == "float32" or scheme.four_bits:
+    if scheme.base == "float32" or scheme.by_litert:
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if scheme.base == "float16":
@@ -75,10 +78,10 @@ def prepare(model: Any, scheme: Scheme) -> None:
         embedding.look_up = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
         for block in model.encoder.blocks:
             block.attention.before_mixing = _in_float
-    elif scheme.base == "static_int8":
+    elif scheme.calibrated:
         for block in model.encoder.blocks:
             block.attention.masked_score = _STATIC_MASKED_SCORE
-    if scheme.four_bits:
+    if scheme.by_litert:
         embedding.look_up = _look_up
 
 
@@ -101,29 +104,43 @@ def _look_up(table: Any, token_ids: tf.Tensor) -> tf.Tensor:
     return tf.reshape(rows, (*token_ids.shape, table.shape[-1]))
 
 
-def finish(content: bytes, scheme: Scheme) -> bytes:
-    """The file of a scheme from what the converter wrote: 4-bit weights are made by LiteRT's own quantizer.
+def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
+    """The file of a scheme from what the converter wrote: four bits and int8x16 are made by LiteRT's own quantizer.
 
-    The scale of each group is the one of least squared error (OCTAV): the outermost weights are clipped. With the
-    largest weight as the scale, MiniLM on sst2 kept 91.8 % of its labels, so 97.5 %.
+    In four bits the scale of each group is the one of least squared error (OCTAV): the outermost weights are clipped.
+    With the largest weight as the scale, MiniLM on sst2 kept 91.8 % of its labels, so 97.5 %.
 
     Source: Sakr et al. 2022, §3, https://arxiv.org/abs/2206.06501
     """
-    if not scheme.four_bits:
+    if not scheme.by_litert:
         return content
-    quantizer, recipes, types = (
-        import_extra(f"litert_quantizer.{name}", "edge") for name in ("quantizer", "recipe_manager", "qtyping")
-    )
+    made = import_extra("litert_quantizer.quantizer", "edge").Quantizer(content, _rules(scheme))
+    with warnings.catch_warnings():
+        # it keeps all tensors of the interpreter that it calibrates with, which that interpreter warns of
+        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
+        texts = {"serving_default": rows}
+        ranges = made.calibrate(texts, num_threads=os.cpu_count() or 1) if scheme.calibrated else None
+        result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def _rules(scheme: Scheme) -> Any:
+    """What LiteRT's quantizer does with which operators; later rules go before earlier ones."""
+    recipes, types = (import_extra(f"litert_quantizer.{name}", "edge") for name in ("recipe_manager", "qtyping"))
     recipe, operators, granularity = recipes.RecipeManager(), types.TFLOperationName, types.QuantGranularity
 
-    def add(regex: str, operator: Any, bits: int, shared: str, algorithm: str) -> None:
-        recipe.add_dynamic_config(regex, operator, bits, granularity[shared], algorithm)
+    def weights(regex: str, operator: Any, bits: int, shared: str = "CHANNELWISE", how: str = _BY_LARGEST) -> None:
+        recipe.add_dynamic_config(regex, operator, bits, granularity[shared], how)
 
-    add(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
-    for part in scheme.eight_bits:  # later rules go before earlier ones
+    if scheme.base == "int8x16":
+        recipe.add_static_config(".*", operators.ALL_SUPPORTED, 16, 8)
+        weights(".*", operators.EMBEDDING_LOOKUP, 8)
+        recipe.add_quantization_config(".*", operators.OUTPUT, algorithm_key="no_quantize")  # stays in float32
+    else:
+        weights(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
+    for part in scheme.eight_bits:
         regex = {"table": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
-        add(regex, operators.FULLY_CONNECTED, 8, "CHANNELWISE", "min_max_uniform_quantize")
+        weights(regex, operators.FULLY_CONNECTED, 8)
         if part == "table":
-            add(".*", operators.EMBEDDING_LOOKUP, 8, "CHANNELWISE", "min_max_uniform_quantize")
-    made = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-    return bytes(made.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)
+            weights(".*", operators.EMBEDDING_LOOKUP, 8)
+    return recipe.get_quantization_recipe()

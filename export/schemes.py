@@ -30,6 +30,7 @@ _LIMITS = {
     # texts and moves one by 0.94. A tagger trained for static_int8 moves one of 501 words by 0.67 (shift 0.25) and tags
     # as well as before; calibrated without that training it has a shift of 1.8 and loses 22 points
     "static_int8": Limits(1.0, 0.5, 0.35),
+    "int8x16": Limits(1.0, 0.5, 0.35),
     "int4": Limits(1.0, 0.7, 0.18),
     "int4_block32": Limits(1.0, 0.6, 0.2),
 }
@@ -82,8 +83,18 @@ class Scheme:
 
     @property
     def four_bits(self) -> bool:
-        """Whether LiteRT's own quantizer makes it."""
+        """Whether its weights have four bits."""
         return self.base in _INT4
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the ranges of its activations come from texts."""
+        return self.base in ("static_int8", "int8x16")
+
+    @property
+    def by_litert(self) -> bool:
+        """Whether LiteRT's own quantizer makes it from a file in float32."""
+        return self.four_bits or self.base == "int8x16"
 
     @property
     def granularity(self) -> str:

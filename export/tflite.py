@@ -40,9 +40,11 @@ def to_tflite(
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
             each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, larger and slower);
             "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model of
-            `quantization_aware=True` takes "static_int8".
+            `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
+            neural processors: nearer to the model than "static_int8", many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
-        calibration: texts (or pairs) for "static_int8", some hundred of them; a quantization-aware model needs none.
+        calibration: texts (or pairs) for "static_int8" and "int8x16", some hundred of them; a quantization-aware
+            model needs none.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
             as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
         strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
@@ -84,7 +86,7 @@ def to_tflite(
     model = float32_copy(model)
     rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        content = finish(_convert(model, signature, scheme, rows), scheme)
+        content = finish(_convert(model, signature, scheme, rows), scheme, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)

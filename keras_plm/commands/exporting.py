@@ -40,10 +40,10 @@ def export_tflite(
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
-        quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int4, int4_block32,
-            or with some parts in eight bits int4+int8:table,block_0.
+        quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int8x16, int4,
+            int4_block32, or with some parts in eight bits int4+int8:table,block_0.
         length: fixed number of tokens; by default the model's limit.
-        calibration: a table of texts for static_int8.
+        calibration: a table of texts for static_int8 and int8x16.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.
@@ -202,7 +202,7 @@ def budget(
         texts: a table of texts like those it will see, such as the training rows: the vocabulary is trimmed to it, and
             static_int8 calibrated.
         alternatives: folders of smaller models for the same task.
-        schemes: those to try; by default all.
+        schemes: those to try; by default all but int8x16.
         metric: a score of `evaluate`; by default the first.
         text_column: the column of texts.
         second_column: the column of second texts, for a model of pairs.

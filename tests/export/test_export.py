@@ -232,7 +232,7 @@ def test_a_scheme_that_did_nothing_is_an_error(config, tokenizer, tmp_path, monk
     monkeypatch.setattr(tflite_module, "configure", lambda *arguments: None)
     with pytest.raises(export.ExportError, match="dynamic_int8 did not make the file smaller"):
         export.to_tflite(model, tmp_path, "dynamic_int8", LENGTH)
-    monkeypatch.setattr(tflite_module, "finish", lambda content, scheme: content)
+    monkeypatch.setattr(tflite_module, "finish", lambda content, scheme, rows: content)
     with pytest.raises(export.ExportError, match="int4 did not make the file smaller"):
         export.to_tflite(model, tmp_path, "int4", LENGTH)
 
@@ -265,6 +265,18 @@ def test_four_bits(reviews, review_files, tmp_path, monkeypatch, scheme):
             export.to_tflite(reviews, tmp_path / "lost", scheme, LENGTH)
     eight = export.to_tflite(reviews, tmp_path / "eight", "dynamic_int8", LENGTH)
     assert path.stat().st_size < 0.85 * eight.stat().st_size
+
+
+def test_activations_of_16_bits(reviews, review_files, tmp_path):
+    rows = plm.text.read_rows(review_files["train"], ["text"])["text"]
+    path = export.to_tflite(reviews, tmp_path, "int8x16", LENGTH, calibration=rows[:50])
+    found = export.compare(reviews, path, review_files["test"])
+    assert found.keras_score > 0.9 and found.agreement > 0.98
+    products = operands(path, "FULLY_CONNECTED")
+    assert {tuple(kinds[:2]) for kinds in products} == {("int16", "int8")} and len(products) == 14
+    assert operands(path, "EMBEDDING_LOOKUP")[0][-1] == "int8"
+    with pytest.raises(ValueError, match="int8x16 needs calibration"):
+        export.to_tflite(reviews, tmp_path, "int8x16", overwrite=True)
 
 
 @pytest.mark.slow
