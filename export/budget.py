@@ -62,9 +62,9 @@ def fit_budget(
             narrower tables, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
             static_int8. None means neither.
-        schemes: of `to_tflite`; None means all but "int8x16", which is slow on a CPU. A model of
-            `quantization_aware=True` has only that which it was trained for.
-        metric: a score of `evaluate`; None means the first one (of a question answerer F1).
+        schemes: of `to_tflite`; None means float16, dynamic_int8, int4, int4_block32, and with texts static_int8. A
+            model of `quantization_aware=True` has only that which it was trained for.
+        metric: a score of `evaluate`; None means the first one.
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores.

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_plm.compression import trim_vocabulary
 from keras_plm.evaluation import evaluate
-from keras_plm.models import QuestionAnswerer, tokenizer_settings, weight_arrays
+from keras_plm.models import tokenizer_settings, weight_arrays
 from keras_plm.text import Examples
 from keras_plm.training import write_whole
 
@@ -49,7 +49,7 @@ class Search:
     ) -> None:
         self.folder = path.with_name(f"{path.name}.search")
         self.models, self.examples, self.texts, self.settings = models, examples, texts, settings
-        self.metric: str = settings["metric"] or ("f1" if isinstance(models[GIVEN], QuestionAnswerer) else "")
+        self.metric: str = settings["metric"] or ""
         self.finished = False
         self._trimmed: tuple[tuple, TaskModel] | None = None
 

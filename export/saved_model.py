@@ -35,8 +35,9 @@ def to_saved_model(
     | embedder | `text` | `vectors` (B, D) |
 
     Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), not
-    this package. TF Serving finds requests in `assets.extra` to warm up with. Texts longer than a row lose their end;
-    the methods of `export.load_artifact` read on in windows. A question answerer's tokenizer must be WordPiece.
+    this package. TF Serving finds requests in `assets.extra` to warm up with. A classifier with several labels a text
+    gives no `label`. Texts longer than a row lose their end; for taggers and question answerers the methods of
+    `export.load_artifact` read on in windows. A question answerer's tokenizer must be WordPiece.
 
     Args:
         model: a task model with its tokenizer.

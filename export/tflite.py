@@ -32,13 +32,14 @@ def to_tflite(
 
     The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
     or two outputs: see `Artifact`. Beside it go its facts (`model.tflite.json`) and
-    its vocabulary (`model.tflite.vocab.txt`).
+    its tokenizer's files (such as `model.tflite.vocab.txt`).
 
     Args:
         model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
-            each output) or "int4_block32" (a scale for each 32 weights: nearer to the model, larger and slower);
+            each output) or "int4_block32" (a scale for each 32 weights: often nearer, a little larger, 2 to 5 times
+            slower);
             "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model of
             `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
             neural processors: nearer to the model than "static_int8", many times slower on a CPU.
@@ -46,10 +47,12 @@ def to_tflite(
         calibration: texts (or pairs) for "static_int8" and "int8x16", some hundred of them; a quantization-aware
             model needs none.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
-            as it is. They lower-case but never strip accents, so texts with accents may come out otherwise there.
+            as it is: classifiers of one label a text, embedders, and question answerers of 384 tokens; WordPiece that
+            lower-cases, no four bits. They never strip accents, so texts with accents may come out otherwise there.
         strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
             signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
-            `Artifact.strings` calls it. WordPiece only. Those operators fold forms such as ， and ß, know no
+            `Artifact.strings` calls it. Classifiers and embedders with WordPiece, in float32, float16 or
+            dynamic_int8. Those operators fold forms such as ， and ß, know no
             special tokens in a text, and lose what follows a NUL.
         overwrite: replace a file that is there.
 
@@ -58,7 +61,7 @@ def to_tflite(
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        ImportError: ai-edge-litert is not installed, or for the 4-bit schemes litert-quantizer.
+        ImportError: ai-edge-litert is not installed, or for int4, int4_block32 and int8x16 litert-quantizer.
         ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32;
             with `metadata` or `strings` a task, a vocabulary or labels that those runtimes cannot take.
         ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made

@@ -51,7 +51,8 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
 
     Args:
         recipe: a fine-tuning; its `validation` and `test` are not read.
-        folds: parts of the training rows. Each has its share of every label.
+        folds: parts of the training rows. Of labelled texts each has its share of every label; questions on
+            one context stay together.
 
     Raises:
         ValueError: fewer than 2 folds, or more than rows (of questions: than contexts); pairs without scores.

@@ -52,9 +52,8 @@ class Distill:
     attention: float = 0.0  # weight of its attention maps
     temperature: float = 2.0  # of the probabilities; higher ones make the small ones count more
     copies: int = 0  # altered copies of each text, which the teacher labels: for few texts; needs hard=0 and Classify
-    layers: tuple[int, ...] | None = (
-        None  # for each block of the student the teacher's, from 0; None spreads them evenly
-    )
+    # for each block of the student the teacher's, from 0; None spreads them evenly
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.copies < 0:

@@ -30,7 +30,7 @@ class Embed(FineTune):
     Both texts of a pair go through the same encoder: a batch of `batch_size` rows holds half as many pairs. Losses:
     "ranking", pairs of a higher score shall have the higher cosine; "cosine", the squared difference of cosine and
     score, which is brought to [0, 1]; "contrastive", no scores: the second text of a pair is the right one among those
-    of its batch; on several devices the batch is that of each.
+    of its batch. "ranking" and "contrastive" compare pairs of one batch, on several devices of the part of each.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.

@@ -55,7 +55,9 @@ class Pretrain(Recipe):
 
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
-    config: Annotated[ModelConfig, NAMED_SIZE] = SMALL  # sizes: a name, or a JSON file of fields
+    config: Annotated[ModelConfig, NAMED_SIZE] = (
+        SMALL  # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
+    )
     start_from: str | None = None  # a model to go on from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
@@ -71,6 +73,8 @@ class Pretrain(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least_one("steps", "checkpoint_every", "validation_steps")
+        if not isinstance(self.config, ModelConfig):
+            raise TypeError(f"config={self.config!r}; give a ModelConfig, such as plm.MINI")
         own = (
             self.vocabulary is not None
             or self.vocabulary_size is not None

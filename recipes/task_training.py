@@ -28,12 +28,14 @@ class TaskTraining(CompressedTraining):
     dropout: float = 0.1  # in the encoder and before the head, whatever the pre-training had
     epochs: int = 3  # passes over the training rows
     learning_rate: float = 5e-5  # peak, after the warm-up
-    layer_decay: float = 1.0  # each block learns this much slower than the one above it
-    head_rate: float = 1.0  # the head learns this much faster than the encoder
+    layer_decay: float = 1.0  # factor of the learning rate from each block to the one below it, in (0, 1]
+    head_rate: float = 1.0  # factor of the head's learning rate beside the encoder's
     gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
     accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
-    keep: Literal["last", "best"] = "last"  # the weights of the last epoch, or of the best by `validation`
+    keep: Literal["last", "best"] = (
+        "last"  # the weights of the last epoch, or of the best by the first score of `validation`
+    )
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
 

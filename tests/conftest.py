@@ -9,11 +9,14 @@ from pathlib import Path  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 import keras_plm as plm  # noqa: E402
 from keras_plm.text import learn_vocabulary, read_documents  # noqa: E402
 
 HERE = Path(__file__).parent
+settings.register_profile("keras_plm")  # the first call traces graphs, and the machine may be busy
+settings.load_profile("keras_plm")
 # scripts that tests start as processes of their own
 collect_ignore = [
     "recipes/run_two_replicas.py",

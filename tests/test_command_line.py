@@ -1,12 +1,16 @@
+import importlib
+import inspect
 import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import entry_points
 
 import numpy as np
 import pytest
 
 import keras_plm as plm
+from keras_plm import __main__ as command_line
 from keras_plm.__main__ import main
 
 
@@ -196,7 +200,83 @@ def test_errors_are_one_line(capsys, tmp_path):
         assert printed.startswith("keras-plm: ") and printed.count("\n") == 1, printed
 
 
+@pytest.mark.parametrize("name", [*command_line._COMMANDS, *(f"export {name}" for name in command_line._EXPORTS)])
+def test_every_command_has_its_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split(), "--help"])
+    assert stop.value.code == 0
+    assert f"usage: keras-plm {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("function", "words", "wanted"),
+    [
+        ("exporting.to_onnx", "export onnx {model} {out} --length 9", {"path": "{out}", "length": 9}),
+        (
+            "exporting.to_saved_model",
+            "export saved-model {model} {out} --max-length 9 --pairs --overwrite",
+            {"folder": "{out}", "max_length": 9, "pairs": True, "overwrite": True},
+        ),
+        (
+            "exporting.write_tokenizer_vectors",
+            "export tokenizer-vectors {model} {out} --texts {rows} --text-column first --limit 1",
+            {"path": "{out}", "texts": ["the cat"], "overwrite": False},
+        ),
+        (
+            "exporting.to_tflite",
+            "export tflite {model} {out} --quantization static_int8 --length 9 --calibration {rows} "
+            "--text-column first --second-column second --strings",
+            {
+                "path": "{out}", "quantization": "static_int8", "length": 9, "metadata": False, "strings": "pairs",
+                "calibration": [("the cat", "sees"), ("a dog", "hears")], "overwrite": False,
+            },
+        ),
+        (
+            "exporting.fit_budget",
+            "fit-budget {model} {out} --data rows.tsv --max-megabytes 3 --max-loss 2 --texts {rows} "
+            "--text-column first --schemes int4 float16 --metric macro_f1 --tag-column 2 --limit 7 --num-threads 2 "
+            "--length 9",
+            {
+                "path": "{out}", "data": "rows.tsv", "max_megabytes": 3.0, "max_latency_ms": None, "max_loss": 2.0,
+                "texts": ["the cat", "a dog"], "schemes": ("int4", "float16"), "metric": "macro_f1", "tag_column": 2,
+                "limit": 7, "num_threads": 2, "length": 9, "text_column": "first",
+            },
+        ),
+        (
+            "preparing.cross_validate",
+            "cross-validate --folds 3 recipe:classify --recipe.encoder x --recipe.train y --recipe.save-to {out}",
+            {"folds": 3},
+        ),
+        (
+            "preparing.find_learning_rate",
+            "learning-rate --lowest 1e-5 --highest 1 --steps 20 recipe:tag --recipe.encoder x --recipe.train y "
+            "--recipe.save-to {out}",
+            {"lowest": 1e-5, "highest": 1.0, "steps": 20},
+        ),
+    ],
+)  # fmt: skip
+def test_flags_reach_the_library(function, words, wanted, saved, tmp_path, monkeypatch):
+    module = importlib.import_module(f"keras_plm.commands.{function.split('.')[0]}")
+    name, called = function.split(".")[1], []
+
+    def record(*arguments, **options):
+        called.append(inspect.signature(real).bind(*arguments, **options).arguments)
+        raise ValueError("far enough")
+
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, record)
+    (tmp_path / "rows.tsv").write_text("first\tsecond\nthe cat\tsees\na dog\thears\n")
+    places = {"model": saved, "out": str(tmp_path / "out"), "rows": str(tmp_path / "rows.tsv")}
+    with pytest.raises(SystemExit):
+        main([word.format(**places) for word in words.split()])
+    (found,) = called
+    for key, value in wanted.items():
+        assert found[key] == (value.format(**places) if isinstance(value, str) else value), key
+
+
 def test_installed_entry_point():
+    (installed,) = entry_points(group="console_scripts", name="keras-plm")
+    assert installed.load() is main
     result = subprocess.run([sys.executable, "-m", "keras_plm", "--help"], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and "pretrain" in result.stdout
 

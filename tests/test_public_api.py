@@ -3,6 +3,7 @@
 from dataclasses import fields, is_dataclass
 
 import keras_plm as plm
+from keras_plm import __main__ as command_line
 from keras_plm import export, recipes
 
 RECIPE = [
@@ -38,6 +39,14 @@ def test_public_names():
         for name in module.__all__:
             thing = getattr(module, name)
             assert thing.__doc__ or isinstance(thing, plm.ModelConfig | dict), name
+
+
+def test_commands():
+    assert list(command_line._COMMANDS) == [
+        "choose", "pretrain", "classify", "tag", "answer", "similarity", "distill", "cross-validate", "learning-rate",
+        "predict", "embed", "evaluate", "compare", "fit-budget", "shrink", "trim", "vocabulary", "export",
+    ]  # fmt: skip
+    assert list(command_line._EXPORTS) == ["tflite", "onnx", "saved-model", "tokenizer-vectors"]
 
 
 def test_recipe_fields():

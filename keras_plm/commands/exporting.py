@@ -202,7 +202,7 @@ def budget(
         texts: a table of texts like those it will see, such as the training rows: the vocabulary is trimmed to it, and
             static_int8 calibrated.
         alternatives: folders of smaller models for the same task.
-        schemes: those to try; by default all but int8x16.
+        schemes: those to try; by default float16, dynamic_int8, int4, int4_block32, and with texts static_int8.
         metric: a score of `evaluate`; by default the first.
         text_column: the column of texts.
         second_column: the column of second texts, for a model of pairs.

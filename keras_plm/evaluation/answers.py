@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def answer_scores(wanted: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:
-    """Exact match and F1 of words, averaged over questions, in [0, 1]; the best of several right answers counts.
+    """F1 of words and exact match, averaged over questions, in [0, 1]; the best of several right answers counts.
 
     With questions that have no answer also `answerable_f1` and `unanswerable`, how many of these were left
     unanswered.
@@ -24,7 +24,7 @@ def answer_scores(wanted: Sequence[Sequence[str]], found: Sequence[str]) -> dict
     """
     exact = [_best(exact_match, right, given) for right, given in zip(wanted, found, strict=True)]
     overlap = [_best(answer_f1, right, given) for right, given in zip(wanted, found, strict=True)]
-    scores = {"exact_match": _mean(exact), "f1": _mean(overlap)}
+    scores = {"f1": _mean(overlap), "exact_match": _mean(exact)}
     none = [not right for right in wanted]
     if any(none):
         scores["answerable_f1"] = _mean([f for f, empty in zip(overlap, none, strict=True) if not empty])

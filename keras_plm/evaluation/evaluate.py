@@ -70,7 +70,7 @@ def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation
     | classifier | `LabelledTexts` | accuracy, macro-F1, Matthews; several labels: micro-F1, macro-F1, exact match |
     | classifier without labels | `LabelledTexts` | Pearson, Spearman, root mean squared error |
     | tagger | `TaggedSentences` | F1, precision and recall of entities, accuracy of tags |
-    | question answerer | `Questions` | exact match, F1 |
+    | question answerer | `Questions` | F1, exact match |
     | embedder | `LabelledTexts` of pairs with a score | Spearman and Pearson of the cosine |
 
     Args:

@@ -13,7 +13,8 @@ class Distiller(keras.Model):
     """A student that `fit` trains to do as its teacher does.
 
     `loss = hard · task loss + soft · SoftLabels + hidden · HiddenStates + attention · AttentionMaps`, the last two as
-    means over the student's blocks. Sample weights hold for every part: what `fit` is told to ignore is ignored.
+    means over the student's blocks. Sample weights of rows hold for every part; those of tokens and of outputs say what
+    the first two look at, and the last two take all tokens but padding.
 
     Args:
         student: a task model or a Pretrainer; it is trained in place.
@@ -110,6 +111,8 @@ class Distiller(keras.Model):
         states, wanted = self._teach(x)
         mask = ops.cast(x["padding_mask"], "float32")
         mask = mask * ops.cast(ops.size(mask), "float32") / ops.maximum(ops.sum(mask), 1.0)
+        if sample_weight is not None and not isinstance(sample_weight, dict) and ops.ndim(sample_weight) == 1:
+            mask = mask * ops.cast(sample_weight, "float32")[:, None]
         total = 0.0
         if self.parts["hard"]:
             total += self.parts["hard"] * _over_outputs(self.task_losses, y, y_pred["outputs"], sample_weight)

@@ -23,7 +23,7 @@ class Embedding(TextModel):
 
         Example:
             >>> vectors = embedder.embed(["A quiet film.", "A calm movie."])  # doctest: +SKIP
-            >>> vectors @ vectors.T  # cosines  # doctest: +SKIP
+            >>> vectors @ vectors.T  # cosines, if the embedder normalizes  # doctest: +SKIP
         """
         return self.predict_texts(texts, max_length=self.max_length, batch_size=batch_size)
 

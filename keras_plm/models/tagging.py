@@ -68,8 +68,6 @@ class Tagging(TextModel):
             >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
             [[TaggedSpan(text='Ada Lovelace', label='PER', start=0, end=12, score=0.99), …]]
         """
-        if isinstance(texts, str):
-            raise ValueError("pass a list of texts, not one string")
         split = split_words(texts)
         found = self._paths([words.words for words in split], max_length, batch_size)
         plain = tag_scheme(self.labels) == "plain"

@@ -13,6 +13,7 @@ from .tags import repair_tags, spans_to_tags
 from .words import Words, split_words
 
 _NO_WORD = re.compile(r"#|\d+[-.]\d")  # in CoNLL-U: a comment, several words in one, a word that was left out
+_UPOS = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TaggedSentences(Examples):
         """Read CoNLL or JSONL files.
 
         CoNLL (any extension but the following; `.gz` too): a word and its tags a line, between tabs or spaces; a blank
-        line between sentences. CoNLL-U (`.conllu`): the word is in column 1, UPOS in 3. JSONL:
+        line between sentences. CoNLL-U (`.conllu`): the word is in column 1, UPOS in 3, the default. JSONL:
         `{"words": […], "tags": […]}`, or `{"text": …, "spans": [{"start", "end", "label"}]}` with characters (`slots`
         and `slot` are understood too): the text is split by `split_words`, and a span that begins or ends inside a word
         is widened to the word; a word that two spans share goes to the one that has more of it. `repaired` counts
@@ -42,7 +43,8 @@ class TaggedSentences(Examples):
 
         Args:
             patterns: paths or globs.
-            tag_column: the column of the tag in CoNLL, the last by default; the key of the list in JSONL.
+            tag_column: in CoNLL the column of the tag, counted from 0, the last by default; in JSONL the key of the
+                list.
 
         Raises:
             FileNotFoundError: a pattern that matches no file.
@@ -68,7 +70,7 @@ def _tagged(path: Path, tag_column: int | str) -> Iterator[tuple[list[str], list
     if table_suffix(path) == ".jsonl":
         return _tagged_json(path, "tags" if isinstance(tag_column, int) else tag_column)
     if isinstance(tag_column, str):
-        raise ValueError(f"tag_column={tag_column!r}; in CoNLL a column is a number: 1 is the one after the word")
+        raise ValueError(f"tag_column={tag_column!r}; in CoNLL a column is a number, counted from 0")
     return _tagged_lines(path, tag_column)
 
 
@@ -86,7 +88,10 @@ def _tagged_json(path: Path, key: str) -> Iterator[tuple[list[str], list[str], i
 
 
 def _tagged_lines(path: Path, tag_column: int) -> Iterator[tuple[list[str], list[str], int]]:
-    word_column = 1 if table_suffix(path) == ".conllu" else 0
+    word_column = 0
+    if table_suffix(path) == ".conllu":
+        # the last of its ten columns, MISC, says whether a space follows
+        word_column, tag_column = 1, _UPOS if tag_column == -1 else tag_column
     words: list[str] = []
     tags: list[str] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):

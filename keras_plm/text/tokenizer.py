@@ -132,6 +132,7 @@ class Tokenizer(ABC):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
         """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
+        check_is_list(texts)
         # the same expression as in the graph, in Python's spelling
         cut = [re.split(f"({self._special_pattern})", text.replace(_NUL, _NOT_NUL)) for text in texts]
         ordinary = [part for row in cut for part in row[::2]]
@@ -242,6 +243,13 @@ def character_positions(text: str) -> np.ndarray:
     return np.append(np.repeat(np.arange(len(text)), lengths), len(text))
 
 
+def check_is_list(texts: Any) -> None:
+    """Raise ValueError for one string, whose letters would be taken for texts."""
+    if isinstance(texts, str | bytes):
+        raise ValueError("pass a list of texts, not one string")
+
+
 def string_tensor(texts: Any) -> tf.Tensor:
     """(B,) strings."""
+    check_is_list(texts)
     return tf.convert_to_tensor(texts if tf.is_tensor(texts) else list(texts), tf.string)

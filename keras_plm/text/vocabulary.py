@@ -93,7 +93,7 @@ def learn_vocabulary(
     Source: merges by frequency: Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909; the `##`
         pieces: Wu et al. 2016, §4.1, https://arxiv.org/abs/1609.08144
     Differs: merges by frequency, where Google's unpublished learner maximised likelihood; thirteen times as
-        fast as TensorFlow Text's learner, and it reaches the size exactly.
+        fast as TensorFlow Text's learner, and it reaches the size if the corpus has the pieces.
     """
     counts = {w: n for w, n in count_words(sentences, lowercase).items() if len(w) <= 100}
     if not counts:

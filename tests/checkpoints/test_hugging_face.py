@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -7,10 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import keras_plm as plm
+from keras_plm.checkpoints.tokenizer_files import read_tokenizer
 
 from . import random_weights
 from .small_folders import GOLDEN as GOLDEN_FILE
-from .small_folders import TEXTS, assert_same, golden_facts, our_answers, write_folder
+from .small_folders import TEXTS, assert_same, byte_pair, golden_facts, our_answers, word_piece, write_folder
 
 GOLDEN = np.load(GOLDEN_FILE)
 PAIRS = [(model_type, name) for model_type, names in random_weights.CLASSES.items() for name in names]
@@ -89,3 +91,34 @@ def test_transformers_reads_what_we_write(tmp_path):
         row = next(iter(packed))
         assert theirs["pair"] == row["token_ids"].numpy()[row["padding_mask"].numpy() > 0].tolist(), name
         assert theirs["mask"] == tokenizer.mask_id
+
+
+def test_tokenizers_in_files_of_their_own(tmp_path):
+    """Without tokenizer.json: vocab.txt; vocab.json with merges.txt; a SentencePiece model, whose ids are shifted."""
+    import sentencepiece
+
+    for ours in (word_piece(), byte_pair()):
+        folder = tmp_path / type(ours).__name__
+        folder.mkdir()
+        for name, content in ours.files().items():
+            (folder / name).write_bytes(content)
+        found = read_tokenizer(folder)
+        assert type(found) is type(ours) and found.vocabulary == ours.vocabulary
+        assert found(TEXTS).to_list() == ours(TEXTS).to_list()
+    cased = tmp_path / "WordPieceTokenizer" / "tokenizer_config.json"
+    cased.write_text(json.dumps({"do_lower_case": False, "tokenizer_class": "BertTokenizer"}))
+    assert read_tokenizer(cased.parent)(["The"]).to_list() == [[word_piece().unk_id]]
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 3), model_writer=model, vocab_size=45, hard_vocab_limit=False, minloglevel=2
+    )
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / "pieces" / "sentencepiece.bpe.model").write_bytes(model.getvalue())
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    found = read_tokenizer(tmp_path / "pieces")
+    texts = [*TEXTS, "a zebra"]
+    wanted = [[i + 1 if i else found.unk_id for i in theirs.encode(text)] for text in texts]
+    assert found(texts).to_list() == wanted and found.unk_id in wanted[-1]
+    assert (found.cls_id, found.pad_id, found.sep_id, found.unk_id) == (0, 1, 2, 3)
+    assert found.mask_id == len(found.vocabulary) - 1

@@ -54,6 +54,14 @@ def test_there_and_back(config, tokenizer, trained, tmp_path):
     assert np.abs(np.asarray(base(inputs)) - np.asarray(trained(inputs))).max() > 1e-3
 
 
+def test_updates_that_are_scaled_by_the_root_of_their_rank(config, tokenizer, trained, tmp_path):
+    save_lora(trained, tmp_path / "lora", base="some/model")
+    file = tmp_path / "lora" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_rslora": True}))
+    again = load_lora(make(config, tokenizer), tmp_path / "lora")
+    assert again.config.lora_alpha / again.config.lora_rank == pytest.approx(7.0 / 3**0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "model_type", "module"),
     [

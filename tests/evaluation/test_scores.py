@@ -1,6 +1,7 @@
 """Every score beside the one that the field uses."""
 
 import collections
+import json
 import re
 import string
 import warnings
@@ -16,12 +17,15 @@ from keras_plm.evaluation import (
     answer_f1,
     answer_scores,
     correlations,
+    evaluate,
     exact_match,
     label_scores,
     multi_label_scores,
     scores_by_label,
     tag_scores,
 )
+from keras_plm.models import Classifying
+from keras_plm.text import LabelledTexts
 
 IDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -149,3 +153,30 @@ def test_answers():
     assert answer_f1("a cat sat", "the cat ran") == pytest.approx(0.5)
     scores = answer_scores([["x"], []], ["x", ""])
     assert scores == {"exact_match": 1.0, "f1": 1.0, "answerable_f1": 1.0, "unanswerable": 1.0}
+
+
+def test_what_is_wrong_comes_worst_first():
+    class Known(Classifying):
+        labels, multi_label = ["a", "b", "c"], False
+
+        def predict_logits(self, first, second=None, **options):
+            return np.array([known[text] for text in first], "float32")
+
+    known = {
+        "sure": [9, 0, 0],
+        "less so": [0, 2, 0],
+        "right": [0, 0, 3],
+        "hardly": [1, 0.9, 0],
+        "also right": [0, 5, 0],
+    }
+    found = evaluate(Known(), LabelledTexts("here", list(known), None, ["b", "c", "c", "b", "b"]))
+    assert [found.rows[i]["text"] for i in found.wrong] == ["sure", "less so", "hardly"]
+    assert found.scores["accuracy"] == 0.4 and found.main == "accuracy"
+    assert found.details == (
+        ["label", "rows", "recall", "precision", "most often taken for"],
+        [["a", 0, 0.0, 0.0, ""], ["b", 3, 1 / 3, 0.5, "a"], ["c", 2, 0.5, 1.0, "b"]],
+    )
+    page = found.errors(limit=2)
+    assert "3 of 5 rows are not wholly right" in page and "## The worst 2" in page
+    assert page.index("| 1 | sure") < page.index("| 2 | less so") and "hardly" not in page
+    assert [json.loads(line)["found"] for line in found.predictions().splitlines()] == ["a", "b", "c", "a", "b"]

@@ -306,6 +306,27 @@ def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("operators", "words"),
+    [
+        ({"ADD": 1, "FlexErf": 1}, r"operators that phones do not have: \['FlexErf'\]"),
+        ({"CUSTOM": 1}, r"operators that phones do not have: \['CUSTOM'\]"),
+        ({"VAR_HANDLE": 3}, "the converter lost the weights"),
+        ({"ADD": 1}, None),
+    ],
+)
+def test_a_file_that_phones_cannot_run_is_refused(classifier, monkeypatch, tmp_path, operators, words):
+    path = export.to_tflite(classifier, tmp_path, length=LENGTH)
+    before = path.read_bytes()
+    monkeypatch.setattr(tflite_module.Artifact, "operators", lambda self: operators)
+    if words is None:
+        export.to_tflite(classifier, tmp_path, length=LENGTH, overwrite=True)
+    else:
+        with pytest.raises(export.ExportError, match=words):
+            export.to_tflite(classifier, tmp_path, length=LENGTH, overwrite=True)
+    assert path.read_bytes() == before
+
+
 def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")

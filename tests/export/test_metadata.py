@@ -25,6 +25,8 @@ def test_files_are_inside_and_litert_runs_it_still(classifier, tmp_path):
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert archive.read("vocab.txt") == classifier.tokenizer.files()["vocab.txt"]
         assert archive.read("labels.txt").decode().split() == classifier.labels
+        # the same bytes at any time
+        assert {file.date_time for file in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     ours, theirs = (export.load_artifact(one).predict_probabilities(TEXTS) for one in (path, plain))
     np.testing.assert_array_equal(ours, theirs)
     signature = export.Artifact(plain).signature

@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 import keras_plm as plm
 from keras_plm import export
+from keras_plm.evaluation import Evaluation
 from keras_plm.export.compare import compare
 from keras_plm.export.report import write_report
 
@@ -38,6 +40,38 @@ def test_the_page(comparisons, tmp_path):
     assert write_report(comparisons[0], path, overwrite=True).read_text("utf-8").count("<h2>") == 1
     with pytest.raises(ValueError, match="no comparisons"):
         write_report([], tmp_path / "none.html")
+
+
+def test_the_numbers_of_the_page(comparisons, tmp_path):
+    """Nine rows of which the artefact gets two others wrong than the model does."""
+
+    def side(found):
+        rows = [
+            {"text": f"text {i}", "wanted": "cat" if i < 6 else "dog", "found": label, "probability": 0.9 - i / 100}
+            for i, label in enumerate(found)
+        ]
+        wrong = [i for i, row in enumerate(rows) if row["wanted"] != row["found"]]
+        right = 1 - len(wrong) / 9
+        details = ["label", "recall", "support"], [["cat", found[:6].count("cat") / 6, 6], ["dog", 1.0, 3]]
+        return Evaluation({"accuracy": right}, rows, wrong, details)
+
+    keras, artefact = side(["dog"] + ["cat"] * 5 + ["dog"] * 3), side(["dog"] * 2 + ["cat"] * 4 + ["dog"] * 3)
+    one = replace(
+        comparisons[0], keras_evaluation=keras, artifact_evaluation=artefact, keras_score=8 / 9, artifact_score=7 / 9,
+        lengths=list(range(10, 19)), rows=9,
+    )  # fmt: skip
+    page = write_report(one, tmp_path / "report.html").read_text("utf-8")
+
+    def row(*cells):
+        return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells)
+
+    assert '<td>0.7778</td><td class="worse">-11.11</td>' in page
+    assert row("cat", 6, "0.6667").removesuffix("</td>") in page and '<td class="worse">-16.67</td>' in page
+    assert row("dog", 3, "1.0000") + '<td class="">+0.00</td>' in page
+    assert row("10 to 12 tokens", 3, "0.3333") + '<td class="worse">-33.33</td>' in page
+    assert row("13 to 14 tokens", 2, "1.0000") + '<td class="">+0.00</td>' in page
+    assert row("cat", 4, 2) in page and row("dog", 0, 3) in page  # wanted cat: 4 found, 2 taken for dogs
+    assert "Disagreements: 1 of 9 rows" in page and page.count(">text 1<") == 1
 
 
 def test_the_delegate_took_what_it_can(comparisons):

@@ -100,7 +100,7 @@ def test_cross_attention_from_projected_encoder():
     np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
-def test_no_tensor_has_more_than_five_axes():
+def test_no_tensor_has_more_than_four_axes():
     import tensorflow as tf
 
     layer = MultiHeadAttention(N)
@@ -111,7 +111,7 @@ def test_no_tensor_has_more_than_five_axes():
         .graph
     )
     ranks = [t.shape.rank for op in graph.get_operations() for t in op.outputs]
-    assert max(rank for rank in ranks if rank is not None) <= 5
+    assert max(rank for rank in ranks if rank is not None) <= 4
 
 
 def test_errors():

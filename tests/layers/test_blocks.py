@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_plm import DecoderBlock, EncoderBlock, FeedForward
 from keras_plm.layers import ResidualNorm
+from keras_plm.layers.low_rank import Adapter, Projection
 from tests.contract import check_layer
 from tests.layers.test_attention import floats
 
@@ -68,6 +69,43 @@ def test_decoder_block(normalize_first, dropout):
     check_layer(make, floats(B, T, D), dropout=dropout > 0)
     crossing = functools.partial(make, cross_attention=True)
     check_layer(crossing, floats(B, T, D), floats(B, S, D, seed=1), dropout=dropout > 0)
+
+
+def test_low_rank_updates_and_adapters():
+    def make(kind, *arguments, **options):
+        layer = kind(*arguments, **options)
+        layer.build((B, T, D))
+        for weight in layer.weights:  # some begin as zeros, behind which nothing is learnt
+            weight.assign(np.random.default_rng(len(weight.path)).normal(size=weight.shape) * 0.2)
+        return layer
+
+    check_layer(functools.partial(make, Adapter, 5), floats(B, T, D))
+    check_layer(functools.partial(make, Projection, 7, low_rank=2, low_rank_scale=3.0), floats(B, T, D))
+    layer, x = make(Projection, 7, low_rank=2, low_rank_scale=3.0), np.asarray(floats(B, T, D))
+    kernel = np.asarray(layer.kernel) + 3 * np.asarray(layer.low_rank_a) @ np.asarray(layer.low_rank_b)
+    np.testing.assert_allclose(layer(x), x @ kernel + np.asarray(layer.bias), atol=1e-4)
+    adapter = Adapter(5)
+    np.testing.assert_array_equal(adapter(x), x)
+
+
+def test_attention_dropout_reaches_the_attention():
+    for block in (EncoderBlock, DecoderBlock):
+        make = functools.partial(block, N, F, dropout=0.0, attention_dropout=0.5)
+        check_layer(make, floats(B, T, D), dropout=True)
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+def test_decoder_block_reads_no_padding(normalize_first):
+    block = DecoderBlock(N, F, cross_attention=True, normalize_first=normalize_first)
+    x, encoded, noise = floats(B, T, D), floats(B, S, D, seed=1), floats(B, 2, D, seed=2)
+    short = block(x, encoded)
+    # padding before the tokens: causal attention alone would read it
+    mask, encoder_mask = np.array([[0] * 2 + [1] * T] * B, "int32"), np.array([[1] * S + [0] * 2] * B, "int32")
+    longer = ops.concatenate([noise, x], 1), ops.concatenate([encoded, noise], 1)
+    found = block(*longer, padding_mask=mask, encoder_padding_mask=encoder_mask)
+    np.testing.assert_allclose(found[:, 2:], short, atol=1e-5)
+    for masks in ({"padding_mask": mask}, {"encoder_padding_mask": encoder_mask}):
+        assert np.abs(block(*longer, **masks)[:, 2:] - short).max() > 1e-3
 
 
 def test_decoder_block_is_causal():

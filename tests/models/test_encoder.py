@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_plm as plm
 from conftest import token_batch
-from keras_plm.models import encoder_states
+from keras_plm.models import encoder_like, encoder_states
 
 
 def keras_hub_twin(encoder, config):
@@ -154,3 +154,14 @@ def test_ranges_of_roundings_are_those_of_all_tokens(config):
     before = encoder_states(encoder, inputs)["hidden"][-2]
     wanted = [float(keras.ops.min(before)), float(keras.ops.max(before))]
     np.testing.assert_allclose(last.attention.query.round_input.range, wanted, rtol=0.05)
+
+
+@pytest.mark.parametrize("added", [{"adapter_dim": 3}, {"lora_rank": 2, "lora_alpha": 4.0}])
+def test_what_is_added_begins_as_nothing(config, tokenizer, added):
+    base = plm.Encoder(config, tokenizer)
+    larger = encoder_like(base, replace(config, **added))
+    assert larger.count_params() > base.count_params()
+    batch = token_batch(config)
+    wanted, found = base(batch), larger(batch)
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-6)

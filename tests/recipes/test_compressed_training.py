@@ -87,12 +87,14 @@ def test_compression_on_two_devices(settings, review_files, tmp_path, field, val
     arguments = [settings["encoder"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2_000:]
-    sparsity, values = json.loads(done.stdout.split("OUT")[1])
+    replicas, sparsity, values, ranges = json.loads(done.stdout.split("OUT")[1])
+    assert replicas == [2]
+    assert bool(ranges) == (field == "quantization_aware") and 6.0 not in ranges  # which is where they begin
     wanted = {"0.8": 0.8, "2:4": 0.5}.get(value, 0.0)
     assert sparsity == pytest.approx(wanted, abs=0.03) and (value != 8 or values == 8)
 
 
-def test_compression_that_cannot_be_kept():
+def test_compression_that_cannot_be_kept(tmp_path):
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
         ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
@@ -104,4 +106,4 @@ def test_compression_that_cannot_be_kept():
         ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
     ]:
         with pytest.raises(ValueError, match=words):
-            Classify(encoder="x", train="x", save_to="y", **options)
+            Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), **options)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.recipes import Answer, Classify, Embed, cross_validate, find_learning_rate
+from keras_plm.evaluation import Evaluation
+from keras_plm.recipes import Answer, Classify, Embed, RateTest, cross_validate, find_learning_rate
 from keras_plm.recipes.cross_validation import _folds
 
 
@@ -15,12 +16,32 @@ def test_cross_validation(settings, review_files, tmp_path):
         save_to=str(tmp_path / "m"),
     )  # fmt: skip
     found = cross_validate(recipe, folds=3)
-    assert len(found.folds) == 3 and found.mean("accuracy") > 0.7 and found.deviation("accuracy") >= 0
+    assert len(found.folds) == 3 and found.mean("accuracy") > 0.7
     assert "3 folds" in str(found) and "macro_f1" in str(found)
     assert list(tmp_path.iterdir()) == []
     for folds in (1, 97):
         with pytest.raises(ValueError, match="choose from 2 to 96"):
             cross_validate(recipe, folds)
+
+
+def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monkeypatch):
+    recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    rows = plm.text.LabelledTexts("here", [f"text {i}" for i in range(23)], None, ["a", "b", "b"] * 7 + ["a"] * 2)
+    scored = []
+
+    def train_on(self, train, every, held_out, save_model):
+        fold = held_out["fold"].first
+        assert set(train.first) == set(rows.first) - set(fold) and every is rows and not save_model
+        scored.extend(fold)
+        return None, {"fold": Evaluation({"accuracy": float(len(fold))}, [], [])}
+
+    monkeypatch.setattr(Classify, "read_all", lambda *_: (rows, rows, {}))
+    monkeypatch.setattr(Classify, "train_on", train_on)
+    found = cross_validate(recipe, folds=3)
+    assert sorted(scored) == sorted(rows.first)
+    assert sorted(fold["accuracy"] for fold in found.folds) == [7, 8, 8]
+    assert found.mean("accuracy") == pytest.approx(23 / 3)
+    assert found.deviation("accuracy") == pytest.approx(3**-0.5)
 
 
 def test_every_fold_has_its_share_of_every_label():
@@ -48,6 +69,10 @@ def test_questions_on_one_context_stay_together():
     fold_of = _folds(rows, 3, seed=0)
     assert all(len(set(fold_of[[c == f"context {i}" for c in contexts]])) == 1 for i in range(7))
     assert set(fold_of) == {0, 1, 2}
+
+
+def test_the_rate_to_begin_with_is_a_third_of_that_of_the_steepest_fall():
+    assert RateTest([1, 2, 4, 8], [5, 4.9, 3, 6]).suggestion == pytest.approx(2 / 3)
 
 
 @pytest.mark.slow

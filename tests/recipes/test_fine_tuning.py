@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_plm as plm
 from keras_plm.recipes import Answer, Classify, Embed, Tag
 from keras_plm.recipes.validation import exhausted
-from keras_plm.training import Checkpoint, HistoryLog
+from keras_plm.text import LabelledTexts
+from keras_plm.training import Checkpoint, HistoryLog, layer_rates, unfreezing_steps
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
 VERBS = ["sees", "hears", "follows", "loses"]
@@ -124,7 +127,7 @@ def test_several_labels_are_learnt(settings, tmp_path):
     scores = plm.evaluate(model, plm.text.LabelledTexts.read(path, "text", None, "label")).scores
     assert scores["micro_f1"] > 0.9
     with pytest.raises(ValueError, match="exclude each other"):
-        Classify(encoder="x", train="x", save_to="y", multi_label=True, regression=True)
+        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), multi_label=True, regression=True)
 
 
 # ---- what is kept
@@ -142,6 +145,7 @@ def test_the_best_epoch_is_kept(settings, tagged, tmp_path):
     column = lines[0].split(",").index("val_f1")
     scores = [float(line.split(",")[column]) for line in lines[1:]]
     found = plm.evaluate(model, plm.text.TaggedSentences.read(tagged["dev"])).scores["f1"]
+    assert max(scores) > scores[-1]
     assert found == pytest.approx(max(scores), abs=1e-6)
 
 
@@ -155,7 +159,7 @@ def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp
     assert len((tmp_path / "m" / "history.csv").read_text().splitlines()) == 1 + 3
     assert not exhausted([0.1, 0.2], 2) and exhausted([0.3, 0.2, 0.3], 2) and not exhausted([], 1)
     with pytest.raises(ValueError, match="`validation` is needed"):
-        Classify(encoder="x", train="x", save_to="y", keep="best")
+        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), keep="best")
 
 
 @pytest.mark.slow
@@ -210,7 +214,13 @@ def test_an_interrupted_fine_tuning_ends_as_it_would_have(
     with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
         recipe.run()
     train.write_text(rows)
-    again = recipe.run()
+    trained, log = [], HistoryLog.on_epoch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            HistoryLog, "on_epoch_end", lambda s, epoch, logs=None: (trained.append(epoch), log(s, epoch, logs))
+        )
+        again = recipe.run()
+    assert trained == ([2, 3] if killed_after is Checkpoint else [1, 2, 3])  # a state is written after the row
     histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "cut")]
     assert [len(text.splitlines()) for text in histories] == [5, 5]
     for a, b in zip(whole.weights, again.weights, strict=True):
@@ -237,7 +247,47 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
         **settings, train=review_files["train"], validation=review_files["test"], keep="best", save_to=str(folder),
         fast_dev_run=True,
     ).run()  # fmt: skip
-    assert list(tmp_path.iterdir()) == []
+    answer = {"text": "cat", "answer_start": 4}
+    row = {"question": "who sees ?", "context": "the cat sees", "answers": [answer]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    Answer(**settings, train=str(tmp_path / "rows.jsonl"), save_to=str(folder), fast_dev_run=True).run()
+    (tmp_path / "rows.tsv").write_text("sentence1\tsentence2\tscore\nthe cat\tcat\t5\ndog\tthe\t0\n")
+    Embed(**settings, train=str(tmp_path / "rows.tsv"), save_to=str(folder), fast_dev_run=True).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "rows.tsv"]
+
+
+def test_fields_reach_the_optimizer(settings, review_files, tmp_path):
+    recipe = Classify(
+        **settings, train=review_files["train"], save_to=str(tmp_path / "m"), epochs=4, gradual_unfreezing=True,
+        head_rate=3.0, layer_decay=0.5, accumulate=2, average=0.9, weight_decay=0.07, clip_norm=0.3, warmup=0.2,
+    )  # fmt: skip
+    model = recipe.build(recipe.read(recipe.train))
+    optimizer = recipe.task_optimizer(model, 10)
+    assert optimizer.first_steps == unfreezing_steps(model, 20)  # 4 epochs of 10 batches, two of which make a step
+    assert optimizer.rates == layer_rates(model, 0.5, 3.0)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm, optimizer.ema_momentum) == (0.07, 0.3, 0.9)
+    assert optimizer.use_ema and optimizer.gradient_accumulation_steps == 2
+    rates = [float(optimizer._learning_rate(step)) for step in (0, 3, 4, 12, 20)]
+    assert rates == pytest.approx([3e-3 / 4, 3e-3, 3e-3, 1.5e-3, 0], abs=1e-9)
+    plain = replace(recipe, gradual_unfreezing=False, head_rate=1.0, layer_decay=1.0, accumulate=1, average=None)
+    optimizer = plain.task_optimizer(model, 10)
+    assert not (optimizer.first_steps or optimizer.rates or optimizer.use_ema)
+    assert optimizer.gradient_accumulation_steps is None
+
+
+def test_what_several_devices_cannot_share(settings, review_files, tmp_path, monkeypatch):
+    two = SimpleNamespace(num_replicas_in_sync=2)
+    options = settings | {"train": review_files["train"], "save_to": str(tmp_path / "m")}
+    recipe = Classify(**options | {"batch_size": 9})
+    monkeypatch.setattr("keras_plm.recipes.recipe.make_strategy", lambda name: two)
+    with pytest.raises(ValueError, match="batch_size=9 cannot be shared by 2 devices; choose a multiple of 2"):
+        recipe.run()
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
+    with pytest.raises(ValueError, match="accumulate=2 works on one device only, not on 2"):
+        Classify(**options, accumulate=2).task_optimizer(None, 10)
+    pairs = LabelledTexts("here", ["a"] * 9, ["b"] * 9, ["1"] * 9)
+    with pytest.raises(ValueError, match="batch_size=6 would part pairs; choose a multiple of 4"):
+        Embed(**options | {"batch_size": 6}).rows(None, pairs)
 
 
 def test_batches_that_never_make_a_step(settings, review_files, tmp_path):

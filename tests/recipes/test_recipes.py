@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -189,6 +190,7 @@ def test_a_full_disk_at_the_end_loses_no_training(
     with pytest.raises(OSError, match="No space left"):
         recipe.run()
     monkeypatch.setattr(module, "save", real)
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trained again"))
     recipe.run()
     assert len(history(tmp_path / "m")) == 2
     assert not (tmp_path / "m.training").exists()
@@ -279,18 +281,18 @@ def test_lamb(small, corpus_file, tmp_path):
 
 def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, review_files):
     with pytest.raises(ValueError, match="warmup=2.0; it is a fraction"):
-        Pretrain(corpus=corpus_file, save_to="x", warmup=2.0)
+        Pretrain(corpus=corpus_file, save_to=str(tmp_path / "x"), warmup=2.0)
     for field, value, message in [
         ("mask_rate", 15, "mask_rate=15; it is a fraction"),
         ("inside_rate", -0.1, "inside_rate=-0.1; it is a fraction"),
         ("clip_norm", -1.0, "clip_norm=-1.0; it must be above 0"),
         ("max_length", 4, "max_length=4; a row needs 5 tokens"),
-        ("tensorboard", "x/log", "tensorboard=x/log lies inside save_to=x"),
+        ("tensorboard", str(tmp_path / "x" / "log"), "x/log lies inside save_to="),
     ]:
         with pytest.raises(ValueError, match=message):
-            Pretrain(corpus=corpus_file, save_to="x", **{field: value})
+            Pretrain(corpus=corpus_file, save_to=str(tmp_path / "x"), **{field: value})
     with pytest.raises(ValueError, match="epochs=0; it must be at least 1"):
-        Classify(encoder="x", train="x", save_to="y", epochs=0)
+        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), epochs=0)
     with pytest.raises(ValueError, match="max_length=65, but the model has 64 positions"):
         Pretrain(corpus=corpus_file, config=small, max_length=65, save_to=str(tmp_path / "m"), verbose=0).run()
     (tmp_path / "empty.txt").write_text("\n")
@@ -317,8 +319,14 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
 SCRIPT = """
 import sys
 from dataclasses import replace
+import keras
 import keras_plm as plm
 from keras_plm.recipes import Pretrain
+fit = keras.Model.fit
+def noted(*arguments, initial_epoch, **options):
+    print("from epoch", initial_epoch, file=sys.stderr, flush=True)
+    return fit(*arguments, initial_epoch=initial_epoch, **options)
+keras.Model.fit = noted
 corpus, save_to = sys.argv[1:]
 sizes = replace(plm.TINY, vocabulary_size=89, hidden_dim=32, intermediate_dim=48)
 Pretrain(corpus=corpus, config=sizes, steps=90, checkpoint_every=10, batch_size=8, max_length=32,
@@ -348,6 +356,7 @@ def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
     killed.wait()
     assert not (tmp_path / "killed").exists(), "it had ended before it was killed"
     finish(start(tmp_path / "killed"))
+    assert int((tmp_path / "log").read_text().split("from epoch")[1].split()[0]) > 0
     expected, found = history(tmp_path / "whole"), history(tmp_path / "killed")
     assert [row["epoch"] for row in found] == list(range(9))
     assert found[-1]["loss"] == pytest.approx(expected[-1]["loss"], abs=1e-4)
@@ -368,3 +377,5 @@ def test_a_start_brings_its_vocabulary_along(small, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             Pretrain(corpus="x", save_to=str(tmp_path / "m"), **options)
+    with pytest.raises(TypeError, match="config='mini'; give a ModelConfig, such as plm.MINI"):
+        Pretrain(corpus="x", save_to=str(tmp_path / "m"), config="mini")

@@ -23,14 +23,17 @@ def test_conll(tmp_path):
     columns = write(tmp_path / "c.conll", "the\tDET\tDT\ncat\tNOUN\tNN\n")
     assert TaggedSentences.read(columns).tags == [["DT", "NN"]]
     assert TaggedSentences.read(columns, 1).tags == [["DET", "NOUN"]]
+    with pytest.raises(ValueError, match="tag_column='upos'; in CoNLL a column is a number, counted from 0"):
+        TaggedSentences.read(columns, "upos")
 
 
 def test_conll_u(tmp_path):
-    text = "# text = vámonos al mar\n1-2\tvámonos\t_\t_\n1\tvamos\tir\tVERB\n2\tnos\tnosotros\tPRON\n3.1\tx\tx\tX\n"
+    text = "# text = vámonos al mar\n1-2\tvámonos\t_\t_\n1\tvamos\tir\tVERB\tSpaceAfter=No\n"
+    text += "2\tnos\tnosotros\tPRON\t_\n3.1\tx\tx\tX\t_\n"
     path = write(tmp_path / "a.conllu", text)
     (tmp_path / "b.conllu.gz").write_bytes(gzip.compress(text.encode()))
-    for file in (path, str(tmp_path / "b.conllu.gz")):
-        found = TaggedSentences.read(file, 3)
+    for file, options in ((path, {}), (str(tmp_path / "b.conllu.gz"), {"tag_column": 3})):
+        found = TaggedSentences.read(file, **options)
         assert found.words == [["vamos", "nos"]] and found.tags == [["VERB", "PRON"]]
 
 

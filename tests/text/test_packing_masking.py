@@ -90,6 +90,9 @@ def test_80_10_10_and_the_rate():
     # of 4,000 draws the standard deviation is 0.006; a random piece is [MASK] or the right one in 2 of 12
     assert abs(mask.mean() - (0.8 + 0.1 / 12)) < 0.025
     assert abs(kept.mean() - (0.1 + 0.1 / 12)) < 0.02
+    others = np.bincount(shown[~kept & ~mask], minlength=len(TOKENIZER))
+    drawn = np.delete(others, TOKENIZER.mask_id)
+    assert others[TOKENIZER.mask_id] == 0 and drawn.min() > 0.5 * drawn.mean()  # each piece as often as any
 
 
 def test_equal_seeds_give_equal_masks_also_in_a_graph():

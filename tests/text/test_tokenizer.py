@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_plm import WordPieceTokenizer
-from keras_plm.text import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
+from keras_plm.text import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary, split_words
 
 VOCABULARY = [
     *SPECIAL_TOKENS,
@@ -86,10 +86,16 @@ def test_offsets_hold_for_any_text(text):
             assert text[start:end].lower() == token.removeprefix("##")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab \0\1\x07é中\ufffd\u200d", max_size=12))
 def test_control_characters_are_the_same_in_a_graph(text):
     assert CONTROLS([text]).to_list()[0] == CONTROLS.encode(text).token_ids
+
+
+def test_one_text_is_no_list_of_letters():
+    for call in (TOKENIZER, TOKENIZER.encode_batch, split_words):
+        with pytest.raises(ValueError, match="pass a list of texts, not one string"):
+            call("the cat")
 
 
 def test_vocabulary_file_round_trip(tmp_path):

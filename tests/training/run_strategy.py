@@ -13,7 +13,17 @@ if mode == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import keras_plm as plm  # noqa: E402
-from keras_plm.recipes import Pretrain  # noqa: E402
+from keras_plm.recipes import Pretrain, recipe  # noqa: E402
+from keras_plm.training import is_chief, make_strategy  # noqa: E402
+
+
+def noted(name):
+    strategy = make_strategy(name)
+    print("REPLICAS", strategy.num_replicas_in_sync, flush=True)
+    return strategy
+
+
+recipe.make_strategy = noted
 
 model = Pretrain(
     corpus=corpus,
@@ -38,9 +48,10 @@ model = Pretrain(
     save_to=save_to,
     verbose=0,
 ).run()
-with open(os.path.join(save_to, "history.csv")) as file:
-    header, *rows = file.read().split()
-print(
-    "HISTORY",
-    json.dumps([dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]),
-)
+if is_chief():  # it writes the file
+    with open(os.path.join(save_to, "history.csv")) as file:
+        header, *rows = file.read().split()
+    print(
+        "HISTORY",
+        json.dumps([dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]),
+    )

@@ -60,13 +60,14 @@ def test_losses_by_their_formulas():
     assert float(SoftLabels()(a, a)) == pytest.approx(0, abs=1e-5)
     states = random.normal(size=(2, 3, 4, 8)).astype("float32")
     assert float(HiddenStates()(states[0], 5 * states[0] + 2)) == pytest.approx(0, abs=1e-4)  # scale does not matter
-    assert 1 < float(HiddenStates()(states[0], states[1])) < 3
+    one, two = ((x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) for x in states)
+    assert float(HiddenStates()(states[0], states[1])) == pytest.approx(np.square(one - two).mean(), rel=1e-4)
     maps = random.random((2, 2, 3, 4, 4)).astype("float32")
     maps /= maps.sum(-1, keepdims=True)
     assert float(AttentionMaps()(maps[0], maps[0])) == pytest.approx(0, abs=1e-5)
-    mean = maps.mean(2)
-    expected = (mean[0] * np.log(mean[0] / mean[1])).sum(-1)
-    assert float(AttentionMaps()(maps[0], maps[1][:, [0, 1, 2]])) == pytest.approx(expected.mean(), rel=1e-3)
+    teacher, student = maps[0].mean(1), maps[1][:, :2].mean(1)  # of three heads, and of two
+    expected = (teacher * np.log(teacher / student)).sum(-1)
+    assert float(AttentionMaps()(maps[0], maps[1][:, :2])) == pytest.approx(expected.mean(), rel=1e-3)
 
 
 def test_layers_are_matched_evenly():
@@ -98,18 +99,23 @@ def test_each_part_alone_is_learnt(part, teacher, student, config):
         assert agreement.mean() > 0.8
 
 
-def test_sample_weights_are_honoured(teacher, student, config):
+@pytest.mark.parametrize("part", ["hard", "soft", "hidden", "attention"])
+def test_sample_weights_are_honoured(part, teacher, student, config):
     """Rows of weight 0 change nothing."""
-    inputs = token_batch(config, rows=4)
-    distiller = Distiller(student, teacher, CrossEntropy(), hard=0.5, soft=0.5)
-    outputs = distiller(inputs)
-    weights = np.array([1, 1, 0, 0], "float32")
-    losses = [
-        float(distiller.compute_loss(inputs, np.array(labels), outputs, weights))
-        for labels in ([0, 1, 2, 0], [0, 1, 0, 1])
-    ]
-    assert losses[0] == pytest.approx(losses[1])
-    assert float(distiller.compute_loss(inputs, np.array([2, 2, 0, 0]), outputs, weights)) != pytest.approx(losses[0])
+    inputs, others = token_batch(config, rows=4), token_batch(config, rows=4, seed=1)
+    distiller = Distiller(student, teacher, CrossEntropy(), **({"hard": 0.0, "soft": 0.0} | {part: 1.0}))
+
+    def loss(changed, weights):
+        batch = {name: values.copy() for name, values in inputs.items()}
+        batch["token_ids"][changed, 2:6] = others["token_ids"][changed, 2:6]
+        labels = np.array([0, 1, 2, 0])
+        labels[changed] = 1 - labels[changed] % 2
+        return float(distiller.compute_loss(batch, labels, distiller(batch), np.array(weights, "float32")))
+
+    half, all_alike = [1, 1, 0, 0], [1, 1, 1, 1]
+    assert loss([2, 3], half) == pytest.approx(loss([], half), rel=1e-5)
+    assert abs(loss([2, 3], all_alike) - loss([], all_alike)) > 1e-4
+    assert loss([], [2, 2, 2, 2]) == pytest.approx(2 * loss([], all_alike), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -140,15 +146,19 @@ def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokeniz
         Distiller(plm.Classifier(student.config, ["a", "b", "c"], words), teacher)
 
 
-def test_a_score_is_learnt_too(config, tokenizer, tmp_path):
-    models = [plm.Classifier(config, None, tokenizer) for _ in range(2)]
-    recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"), regression=True)
-    distiller = Distiller(*models, recipe.loss(models[0]), hard=0.5, soft=0.5)
-    distiller.compile("adam", jit_compile=False)
+@pytest.mark.parametrize("kind", ["a score", "several labels"])
+def test_numbers_are_learnt_too(kind, config, tokenizer):
+    """What is no distribution is learnt by the squared difference of the logits."""
+    sizes = replace(config, dropout=0.0, attention_dropout=0.0)
+    several = {"labels": ["a", "b", "c"], "multi_label": True} if kind == "several labels" else {"labels": None}
+    teacher, student = (plm.Classifier(sizes, tokenizer=tokenizer, **several) for _ in range(2))
+    distiller = Distiller(student, teacher, hard=0.0, soft=1.0)
+    distiller.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
     batch = token_batch(config)
-    targets = np.ones((len(batch["token_ids"]), 1), "float32")
-    first, last = (distiller.train_on_batch(batch, targets) for _ in range(2))
-    assert np.isfinite(first) and first != last
+    difference = np.asarray(teacher(batch)) - np.asarray(student(batch))
+    losses = distiller.fit(batch, np.zeros(3), epochs=20, verbose=0).history["loss"]
+    assert losses[0] == pytest.approx(np.square(difference).mean(), rel=1e-4)
+    assert losses[-1] < 0.3 * losses[0]
 
 
 def test_what_is_frozen_stays_so(teacher, student):

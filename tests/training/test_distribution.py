@@ -22,13 +22,14 @@ def start(mode, corpus, save_to, steps, tf_config=None):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def losses(process):
+def losses(process, replicas):
     try:
         output, _ = process.communicate(timeout=280)
     except subprocess.TimeoutExpired:  # a worker waits for ever for a peer that has died
         process.kill()
         output, _ = process.communicate()
     assert process.returncode == 0, output[-3000:]
+    assert f"REPLICAS {replicas}\n" in output
     line = next(line for line in output.splitlines() if line.startswith("HISTORY"))
     rows = json.loads(line.removeprefix("HISTORY"))
     return [[float(row["loss"]), float(row["val_loss"])] for row in rows]
@@ -46,11 +47,11 @@ def free_ports(count):
 
 @pytest.fixture(scope="module")
 def one_device(corpus_file, tmp_path_factory):
-    return losses(start("one", corpus_file, tmp_path_factory.mktemp("one") / "model", 30))
+    return losses(start("one", corpus_file, tmp_path_factory.mktemp("one") / "model", 30), replicas=1)
 
 
 def test_two_mirrored_devices_equal_one(corpus_file, tmp_path, one_device):
-    found = losses(start("mirrored", corpus_file, tmp_path / "model", 30))
+    found = losses(start("mirrored", corpus_file, tmp_path / "model", 30), replicas=2)
     assert len(found) == 3
     for a, b in zip(sum(found, []), sum(one_device, []), strict=True):
         assert a == pytest.approx(b, abs=1e-4)
@@ -83,7 +84,7 @@ def test_a_worker_that_lost_its_checkpoint_is_an_error(corpus_file, tmp_path):
 @pytest.mark.slow
 def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
     processes = start_two_workers(corpus_file, tmp_path / "model", 30)
-    chief = losses(processes[0])
+    chief = losses(processes[0], replicas=2)
     for a, b in zip(sum(chief, []), sum(one_device, []), strict=True):
         assert a == pytest.approx(b, abs=1e-4)
     processes[1].communicate(timeout=60)
@@ -91,6 +92,8 @@ def test_two_workers_equal_one_device(corpus_file, tmp_path, one_device):
 
 
 def test_names(monkeypatch):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match="strategy='ring'; choose auto"):
         make_strategy("ring")
     with pytest.raises(ValueError, match="needs TF_CONFIG"):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_schedule():
 
 def variables():
     random = np.random.default_rng(0)
-    shapes = {"kernel": (7, 5), "bias": (5,), "gamma": (5,)}
+    shapes = {"kernel": (7, 5), "bias": (5,), "gamma": (5,), "beta": (5,)}
     return [keras.Variable(random.normal(size=s).astype("float32"), name=n) for n, s in shapes.items()]
 
 
@@ -70,7 +72,7 @@ def test_adamw_equals_keras(decay, clip):
     options = {"learning_rate": 0.02, "epsilon": 1e-6, **clip}
     if decay:
         theirs = keras.optimizers.AdamW(weight_decay=decay, **options)
-        theirs.exclude_from_weight_decay(var_names=["bias", "gamma"])
+        theirs.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     else:
         theirs = keras.optimizers.Adam(**options)
     expected = train(theirs, variables())
@@ -85,7 +87,7 @@ def test_decay_leaves_norms_and_biases_alone(optimizer):
     optimizer = optimizer(0.1, weight_decay=0.5)
     optimizer.apply_gradients([(tf.zeros(v.shape), v) for v in own])
     moved = [np.abs(v.numpy() - b).max() > 1e-3 for v, b in zip(own, before, strict=True)]
-    assert moved == [True, False, False]
+    assert moved == [True, False, False, False]
 
 
 def test_sparse_gradients():
@@ -141,9 +143,26 @@ def test_checkpoint_restores_everything(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.weights.h5"]
 
 
+def test_precision_goes_by_the_processor(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    for flags, wanted in (("fma avx512_bf16", "mixed_bfloat16"), ("fma avx512f", "float32"), (None, "float32")):
+
+        def read(path, flags=flags):
+            if flags is None:
+                raise FileNotFoundError(path)
+            return f"processor : 0\nflags : {flags} sse\n"
+
+        monkeypatch.setattr(Path, "read_text", read)
+        assert choose_precision("auto") == wanted, flags
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["one"] if kind == "GPU" else [])
+    for capability, wanted in (((7, 5), "float32"), ((8, 0), "mixed_bfloat16"), (None, "float32")):
+        details = {"compute_capability": capability}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu, details=details: details)
+        assert choose_precision("auto") == wanted, capability
+
+
 def test_precision():
     assert choose_precision("float32") == "float32"
-    assert choose_precision("auto") in ("float32", "mixed_bfloat16")
     before = keras.config.dtype_policy().name
     with pytest.raises(KeyError), dtype_policy("mixed_bfloat16"):
         assert keras.layers.Dense(1).dtype_policy.name == "mixed_bfloat16"
