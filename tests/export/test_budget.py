@@ -8,6 +8,7 @@ from keras_plm import export
 from keras_plm.export import budget_search as search_module
 from keras_plm.export.budget_table import Attempt, Bounds, Budget
 from keras_plm.export.sensitivity import four_bits
+from keras_plm.models import copy_model
 from keras_plm.text import read_rows
 
 from .test_export import reviews  # noqa: F401  a fixture
@@ -156,15 +157,15 @@ def test_sensitivity(reviews, review_files):  # noqa: F811
     found = export.sensitivity(reviews, texts)
     assert sorted(found) == ["block_0", "block_1", "head", "table"]
     assert list(found.values()) == sorted(found.values(), reverse=True) and min(found.values()) > 0
-    weights = reviews.get_weights()
-    block = reviews.encoder.blocks[1].feed_forward.contract.kernel
-    block.assign(np.round(block) * 0.1)  # what four bits hold exactly costs nothing
+    changed = copy_model(reviews)
+    block = changed.encoder.blocks[1]
+    kernel = block.feed_forward.contract.kernel
+    kernel.assign(np.round(kernel) * 0.1)  # what four bits hold exactly costs nothing
     for layer in ("query", "key", "value", "output_projection"):
-        kernel = getattr(reviews.encoder.blocks[1].attention, layer).kernel
+        kernel = getattr(block.attention, layer).kernel
         kernel.assign(np.zeros(kernel.shape))
-    reviews.encoder.blocks[1].feed_forward.expand.kernel.assign(np.zeros((96, 160)))
-    assert list(export.sensitivity(reviews, texts))[-1] == "block_1"
-    reviews.set_weights(weights)
+    block.feed_forward.expand.kernel.assign(np.zeros((96, 160)))
+    assert list(export.sensitivity(changed, texts))[-1] == "block_1"
     kernel = np.random.default_rng(0).normal(size=(31, 7)).astype("f")
     rounded = four_bits(kernel, "block_0/x/kernel")
     assert all(len(np.unique(column)) <= 15 for column in rounded.T) and np.abs(rounded - kernel).mean() < 0.15

@@ -61,12 +61,12 @@ def test_float_artefacts_equal_keras(classifier, artefacts, name):
     assert np.ptp(wanted[:, 0]) > 0.05  # the texts do get different answers
 
 
-# static int8 rounds the statistics of the layer norms too, which random weights take badly
-@pytest.mark.parametrize("name,error", [("float16", 1e-2), ("dynamic_int8", 0.1), ("static_int8", 0.15)])
+# three times what was measured; static int8 rounds the statistics of the layer norms too
+@pytest.mark.parametrize("name,error", [("float16", 1e-3), ("dynamic_int8", 0.03), ("static_int8", 0.05)])
 def test_quantized_artefacts_are_near(classifier, artefacts, name, error):
     found, wanted = run(classifier, artefacts[name])
     assert np.abs(found - wanted).max() < error
-    assert (found.argmax(-1) == wanted.argmax(-1)).mean() > 0.8
+    assert (found.argmax(-1) == wanted.argmax(-1)).all()
 
 
 def test_sizes_and_operators(classifier, artefacts):

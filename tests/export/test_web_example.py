@@ -35,8 +35,12 @@ def test_its_tokenizer_cuts_as_ours(tokenizer, tmp_path, lowercase):
     rows[0]["token_ids"][0] += 1
     path.write_text(json.dumps({"tokenizer": {"lowercase": lowercase, "strip_accents": lowercase}, "rows": rows}))
     assert check(path, tmp_path / "vocab.txt").returncode == 1
+
+
+def test_vectors_that_cannot_be_written(tokenizer, tmp_path):
+    (tmp_path / "vectors.json").write_text("{}")
     with pytest.raises(FileExistsError, match=r"vectors.json exists"):
-        export.write_tokenizer_vectors(cut, path)
+        export.write_tokenizer_vectors(tokenizer, tmp_path / "vectors.json")
     with pytest.raises(ValueError, match="has no tokenizer"):
         export.write_tokenizer_vectors(plm.Encoder(replace(plm.TINY, vocabulary_size=7)), tmp_path / "none.json")
 

@@ -162,7 +162,7 @@ def test_mean_pooling_leaves_padding_out(config, tokenizer):
 @pytest.mark.parametrize("kind", ["tagger", "reader", "several"])
 def test_saved_and_loaded_it_answers_the_same(kind, tagger, config, tokenizer, tmp_path):
     model = {
-        "tagger": lambda: plm.models.copying.copy_model(tagger),
+        "tagger": lambda: plm.models.copy_model(tagger),
         "reader": lambda: grown(plm.QuestionAnswerer(config, tokenizer, null_threshold=0.25)),
         "several": lambda: grown(plm.Classifier(config, ["a", "b"], tokenizer, pooling="mean", multi_label=True)),
     }[kind]()
