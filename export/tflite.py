@@ -38,10 +38,9 @@ def to_tflite(
         model: a task model with its tokenizer.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
-            each output) or "int4_block32" (a scale for each 32 weights: often nearer, a little larger, 2 to 5 times
-            slower);
-            "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model of
-            `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
+            each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
+            2 to 5 times slower); "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model
+            of `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
             neural processors: nearer to the model than "static_int8", many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) for "static_int8" and "int8x16", some hundred of them; a quantization-aware
