@@ -29,7 +29,7 @@ def trimmed(tokenizer, texts, min_count=1):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 @given(texts=st.lists(st.sampled_from(TEXTS) | st.text(max_size=20), min_size=1, max_size=4))
 def test_its_own_texts_are_cut_as_before(kind, texts):
     tokenizer = KINDS[kind]

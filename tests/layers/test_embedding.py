@@ -61,8 +61,8 @@ def test_masked_token_head():
 
 
 def test_heads_contract():
-    check_layer(NextSentenceHead, floats(B, D))
-    check_layer(functools.partial(ClassificationHead, 3), floats(B, D))
-    check_layer(functools.partial(ClassificationHead, 3, dropout=0.5), floats(B, D), dropout=True)
+    check_layer(NextSentenceHead, floats(B, D), own_dtype="float32")
+    check_layer(functools.partial(ClassificationHead, 3), floats(B, D), own_dtype="float32")
+    check_layer(functools.partial(ClassificationHead, 3, dropout=0.5), floats(B, D), dropout=True, own_dtype="float32")
     with pytest.raises(ValueError, match="num_classes=0"):
         ClassificationHead(0)
