@@ -55,9 +55,8 @@ class Pretrain(Recipe):
 
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
-    config: Annotated[ModelConfig, NAMED_SIZE] = (
-        SMALL  # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
-    )
+    # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
+    config: Annotated[ModelConfig, NAMED_SIZE] = SMALL
     start_from: str | None = None  # a model to go on from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says

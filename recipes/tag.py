@@ -44,9 +44,8 @@ class Tag(FineTune):
     Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805
     """
 
-    tag_column: (
-        int | str
-    ) = -1  # CoNLL: the column of the tag from 0, the last (CoNLL-U: UPOS) by default; JSONL: its key
+    # CoNLL: the column of the tag from 0, by default the last (CoNLL-U: UPOS); JSONL: its key
+    tag_column: int | str = -1
     crf: bool = False  # learn which tags follow each other (conditional random field)
     learning_rate: float = 1e-4  # peak, after the warm-up
     max_length: int = 128  # longest row in tokens; a longer sentence is trained on in parts

@@ -33,9 +33,8 @@ class TaskTraining(CompressedTraining):
     gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
     accumulate: int = 1  # batches whose gradients make one step, where a larger batch has no room
     average: float | None = None  # momentum of averaged weights, e.g. 0.999, which are the ones that are kept
-    keep: Literal["last", "best"] = (
-        "last"  # the weights of the last epoch, or of the best by the first score of `validation`
-    )
+    # the weights of the last epoch, or of the best by the first score of `validation`
+    keep: Literal["last", "best"] = "last"
     patience: int | None = None  # end after so many epochs that are no better, and keep the best
     limit_train_rows: int | None = None  # use the first so many rows only
 
