@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_plm.text.tokenizer import check_is_list
+
 from .prediction import TextModel
 
 
@@ -29,8 +31,8 @@ class Embedding(TextModel):
 
     def similarities(self, first: Sequence[str], second: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """(rows,) float32 cosines of pairs of texts."""
-        if isinstance(first, str) or isinstance(second, str):
-            raise ValueError("pass lists of texts, not single strings")
+        for texts in (first, second):
+            check_is_list(texts)
         if len(first) != len(second):
             raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
         unique = list(dict.fromkeys([*first, *second]))

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 
 from keras_plm.text import TextRows, Tokenizer
+from keras_plm.text.tokenizer import check_is_list
 
 
 class TextModel:
@@ -72,8 +73,8 @@ class TextModel:
             ValueError: no tokenizer, one string in place of a list, lists of unequal length.
         """
         tokenizer = self.needs_tokenizer()
-        if isinstance(first, str) or isinstance(second, str):
-            raise ValueError("pass a list of texts, not one string")
+        for texts in (first, second):
+            check_is_list(texts)
         if second is not None and len(first) != len(second):
             raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
         if not len(first):

@@ -43,7 +43,7 @@ def test_the_page(comparisons, tmp_path):
 
 
 def test_the_numbers_of_the_page(comparisons, tmp_path):
-    """Nine rows of which the artefact gets two others wrong than the model does."""
+    """Nine rows of which the artefact gets one more wrong than the model does."""
 
     def side(found):
         rows = [

@@ -187,5 +187,5 @@ def test_similarities(config, tokenizer):
     np.testing.assert_allclose(model.similarities(first, second), expected, atol=1e-5)
     with pytest.raises(ValueError, match="3 first texts, but 1 second"):
         model.similarities(first, ["x"])
-    with pytest.raises(ValueError, match="pass lists of texts, not single strings"):
+    with pytest.raises(ValueError, match="pass a list of texts, not one string"):
         model.similarities("a quiet film", "a calm movie")
