@@ -61,7 +61,7 @@ def fit_budget(
         alternatives: smaller models for the same task to try as well, by name: distilled, pruned, clustered, of
             narrower tables, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
-            static_int8. None means neither.
+            static_int8 and four bits. None means neither.
         schemes: of `to_tflite`; None means float16, dynamic_int8, int4, int4_block32, and with texts static_int8. A
             model of `quantization_aware=True` has only that which it was trained for.
         metric: a score of `evaluate`; None means the first one.

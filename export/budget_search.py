@@ -129,7 +129,8 @@ class Search:
         """The artefact of an attempt."""
         model = self._model(variant)
         aware = model.config.quantization_aware
-        calibration = self.texts[:200] if Scheme.parse(variant.quantization).calibrated and not aware else None
+        wanted = Scheme.parse(variant.quantization).takes_texts and not aware
+        calibration = self.texts[:200] or None if wanted else None
         return to_tflite(model, path, variant.quantization, self.settings["length"], calibration, overwrite=overwrite)
 
     def _model(self, variant: Attempt) -> TaskModel:

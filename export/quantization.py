@@ -1,11 +1,12 @@
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from keras_plm.config import ModelConfig
+from keras_plm.layers import ResidualNorm
 from keras_plm.layers.fake_quantization import rounded_weights
 
 from .extras import import_extra
@@ -36,8 +37,10 @@ def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
         raise ValueError("the model has learnt its ranges (quantization_aware); leave calibration out")
     if scheme.calibrated and missing and not config.quantization_aware:
         raise ValueError(f"{scheme} needs calibration: some hundred texts like those it will see")
-    if not scheme.calibrated and calibration is not None:
-        raise ValueError(f"{scheme} takes no calibration texts; only static_int8 and int8x16 do")
+    if not scheme.takes_texts and calibration is not None:
+        raise ValueError(f"{scheme} takes no calibration texts; static_int8, int8x16 and those of four bits do")
+    if calibration is not None and not len(calibration):
+        raise ValueError("calibration has no texts; leave it out")
     if scheme.by_litert:
         import_extra("litert_quantizer", "edge")
 
@@ -83,6 +86,18 @@ def prepare(model: Any, scheme: Scheme) -> None:
             block.attention.masked_score = _STATIC_MASKED_SCORE
     if scheme.by_litert:
         embedding.look_up = _look_up
+    if scheme.four_bits:
+        for layer in model._flatten_layers():
+            if isinstance(layer, ResidualNorm):
+                layer.call = _apart(layer.call)  # type: ignore[method-assign]
+
+
+def _apart(call: Callable) -> Callable:
+    """A norm with an operator after it, or the converter multiplies its gamma into the kernels behind it.
+
+    Their rows are then no longer what was rounded to four bits. It costs a hundredth of the time.
+    """
+    return lambda *inputs, **options: tf.maximum(call(*inputs, **options), tf.float32.min)
 
 
 def _in_float(weights: tf.Tensor) -> tf.Tensor:
@@ -108,13 +123,15 @@ def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
     """The file of a scheme from what the converter wrote: four bits and int8x16 are made by LiteRT's own quantizer.
 
     In four bits the scale of each group is the one of least squared error (OCTAV): the outermost weights are clipped.
-    With the largest weight as the scale, MiniLM on sst2 kept 91.8 % of its labels, so 97.5 %.
+    With the largest weight as the scale, MiniLM on sst2 kept 91.8 % of its labels, so 97.5 %. With `rows` the kernels
+    are rounded already (`gptq.rounded_for`), with the largest weight as the scale.
 
     Source: Sakr et al. 2022, §3, https://arxiv.org/abs/2206.06501
     """
     if not scheme.by_litert:
         return content
-    made = import_extra("litert_quantizer.quantizer", "edge").Quantizer(content, _rules(scheme))
+    rules = _rules(scheme, rounded=bool(rows))
+    made = import_extra("litert_quantizer.quantizer", "edge").Quantizer(content, rules)
     with warnings.catch_warnings():
         # it keeps all tensors of the interpreter that it calibrates with, which that interpreter warns of
         warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
@@ -124,7 +141,7 @@ def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
     return bytes(result.quantized_model)
 
 
-def _rules(scheme: Scheme) -> Any:
+def _rules(scheme: Scheme, rounded: bool) -> Any:
     """What LiteRT's quantizer does with which operators; later rules go before earlier ones."""
     recipes, types = (import_extra(f"litert_quantizer.{name}", "edge") for name in ("recipe_manager", "qtyping"))
     recipe, operators, granularity = recipes.RecipeManager(), types.TFLOperationName, types.QuantGranularity
@@ -138,6 +155,8 @@ def _rules(scheme: Scheme) -> Any:
         recipe.add_quantization_config(".*", operators.OUTPUT, algorithm_key="no_quantize")  # stays in float32
     else:
         weights(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
+        if rounded:
+            weights(".*", operators.FULLY_CONNECTED, 4, scheme.granularity)
     for part in scheme.eight_bits:
         regex = {"table": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
         weights(regex, operators.FULLY_CONNECTED, 8)

@@ -92,9 +92,19 @@ class Scheme:
         return self.base in ("static_int8", "int8x16")
 
     @property
+    def takes_texts(self) -> bool:
+        """Whether texts can make it better: those that ranges come from, or those that roundings are chosen by."""
+        return self.calibrated or self.four_bits
+
+    @property
     def by_litert(self) -> bool:
         """Whether LiteRT's own quantizer makes it from a file in float32."""
         return self.four_bits or self.base == "int8x16"
+
+    @property
+    def block(self) -> int | None:
+        """How many weights of an output share a scale; None means all."""
+        return _BLOCK if self.base == "int4_block32" else None
 
     @property
     def granularity(self) -> str:

@@ -9,8 +9,8 @@ from .schemes import parts_of
 from .signature import example_rows, float32_copy
 from .tasks import TaskModel, task_of
 
-_CLIPPED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the largest weight: the one of least squared error is taken
-_LARGEST = 7  # of a weight of four bits
+LARGEST = 7  # of a weight of four bits, in steps
+_CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one of least squared error is taken
 
 
 def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
@@ -72,12 +72,27 @@ def part_of(path: str) -> str | None:
 def four_bits(weights: Any, path: str) -> np.ndarray:
     """Weights rounded to 15 values, with a scale for each piece of a table and for each output of a kernel."""
     weights = np.asarray(weights, np.float32)
-    axis = 1 if path == "embedding/tokens" else 0
-    largest = np.maximum(np.abs(weights).max(axis, keepdims=True), 1e-8)
-    best, least = weights, np.full(largest.shape, np.inf)
+    of_outputs = weights.T if path == "embedding/tokens" else weights
+    steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))
+    rounded = np.clip(np.round(of_outputs / steps), -LARGEST, LARGEST) * steps
+    return rounded.T if path == "embedding/tokens" else rounded
+
+
+def scales(weights: np.ndarray, importance: np.ndarray, group: int) -> np.ndarray:
+    """The step of four bits for each weight (D, U): that of the least squared error of its group.
+
+    Args:
+        weights: float.
+        importance: (D,), what an error of each row counts.
+        group: so many weights of an output, one after the other, share a step; it divides D.
+    """
+    groups = weights.reshape(-1, group, weights.shape[1])
+    counts = importance.reshape(-1, group, 1)
+    largest = np.maximum(np.abs(groups).max(1, keepdims=True), 1e-8)
+    best, least = largest, np.full(largest.shape, np.inf)
     for share in _CLIPPED:
-        scale = share * largest / _LARGEST
-        rounded = np.clip(np.round(weights / scale), -_LARGEST, _LARGEST) * scale
-        error = np.square(rounded - weights).sum(axis, keepdims=True)
-        best, least = np.where(error < least, rounded, best), np.minimum(error, least)
-    return best
+        step = share * largest / LARGEST
+        rounded = np.clip(np.round(groups / step), -LARGEST, LARGEST) * step
+        error = (counts * np.square(rounded - groups)).sum(1, keepdims=True)
+        best, least = np.where(error < least, step, best), np.minimum(error, least)
+    return np.broadcast_to(best, groups.shape).reshape(weights.shape)

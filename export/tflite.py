@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .quantization import check_scheme, configure, finish
@@ -43,8 +44,8 @@ def to_tflite(
             of `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
             neural processors: nearer to the model than "static_int8", many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
-        calibration: texts (or pairs) for "static_int8" and "int8x16", some hundred of them; a quantization-aware
-            model needs none.
+        calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
+            them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
             as it is: classifiers of one label a text, embedders, and question answerers of 384 tokens; WordPiece that
             lower-cases, no four bits. They never strip accents, so texts with accents may come out otherwise there.
@@ -88,7 +89,8 @@ def to_tflite(
     model = float32_copy(model)
     rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        content = finish(_convert(model, signature, scheme, rows), scheme, rows)
+        rounded = rounded_for(model, rows, scheme) if rows and scheme.four_bits else model
+        content = finish(_convert(rounded, signature, scheme, rows), scheme, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)

@@ -43,7 +43,8 @@ def export_tflite(
         quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int8x16, int4,
             int4_block32, or with some parts in eight bits int4+int8:table,block_0.
         length: fixed number of tokens; by default the model's limit.
-        calibration: a table of texts for static_int8 and int8x16.
+        calibration: a table of texts like those it will see: static_int8 and int8x16 need them, int4 and
+            int4_block32 lose less with them.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.
@@ -200,7 +201,7 @@ def budget(
         max_latency_ms: longest time of one row of full length.
         max_loss: most points of the metric below the model.
         texts: a table of texts like those it will see, such as the training rows: the vocabulary is trimmed to it, and
-            static_int8 calibrated.
+            static_int8 and four bits are calibrated.
         alternatives: folders of smaller models for the same task.
         schemes: those to try; by default float16, dynamic_int8, int4, int4_block32, and with texts static_int8.
         metric: a score of `evaluate`; by default the first.

@@ -367,6 +367,10 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_onnx(plm.Classifier(config, ["a", "b"]), tmp_path)
     with pytest.raises(ValueError, match="pairs=True is for a classifier of pairs, not for a Embedder"):
         export.to_saved_model(plm.Embedder(config, tokenizer), tmp_path / "pairs", pairs=True)
+    with pytest.raises(ValueError, match="calibration has no texts"):
+        export.to_tflite(even, tmp_path, "int4", calibration=[])
+    with pytest.raises(ValueError, match="dynamic_int8 takes no calibration texts"):
+        export.to_tflite(even, tmp_path, "dynamic_int8", calibration=TEXTS)
     with pytest.raises(ValueError, match="calibration is one text"):
         export.to_tflite(classifier, tmp_path, "static_int8", calibration="a quiet film")
     with pytest.raises(ValueError, match="pass lists of texts"):
