@@ -16,7 +16,7 @@ from .schemes import Scheme
 # nothing beside the other keys.
 _STATIC_MASKED_SCORE = -40.0
 
-# The converter names an operator after the layers that went into it; a norm may go into the product after it.
+# The converter names an operator after the layers that went into it.
 _HEAD = r"/(head|pooler)(_\d+)?/"
 _EMBEDDING = r"/embedding(_\d+)?/(projection|[Mm]at[Mm]ul|Tensordot|einsum)"
 _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"

@@ -118,10 +118,11 @@ class Scheme:
         width = config.table_rank or config.embedding_dim or config.hidden_dim
         if self.four_bits and width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
             raise ValueError(f"{self} needs rows of the table of even length, not {width}")
-        if self.base == "int4_block32" and (config.hidden_dim % _BLOCK or config.intermediate_dim % _BLOCK):
+        sizes = ("hidden_dim", "intermediate_dim", "embedding_dim", "table_rank", "adapter_dim")
+        odd = [f"{name}={size}" for name in sizes if (size := getattr(config, name) or 0) % _BLOCK]
+        if self.base == "int4_block32" and odd:
             raise ValueError(
-                f"{self} needs sizes that are multiples of {_BLOCK}, not hidden_dim={config.hidden_dim} and "
-                f"intermediate_dim={config.intermediate_dim}; int4 takes any"
+                f"{self} needs sizes that are multiples of {_BLOCK}, not {' and '.join(odd)}; int4 takes any"
             )
         unknown = sorted(set(self.eight_bits) - set(parts_of(config)))
         if unknown:

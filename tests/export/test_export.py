@@ -350,6 +350,9 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="multiples of 32, not hidden_dim=36"):
         export.to_tflite(even, tmp_path, "int4_block32")
+    narrow = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=64, adapter_dim=5), ["a", "b"], tokenizer)
+    with pytest.raises(ValueError, match="multiples of 32, not adapter_dim=5; int4 takes any"):
+        export.to_tflite(narrow, tmp_path, "int4_block32")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):

@@ -6,14 +6,14 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.export.gptq import rounded_for, rounded_kernel
+from keras_plm.export.gptq import _input_products, rounded_for, rounded_kernel
 from keras_plm.export.schemes import Scheme
 from keras_plm.export.sensitivity import four_bits, scales
 from keras_plm.export.signature import example_rows
-from keras_plm.models import copy_model, weight_arrays
+from keras_plm.models import copy_model, encoder_states, weight_arrays
 from keras_plm.text import read_rows
 
-from .test_export import LENGTH, reviews  # noqa: F401  a fixture
+from .test_export import LENGTH, TEXTS, reviews  # noqa: F401  a fixture
 
 
 def correlated(rng, rows, width):
@@ -41,7 +41,7 @@ def test_levels_and_less_error_than_plain_rounding(group):
 
 
 def test_it_is_what_the_paper_has():
-    """Row by row with the inverse itself, from which each row that is done is removed (§2, equation 3)."""
+    """Row by row with the inverse itself, from which each row that is done is removed (§3, equation 3)."""
     rng = np.random.default_rng(1)
     inputs, kernel = correlated(rng, 211, 97), rng.normal(size=(97, 11)).astype("float32")
     products = inputs.T @ inputs
@@ -61,11 +61,12 @@ def test_it_is_what_the_paper_has():
     np.testing.assert_allclose(rounded_kernel(kernel, np.eye(97), 97), four_bits(kernel, "x/kernel"), atol=1e-6)
 
 
-def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("base", ["int4", pytest.param("int4_block32", marks=pytest.mark.slow)])
+def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tmp_path, base):  # noqa: F811
     texts = read_rows(review_files["train"], ["text"])["text"][:50]
     # vectors: the probabilities of the classifier are near 0 and 1, where a rounding does not show
     model = plm.Embedder(reviews.config, reviews.tokenizer, encoder=reviews.encoder)
-    scheme = Scheme.parse("int4+int8:table,block_1")
+    scheme = Scheme.parse(f"{base}+int8:table,block_1")
     errors = {}
     for name, calibration in (("without", None), ("with", texts)):
         path = export.to_tflite(model, tmp_path / name, str(scheme), LENGTH, calibration)
@@ -73,6 +74,8 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
     assert errors["with"] < 0.8 * errors["without"], errors
     rounded = weight_arrays(rounded_for(copy_model(model), example_rows(model, texts, LENGTH), scheme))
     assert (rounded["block_1/feed_forward/expand/kernel"] == reviews.encoder.blocks[1].feed_forward.expand.kernel).all()
+    if base == "int4_block32":  # its scales are not where those of whole outputs are
+        return
     runtime = Interpreter(str(path))
     found = [
         runtime.get_tensor(tensor["index"]) * tensor["quantization_parameters"]["scales"][:, None]
@@ -83,6 +86,36 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
         kernel = rounded[f"block_0/feed_forward/{name}/kernel"].T
         near = min(np.abs(values - kernel).max() for values in found if values.shape == kernel.shape)
         assert near < 1e-6, (name, near)
+
+
+def test_inputs_are_those_of_every_pass_without_padding(config, tokenizer):
+    model = plm.Tagger(replace(config, shared_layers=True, adapter_dim=5), ["O", "B-X"], tokenizer)
+    rows = example_rows(model, TEXTS * 3, LENGTH)
+    batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    mask = batch["padding_mask"].astype(bool)
+    assert not mask.all()
+    kernels = [path for path in weight_arrays(model) if path.endswith("kernel")]
+    products = _input_products(model, rows, kernels)
+    hidden = [model.encoder.embedding(batch["token_ids"], batch["segment_ids"])]
+    hidden = [np.asarray(h)[mask] for h in hidden + encoder_states(model.encoder, batch)["hidden"]]
+    wanted = sum(h.T @ h for h in hidden[:-1])  # one block, twice
+    np.testing.assert_allclose(products["block_0/attention/query/kernel"], wanted, rtol=1e-3, atol=1e-3)
+    (head,) = {path for path in products if not path.startswith("block_")}
+    np.testing.assert_allclose(products[head], hidden[-1].T @ hidden[-1], rtol=1e-3, atol=1e-3)
+    assert set(kernels) - set(products) == {path for path in kernels if "pooler" in path}
+    few = _input_products(model, rows[:2], kernels)
+    assert set(few) < set(products)  # with fewer inputs than rows a kernel would learn them by heart
+
+
+def test_a_pooled_vector_is_not_taken_for_tokens(config, tokenizer):
+    """Where there are as many tokens as the model is wide."""
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    length = config.hidden_dim
+    rows = example_rows(model, ["the cat sees the dog and the otter " * 9] * 7, length)
+    assert all(row["padding_mask"].all() for row in rows)
+    products = _input_products(model, rows, [path for path in weight_arrays(model) if path.endswith("kernel")])
+    assert {path for path in products if not path.startswith("block_")} == set()
+    assert {values.ndim for values in products.values()} == {2}
 
 
 @pytest.mark.parametrize(
