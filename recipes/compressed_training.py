@@ -4,7 +4,7 @@ from typing import Any
 from keras_plm.compression import Clusterer, Pruner, factorize_table, shrink
 from keras_plm.compression.pruning import Sparsity
 from keras_plm.compression.shrinking import smaller_config
-from keras_plm.models import Encoder, merge_lora
+from keras_plm.models import Pretrainer, merge_lora
 
 from .recipe import Recipe
 
@@ -49,9 +49,9 @@ class CompressedTraining(Recipe):
             pretrained = shrink(pretrained, smaller_config(pretrained.config, self.num_layers, self.num_heads))
         if self.table_rank is None:
             return pretrained
-        # of the encoder alone: a head that predicts pieces needs the whole table
-        encoder = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
-        return factorize_table(encoder, self.table_rank)
+        # without the head that predicts pieces: it needs the whole table
+        model = pretrained.encoder if isinstance(pretrained, Pretrainer) else pretrained
+        return factorize_table(model, self.table_rank)
 
     def compressor(self, model: Any, updates: int) -> Pruner | Clusterer | None:
         """A callback that keeps the kernels as they are to be, and applies it to the weights that are kept."""

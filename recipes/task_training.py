@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_plm.checkpoints import load
 from keras_plm.config import ModelConfig
-from keras_plm.models import Encoder, encoder_like
+from keras_plm.models import Encoder, copy_head, encoder_like
 from keras_plm.text import Examples, TextRows
 from keras_plm.training import AdamW, layer_rates, parse_trainable, unfreezing_steps
 
@@ -20,7 +20,9 @@ Files = str | tuple[str, ...]
 class TaskTraining(CompressedTraining):
     """The fields of every fine-tuning, and what a task has to say of itself."""
 
-    encoder: str  # what `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
+    # What `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…". Of a model of the same
+    # task and labels the head goes on too.
+    encoder: str
     train: Files  # paths or globs
     validation: Files | None = None  # scored after each epoch
     test: Files | None = None  # scored once, at the end
@@ -99,7 +101,7 @@ class TaskTraining(CompressedTraining):
         )
 
     def build(self, examples: Examples) -> Any:
-        """The task model with the pre-trained weights."""
+        """The task model with the pre-trained weights, and its head if those are of the same task."""
         pretrained = load(self.encoder)
         if pretrained.tokenizer is None:
             raise ValueError(f"{self.encoder} was saved without a tokenizer")
@@ -108,7 +110,9 @@ class TaskTraining(CompressedTraining):
                 f"max_length={self.max_length}, but the encoder has {pretrained.config.max_sequence_length} positions"
             )
         pretrained = self.smaller(pretrained)
-        return self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
+        model = self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
+        copy_head(pretrained, model)
+        return model
 
     def finished(self, model: Any, held_out: dict[str, Examples]) -> None:
         """Called with the trained model, before it is scored and saved."""

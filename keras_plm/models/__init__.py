@@ -3,7 +3,7 @@
 from .answering import Answer, Answering
 from .classifier import Classifier
 from .classifying import Classifying
-from .copying import copy_model, encoder_like, merge_lora, remake, weight_arrays
+from .copying import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .distiller import Distiller
 from .embedder import Embedder
 from .embedding import Embedding
@@ -47,6 +47,7 @@ __all__ = [
     "TextModel",
     "assign",
     "check_free",
+    "copy_head",
     "copy_model",
     "encoder_states",
     "encoder_like",

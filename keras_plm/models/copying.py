@@ -58,6 +58,30 @@ def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
     return encoder
 
 
+def copy_head(trained: Any, model: Any) -> bool:
+    """Give a task model the head of another one that does the same: the same kind, labels, pooling and sizes.
+
+    Args:
+        trained: any of this package's models.
+        model: a task model.
+
+    Returns:
+        Whether it got it; if not, it is as it was.
+    """
+    settings = ("labels", "multi_label", "pooling")
+    if type(trained) is not type(model) or trained.config.has_pooler != model.config.has_pooler:
+        return False
+    if any(getattr(trained, name, None) != getattr(model, name, None) for name in settings):
+        return False
+    there, shared = named_weights(trained), set(named_weights(model.encoder))
+    head = {path: variable for path, variable in named_weights(model).items() if path not in shared}
+    if any(path not in there or there[path].shape != variable.shape for path, variable in head.items()):
+        return False
+    for path, variable in head.items():
+        variable.assign(there[path])
+    return True
+
+
 def merge_lora(model: Any) -> Any:
     """A model without low-rank updates that answers the same: each update is added to its kernel.
 

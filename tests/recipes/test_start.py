@@ -1,0 +1,67 @@
+"""What a fine-tuning takes from the model it starts from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import keras_plm as plm
+from keras_plm.models import weight_arrays
+from keras_plm.recipes import Classify, Tag
+
+
+@pytest.fixture
+def recipes(settings, review_files, tmp_path):
+    """Fine-tunings that start from a model, with other fields."""
+
+    def of(model, **fields):
+        plm.save(model, tmp_path / "start", overwrite=True)
+        own = {"encoder": str(tmp_path / "start"), "train": review_files["train"], "save_to": str(tmp_path / "new")}
+        return Classify(**settings | own | fields)
+
+    return of
+
+
+@pytest.fixture
+def trained(settings, review_files):
+    recipe = Classify(**settings, train=review_files["train"], save_to="none")
+    return recipe.build(recipe.read(recipe.train))
+
+
+def head(recipe):
+    return np.asarray(recipe.build(recipe.read(recipe.train)).head.dense.kernel)
+
+
+def test_the_head_of_the_same_task_goes_on(recipes, trained):
+    kernel = np.asarray(trained.head.dense.kernel)
+    for field in ({}, {"quantization_aware": True}, {"table_rank": 8}, {"num_layers": 1}, {"trainable": "lora:2"}):
+        np.testing.assert_array_equal(head(recipes(trained, **field)), kernel, str(field))
+
+
+def test_another_task_has_a_new_head(recipes, trained):
+    kernel = np.asarray(trained.head.dense.kernel)
+    assert (head(recipes(trained, pooling="mean")) != kernel).any()
+    turned = plm.Classifier(trained.config, trained.labels[::-1], trained.tokenizer)
+    assert (head(recipes(turned)) != np.asarray(turned.head.dense.kernel)).any()
+    bare = plm.Classifier(replace(trained.config, has_pooler=False), trained.labels, trained.tokenizer)
+    assert (head(recipes(bare)) != np.asarray(bare.head.dense.kernel)).any()
+
+
+def test_the_transitions_of_a_tagger_go_on(settings, tmp_path):
+    (tmp_path / "train.conll").write_text("the\tO\ncat\tB-X\n\nsees\tO\ndogs\tB-Y\n")
+    fields = settings | {"train": str(tmp_path / "train.conll"), "save_to": str(tmp_path / "new"), "crf": True}
+    recipe = Tag(**fields)
+    examples = recipe.read(recipe.train)
+    trained = recipe.build(examples)
+    for weight in trained.crf.weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    plm.save(trained, tmp_path / "start")
+    wanted = weight_arrays(trained)
+    own = fields | {"encoder": str(tmp_path / "start")}
+    again = weight_arrays(Tag(**own).build(examples))
+    assert len(again) == len(wanted)
+    for path, weight in again.items():
+        np.testing.assert_array_equal(weight, wanted[path], path)
+    plain = Tag(**own | {"crf": False}).build(examples)  # scores of tags in a chain are scores of tags
+    assert plain.crf is None
+    np.testing.assert_array_equal(plain.head.dense.kernel, trained.head.dense.kernel)
