@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+from rich.progress import track
 
 from keras_plm.models import named_weights, remake, weight_arrays
 from keras_plm.training import dtype_policy
@@ -23,7 +24,9 @@ _INPUTS = 2
 _TOGETHER = 64  # rows of a kernel whose errors are handed on at once: a hundred small products cost more than a large
 
 
-def rounded_for(model: TaskModel, rows: list[dict[str, np.ndarray]], scheme: Scheme) -> TaskModel:
+def rounded_for(
+    model: TaskModel, rows: list[dict[str, np.ndarray]], scheme: Scheme, progress: bool = False
+) -> TaskModel:
     """A copy of a model whose kernels hold 15 values a group, those that change its products on some rows least.
 
     The largest weight of each group is 7 steps, so that a quantizer that takes its scale from the largest finds them
@@ -34,6 +37,7 @@ def rounded_for(model: TaskModel, rows: list[dict[str, np.ndarray]], scheme: Sch
         model: a task model in float32.
         rows: inputs of shape (1, T).
         scheme: of four bits; its parts in eight bits stay as they are.
+        progress: show a progress bar.
 
     Source: Frantar et al. 2023, §4, https://arxiv.org/abs/2210.17323
     Differs: the inputs with the largest values go first (as `act_order` in the authors' code); the outermost weights
@@ -47,7 +51,7 @@ def rounded_for(model: TaskModel, rows: list[dict[str, np.ndarray]], scheme: Sch
         if (part := part_of(path)) is not None and part not in scheme.eight_bits and path != "embedding/tokens"
     ]
     products = _input_products(model, rows, kernels)
-    for path in kernels:
+    for path in track(kernels, "rounding the kernels", disable=not progress):
         size = len(weights[path])
         among = products.pop(path) if path in products else np.eye(size)
         weights[path] = rounded_kernel(weights[path], among, scheme.block or size)

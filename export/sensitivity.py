@@ -14,7 +14,7 @@ _CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one o
 
 
 def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
-    """How much each part of a model alone changes its answers when its weights have four bits.
+    """How much each part of a model alone changes its answers when its weights have four bits, plainly rounded.
 
     Args:
         model: a task model.

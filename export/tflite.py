@@ -28,6 +28,7 @@ def to_tflite(
     metadata: bool = False,
     strings: bool | str = False,
     overwrite: bool = False,
+    progress: bool = False,
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
@@ -55,6 +56,7 @@ def to_tflite(
             dynamic_int8. Those operators fold forms such as ， and ß, know no
             special tokens in a text, and lose what follows a NUL.
         overwrite: replace a file that is there.
+        progress: show a progress bar while four bits are fitted to texts.
 
     Returns:
         The path of the file.
@@ -89,7 +91,7 @@ def to_tflite(
     model = float32_copy(model)
     rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        rounded = rounded_for(model, rows, scheme) if rows and scheme.four_bits else model
+        rounded = rounded_for(model, rows, scheme, progress) if rows and scheme.four_bits else model
         content = finish(_convert(rounded, signature, scheme, rows), scheme, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)

@@ -55,7 +55,7 @@ def export_tflite(
     """
     texts = None if calibration is None else _texts(calibration, text_column, second_column, calibration_rows)
     takes = "pairs" if strings and second_column else strings
-    _report(to_tflite(load(model), path, quantization, length, texts, metadata, takes, overwrite))
+    _report(to_tflite(load(model), path, quantization, length, texts, metadata, takes, overwrite, progress=True))
 
 
 def export_onnx(

@@ -1,0 +1,134 @@
+"""Every scheme and compression of a fine-tuned MiniLM: bytes, bytes under gzip, and scores in LiteRT.
+
+    python -m tests.bench.phone_table sst2 MODEL FOLDER [--trim] [--limit 400]
+
+MODEL is what `task_scores.py --keep` made. The trainings that make zeros, few values and int8 cheap start from it and
+learn from it (half of the loss); they are kept in FOLDER, and what is there already is not made again, nor is a row. A
+table in Markdown grows; points are lost against MODEL in Keras. The fields of the trainings were not searched.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras_plm as plm  # noqa: E402
+from keras_plm import export, recipes  # noqa: E402
+from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences  # noqa: E402
+from tests.bench.task_scores import DATA, SETS  # noqa: E402
+
+STAGES: dict[str, dict[str, Any]] = {
+    "2:4": {"prune": "2:4", "learning_rate": 1e-4},
+    "2:4, 16 values": {"clusters": 16, "learning_rate": 5e-5},  # goes on with the one before
+    "roundings": {"quantization_aware": True, "learning_rate": 5e-5},
+}
+EPOCHS = {"sst2": 2, "wikigold": 6, "squad1": 1}
+READERS: dict[str, Any] = {"sst2": LabelledTexts, "wikigold": TaggedSentences, "squad1": Questions}
+# With texts four bits make up for their roundings, and static int8 finds its ranges.
+SCHEMES = {
+    "given": [
+        ("float16", False), ("dynamic_int8", False), ("int4", False), ("int4", True), ("int4_block32", False),
+        ("int4_block32", True), ("static_int8", True),
+    ],
+    "2:4": [("dynamic_int8", False), ("int4", True), ("int4_block32", True)],
+    "2:4, 16 values": [("dynamic_int8", False), ("int4", True)],
+    "roundings": [("static_int8", False)],
+}  # fmt: skip
+
+
+def train(name: str, stage: str, start: Path, teacher: Path, save_to: Path) -> None:
+    """One compression, from a model that can do the task already."""
+    data, settings = DATA / name, SETS[name].settings
+    files = {split: str(next(data.glob(f"{split}.*"))) for split in ("train", "test")}
+    kept = {key: value for key, value in settings.items() if key in ("max_length", "pooling", "crf")}
+    recipe = getattr(recipes, SETS[name].recipe)(
+        encoder=str(start), epochs=EPOCHS[name], save_to=str(save_to), verbose=2, **files, **kept, **STAGES[stage]
+    )
+    recipes.Distill(teacher=str(teacher), recipe=recipe).run()
+
+
+def inputs(examples: Examples) -> list:
+    """Rows as calibration takes them."""
+    if isinstance(examples, TaggedSentences):
+        return [" ".join(words) for words in examples.words]
+    if isinstance(examples, Questions):
+        return list(zip(examples.questions, examples.contexts, strict=True))
+    assert isinstance(examples, LabelledTexts)
+    return list(examples.first)
+
+
+def attempts(models: dict[str, Any], trimmed: bool) -> Iterator[tuple[str, str, bool, bool]]:
+    """The rows of the table: model, scheme, whether texts are given, whether the vocabulary is trimmed."""
+    for trim in (False, True) if trimmed else (False,):
+        for model in models:
+            for scheme, with_texts in SCHEMES[model]:
+                yield model, scheme, with_texts, trim
+
+
+def attempt(model: Any, scheme: str, texts: list | None, test: Examples, score: str) -> dict[str, float | str]:
+    """One artefact."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            artifact = export.Artifact(export.to_tflite(model, folder, scheme, calibration=texts), num_threads=2)
+        except export.ExportError as error:
+            return {"problem": str(error).replace(folder, "")}
+        found = plm.evaluate(export.load_artifact(artifact), test).scores[score]
+        packed = len(gzip.compress(artifact.path.read_bytes(), 9, mtime=0))
+        return {"megabytes": artifact.size_bytes / 1e6, "packed": packed / 1e6, "score": 100 * found}
+
+
+def main() -> None:
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=EPOCHS)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--trim", action="store_true", help="the vocabulary too, to the pieces of the training texts")
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="trainings; all by default")
+    parser.add_argument("--limit", type=int, help="test rows")
+    arguments = parser.parse_args()
+    name, folder, given = arguments.set, arguments.folder, arguments.model
+    for stage in arguments.stages:
+        if not (folder / stage).exists():
+            start = folder / "2:4" if stage == "2:4, 16 values" else given
+            train(name, stage, start, given, folder / stage)
+    models = {"given": plm.load(given), **{stage: plm.load(folder / stage) for stage in arguments.stages}}
+    read = READERS[name].read
+    test = read(str(next((DATA / name).glob("test.*")))).head(arguments.limit)
+    texts = inputs(read(str(next((DATA / name).glob("train.*")))))
+    pieces = [part for text in texts for part in ([text] if isinstance(text, str) else text)]
+    score = SETS[name].score
+    scores = {stage: 100 * plm.evaluate(model, test).scores[score] for stage, model in models.items()}
+    print("in Keras:", ", ".join(f"{stage} {value:.2f}" for stage, value in scores.items()))
+    print("| model | scheme | MB | gzipped | of dense int8 gzipped | test | points lost |\n|" + "---|" * 7, flush=True)
+    record = folder / f"rows{arguments.limit or ''}.jsonl"
+    lines = record.read_text("utf-8").splitlines() if record.exists() else []
+    known = {tuple(key): value for key, value in map(json.loads, lines)}
+    dense = None
+    for key in attempts(models, arguments.trim):
+        stage, scheme, with_texts, trim = key
+        if key not in known:
+            model = plm.trim_vocabulary(models[stage], pieces) if trim else models[stage]
+            known[key] = attempt(model, scheme, texts[:200] if with_texts else None, test, score)
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([key, known[key]]) + "\n")
+        found = known[key]
+        label = f"| {stage}{', trimmed' if trim else ''} | {scheme}{', texts' if with_texts else ''} | "
+        if "problem" in found:
+            print(f"{label}refused: {found['problem']} |", flush=True)
+            continue
+        if key == ("given", "dynamic_int8", False, False):
+            dense = found["packed"]
+        share = f"{found['packed'] / dense:.2f}×" if dense else ""
+        cells = [f"{found['megabytes']:.2f}", f"{found['packed']:.2f}", share, f"{found['score']:.2f}"]
+        print(label + " | ".join([*cells, f"{scores['given'] - found['score']:.2f}"]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
