@@ -101,10 +101,15 @@ def _input_products(model: TaskModel, rows: list, kernels: list[str]) -> dict[st
     paths = {id(variable): path for path, variable in named_weights(model).items() if path in kernels}
     layers = [layer for layer in model._flatten_layers() if id(getattr(layer, "kernel", None)) in paths]
     mask = np.zeros((0, 0), bool)
+    # A block that gives all tokens and the first one alone is called for both: its keys and values count once.
+    passes = model.config.num_layers if model.config.shared_layers else 1
+    seen: Counter[str] = Counter()
 
     def watched(path: str, call: Callable) -> Callable:
         def noting(x: Any, *args: Any, **options: Any) -> Any:
-            if len(x.shape) == 3 and x.shape[1] == mask.shape[1]:  # not the first token alone, nor a pooled vector
+            tokens = len(x.shape) == 3 and x.shape[1] == mask.shape[1]  # not the first one alone, nor a pooled vector
+            if tokens and seen[path] < passes:
+                seen[path] += 1
                 inputs = ops.convert_to_numpy(x)[mask]
                 found[path] = found.get(path, 0) + inputs.T @ inputs
                 counts[path] += len(inputs)
@@ -122,6 +127,7 @@ def _input_products(model: TaskModel, rows: list, kernels: list[str]) -> dict[st
             names = rows[i]
             batch = {name: np.concatenate([row[name][:, :length] for row in rows[i : i + _ROWS]]) for name in names}
             mask = batch["padding_mask"].astype(bool)
+            seen.clear()
             model({name: ops.convert_to_tensor(values) for name, values in batch.items()}, training=False)
     finally:
         for layer, call in zip(layers, calls, strict=True):

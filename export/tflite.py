@@ -46,7 +46,8 @@ def to_tflite(
             neural processors: nearer to the model than "static_int8", many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
-            them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them.
+            them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them: a kernel
+            needs twice as many of their tokens as it has rows, or it is rounded as without.
         metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
             as it is: classifiers of one label a text, embedders, and question answerers of 384 tokens; WordPiece that
             lower-cases, no four bits. They never strip accents, so texts with accents may come out otherwise there.

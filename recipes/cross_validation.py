@@ -50,7 +50,8 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     """Fine-tune once for each fold on the other ones, score it on the fold; nothing is saved.
 
     Args:
-        recipe: a fine-tuning; its `validation` and `test` are not read.
+        recipe: a fine-tuning; its `validation` and `test` are not read. If its `encoder` was trained on these rows, it
+            has seen every fold.
         folds: parts of the training rows. Of labelled texts each has its share of every label; questions on
             one context stay together.
 

@@ -47,7 +47,10 @@ class RateTest:
         console = Console(width=100)
         with console.capture() as capture:
             console.print(table)
-            console.print(f"try learning_rate={self.suggestion:.1e}")
+            if self.losses[0] == low:
+                console.print("the loss only rises: the model has learnt these rows, or the lowest rate is too high")
+            else:
+                console.print(f"try learning_rate={self.suggestion:.1e}")
         return capture.get().rstrip()
 
 

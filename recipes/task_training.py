@@ -21,7 +21,7 @@ class TaskTraining(CompressedTraining):
     """The fields of every fine-tuning, and what a task has to say of itself."""
 
     # What `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…". Of a model of the same
-    # task and labels the head goes on too.
+    # task, labels and pooling the head goes on too; `plm.save(model.encoder, folder)` leaves it behind.
     encoder: str
     train: Files  # paths or globs
     validation: Files | None = None  # scored after each epoch
@@ -111,7 +111,8 @@ class TaskTraining(CompressedTraining):
             )
         pretrained = self.smaller(pretrained)
         model = self.make(encoder_like(pretrained, self.shape(pretrained.config)), examples)
-        copy_head(pretrained, model)
+        if copy_head(pretrained, model) and self.verbose:
+            print(f"the head of {self.encoder} goes on")
         return model
 
     def finished(self, model: Any, held_out: dict[str, Examples]) -> None:

@@ -59,7 +59,10 @@ def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
 
 
 def copy_head(trained: Any, model: Any) -> bool:
-    """Give a task model the head of another one that does the same: the same kind, labels, pooling and sizes.
+    """Give a task model the head of another one that does the same.
+
+    That is one of the same kind and width, with the same labels in the same order and the same pooling. What the other
+    one has not, such as a conditional random field, stays as it is.
 
     Args:
         trained: any of this package's models.
@@ -69,13 +72,18 @@ def copy_head(trained: Any, model: Any) -> bool:
         Whether it got it; if not, it is as it was.
     """
     settings = ("labels", "multi_label", "pooling")
-    if type(trained) is not type(model) or trained.config.has_pooler != model.config.has_pooler:
+    if type(trained) is not type(model):
         return False
     if any(getattr(trained, name, None) != getattr(model, name, None) for name in settings):
         return False
+    pooled = (
+        getattr(model, "pooling", None) == "cls"
+    )  # the others read the tokens, not what a pooler makes of the first
+    if pooled and trained.config.has_pooler != model.config.has_pooler:
+        return False
     there, shared = named_weights(trained), set(named_weights(model.encoder))
-    head = {path: variable for path, variable in named_weights(model).items() if path not in shared}
-    if any(path not in there or there[path].shape != variable.shape for path, variable in head.items()):
+    head = {path: var for path, var in named_weights(model).items() if path not in shared and path in there}
+    if not head or any(there[path].shape != variable.shape for path, variable in head.items()):
         return False
     for path, variable in head.items():
         variable.assign(there[path])

@@ -99,7 +99,8 @@ def test_inputs_are_those_of_every_pass_without_padding(config, tokenizer):
     hidden = [model.encoder.embedding(batch["token_ids"], batch["segment_ids"])]
     hidden = [np.asarray(h)[mask] for h in hidden + encoder_states(model.encoder, batch)["hidden"]]
     wanted = sum(h.T @ h for h in hidden[:-1])  # one block, twice
-    np.testing.assert_allclose(products["block_0/attention/query/kernel"], wanted, rtol=1e-3, atol=1e-3)
+    for name in ("query", "key", "value"):
+        np.testing.assert_allclose(products[f"block_0/attention/{name}/kernel"], wanted, rtol=1e-3, atol=1e-3)
     (head,) = {path for path in products if not path.startswith("block_")}
     np.testing.assert_allclose(products[head], hidden[-1].T @ hidden[-1], rtol=1e-3, atol=1e-3)
     assert set(kernels) - set(products) == {path for path in kernels if "pooler" in path}
@@ -124,7 +125,8 @@ def test_a_pooled_vector_is_not_taken_for_tokens(config, tokenizer):
 )
 def test_every_kernel_is_rounded_and_nothing_else(config, tokenizer, changes, narrow):
     model = plm.Tagger(replace(config, hidden_dim=36, **changes), ["O", "B-X"], tokenizer)
-    rows = example_rows(model, ["the cat sees the dog", "a quiet film"], LENGTH)
+    rows = example_rows(model, TEXTS * 9, LENGTH)
+    assert sum(int(row["padding_mask"].sum()) for row in rows) > 2 * model.config.intermediate_dim
     before, after = weight_arrays(model), weight_arrays(rounded_for(model, rows, Scheme.parse("int4")))
     changed = {path for path in before if (before[path] != after[path]).any()}
     assert changed == {path for path in before if path.endswith(("kernel", "widen"))}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.models import weight_arrays
+from keras_plm.models import copy_head, weight_arrays
 from keras_plm.recipes import Classify, Tag
 
 
@@ -25,7 +25,9 @@ def recipes(settings, review_files, tmp_path):
 @pytest.fixture
 def trained(settings, review_files):
     recipe = Classify(**settings, train=review_files["train"], save_to="none")
-    return recipe.build(recipe.read(recipe.train))
+    model = recipe.build(recipe.read(recipe.train))
+    model.head.dense.bias.assign(np.random.default_rng(0).normal(size=2))
+    return model
 
 
 def head(recipe):
@@ -36,6 +38,34 @@ def test_the_head_of_the_same_task_goes_on(recipes, trained):
     kernel = np.asarray(trained.head.dense.kernel)
     for field in ({}, {"quantization_aware": True}, {"table_rank": 8}, {"num_layers": 1}, {"trainable": "lora:2"}):
         np.testing.assert_array_equal(head(recipes(trained, **field)), kernel, str(field))
+
+
+def test_what_does_the_same(config, tokenizer):
+    def gets(trained, model):
+        before, there = weight_arrays(model), weight_arrays(trained)
+        done = copy_head(trained, model)
+        for path, weight in weight_arrays(model).items():
+            goes_on = done and path.startswith("head/") and path in there
+            np.testing.assert_array_equal(weight, there[path] if goes_on else before[path], path)
+        return done
+
+    def classifier(labels=("a", "b"), pooling="mean", has_pooler=False, multi_label=False, width=36):
+        sizes = replace(config, has_pooler=has_pooler, hidden_dim=width)
+        return plm.Classifier(sizes, labels and list(labels), tokenizer, None, pooling, multi_label)
+
+    assert gets(classifier(), classifier())
+    assert gets(classifier(has_pooler=True), classifier())  # the mean of the tokens does not go through a pooler
+    assert gets(classifier(labels=None), classifier(labels=None))
+    assert gets(classifier(pooling="cls", has_pooler=True), classifier(pooling="cls", has_pooler=True))
+    assert not gets(classifier(pooling="cls"), classifier(pooling="cls", has_pooler=True))
+    assert not gets(classifier(pooling="cls"), classifier())
+    assert not gets(classifier(), classifier(multi_label=True))
+    assert not gets(classifier(), classifier(("b", "a")))
+    assert not gets(classifier(), classifier(width=48))
+    bare = replace(config, has_pooler=False)
+    assert gets(plm.QuestionAnswerer(config, tokenizer), plm.QuestionAnswerer(bare, tokenizer))
+    assert gets(plm.Tagger(config, ["O", "B-X"], tokenizer), plm.Tagger(bare, ["O", "B-X"], tokenizer, crf=True))
+    assert not gets(plm.Tagger(config, ["a", "b"], tokenizer), classifier())
 
 
 def test_another_task_has_a_new_head(recipes, trained):
