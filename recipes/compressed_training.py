@@ -32,6 +32,14 @@ class CompressedTraining(Recipe):
         if self.prune is not None and self.clusters is not None:
             raise ValueError("prune first, then fine-tune that model with clusters: they leave the zeros alone")
 
+    @property
+    def policy(self) -> str:
+        """The dtype policy of the training: with the roundings of int8 "auto" is float32.
+
+        Those of bfloat16 are half as large as they are, and no artefact will have them.
+        """
+        return "float32" if self.quantization_aware and self.precision == "auto" else super().policy
+
     def check_trained_kernels(self, trainable: str) -> None:
         """Raise ValueError if a compression needs kernels that are trained, and they are not."""
         if trainable != "all" and (self.prune is not None or self.clusters is not None):

@@ -140,9 +140,14 @@ class Recipe:
                 f"batch_size={self.batch_size} cannot be shared by {strategy.num_replicas_in_sync} devices; "
                 f"choose a multiple of {strategy.num_replicas_in_sync}"
             )
-        with strategy.scope(), dtype_policy(choose_precision(self.precision)):
+        with strategy.scope(), dtype_policy(self.policy):
             keras.utils.set_random_seed(self.seed)
             yield
+
+    @property
+    def policy(self) -> str:
+        """The dtype policy of the training."""
+        return choose_precision(self.precision)
 
     @property
     def training_folder(self) -> Path:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,14 @@ def test_compression_on_two_devices(settings, review_files, tmp_path, field, val
     assert bool(ranges) == (field == "quantization_aware") and 6.0 not in ranges  # which is where they begin
     wanted = {"0.8": 0.8, "2:4": 0.5}.get(value, 0.0)
     assert sparsity == pytest.approx(wanted, abs=0.03) and (value != 8 or values == 8)
+
+
+def test_roundings_of_int8_are_not_mixed_with_those_of_bfloat16(monkeypatch):
+    monkeypatch.setattr("keras_plm.training.precision._processor_has_bfloat16", lambda: True)
+    recipe = Classify(encoder="x", train="x", save_to="none")
+    assert recipe.policy == "mixed_bfloat16"
+    assert replace(recipe, quantization_aware=True).policy == "float32"
+    assert replace(recipe, quantization_aware=True, precision="mixed_bfloat16").policy == "mixed_bfloat16"
 
 
 def test_compression_that_cannot_be_kept(tmp_path):
