@@ -32,7 +32,7 @@ OURS = ("float32", "dynamic_int8")
 
 
 def models() -> tuple[keras.Model, plm.Classifier]:
-    """keras-hub's classifier, and ours with the same encoder."""
+    """keras-hub's classifier, and ours with the same weights."""
     keras.utils.set_random_seed(
         1
     )  # some draws, that of seed 0 too, take eight bits so badly that the exporter refuses them
@@ -43,7 +43,9 @@ def models() -> tuple[keras.Model, plm.Classifier]:
     theirs = keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=None, activation="softmax")
     tokenizer = plm.WordPieceTokenizer([*SPECIAL, *(f"word{i}" for i in range(30_522 - len(SPECIAL)))])
     encoder = plm.checkpoints.from_keras_hub(backbone, tokenizer)
-    return theirs, plm.Classifier(encoder.config, ["a", "b"], tokenizer, encoder=encoder)
+    ours = plm.Classifier(encoder.config, ["a", "b"], tokenizer, encoder=encoder)
+    ours.head.dense.set_weights(theirs.output_dense.get_weights())
+    return theirs, ours
 
 
 def static_inputs() -> dict[str, keras.KerasTensor]:
