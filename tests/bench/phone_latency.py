@@ -33,9 +33,8 @@ OURS = ("float32", "dynamic_int8")
 
 def models() -> tuple[keras.Model, plm.Classifier]:
     """keras-hub's classifier, and ours with the same weights."""
-    keras.utils.set_random_seed(
-        1
-    )  # some draws, that of seed 0 too, take eight bits so badly that the exporter refuses them
+    # some draws, that of seed 0 too, take eight bits so badly that the exporter refuses them
+    keras.utils.set_random_seed(1)
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=30_522, num_layers=6, num_heads=12, hidden_dim=384, intermediate_dim=1536,
         max_sequence_length=512,

@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_plm as plm  # noqa: E402
 from keras_plm import export, recipes  # noqa: E402
-from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences  # noqa: E402
+from keras_plm.export.data import read_data  # noqa: E402
+from keras_plm.text import Examples  # noqa: E402
 from tests.bench.task_scores import DATA, SETS  # noqa: E402
 
 STAGES: dict[str, dict[str, Any]] = {
@@ -31,14 +32,8 @@ STAGES: dict[str, dict[str, Any]] = {
     "roundings": {"quantization_aware": True, "learning_rate": 5e-5},
 }
 EPOCHS = {"sst2": 2, "wikigold": 6, "squad1": 1}
-READERS: dict[str, Any] = {
-    "sst2": lambda path: LabelledTexts.read(path, "text", None, "label"),
-    "wikigold": TaggedSentences.read,
-    "squad1": Questions.read,
-}
-TABLE_ALONE = "int4+int8:head," + ",".join(
-    f"block_{i}" for i in range(6)
-)  # four bits for the table, eight for the rest
+# four bits for the table, eight for the rest
+TABLE_ALONE = "int4+int8:head," + ",".join(f"block_{i}" for i in range(6))
 # With texts four bits make up for their roundings, and static int8 finds its ranges.
 SCHEMES = {
     "given": [
@@ -60,16 +55,6 @@ def train(name: str, stage: str, start: Path, teacher: Path, save_to: Path) -> N
         encoder=str(start), epochs=EPOCHS[name], save_to=str(save_to), verbose=2, **files, **kept, **STAGES[stage]
     )
     recipes.Distill(teacher=str(teacher), recipe=recipe).run()
-
-
-def inputs(examples: Examples) -> list:
-    """Rows as calibration takes them."""
-    if isinstance(examples, TaggedSentences):
-        return [" ".join(words) for words in examples.words]
-    if isinstance(examples, Questions):
-        return list(zip(examples.questions, examples.contexts, strict=True))
-    assert isinstance(examples, LabelledTexts)
-    return list(examples.first)
 
 
 def weights_of(folder: Path) -> str:
@@ -108,13 +93,16 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="test rows")
     arguments = parser.parse_args()
     name, folder, given = arguments.set, arguments.folder, arguments.model
-    test = READERS[name](str(next((DATA / name).glob("test.*")))).head(arguments.limit)
-    texts = inputs(READERS[name](str(next((DATA / name).glob("train.*")))))
+    models = {"given": plm.load(given)}
+    columns = ("text", None, "label")
+    _, test = read_data(models["given"], next((DATA / name).glob("test.*")), columns, arguments.limit)
+    texts, _ = read_data(models["given"], next((DATA / name).glob("train.*")), columns, None)
+    assert test is not None
     for stage in arguments.stages:
         if not (folder / stage).exists():
             start = folder / "2:4" if stage == "2:4, 16 values" else given
             train(name, stage, start, given, folder / stage)
-    models = {"given": plm.load(given), **{stage: plm.load(folder / stage) for stage in arguments.stages}}
+    models |= {stage: plm.load(folder / stage) for stage in arguments.stages}
     pieces = [part for text in texts for part in ([text] if isinstance(text, str) else text)]
     score = SETS[name].score
     scores = {stage: 100 * plm.evaluate(model, test).scores[score] for stage, model in models.items()}

@@ -76,6 +76,11 @@ def test_the_rate_to_begin_with_is_a_third_of_that_of_the_steepest_fall():
 
 
 @pytest.mark.slow
+def test_a_loss_that_only_rises_suggests_nothing():
+    assert "the loss only rises" in str(RateTest([1e-6, 1e-5, 1e-4], [1.0, 1.5, 4.0]))
+    assert "try learning_rate=3.3e-07" in str(RateTest([1e-6, 1e-5, 1e-4], [1.0, 0.5, 4.0]))
+
+
 def test_a_learning_rate_is_found(settings, review_files, tmp_path):
     recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
     found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)
