@@ -1,11 +1,13 @@
 """Every scheme and compression of a fine-tuned MiniLM: bytes, bytes under gzip, and scores in LiteRT.
 
     python -m tests.bench.phone_table sst2 MODEL FOLDER [--trim] [--limit 400]
+    python -m tests.bench.phone_table sst2 STUDENT FOLDER --teacher MODEL --copies 4 --epochs 1
 
-MODEL is what `task_scores.py --keep` made. The trainings that make zeros, few values and int8 cheap start from it and
-learn from it (half of the loss); they are kept in FOLDER. What is there already is not made again, nor is a row: take
-another FOLDER for other code. Calibrated on 200 training rows, evenly taken. A table in Markdown grows; points are lost
-against MODEL in Keras. The fields of the trainings were not searched.
+MODEL is what `task_scores.py --keep` made, STUDENT what `student.py` did. The trainings that make zeros, few values and
+int8 cheap start from it and learn from it (half of the loss), or with `--copies` from the teacher's labels of altered
+copies alone; they are kept in FOLDER. What is there already is not made again, nor is a row: take another FOLDER for
+other code. Calibrated on 200 training rows, evenly taken. A table in Markdown grows; points are lost against MODEL in
+Keras.
 """
 
 import argparse
@@ -46,15 +48,18 @@ SCHEMES = {
 }  # fmt: skip
 
 
-def train(name: str, stage: str, start: Path, teacher: Path, save_to: Path) -> None:
+def train(stage: str, start: Path, save_to: Path, arguments: argparse.Namespace) -> None:
     """One compression, from a model that can do the task already."""
-    data, settings = DATA / name, SETS[name].settings
+    data, task = DATA / arguments.set, SETS[arguments.set]
     files = {split: str(next(data.glob(f"{split}.*"))) for split in ("train", "test")}
-    kept = {key: value for key, value in settings.items() if key in ("max_length", "pooling", "crf")}
-    recipe = getattr(recipes, SETS[name].recipe)(
-        encoder=str(start), epochs=EPOCHS[name], save_to=str(save_to), verbose=2, **files, **kept, **STAGES[stage]
-    )
-    recipes.Distill(teacher=str(teacher), recipe=recipe).run()
+    fields = {key: value for key, value in task.settings.items() if key in ("max_length", "pooling", "crf")}
+    fields |= STAGES[stage] | {"epochs": arguments.epochs or EPOCHS[arguments.set]}
+    for name in ("learning_rate", "average"):
+        if (value := getattr(arguments, name)) is not None:
+            fields[name] = value
+    recipe = getattr(recipes, task.recipe)(encoder=str(start), save_to=str(save_to), verbose=2, **files, **fields)
+    losses = {"hard": 0.0, "soft": 1.0, "copies": arguments.copies} if arguments.copies else {}
+    recipes.Distill(teacher=str(arguments.teacher or arguments.model), recipe=recipe, **losses).run()
 
 
 def weights_of(folder: Path) -> str:
@@ -62,10 +67,12 @@ def weights_of(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def attempts(models: dict[str, Any], trimmed: bool) -> Iterator[tuple[str, str, bool, bool]]:
+def attempts(stages: list[str], trimmed: bool) -> Iterator[tuple[str, str, bool, bool]]:
     """The rows of the table: model, scheme, whether texts are given, whether the vocabulary is trimmed."""
+    if "given" not in stages:
+        yield "given", "dynamic_int8", False, False
     for trim in (False, True) if trimmed else (False,):
-        for model in models:
+        for model in stages:
             for scheme, with_texts in SCHEMES[model]:
                 yield model, scheme, with_texts, trim
 
@@ -89,7 +96,12 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trim", action="store_true", help="the vocabulary too, to the pieces of the training texts")
-    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="trainings; all by default")
+    parser.add_argument("--stages", nargs="*", choices=SCHEMES, default=list(SCHEMES), help="all by default")
+    parser.add_argument("--epochs", type=int, help="of each training; by default that of the set")
+    parser.add_argument("--learning-rate", type=float, help="of each training; by default its own")
+    parser.add_argument("--average", type=float, help="of the weights, in each training")
+    parser.add_argument("--teacher", type=Path, help="of the trainings; MODEL by default")
+    parser.add_argument("--copies", type=int, default=0, help="altered copies of each text, for the teacher to label")
     parser.add_argument("--limit", type=int, help="test rows")
     arguments = parser.parse_args()
     name, folder, given = arguments.set, arguments.folder, arguments.model
@@ -98,11 +110,12 @@ def main() -> None:
     _, test = read_data(models["given"], next((DATA / name).glob("test.*")), columns, arguments.limit)
     texts, _ = read_data(models["given"], next((DATA / name).glob("train.*")), columns, None)
     assert test is not None
-    for stage in arguments.stages:
+    trained = [stage for stage in arguments.stages if stage in STAGES]
+    for stage in trained:
         if not (folder / stage).exists():
             start = folder / "2:4" if stage == "2:4, 16 values" else given
-            train(name, stage, start, given, folder / stage)
-    models |= {stage: plm.load(folder / stage) for stage in arguments.stages}
+            train(stage, start, folder / stage, arguments)
+    models |= {stage: plm.load(folder / stage) for stage in trained}
     pieces = [part for text in texts for part in ([text] if isinstance(text, str) else text)]
     score = SETS[name].score
     scores = {stage: 100 * plm.evaluate(model, test).scores[score] for stage, model in models.items()}
@@ -114,7 +127,7 @@ def main() -> None:
     marks = {stage: weights_of(given if stage == "given" else folder / stage) for stage in models}
     some = texts[:: max(len(texts) // 200, 1)][:200]
     dense = None
-    for stage, scheme, with_texts, trim in attempts(models, arguments.trim):
+    for stage, scheme, with_texts, trim in attempts(arguments.stages, arguments.trim):
         key = stage, scheme, with_texts, trim, marks[stage]
         if key not in known:
             model = plm.trim_vocabulary(models[stage], pieces) if trim else models[stage]
