@@ -2,22 +2,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rich.markup import escape
 from rich.progress import Progress
 
 from keras_plm.models import check_free
 from keras_plm.text import Examples
 
-from .budget_search import GIVEN, Search, too_large
+from .budget_search import CHOSEN, GIVEN, Search, search_folder
 from .budget_table import Attempt, Bounds, Budget, BudgetError
-from .data import read_data
-from .proof import artifact_path, files_of
+from .data import list_of_texts, read_data
+from .proof import artifact_path, files_of, record_path
 from .schemes import Scheme
 from .signature import Signature
 from .tasks import TaskModel, task_of, task_settings
 
 _TRIMS = (None, 1, 2)  # least number of times that a piece occurs
 _SENSITIVITY_TEXTS = 100
-_CHOSEN = "chosen"  # a file: the search has begun to write the winner where the user wants it
 
 
 def fit_budget(
@@ -57,7 +57,7 @@ def fit_budget(
             SQuAD's JSON; or `Examples`. Validation rows: what is chosen on test rows has no test any more.
         max_megabytes: most bytes of the file, in 10⁶.
         max_latency_ms: longest time of one row of full length in LiteRT.
-        max_loss: most points (hundredths) of the metric below the model.
+        max_loss: most points (hundredths) of the metric worse than the model.
         alternatives: smaller models for the same task to try as well, by name: distilled, pruned, clustered, of
             narrower tables, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
@@ -91,44 +91,43 @@ def fit_budget(
     bounds = Bounds(max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss)
     if bounds == Bounds():
         raise ValueError("a budget needs a bound: max_megabytes, max_latency_ms or max_loss")
-    record, folder = path.with_name(f"{path.name}.budget.json"), path.with_name(f"{path.name}.search")
-    # what lies there now is of this search if it was killed after it had chosen
-    overwrite = overwrite or (folder / _CHOSEN).exists()
+    record = record_path(path)
+    # what lies there now is of this search if it was killed while it wrote it
+    overwrite = overwrite or (search_folder(path) / CHOSEN).exists()
     for file in (*files_of(model, path), record):
         check_free(file, overwrite)
-    if isinstance(texts, str):
-        raise ValueError("texts is one text; give a list of texts")
+    if num_threads < 1:
+        raise ValueError(f"num_threads={num_threads}; it must be at least 1")
+    known_texts = [] if texts is None else list_of_texts(texts, "texts")
     models = {GIVEN: model, **(alternatives or {})}
     _check_alternatives(models, alternatives or {})
-    _check_schemes(models, schemes or (), bool(texts))
+    _check_schemes(models, schemes or (), bool(known_texts))
     Signature.of(model, length, fixed=True)
     rows, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if examples is None or not rows:
         raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
     settings = {"length": length, "num_threads": num_threads, "metric": metric}
-    with Search(path, models, examples, list(texts or []), settings) as search:
+    with Search(path, models, examples, known_texts, settings) as search:
         found = search.reference()
-        known = search.attempts()
         with Progress(disable=not progress) as bar:
-            variants = list(_variants(models, schemes, bool(texts)))
+            variants = list(_variants(models, schemes, bool(known_texts)))
             task = bar.add_task("artefacts", total=len(variants))
             attempts = []
             for variant in variants:
-                bar.update(task, description=variant.name)
-                attempts.append(known.get(variant.name) or search.attempt(variant))
+                bar.update(task, description=escape(variant.name))
+                attempts.append(search.attempt(variant))
                 bar.advance(task)
             if bounds.best(attempts) is None:
-                for variant in search.mixed(attempts, rows[:_SENSITIVITY_TEXTS], bounds):
-                    bar.update(task, description=variant.name)
-                    attempts.append(known.get(variant.name) or search.attempt(variant))
-                    if bounds.best(attempts) is not None or too_large(attempts[-1], bounds):
+                bar.update(task, description="parts in eight bits", total=None)
+                for mixed in search.mixed(attempts, rows[:_SENSITIVITY_TEXTS], bounds):
+                    attempts.append(mixed)
+                    bar.update(task, description=f"after {escape(mixed.name)}")
+                    if bounds.best(attempts) is not None:
                         break
         budget = Budget(search.metric, found, bounds, attempts, bounds.best(attempts))
         if budget.winner is None:
             raise BudgetError(budget, search.folder)
-        (search.folder / _CHOSEN).touch()
-        search.make(budget.winner, path, overwrite)
-        budget = replace(budget, path=path)
+        budget = replace(budget, path=search.keep(budget.winner, path, overwrite))
         budget.write(record)
         search.finished = True
     return budget
@@ -137,17 +136,31 @@ def fit_budget(
 def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[str, TaskModel]) -> None:
     if GIVEN in alternatives:
         raise ValueError(f"{GIVEN!r} is the name of the model itself; call the alternative something else")
-    model = models[GIVEN]
     for name, other in models.items():
-        if task_of(other) != task_of(model) or task_settings(other).get("labels") != task_settings(model).get("labels"):
+        if _answers(other) != _answers(models[GIVEN]):
             raise ValueError(f"alternative {name!r} is for another task, or has other labels")
 
 
+def _answers(model: TaskModel) -> tuple:
+    """What two models that can take each other's place have in common."""
+    settings = task_settings(model)
+    return task_of(model), settings.get("labels"), settings.get("multi_label")
+
+
 def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:
-    bare = [name for name, model in models.items() if not model.config.quantization_aware]
-    for scheme in schemes:
-        if Scheme.parse(scheme).calibrated and bare and not has_texts:
-            raise ValueError(f"{scheme} needs texts to calibrate {bare} on")
+    """Raise ValueError for a scheme that none of the models can have; those that learnt theirs have only that."""
+    bare = {name: model.config for name, model in models.items() if not model.config.quantization_aware}
+    for scheme in map(Scheme.parse, schemes):
+        if scheme.calibrated and bare and not has_texts:
+            raise ValueError(f"{scheme} needs texts to calibrate {list(bare)} on")
+        problems = []
+        for config in bare.values():
+            try:
+                scheme.check(config)
+            except ValueError as error:
+                problems.append(error)
+        if problems and len(problems) == len(bare):
+            raise problems[0]
 
 
 def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:

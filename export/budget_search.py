@@ -7,14 +7,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_plm.compression import trim_vocabulary
-from keras_plm.evaluation import evaluate
+from keras_plm.evaluation import ERRORS, evaluate
 from keras_plm.models import tokenizer_settings, weight_arrays
 from keras_plm.text import Examples
 from keras_plm.training import write_whole
@@ -29,6 +31,13 @@ from .tasks import TaskModel
 from .tflite import to_tflite
 
 GIVEN = "given"  # the name of the model that the search is for
+CHOSEN = "chosen"  # a file: the search has begun to write the winner where the user wants it
+_MAKERS = ("keras_plm", "tensorflow", "ai-edge-litert", "litert-quantizer")  # other versions make other files
+
+
+def search_folder(path: Path) -> Path:
+    """Where the attempts of a search for an artefact lie until it is found."""
+    return path.with_name(f"{path.name}.search")
 
 
 def too_large(attempt: Attempt, bounds: Bounds) -> bool:
@@ -47,10 +56,11 @@ class Search:
         texts: list,
         settings: dict[str, Any],
     ) -> None:
-        self.folder = path.with_name(f"{path.name}.search")
+        self.folder = search_folder(path)
         self.models, self.examples, self.texts, self.settings = models, examples, texts, settings
         self.metric: str = settings["metric"] or ""
         self.finished = False
+        self._known: dict[str, Attempt] = {}
         self._trimmed: tuple[tuple, TaskModel] | None = None
 
     def __enter__(self) -> "Search":
@@ -60,19 +70,28 @@ class Search:
         if facts.exists():
             if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
                 raise FileExistsError(
-                    f"{self.folder} has an unfinished search for another model, other rows or other settings; "
-                    "remove it, or choose another path"
+                    f"{self.folder} has an unfinished search for another model, other rows or other settings, or by "
+                    "another version; remove it, or choose another path"
                 )
+            self._known = self._attempts()
         else:
+            self._remove()  # nobody knows what its attempts were for
             write_whole(facts, json.dumps({"fingerprint": mark}))
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.finished or not (self.folder / "attempts.jsonl").exists():
+            self._remove()
+
+    def _remove(self) -> None:
+        """First the facts: killed in the middle, the rest is known to be worth nothing."""
+        (self.folder / "search.json").unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
     def _fingerprint(self) -> str:
-        mark = hashlib.sha256(json.dumps([self.examples.fingerprint(), self.texts, self.settings]).encode())
+        facts = [self.examples.fingerprint(), self.texts, self.settings, {name: _version(name) for name in _MAKERS}]
+        mark = hashlib.sha256(json.dumps(facts).encode())
         for name, model in self.models.items():
             facts = [name, model.get_config(), tokenizer_settings(model.needs_tokenizer())]
             mark.update(json.dumps(facts, default=str).encode())
@@ -91,18 +110,23 @@ class Search:
         self._reference = scores[self.metric]
         return self._reference
 
-    def attempts(self) -> dict[str, Attempt]:
+    def _attempts(self) -> dict[str, Attempt]:
         """What an interrupted search has done, by name; a line that it did not finish is cut off."""
         file = self.folder / "attempts.jsonl"
         if not file.exists():
             return {}
-        *lines, unfinished = file.read_text("utf-8").split("\n")
+        *lines, unfinished = file.read_bytes().split(b"\n")
         if unfinished:
-            with file.open("r+b") as opened:
-                opened.truncate(len("".join(f"{line}\n" for line in lines).encode()))
+            os.truncate(file, file.stat().st_size - len(unfinished))
         return {attempt.name: attempt for attempt in (Attempt(**json.loads(line)) for line in lines)}
 
     def attempt(self, variant: Attempt) -> Attempt:
+        """What came of an attempt: it is made, unless an interrupted search has done so."""
+        if variant.name not in self._known:
+            self._known[variant.name] = self._try(variant)
+        return self._known[variant.name]
+
+    def _try(self, variant: Attempt) -> Attempt:
         """Make an artefact, try it, and note what came of it."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             try:
@@ -111,19 +135,30 @@ class Search:
                 done = replace(variant, problem=str(error).replace(f"{folder}/", ""))
             else:
                 score = evaluate(load_artifact(artifact), self.examples).scores[self.metric]
+                worse = score - self._reference if self.metric in ERRORS else self._reference - score
                 done = replace(
                     variant,
                     megabytes=artifact.size_bytes / 1e6,
                     packed_megabytes=len(gzip.compress(artifact.path.read_bytes(), 9, mtime=0)) / 1e6,
                     latency_ms=artifact.latency_ms(),
                     score=score,
-                    loss=100 * (self._reference - score),
+                    loss=100 * worse,
                 )
         with (self.folder / "attempts.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(done), ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         return done
+
+    def keep(self, winner: Attempt, path: Path, overwrite: bool) -> Path:
+        """The artefact of the winner, where the user wants it."""
+        chosen = self.folder / CHOSEN
+        chosen.touch()
+        try:
+            return self.make(winner, path, overwrite)
+        except BaseException:  # then nothing of ours is there, and what comes there later is somebody's
+            chosen.unlink()
+            raise
 
     def make(self, variant: Attempt, path: Path, overwrite: bool = False) -> Path:
         """The artefact of an attempt."""
@@ -143,16 +178,27 @@ class Search:
         return self._trimmed[1]
 
     def mixed(self, attempts: list[Attempt], texts: list, bounds: Bounds) -> Iterator[Attempt]:
-        """The best attempt of four bits that is not too large again, with more and more of its parts in eight."""
+        """Attempts of four bits that are not too large, with more and more of their parts in eight bits again.
+
+        The best one's parts first, the most sensitive of them first; a part that is one too many for the bytes ends its
+        turn.
+        """
         four = [
             one
             for one in attempts
             if one.problem is None and one.quantization in ("int4", "int4_block32") and not too_large(one, bounds)
         ]
-        if not four:
-            return
-        best = min(four, key=lambda one: one.costs)
-        parts = list(sensitivity(self._model(best), texts))
-        for number in range(1, len(parts)):
-            scheme = f"{best.quantization}+int8:{','.join(parts[:number])}"
-            yield Attempt(model=best.model, trim=best.trim, quantization=scheme)
+        parts = {name: list(sensitivity(self.models[name], texts)) for name in {one.model for one in four}}
+        for base in sorted(four, key=lambda one: one.costs):
+            for number in range(1, len(parts[base.model])):
+                scheme = f"{base.quantization}+int8:{','.join(parts[base.model][:number])}"
+                done = self.attempt(Attempt(model=base.model, trim=base.trim, quantization=scheme))
+                yield done
+                if too_large(done, bounds):
+                    break
+
+
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_plm.models import whole_file
@@ -25,7 +26,7 @@ class Attempt:
         packed_megabytes: of the file under gzip, as app stores ship it.
         latency_ms: median time of one row of full length in its runtime.
         score: the metric on the rows, in [0, 1] (correlations: [-1, 1]).
-        loss: points (hundredths) of the metric below the given model in Keras.
+        loss: points (hundredths) of the metric worse than the given model in Keras.
         problem: why there is no artefact; then the numbers are None.
     """
 
@@ -129,7 +130,7 @@ class Budget:
         for i, column in enumerate(_COLUMNS):
             table.add_column(column, justify="right" if i else "left")
         for cells in self._rows():
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))
         console = Console(width=110)
         with console.capture() as capture:
             console.print(table)
@@ -174,7 +175,9 @@ class Budget:
 
         Raises:
             ImportError: matplotlib is not installed; it is the extra "plots".
+            ValueError: a suffix that is no format of matplotlib's.
         """
+        check_plot(path)
         figure = import_extra("matplotlib.figure", "plots").Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.add_subplot()
         whole = [attempt for attempt in self.attempts if attempt.problem is None]
@@ -196,6 +199,14 @@ class Budget:
         axes.legend()
         with whole_file(Path(path)) as temporary:
             figure.savefig(temporary, format=Path(path).suffix[1:] or "png")
+
+
+def check_plot(path: str | Path) -> None:
+    """Raise an error if nothing can be drawn into a file of that name, see `Budget.plot`."""
+    known = import_extra("matplotlib.backend_bases", "plots").FigureCanvasBase.filetypes
+    suffix = Path(path).suffix[1:]
+    if suffix not in ("", *known):
+        raise ValueError(f"{path}: a plot cannot be a .{suffix}; choose .png, .svg or .pdf")
 
 
 _COLUMNS = ("attempt", "MB", "gzipped", "ms", "score", "points lost")

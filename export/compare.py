@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -67,7 +68,7 @@ class Comparison:
     artifact_evaluation: Evaluation | None = field(repr=False)
 
     def __str__(self) -> str:
-        table = Table(title=f"{self.artifact} ({self.kind}) on {self.rows} rows")
+        table = Table(title=escape(f"{self.artifact} ({self.kind}) on {self.rows} rows"))
         table.add_column("")
         table.add_column("Keras", justify="right")
         table.add_column("artefact", justify="right")
@@ -117,7 +118,7 @@ def compare(
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores; None for a table without.
-        max_length: row length in tokens, where the artefact leaves it free; None means the model's limit.
+        max_length: row length in tokens, where the artefact leaves it free; None or more means the model's limit.
         limit: compare the first so many rows only.
         num_threads: of the artefact's runtime.
         progress: show a progress bar.
@@ -133,12 +134,15 @@ def compare(
         raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
     if signature.labels != labels:
         raise ValueError(f"{artifact.path} has the labels {signature.labels}, the model {labels}")
+    if bool(signature.settings.get("multi_label")) != getattr(model, "multi_label", False):
+        raise ValueError(f"one of {artifact.path} and the model gives several labels to a text, the other one")
     texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.config.max_sequence_length
-    length = signature.length or max_length or own_limit
-    answering = load_artifact(artifact)  # its tokenizer may know fewer pieces
+    # its tokenizer may know fewer pieces
+    answering = load_artifact(artifact, max_length=None if signature.length else max_length)
+    length = answering.longest_row
     if signature.task in PER_TOKEN and answering.tokenizer.files() != model.needs_tokenizer().files():
         raise ValueError(
             f"{artifact.path} has other pieces than the model, so their tokens cannot be compared: evaluate"
@@ -150,7 +154,7 @@ def compare(
     wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
     pairs = [_comparable(signature.task, *three) for three in zip(rows, found, wanted, strict=True)]
     errors = np.concatenate([np.abs(f[name] - w[name]).ravel() for f, w in pairs for name in w])
-    ours, theirs = (None, None) if examples is None else _evaluations(model, artifact, examples, found, wanted)
+    ours, theirs = (None, None) if examples is None else _evaluations(model, answering, examples, found, wanted)
     return Comparison(
         artifact=str(artifact.path),
         kind=artifact.kind,
@@ -218,11 +222,11 @@ def _agreement(signature: Signature, pairs: list[tuple[dict, dict]]) -> float | 
 
 
 def _evaluations(
-    model: TaskModel, artifact: Artifact, examples: Examples, found: list, wanted: list
+    model: TaskModel, answering: Any, examples: Examples, found: list, wanted: list
 ) -> tuple[Evaluation, Evaluation]:
     """The scores of both sides; those of a classifier from the outputs that are there already."""
     if not isinstance(model, Classifier):
-        return evaluate(model, examples), evaluate(load_artifact(artifact), examples)
+        return evaluate(model, examples), evaluate(answering, examples)
     keras, runtime = (evaluate(_Known(model, side), examples) for side in (wanted, found))
     return keras, runtime
 

@@ -9,6 +9,28 @@ from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, 
 from .tasks import TaskModel
 
 
+def list_of_texts(texts: Any, name: str) -> list:
+    """Texts, or (first, second) pairs, as a list.
+
+    Args:
+        texts: a list, an array or a column of them.
+        name: of the argument, for messages.
+
+    Raises:
+        ValueError: a single text or a path, a row that is neither a text nor a pair, or both kinds beside each other.
+    """
+    if isinstance(texts, str | Path):
+        raise ValueError(f"{name} is one text or path ({str(texts)[:40]!r}); give a list of texts")
+    found = list(texts)
+    for i, text in enumerate(found):
+        is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not is_pair and not isinstance(text, str):
+            raise ValueError(f"{name}[{i}] is {str(text)[:40]!r}; it must be a text or a (first, second) pair of texts")
+        if is_pair == isinstance(found[0], str):
+            raise ValueError(f"{name} has texts and pairs: {name}[0] is {found[0]!r:.40}, {name}[{i}] {text!r:.40}")
+    return found
+
+
 def read_data(
     model: TaskModel, data: Any, columns: tuple, limit: int | None, tag_column: int | str = -1
 ) -> tuple[list, Examples | None]:
@@ -16,7 +38,7 @@ def read_data(
 
     Args:
         model: what they are for: it decides what a file holds.
-        data: a path, `Examples`, or a list of texts or of pairs.
+        data: a path, `Examples`, or texts or pairs as `list_of_texts` takes them.
         columns: of the first texts, the second texts and the labels; None for one that there is not.
         limit: the first so many rows only.
         tag_column: of a tagger's file, as of `TaggedSentences.read`.
@@ -34,7 +56,7 @@ def read_data(
         else:
             data = LabelledTexts.read(str(data), text_column, second_column, label_column, limit)
     if not isinstance(data, Examples):
-        return list(data)[:limit], None
+        return list_of_texts(data, "data")[:limit], None
     data = data.head(limit)
     if isinstance(data, TaggedSentences):
         return [" ".join(words) for words in data.words], data

@@ -13,16 +13,17 @@ from .tasks import keras_outputs
 
 
 class _Exported(TextModel):
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, max_length: int | None) -> None:
         signature = artifact.signature
         self.artifact = artifact
+        self._longest_row = min(max_length or signature.max_length, signature.max_length)
         self.tokenizer = load_tokenizer(signature.tokenizer, artifact.beside)
         for name, value in signature.settings.items():
             setattr(self, name, value)
 
     @property
     def longest_row(self) -> int:
-        return self.artifact.signature.max_length
+        return self._longest_row
 
     @cached_property
     def num_outputs(self) -> int:
@@ -69,12 +70,13 @@ _KINDS = {
 }
 
 
-def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1) -> Any:
+def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_length: int | None = None) -> Any:
     """Open an artefact and answer texts with it, in its own runtime and with the tokenizer that lies beside it.
 
     Args:
         artifact: a `.tflite` or `.onnx` file or a SavedModel folder that this package wrote, or one that is open.
         num_threads: of its runtime.
+        max_length: most tokens of a row; None or more than its own limit means that limit.
 
     Returns:
         An object with the text-level methods of the Keras model: `predict_labels`, `tag`, `answer`, `embed`, …
@@ -89,4 +91,4 @@ def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1) -> Any:
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    return _KINDS[artifact.signature.task](artifact)
+    return _KINDS[artifact.signature.task](artifact, max_length)

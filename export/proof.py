@@ -109,6 +109,11 @@ def files_of(model: TaskModel, path: Path) -> list[Path]:
     return [path, Signature.path(path), *(path.with_name(f"{path.name}.{name}") for name in names)]
 
 
+def record_path(path: Path) -> Path:
+    """Where `fit_budget` says what made an artefact."""
+    return path.with_name(f"{path.name}.budget.json")
+
+
 @contextmanager
 def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary path for an artefact; at the end it takes its name, beside it its facts and tokenizer.
@@ -130,5 +135,6 @@ def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite
             temporary.with_name(f"{path.name}.{name}").write_bytes(content)
         yield temporary
         path.unlink(missing_ok=True)  # killed from here on, an artefact is missing, which is better than a wrong one
+        record_path(path).unlink(missing_ok=True)  # it told of the old one
         for file in (*beside, path):
             os.replace(Path(folder) / file.name, file)

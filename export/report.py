@@ -41,7 +41,7 @@ def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Pat
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: matplotlib is not installed; it is the extra "plots".
-        ValueError: nothing to report.
+        ValueError: nothing to report, or comparisons of other rows than the first one's.
 
     Example:
         >>> write_report([compare(reviews, file, "test.tsv") for file in files], "report.html")  # doctest: +SKIP
@@ -49,6 +49,10 @@ def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Pat
     several = [comparisons] if isinstance(comparisons, Comparison) else list(comparisons)
     if not several:
         raise ValueError("no comparisons to report")
+    first = several[0]
+    for one in several:
+        if (one.metric, one.lengths) != (first.metric, first.lengths):
+            raise ValueError(f"{one.artifact} was compared on other rows than {first.artifact}: make a page for each")
     check_free(path, overwrite)
     parts = ["<h1>What the artefacts answer</h1>", _overview(several)]
     for one in several:
@@ -185,15 +189,21 @@ def _confusions(found: Evaluation) -> str:
 
 
 def _disagreements(keras: Evaluation, found: Evaluation) -> str:
-    """Rows with another answer; the one first that the artefact is most sure of, or of numbers the farthest off."""
+    """Rows with another answer.
+
+    The one first that the artefact is most sure of, of numbers the farthest off, else the one that it gets most wrong.
+    """
     pairs = [(k, f) for k, f in zip(keras.rows, found.rows, strict=True) if k["found"] != f["found"]]
     if _is_number(found):
         pairs.sort(key=lambda pair: -abs(pair[0]["found"] - pair[1]["found"]))
+    elif "probability" in found.rows[0]:
+        pairs.sort(key=lambda pair: -pair[1]["probability"])
     else:
-        pairs.sort(key=lambda pair: -float(pair[1].get("probability", 0.0)))
+        place = {id(found.rows[row]): i for i, row in enumerate(found.wrong)}
+        pairs.sort(key=lambda pair: place.get(id(pair[1]), len(place)))
     if not pairs:
         return "<h3>Disagreements</h3><p>None.</p>"
-    given = [name for name in pairs[0][0] if name not in ("wanted", "found", "probability", "score")]
+    given = [name for name in pairs[0][0] if name not in ("wanted", "found", "probability", "start", "score")]
     rows = [
         [*(_text(k[name]) for name in given), _text(k["wanted"]), _text(k["found"]), _text(f["found"]),
          f.get("probability", "")]

@@ -102,7 +102,8 @@ class Artifact:
                 `context`.
 
         Raises:
-            ValueError: no text, or an artefact that takes token ids only.
+            ValueError: no text, other names than the artefact's, lists of different length, or an artefact that takes
+                token ids only.
         """
         if not self._takes_strings:
             raise ValueError(f"{self.path} takes token ids only; to_saved_model and to_tflite(strings=True) take texts")
@@ -110,6 +111,11 @@ class Artifact:
             raise ValueError("pass lists of texts, not single strings")
         if not texts or not all(map(len, texts.values())):
             raise ValueError("no texts to answer")
+        if set(texts) != set(names := self.signature.strings or self._runtime.text_names()):
+            raise ValueError(f"{self.path} takes {' and '.join(names)}, not {' and '.join(texts)}")
+        lengths = [len(values) for values in texts.values()]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"{' and '.join(names)} belong together, but there are {' and '.join(map(str, lengths))}")
         return self._runtime.strings(texts)
 
     @property
@@ -223,6 +229,9 @@ class _SavedModel:
 
         found = self.function(**{name: tf.constant(array) for name, array in arrays.items()})
         return {name: found[name].numpy() for name in names}
+
+    def text_names(self) -> list[str]:
+        return list(self.loaded.signatures["serving_default"].structured_input_signature[1])
 
     def strings(self, texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
         import tensorflow as tf

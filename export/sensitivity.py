@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_plm.models import remake, weight_arrays
 
+from .data import list_of_texts
 from .proof import by_row, expected, shift
 from .schemes import parts_of
 from .signature import example_rows, float32_copy
@@ -13,7 +14,7 @@ LARGEST = 7  # of a weight of four bits, in steps
 _CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one of least squared error is taken
 
 
-def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
+def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
     """How much each part of a model alone changes its answers when its weights have four bits, plainly rounded.
 
     Args:
@@ -34,12 +35,11 @@ def sensitivity(model: TaskModel, texts: list) -> dict[str, float]:
     Source: Dong et al. 2019, §3, https://arxiv.org/abs/1905.03696
     Differs: what a part costs is measured, and not estimated from second derivatives.
     """
-    if isinstance(texts, str):
-        raise ValueError("texts is one text; give a list of texts")
+    texts = list_of_texts(texts, "texts")
     if not texts:
         raise ValueError("there are no texts to measure on")
     model = float32_copy(model)
-    rows = example_rows(model, list(texts), model.config.max_sequence_length)
+    rows = example_rows(model, texts, model.config.max_sequence_length)
     batches = [
         {name: np.concatenate([row[name] for row in rows[i : i + 32]]) for name in rows[0]}
         for i in range(0, len(rows), 32)

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from .data import list_of_texts
 from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
 from .proof import ExportError, artifact_path, prove, whole_artifact
@@ -76,9 +77,7 @@ def to_tflite(
     """
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
-    if isinstance(calibration, str):
-        raise ValueError("calibration is one text; give a list of some hundred")
-    texts = None if calibration is None else list(calibration)
+    texts = None if calibration is None else list_of_texts(calibration, "calibration")
     check_scheme(scheme, texts, model.config)
     if strings not in _STRINGS:
         raise ValueError(f"strings={strings!r}; choose True for one text, or 'pairs'")

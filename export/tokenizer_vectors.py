@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_plm.models import check_free, tokenizer_settings, whole_file
 
+from .data import list_of_texts
 from .proof import PROOF_TEXTS
 
 # what ports of BERT's tokenizer get wrong
@@ -30,6 +31,7 @@ _HARD = (
     "supercalifragilisticexpialidocious antidisestablishmentarianism",
     " leading and trailing  ",
     "\u0085\u009f latin-1 controls",
+    "of\ue000fonts \U000f1234",
 )
 
 
@@ -47,7 +49,7 @@ def write_tokenizer_vectors(model: Any, path: str | Path, texts: Any = (), overw
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        ValueError: the model has no tokenizer.
+        ValueError: the model has no tokenizer, or one text in place of a list.
 
     Example:
         >>> write_tokenizer_vectors(reviews, "vectors.json")  # doctest: +SKIP
@@ -55,11 +57,12 @@ def write_tokenizer_vectors(model: Any, path: str | Path, texts: Any = (), overw
     """
     path = Path(path)
     check_free(path, overwrite)
+    own = list_of_texts(texts, "texts")
     tokenizer = getattr(model, "tokenizer", model)
     if tokenizer is None:
         raise ValueError("the model has no tokenizer")
     rows = []
-    for text in (*texts, *PROOF_TEXTS, *_HARD):
+    for text in (*own, *PROOF_TEXTS, *_HARD):
         found = tokenizer.encode(text)
         places = {"starts": [int(s) for s in found.starts], "ends": [int(e) for e in found.ends]}
         rows.append({"text": text, "token_ids": [int(i) for i in found.token_ids], "tokens": found.tokens, **places})

@@ -32,8 +32,8 @@ class Distill:
     (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `copies` make much of few texts.
 
     Raises:
-        ValueError: copies beside hard labels, or for another recipe than `Classify`; a teacher of another task, labels
-            or vocabulary; more blocks in the student than in the teacher.
+        ValueError: a temperature that is not above 0; copies beside hard labels, or for another recipe than `Classify`;
+            a teacher of another task, labels or vocabulary; more blocks in the student than in the teacher.
 
     Example:
         >>> small = Distill(  # doctest: +SKIP
@@ -56,6 +56,8 @@ class Distill:
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature}; it must be above 0")
         if self.copies < 0:
             raise ValueError(f"copies={self.copies}; it is a number of copies, 0 for none")
         if self.copies and (self.hard or not isinstance(self.recipe, Classify)):

@@ -4,7 +4,7 @@
 const LONGEST_WORD = 300; // bytes
 
 const isDirt = (c) => /[\ufffd\u0080-\u009f\p{Cf}]/u.test(c);
-const isSpace = (c) => /[\s\p{Zs}\p{Cc}\p{Co}]/u.test(c); // other control characters end a word too
+const isSpace = (c) => /[\s\p{Zs}\p{Cc}]/u.test(c); // other control characters end a word too
 const isMark = (c) => /[!-/:-@[-`{-~]/.test(c) || /\p{P}/u.test(c);
 const isIdeograph = (c) => {
   const p = c.codePointAt(0);

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_plm.models import copy_model, named_weights
 
-from .pruning import is_prunable
+from .pruning import check_merged, is_prunable
 
 _ROUNDS = 20  # of Lloyd's algorithm
 _SAMPLE = 20_000  # weights that k-means++ looks at
@@ -28,7 +28,7 @@ def cluster(model: Any, num_clusters: int) -> Any:
         A model of the same kind; tables, norms, biases and heads are as they were.
 
     Raises:
-        ValueError: `num_clusters` below 2.
+        ValueError: `num_clusters` below 2, or a model with low-rank updates.
 
     Example:
         >>> import keras_plm
@@ -61,6 +61,7 @@ class Clusterer(keras.callbacks.Callback):
 
     def __init__(self, model: Any, num_clusters: int) -> None:
         super().__init__()
+        check_merged(model)
         if num_clusters < 2:
             raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")
         self._weights = [weight.value for path, weight in named_weights(model).items() if is_prunable(path)]

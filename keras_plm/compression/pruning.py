@@ -52,7 +52,7 @@ def prune(model: Any, sparsity: str) -> Any:
         A model of the same kind; tables, norms, biases and heads are as they were.
 
     Raises:
-        ValueError: another spelling of `sparsity`.
+        ValueError: another spelling of `sparsity`, or a model with low-rank updates.
 
     Example:
         >>> import keras_plm
@@ -89,6 +89,7 @@ class Pruner(keras.callbacks.Callback):
         from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
 
         super().__init__()
+        check_merged(model)
         chosen = Sparsity.parse(sparsity)
         weights = [weight.value for path, weight in named_weights(model).items() if is_prunable(path)]
         growing = max(round(steps * (1 - _HEALING)), 1)
@@ -123,6 +124,12 @@ class Pruner(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step.assign(tf.cast(self.model.optimizer.iterations, tf.int64))
         self.update()
+
+
+def check_merged(model: Any) -> None:
+    """Raise ValueError for a model with low-rank updates: added to its kernels, they would fill zeros and clusters."""
+    if model.config.lora_rank:
+        raise ValueError("low-rank updates would fill the zeros and clusters of their kernels: merge_lora first")
 
 
 def is_prunable(path: str) -> bool:

@@ -1,12 +1,13 @@
 """How good the answers of a model, or of an artefact, are: the metrics of the field, predictions and errors."""
 
 from .answers import answer_f1, answer_scores, exact_match, normalize_answer
-from .correlation import correlations
+from .correlation import ERRORS, correlations
 from .entities import scores_by_label, tag_scores
 from .evaluate import Evaluation, evaluate
 from .labels import confusion, label_scores, multi_label_scores
 
 __all__ = [
+    "ERRORS",
     "Evaluation",
     "answer_f1",
     "answer_scores",

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+ERRORS = frozenset({"rmse"})  # the scores of which less is better
+
 
 def correlations(wanted: Any, found: Any) -> dict[str, float]:
     """Pearson's correlation, Spearman's rank correlation and the root mean squared error; 0 where one side is constant.

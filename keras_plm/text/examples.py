@@ -35,8 +35,9 @@ class Examples:
         return self if limit is None else self.take(range(min(limit, len(self))))
 
     def fingerprint(self) -> str:
-        """A hash of all rows: other rows have another one."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        """A hash of all rows: other rows have another one, wherever they come from."""
+        rows = {name: values for name, values in asdict(self).items() if name != "source"}
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def test_errors(config, tmp_path):
     for rank in (0, 33, 40):
         with pytest.raises(ValueError, match=f"table_rank={rank}; it must be at least 1 and below the width 33"):
             factorize_table(plm.Encoder(config), rank)
+    with pytest.raises(ValueError, match="rank=23 is more than the 19 pieces"):
+        factorize_table(plm.Encoder(replace(config, vocabulary_size=19)), 23)
     with pytest.raises(ValueError, match="a product of rank 5 already"):
         factorize_table(factorize_table(plm.Encoder(config), 5), 3)
     with pytest.raises(ValueError, match="table_rank=5: pieces are predicted by a whole table"):

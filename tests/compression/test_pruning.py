@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -96,5 +98,7 @@ def test_zeros_survive_averaged_weights(config):
 
 @pytest.mark.parametrize("sparsity", ["0", "1.0", "half", "4:2", "-0.5", ""])
 def test_errors(config, sparsity):
+    with pytest.raises(ValueError, match="merge_lora first"):
+        prune(plm.Encoder(replace(config, lora_rank=3)), "0.5")
     with pytest.raises(ValueError, match='a fraction such as "0.8", or "2:4"'):
         prune(plm.Encoder(config), sparsity)

@@ -1,15 +1,16 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+import keras_plm as plm
 from keras_plm import export
 from keras_plm.export import budget_search as search_module
 from keras_plm.export.budget_table import Attempt, Bounds, Budget
 from keras_plm.export.sensitivity import four_bits
 from keras_plm.models import copy_model
-from keras_plm.text import read_rows
+from keras_plm.text import LabelledTexts, read_rows
 
 from .test_export import reviews  # noqa: F401  a fixture
 
@@ -23,8 +24,8 @@ def search(reviews, review_files):  # noqa: F811
 
     def run(path, **options):
         with pytest.MonkeyPatch.context() as patch:
-            real = search_module.Search.attempt
-            patch.setattr(search_module.Search, "attempt", lambda self, one: made.append(one.name) or real(self, one))
+            real = search_module.Search._try
+            patch.setattr(search_module.Search, "_try", lambda self, one: made.append(one.name) or real(self, one))
             return export.fit_budget(
                 reviews, path, review_files["test"], **{"schemes": SCHEMES, "length": 23, "limit": 20} | options
             )
@@ -59,6 +60,8 @@ def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):  # n
     assert b"<svg" in (tmp_path / "budget.svg").read_bytes()
     with pytest.raises(FileExistsError, match=r"model.tflite exists; pass overwrite=True"):
         run(tmp_path / "phone", max_loss=6.0)
+    export.to_tflite(reviews, tmp_path / "phone", "float16", 23, overwrite=True)
+    assert not (tmp_path / "phone" / "model.tflite.budget.json").exists()  # it told of another file
 
 
 @pytest.mark.slow
@@ -105,6 +108,77 @@ def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, re
     assert not (tmp_path / "model.tflite.search").exists()
 
 
+def measured(attempt):
+    """Made-up measurements: four bits lose two points, and each part in eight bits brings half a point back."""
+    parts = attempt.quantization.count(",") + 1 if "+" in attempt.quantization else 0
+    megabytes, loss = {None: (3.9, 2.0), 1: (2.0, 2.1), 2: (1.9, 2.6)}[attempt.trim]
+    return replace(
+        attempt, megabytes=megabytes + 0.3 * parts, packed_megabytes=1.0, latency_ms=1.0, score=0.5,
+        loss=loss - 0.5 * parts,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def quick_search(search, review_files, monkeypatch):
+    """The same with made-up measurements; nothing is exported."""
+    run, made = search
+
+    def note(self, one):
+        with (self.folder / "attempts.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(measured(one))) + "\n")
+        return measured(one)
+
+    monkeypatch.setattr(search_module.Search, "_try", note)
+    texts = read_rows(review_files["train"], ["text"])["text"][:20]
+    return lambda path, **options: run(path, **{"schemes": ["int4"], "texts": np.array(texts)} | options), made
+
+
+def test_the_next_best_of_four_bits_has_its_turn_too(quick_search, tmp_path, monkeypatch):
+    run, made = quick_search
+    monkeypatch.setattr(search_module.Search, "make", lambda self, one, path, overwrite: path)
+    budget = run(tmp_path, max_megabytes=4.0, max_loss=1.5)
+    assert (budget.winner.trim, budget.winner.megabytes) == (1, pytest.approx(2.6))
+    tried = [name.split("+")[0] for name in made if "+" in name]  # one part is one too many for the whole vocabulary
+    assert tried == ["given, int4", "given, pieces from 1, int4", "given, pieces from 1, int4"]
+
+
+def test_what_is_left_of_a_search_is_not_taken_for_another(quick_search, tmp_path, monkeypatch):
+    run, made = quick_search
+    with pytest.raises(export.BudgetError, match="fails by"):
+        run(tmp_path, max_megabytes=0.1)
+    assert len(made) == 3
+    with monkeypatch.context() as patch, pytest.raises(FileExistsError, match="or by another version"):
+        patch.setattr(search_module, "_version", lambda package: "99")
+        run(tmp_path, max_megabytes=0.1)
+    (tmp_path / "model.tflite.search" / "search.json").unlink()  # as a kill in the middle of its removal leaves it
+    made.clear()
+
+    def no_room(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(search_module, "to_tflite", no_room)
+    with pytest.raises(OSError, match="no space left"):
+        run(tmp_path, max_megabytes=5)
+    assert len(made) == 3
+    (tmp_path / "model.tflite").write_bytes(b"of somebody else")
+    with pytest.raises(FileExistsError, match=r"model.tflite exists"):
+        run(tmp_path, max_megabytes=5)
+
+
+@pytest.mark.slow
+def test_of_an_error_less_is_better(config, tokenizer, tmp_path):
+    model = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=160), None, tokenizer)
+    texts = [f"the cat {'sees ' * i}" for i in range(9)]
+    scores = model.predict_logits(texts)[:, 0]
+    rows = LabelledTexts("rows", texts, None, [str(score) for score in scores])
+    budget = export.fit_budget(
+        model, tmp_path, rows, max_megabytes=5, metric="rmse", schemes=["dynamic_int8", "float16"], length=23
+    )
+    exact, rounded = sorted(budget.attempts, key=lambda attempt: attempt.score)
+    assert (exact.quantization, rounded.quantization) == ("float16", "dynamic_int8")
+    assert budget.winner == exact and rounded.loss > exact.loss >= 0
+
+
 def test_which_attempt_wins():
     def attempt(name, megabytes, latency, loss):
         return Attempt(
@@ -125,6 +199,10 @@ def test_which_attempt_wins():
     budget = Budget("accuracy", 0.9, missed, every)
     assert [one.model for one in budget.pareto] == ["small", "slow", "good"]
     assert "refused" in str(budget)
+    odd = Budget("accuracy", 0.9, missed, [attempt("models/[v2]", 1, 5, 3.0), attempt("a[/b]", 2, 5, 1.0)])
+    assert "models/[v2], int4" in str(odd) and "a[/b], int4" in str(odd)
+    with pytest.raises(ValueError, match=r"budget.txt: a plot cannot be a .txt"):
+        budget.plot("budget.txt")
     assert "every attempt was refused, the first one with: x" in str(
         export.BudgetError(replace(budget, attempts=[broken]), None)
     )
@@ -132,7 +210,13 @@ def test_which_attempt_wins():
 
 def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
     run, _ = search
+    several = plm.Classifier(reviews.config, reviews.labels, reviews.tokenizer, multi_label=True)
     for options, words in [
+        ({"max_loss": 1, "alternatives": {"several": several}}, "alternative 'several' is for another task"),
+        ({"max_loss": 1, "num_threads": 0}, "num_threads=0; it must be at least 1"),
+        ({"max_loss": 1, "schemes": ["int4+int8:block_9"]}, r"the model has no \['block_9'\]"),
+        ({"max_loss": 1, "texts": "the cat"}, "texts is one text or path"),
+        ({"max_loss": 1, "texts": ["a", ("b", "c")]}, "texts has texts and pairs"),
         ({}, "a budget needs a bound"),
         ({"max_megabytes": 0}, "max_megabytes=0; it must be above 0"),
         ({"max_loss": 1, "metric": "bleu"}, "metric='bleu'; choose one of"),

@@ -174,6 +174,9 @@ def test_compare(classifier, artefacts, tmp_path):
     other = plm.Classifier(classifier.config, ["a", "b"], classifier.tokenizer)
     with pytest.raises(ValueError, match=r"has the labels \['cat', 'dog', 'heron'\], the model \['a', 'b'\]"):
         export.compare(other, artefacts["float32"], TEXTS)
+    several = plm.Classifier(classifier.config, classifier.labels, classifier.tokenizer, multi_label=True)
+    with pytest.raises(ValueError, match="gives several labels to a text, the other one"):
+        export.compare(several, artefacts["float32"], TEXTS)
 
 
 def test_what_a_short_artefact_cuts_off_is_a_loss(classifier, artefacts):
@@ -181,8 +184,10 @@ def test_what_a_short_artefact_cuts_off_is_a_loss(classifier, artefacts):
     comparison = export.compare(classifier, artefacts["float32"], [text, "a dog"])
     assert comparison.truncated_rows == 1 and comparison.largest_error > 1e-3
     assert "rows cut short" in str(comparison)
-    same = export.compare(classifier, artefacts["onnx"], [text, "a dog"])
+    same = export.compare(classifier, artefacts["onnx"], [text, "a dog"], max_length=999)  # than which it has less
     assert same.largest_error < 1e-5 and same.operators["MatMul"] > 0
+    cut = export.load_artifact(artefacts["onnx"], max_length=7).predict_probabilities([text])
+    np.testing.assert_allclose(cut, classifier.predict_probabilities([text], max_length=7), atol=1e-5)
     served = export.compare(classifier, artefacts["saved_model"], [text, "a dog"])
     assert served.largest_error < 1e-5 and served.operators["MatMul"] > 0
 
@@ -374,8 +379,20 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_tflite(even, tmp_path, "int4", calibration=[])
     with pytest.raises(ValueError, match="dynamic_int8 takes no calibration texts"):
         export.to_tflite(even, tmp_path, "dynamic_int8", calibration=TEXTS)
-    with pytest.raises(ValueError, match="calibration is one text"):
-        export.to_tflite(classifier, tmp_path, "static_int8", calibration="a quiet film")
+    for rows, words in [
+        ("a quiet film", "calibration is one text or path"),
+        (tmp_path, "calibration is one text or path"),
+        ([{"token_ids": [1]}], r"calibration\[0\] is .{'token_ids'.*must be a text or a"),
+        (np.zeros((3, LENGTH), "int32"), r"calibration\[0\] is '\[0 0 .*must be a text or a"),
+        (["a", None], r"calibration\[1\] is 'None'; it must be a text"),
+        ([("a", "b", "c")], r"calibration\[0\] is .*must be a text"),
+        (["a", ("b", "c")], r"calibration has texts and pairs: calibration\[0\] is 'a', calibration\[1\] \('b', 'c'\)"),
+        ([("b", "c"), "a"], "calibration has texts and pairs"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            export.to_tflite(classifier, tmp_path, "static_int8", calibration=rows)
+    with pytest.raises(ValueError, match="takes text, not first and second"):
+        export.Artifact(artefacts["saved_model"]).strings(first=["a"], second=["b"])
     with pytest.raises(ValueError, match="pass lists of texts"):
         export.Artifact(artefacts["saved_model"]).strings(text="a quiet film")
     with pytest.raises(FileNotFoundError, match="no artefact at"):

@@ -40,6 +40,23 @@ def test_the_page(comparisons, tmp_path):
     assert write_report(comparisons[0], path, overwrite=True).read_text("utf-8").count("<h2>") == 1
     with pytest.raises(ValueError, match="no comparisons"):
         write_report([], tmp_path / "none.html")
+    fewer = replace(comparisons[1], lengths=comparisons[1].lengths[1:])
+    with pytest.raises(ValueError, match="was compared on other rows than"):
+        write_report([comparisons[0], fewer], tmp_path / "none.html")
+
+
+def test_the_worst_disagreements_come_first(comparisons, tmp_path):
+    """Of answers without a probability too."""
+
+    def side(found, wrong):
+        rows = [{"question": f"question {i}", "wanted": ["b"], "found": f, "start": 0} for i, f in enumerate(found)]
+        return Evaluation({"f1": 0.5}, rows, wrong)
+
+    keras, artefact = side("bbb", []), side(["b c", "", "b d"], [1, 2, 0])
+    one = replace(comparisons[0], keras_evaluation=keras, artifact_evaluation=artefact)
+    page = write_report(one, tmp_path / "report.html").read_text("utf-8")
+    assert [page.index(f"question {i}") for i in (1, 2, 0)] == sorted(page.index(f"question {i}") for i in range(3))
+    assert "<th>start</th>" not in page
 
 
 def test_the_numbers_of_the_page(comparisons, tmp_path):

@@ -28,7 +28,12 @@ def test_one_string(classifier, tmp_path):
 @pytest.mark.parametrize("scheme", ["float32", "dynamic_int8"])
 def test_pairs(classifier, tmp_path, scheme):
     path = export.to_tflite(classifier, tmp_path, scheme, length=LENGTH, strings="pairs")
-    found = export.Artifact(path).strings(first=TEXTS, second=TEXTS[::-1])["probabilities"]
+    artifact = export.Artifact(path)
+    with pytest.raises(ValueError, match="takes first and second, not text"):
+        artifact.strings(text=TEXTS)
+    with pytest.raises(ValueError, match="first and second belong together, but there are 5 and 4"):
+        artifact.strings(first=TEXTS, second=TEXTS[1:])
+    found = artifact.strings(first=TEXTS, second=TEXTS[::-1])["probabilities"]
     wanted = classifier.predict_probabilities(TEXTS, TEXTS[::-1], max_length=LENGTH)
     np.testing.assert_allclose(found, wanted, atol=1e-5 if scheme == "float32" else 0.1)
 

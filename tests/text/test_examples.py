@@ -153,3 +153,9 @@ def test_labels_of_a_table(tmp_path):
     assert split_labels(["a; b;", "", '["c"]']) == [["a", "b"], [], ["c"]]
     with pytest.raises(ValueError, match="is no list of labels"):
         split_labels(["[a"])
+
+
+def test_the_same_rows_from_another_place_are_the_same():
+    rows, again = (LabelledTexts(source, ["a text"], None, ["yes"]) for source in ("/here/a.tsv", "a.tsv"))
+    assert rows.fingerprint() == again.fingerprint()
+    assert rows.fingerprint() != LabelledTexts("a.tsv", ["a text"], None, ["no"]).fingerprint()

@@ -176,7 +176,11 @@ def test_copies_for_the_teacher_to_label(tmp_path):
     assert all(text and set(text) <= set("".join(rows.first)) for text in more.first)
     again = Distill(teacher="nowhere", recipe=recipe, hard=0.0, copies=4).examples(rows)
     assert again.first == more.first
-    for fields, words in [({"copies": 2}, "needs hard=0"), ({"copies": -1, "hard": 0.0}, "copies=-1")]:
+    for fields, words in [
+        ({"copies": 2}, "needs hard=0"),
+        ({"copies": -1, "hard": 0.0}, "copies=-1"),
+        ({"temperature": 0.0}, "temperature=0.0; it must be above 0"),
+    ]:
         with pytest.raises(ValueError, match=words):
             Distill(teacher="nowhere", recipe=recipe, **fields)
 
