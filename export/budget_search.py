@@ -85,9 +85,10 @@ class Search:
 
     def _remove(self) -> None:
         """First the facts: killed in the middle, the rest is known to be worth nothing."""
-        (self.folder / "search.json").unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        for name in ("search.json", "attempts.jsonl", CHOSEN):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or what is in it is somebody's
+            self.folder.rmdir()
 
     def _fingerprint(self) -> str:
         facts = [self.examples.fingerprint(), self.texts, self.settings, {name: _version(name) for name in _MAKERS}]

@@ -160,9 +160,15 @@ def test_what_is_left_of_a_search_is_not_taken_for_another(quick_search, tmp_pat
     with pytest.raises(OSError, match="no space left"):
         run(tmp_path, max_megabytes=5)
     assert len(made) == 3
+    (tmp_path / "model.tflite.search" / "notes.txt").write_text("mine")
     (tmp_path / "model.tflite").write_bytes(b"of somebody else")
     with pytest.raises(FileExistsError, match=r"model.tflite exists"):
         run(tmp_path, max_megabytes=5)
+    (tmp_path / "model.tflite").unlink()
+    monkeypatch.setattr(search_module.Search, "make", lambda self, one, path, overwrite: path)
+    run(tmp_path, max_megabytes=5)
+    left = [path.name for path in (tmp_path / "model.tflite.search").iterdir()]
+    assert len(made) == 3 and left == ["notes.txt"]  # of its own it leaves nothing
 
 
 @pytest.mark.slow
