@@ -14,7 +14,7 @@ from .data import list_of_texts, read_data
 from .proof import artifact_path, files_of, record_path
 from .schemes import Scheme
 from .signature import Signature
-from .tasks import TaskModel, task_of, task_settings
+from .tasks import ANSWERS, TaskModel, task_of, task_settings
 
 _TRIMS = (None, 1, 2)  # least number of times that a piece occurs
 _SENSITIVITY_TEXTS = 100
@@ -136,15 +136,11 @@ def fit_budget(
 def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[str, TaskModel]) -> None:
     if GIVEN in alternatives:
         raise ValueError(f"{GIVEN!r} is the name of the model itself; call the alternative something else")
-    for name, other in models.items():
-        if _answers(other) != _answers(models[GIVEN]):
+    facts = {name: (task_of(model), task_settings(model)) for name, model in models.items()}
+    task, settings = facts[GIVEN]
+    for name, (its_task, its) in facts.items():
+        if its_task != task or any(its.get(one) != settings.get(one) for one in ANSWERS):
             raise ValueError(f"alternative {name!r} is for another task, or has other labels")
-
-
-def _answers(model: TaskModel) -> tuple:
-    """What two models that can take each other's place have in common."""
-    settings = task_settings(model)
-    return task_of(model), settings.get("labels"), settings.get("multi_label")
 
 
 def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:

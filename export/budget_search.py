@@ -40,7 +40,7 @@ def search_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.search")
 
 
-def too_large(attempt: Attempt, bounds: Bounds) -> bool:
+def _too_large(attempt: Attempt, bounds: Bounds) -> bool:
     """Whether an attempt that was made has more bytes than allowed."""
     return attempt.problem is None and "max_megabytes" in bounds.excess(attempt)
 
@@ -187,15 +187,17 @@ class Search:
         four = [
             one
             for one in attempts
-            if one.problem is None and one.quantization in ("int4", "int4_block32") and not too_large(one, bounds)
+            if one.problem is None and one.quantization in ("int4", "int4_block32") and not _too_large(one, bounds)
         ]
-        parts = {name: list(sensitivity(self.models[name], texts)) for name in {one.model for one in four}}
+        parts: dict[str, list[str]] = {}
         for base in sorted(four, key=lambda one: one.costs):
+            if base.model not in parts:
+                parts[base.model] = list(sensitivity(self.models[base.model], texts))
             for number in range(1, len(parts[base.model])):
                 scheme = f"{base.quantization}+int8:{','.join(parts[base.model][:number])}"
                 done = self.attempt(Attempt(model=base.model, trim=base.trim, quantization=scheme))
                 yield done
-                if too_large(done, bounds):
+                if _too_large(done, bounds):
                     break
 
 

@@ -19,7 +19,7 @@ from .exported import load_artifact
 from .proof import expected
 from .runtime import Artifact
 from .signature import Signature, example_rows, num_truncated
-from .tasks import PER_TOKEN, TaskModel, keras_outputs, task_of, task_settings
+from .tasks import ANSWERS, PER_TOKEN, TaskModel, keras_outputs, task_of, task_settings
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,14 @@ def compare(
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    signature, labels = artifact.signature, getattr(model, "labels", None)
+    signature, settings = artifact.signature, task_settings(model)
     if signature.task != task_of(model):
         raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
-    if signature.labels != labels:
-        raise ValueError(f"{artifact.path} has the labels {signature.labels}, the model {labels}")
-    if bool(signature.settings.get("multi_label")) != getattr(model, "multi_label", False):
-        raise ValueError(f"one of {artifact.path} and the model gives several labels to a text, the other one")
+    for name in ANSWERS:
+        if signature.settings.get(name) != settings.get(name):
+            raise ValueError(
+                f"{artifact.path} has {name}={signature.settings.get(name)}, the model {settings.get(name)}"
+            )
     texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if not texts:
         raise ValueError("no rows to compare")

@@ -14,6 +14,10 @@ TaskModel = Classifier | Tagger | QuestionAnswerer | Embedder
 PER_TOKEN = {"Tagger", "QuestionAnswerer"}
 
 
+# the settings in which two models agree that can take each other's place
+ANSWERS = ("labels", "multi_label")
+
+
 def task_of(model: Any) -> str:
     """The name of a model's task.
 

@@ -11,6 +11,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import __main__ as command_line
+from keras_plm import export
 from keras_plm.__main__ import main
 
 
@@ -272,6 +273,39 @@ def test_flags_reach_the_library(function, words, wanted, saved, tmp_path, monke
     (found,) = called
     for key, value in wanted.items():
         assert found[key] == (value.format(**places) if isinstance(value, str) else value), key
+
+
+def test_the_plot_of_a_budget(saved, tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("keras_plm.commands.exporting")
+    one = export.Attempt(
+        model="given", trim=None, quantization="int4", megabytes=3.0, packed_megabytes=2.0, latency_ms=1.0, score=0.5,
+        loss=1.0,
+    )  # fmt: skip
+    missed = export.Budget("accuracy", 0.5, export.Bounds(max_megabytes=2), [one])
+    plot, search = tmp_path / "plot.svg", tmp_path / "out" / "model.tflite.search"
+
+    def problem(plot):
+        with pytest.raises(SystemExit):
+            main(
+                ["fit-budget", saved, str(tmp_path / "out"), "--data", "x", "--max-megabytes", "2", "--plot", str(plot)]
+            )
+        return capsys.readouterr().err
+
+    def miss(*_, **__):
+        raise export.BudgetError(missed, search)
+
+    monkeypatch.setattr(module, "fit_budget", miss)
+    assert "a plot cannot be a .txt" in problem(tmp_path / "plot.txt")
+    assert "max_megabytes=2 fails by 1.00 MB" in problem(plot) and "<svg" in plot.read_text("utf-8")
+    assert "plot.svg exists" in problem(plot)  # it may be somebody's
+    search.mkdir(parents=True)
+    assert "fails by" in problem(plot)  # now it is known to be of this search
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(export.Budget, "plot", full)
+    assert "fails by 1.00 MB" in problem(plot)
 
 
 def test_installed_entry_point():

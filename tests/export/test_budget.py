@@ -12,13 +12,11 @@ from keras_plm.export.sensitivity import four_bits
 from keras_plm.models import copy_model
 from keras_plm.text import LabelledTexts, read_rows
 
-from .test_export import reviews  # noqa: F401  a fixture
-
 SCHEMES = ("dynamic_int8", "int4")
 
 
 @pytest.fixture
-def search(reviews, review_files):  # noqa: F811
+def search(reviews, review_files):
     """`fit_budget` of a small model; the names of the attempts that were made and not only remembered."""
     made = []
 
@@ -34,7 +32,7 @@ def search(reviews, review_files):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):  # noqa: F811
+def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):
     run, made = search
     texts = read_rows(review_files["train"], ["text"])["text"]
     budget = run(tmp_path / "phone", max_megabytes=1.0, max_loss=6.0, texts=texts)
@@ -65,7 +63,7 @@ def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):  # n
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, reviews, tmp_path, monkeypatch):  # noqa: F811
+def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, reviews, tmp_path, monkeypatch):
     run, made = search
     real, log = export.Artifact.latency_ms, tmp_path / "model.tflite.search" / "attempts.jsonl"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -214,7 +212,7 @@ def test_which_attempt_wins():
     )
 
 
-def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
+def test_bad_input(search, reviews, classifier, tmp_path):
     run, _ = search
     several = plm.Classifier(reviews.config, reviews.labels, reviews.tokenizer, multi_label=True)
     for options, words in [
@@ -242,7 +240,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_sensitivity(reviews, review_files):  # noqa: F811
+def test_sensitivity(reviews, review_files):
     texts = read_rows(review_files["test"], ["text"])["text"]
     found = export.sensitivity(reviews, texts)
     assert sorted(found) == ["block_0", "block_1", "head", "table"]

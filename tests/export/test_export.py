@@ -19,32 +19,9 @@ from keras_plm.export.signature import example_rows
 from keras_plm.layers import ClassificationHead
 from tests.tflite_operators import operands
 
-TEXTS = [
-    "The cat sees the dog, unafraid.",
-    "",
-    "a quiet film",
-    "A heron! A heron? " * 20,
-    "naïve CAFÉ 中国 很 大。",
-    "the otter follows the newt and the newt follows the mole",
-    "[MASK] dog [SEP] cat",
-]
-LENGTH = 23
+from .conftest import LENGTH, TEXTS
+
 SLOW = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def artefacts(classifier, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artefacts")
-    calibration = TEXTS * 3
-    return {
-        "float32": export.to_tflite(classifier, folder / "float32", length=LENGTH),
-        "float16": export.to_tflite(classifier, folder / "float16", "float16", LENGTH),
-        "dynamic_int8": export.to_tflite(classifier, folder / "dynamic", "dynamic_int8", LENGTH),
-        "static_int8": export.to_tflite(classifier, folder / "static", "static_int8", LENGTH, calibration),
-        "onnx": export.to_onnx(classifier, folder / "free.onnx"),
-        "onnx_fixed": export.to_onnx(classifier, folder / "fixed.onnx", length=LENGTH),
-        "saved_model": export.to_saved_model(classifier, folder / "served" / "1", max_length=LENGTH),
-    }
 
 
 def run(classifier, path):
@@ -157,41 +134,6 @@ def test_a_mixed_precision_model_exports_as_float32(config, tokenizer, tmp_path)
     np.testing.assert_allclose(found, run(copy, tmp_path / "x.tflite")[1], atol=1e-5)
 
 
-def test_compare(classifier, artefacts, tmp_path):
-    rows = ["label\ttext"] + [f"{label}\t{text}" for text, label in zip(TEXTS[:3], ("cat", "dog", "cat"), strict=True)]
-    (tmp_path / "test.tsv").write_text("\n".join(rows))
-    comparison = export.compare(classifier, artefacts["dynamic_int8"], tmp_path / "test.tsv")
-    wanted = classifier.predict_labels(TEXTS[:3], max_length=LENGTH)
-    right = np.mean([a == b for a, b in zip(wanted, ("cat", "dog", "cat"), strict=True)])
-    assert comparison.keras_score == pytest.approx(right) and comparison.rows == 3
-    assert 0 < comparison.p50_ms <= comparison.p95_ms
-    assert comparison.artifact_bytes == artefacts["dynamic_int8"].stat().st_size
-    printed = str(comparison)
-    assert "accuracy" in printed and "FULLY_CONNECTED" in printed and "labels agree" in printed
-    assert comparison.truncated_rows == 0 and "cut short" not in printed
-    with pytest.raises(ValueError, match="no rows to compare"):
-        export.compare(classifier, artefacts["float32"], [])
-    other = plm.Classifier(classifier.config, ["a", "b"], classifier.tokenizer)
-    with pytest.raises(ValueError, match=r"has the labels \['cat', 'dog', 'heron'\], the model \['a', 'b'\]"):
-        export.compare(other, artefacts["float32"], TEXTS)
-    several = plm.Classifier(classifier.config, classifier.labels, classifier.tokenizer, multi_label=True)
-    with pytest.raises(ValueError, match="gives several labels to a text, the other one"):
-        export.compare(several, artefacts["float32"], TEXTS)
-
-
-def test_what_a_short_artefact_cuts_off_is_a_loss(classifier, artefacts):
-    text = "the cat sees the dog, " * 2 + "a heron! " * 6
-    comparison = export.compare(classifier, artefacts["float32"], [text, "a dog"])
-    assert comparison.truncated_rows == 1 and comparison.largest_error > 1e-3
-    assert "rows cut short" in str(comparison)
-    same = export.compare(classifier, artefacts["onnx"], [text, "a dog"], max_length=999)  # than which it has less
-    assert same.largest_error < 1e-5 and same.operators["MatMul"] > 0
-    cut = export.load_artifact(artefacts["onnx"], max_length=7).predict_probabilities([text])
-    np.testing.assert_allclose(cut, classifier.predict_probabilities([text], max_length=7), atol=1e-5)
-    served = export.compare(classifier, artefacts["saved_model"], [text, "a dog"])
-    assert served.largest_error < 1e-5 and served.operators["MatMul"] > 0
-
-
 def other_weights(model):
     return plm.Classifier(model.config, model.labels, model.tokenizer)
 
@@ -240,20 +182,6 @@ def test_a_scheme_that_did_nothing_is_an_error(config, tokenizer, tmp_path, monk
     monkeypatch.setattr(tflite_module, "finish", lambda content, scheme, rows: content)
     with pytest.raises(export.ExportError, match="int4 did not make the file smaller"):
         export.to_tflite(model, tmp_path, "int4", LENGTH)
-
-
-@pytest.fixture(scope="module")
-def reviews(config, tokenizer, review_files):
-    """A classifier that has learnt something: random weights say little about rounding."""
-    keras.utils.set_random_seed(0)  # it is made before the seed of the test that asks for it first
-    model = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=160), ["cat", "dog"], tokenizer)
-    rows = plm.text.LabelledTexts.read(review_files["train"], "text", None, "label")
-    batch = {
-        k: np.concatenate([row[k] for row in example_rows(model, rows.first, LENGTH)]) for k in token_batch(config)
-    }
-    model.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(batch, np.array([model.labels.index(label) for label in rows.values]), epochs=8, verbose=0)
-    return model
 
 
 @pytest.mark.parametrize("scheme", ["int4", pytest.param("int4_block32", marks=pytest.mark.slow)])

@@ -13,7 +13,7 @@ from keras_plm.export.signature import example_rows
 from keras_plm.models import copy_model, encoder_states, weight_arrays
 from keras_plm.text import read_rows
 
-from .test_export import LENGTH, TEXTS, reviews  # noqa: F401  a fixture
+from .conftest import LENGTH, TEXTS
 
 
 def correlated(rng, rows, width):
@@ -62,7 +62,7 @@ def test_it_is_what_the_paper_has():
 
 
 @pytest.mark.parametrize("base", ["int4", pytest.param("int4_block32", marks=pytest.mark.slow)])
-def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tmp_path, base):  # noqa: F811
+def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tmp_path, base):
     texts = read_rows(review_files["train"], ["text"])["text"][:50]
     # vectors: the probabilities of the classifier are near 0 and 1, where a rounding does not show
     model = plm.Embedder(reviews.config, reviews.tokenizer, encoder=reviews.encoder)

@@ -9,11 +9,11 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.export.compare import compare
 from keras_plm.export.report import write_report
 
-from .test_export import LENGTH, reviews  # noqa: F401  a fixture
+from .conftest import LENGTH
 
 
 @pytest.fixture(scope="module")
-def comparisons(reviews, review_files, tmp_path_factory):  # noqa: F811
+def comparisons(reviews, review_files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     files = [export.to_tflite(reviews, folder / scheme, scheme, LENGTH) for scheme in ("float32", "dynamic_int8")]
     return [compare(reviews, file, review_files["test"]) for file in files]
@@ -99,7 +99,7 @@ def test_the_delegate_took_what_it_can(comparisons):
 
 
 @pytest.mark.slow
-def test_disagreements_and_what_is_in_a_text(reviews, tmp_path):  # noqa: F811
+def test_disagreements_and_what_is_in_a_text(reviews, tmp_path):
     """A text is shown as it is; a model against other weights differs."""
     other = plm.Classifier(reviews.config, reviews.labels, reviews.tokenizer)
     path = export.to_tflite(other, tmp_path, length=LENGTH)
@@ -128,15 +128,3 @@ def test_taggers_and_embedders_have_a_page_too(config, tokenizer, tmp_path):
     embedder = plm.Embedder(config, tokenizer=tokenizer)
     one = compare(embedder, export.to_tflite(embedder, tmp_path / "e", length=LENGTH), ["a", "the cat"])
     assert "taken by XNNPACK" in write_report(one, tmp_path / "embedder.html").read_text("utf-8")
-
-
-@pytest.mark.slow
-def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):  # noqa: F811
-    texts = ["the cat sees", "the dog hears", "the cat, the cat"]
-    path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", length=LENGTH)
-    found = compare(reviews, path, texts)
-    assert found.agreement == 1 and found.largest_error < 1e-4
-    tagger = plm.Tagger(config, ["O", "B-A"], tokenizer)
-    path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", length=LENGTH)
-    with pytest.raises(ValueError, match="other pieces than the model"):
-        compare(tagger, path, texts)

@@ -43,6 +43,8 @@ def test_vectors_that_cannot_be_written(tokenizer, tmp_path):
     (tmp_path / "vectors.json").write_text("{}")
     with pytest.raises(FileExistsError, match=r"vectors.json exists"):
         export.write_tokenizer_vectors(tokenizer, tmp_path / "vectors.json")
+    with pytest.raises(ValueError, match="texts is one text"):
+        export.write_tokenizer_vectors(tokenizer, tmp_path / "none.json", "the cat")
     with pytest.raises(ValueError, match="has no tokenizer"):
         export.write_tokenizer_vectors(plm.Encoder(replace(plm.TINY, vocabulary_size=7)), tmp_path / "none.json")
 
