@@ -12,8 +12,6 @@ TaskModel = Classifier | Tagger | QuestionAnswerer | Embedder
 
 # outputs with a value for each token, of which those of padding mean nothing
 PER_TOKEN = {"Tagger", "QuestionAnswerer"}
-
-
 # the settings in which two models agree that can take each other's place
 ANSWERS = ("labels", "multi_label")
 

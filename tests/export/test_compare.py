@@ -55,7 +55,7 @@ def test_a_shorter_row_holds_for_the_scores_too(config, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):  # noqa: F811
+def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):
     texts = ["the cat sees", "the dog hears", "the cat, the cat"]
     path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", length=LENGTH)
     found = compare(reviews, path, texts)
