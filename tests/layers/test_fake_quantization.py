@@ -42,6 +42,35 @@ def test_the_range_follows_what_it_sees():
     np.testing.assert_allclose(tape.gradient(y, x).numpy().mean(), 1, atol=0.01)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_huge_value_does_not_take_the_range(sign):
+    """As MiniLM's feed-forward layers have one for [CLS]: 213 where the others stay within 6."""
+    layer, x = FakeQuantization(), np.random.default_rng(0).normal(size=(31, 101)).astype("float32")
+    x[0, 7] = sign * 997
+    for _ in range(400):
+        layer(x, training=True)
+    bound = 24 * np.sqrt(np.mean(np.square(x)))
+    assert bound < 500
+    rest = [x.min(), bound] if sign > 0 else [-bound, x.max()]
+    np.testing.assert_allclose(layer.range, rest, rtol=1e-2)
+    inputs = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        y = layer(inputs)
+    gradient = tape.gradient(y, inputs).numpy()
+    assert gradient[0, 7] == 0 and (gradient == 1).mean() > 0.998  # the other end is moved to a whole step
+    np.testing.assert_allclose(y[0, 7], sign * bound, rtol=1e-2)
+
+
+def test_ranges_of_half_precision():
+    """The squares of values above 255 are none in float16."""
+    layer = FakeQuantization(dtype="mixed_float16")
+    x = ops.cast(300 * floats(B, T, D), "float16")
+    for _ in range(400):
+        layer(x, training=True)
+    np.testing.assert_allclose(layer.range, [float(ops.min(x)), float(ops.max(x))], rtol=0.01)
+
+
 def test_weights_have_values_that_int8_has():
     weights = floats(D, F)
     rounded = np.asarray(rounded_weights(weights))
