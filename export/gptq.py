@@ -1,21 +1,17 @@
 """Weights of four bits, each rounded so that it makes up for the roundings before it."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from keras import ops
 from rich.progress import track
 
-from keras_plm.models import named_weights, remake, weight_arrays
+from keras_plm.models import remake, weight_arrays
 from keras_plm.training import dtype_policy
 
 from .schemes import Scheme
 from .sensitivity import LARGEST, part_of, scales
 from .tasks import TaskModel
-
-_ROWS = 16  # of a batch
+from .watching import watch
 
 _DAMPING = 0.01  # of the mean of the diagonal: inputs that are nearly the same have no inverse
 # For each row of a kernel so many inputs, or they are learnt by heart: with as many inputs as rows the error on other
@@ -98,40 +94,12 @@ def _input_products(model: TaskModel, rows: list, kernels: list[str]) -> dict[st
     """
     found: dict[str, np.ndarray] = {}
     counts: Counter[str] = Counter()
-    paths = {id(variable): path for path, variable in named_weights(model).items() if path in kernels}
-    layers = [layer for layer in model._flatten_layers() if id(getattr(layer, "kernel", None)) in paths]
-    mask = np.zeros((0, 0), bool)
-    # A block that gives all tokens and the first one alone is called for both: its keys and values count once.
-    passes = model.config.num_layers if model.config.shared_layers else 1
-    seen: Counter[str] = Counter()
 
-    def watched(path: str, call: Callable) -> Callable:
-        def noting(x: Any, *args: Any, **options: Any) -> Any:
-            tokens = len(x.shape) == 3 and x.shape[1] == mask.shape[1]  # not the first one alone, nor a pooled vector
-            if tokens and seen[path] < passes:
-                seen[path] += 1
-                inputs = ops.convert_to_numpy(x)[mask]
-                found[path] = found.get(path, 0) + inputs.T @ inputs
-                counts[path] += len(inputs)
-            return call(x, *args, **options)
+    def see(path: str, inputs: np.ndarray, _outputs: np.ndarray) -> None:
+        found[path] = found.get(path, 0) + inputs.T @ inputs
+        counts[path] += len(inputs)
 
-        return noting
-
-    calls = [layer.call for layer in layers]
-    for layer, call in zip(layers, calls, strict=True):
-        layer.call = watched(paths[id(layer.kernel)], call)
-    try:
-        rows = sorted(rows, key=lambda row: int(row["padding_mask"].sum()))
-        for i in range(0, len(rows), _ROWS):
-            length = int(rows[min(i + _ROWS, len(rows)) - 1]["padding_mask"].sum())
-            names = rows[i]
-            batch = {name: np.concatenate([row[name][:, :length] for row in rows[i : i + _ROWS]]) for name in names}
-            mask = batch["padding_mask"].astype(bool)
-            seen.clear()
-            model({name: ops.convert_to_tensor(values) for name, values in batch.items()}, training=False)
-    finally:
-        for layer, call in zip(layers, calls, strict=True):
-            layer.call = call
+    watch(model, rows, kernels, see)
     return {path: sums for path, sums in found.items() if counts[path] >= _INPUTS * len(sums)}
 
 

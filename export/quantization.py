@@ -1,6 +1,6 @@
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from .schemes import Scheme
 
 # Calibrated scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
 # nothing beside the other keys.
-_STATIC_MASKED_SCORE = -40.0
+_NARROW_MASKED_SCORE = -40.0
 
 # The converter names an operator after the layers that went into it.
 _HEAD = r"/(head|pooler)(_\d+)?/"
@@ -45,15 +45,14 @@ def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
         import_extra("litert_quantizer", "edge")
 
 
-def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dict[str, Any]]) -> None:
+def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
     """Set the converter's options for a scheme.
 
     Args:
         converter: of a function with named inputs.
         scheme: float32: as it is. float16: weights. dynamic_int8: weights, activations as they come at run time.
-            static_int8: weights and activations, by ranges seen on `rows`, or those that a quantization-aware model has
-            learnt; inputs and outputs stay as they are. int4, int4_block32, int8x16: as float32; `finish` comes after.
-        rows: inputs of shape (1, T), for static_int8.
+            static_int8: weights and activations around the products with weights, in the ranges that a
+            quantization-aware model has. int4, int4_block32, int8x16: as float32; `finish` comes after.
     """
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme.base == "float32" or scheme.by_litert:
@@ -61,17 +60,6 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme, rows: list[dic
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if scheme.base == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if scheme.base == "static_int8" and rows:
-
-        def representative() -> Iterator[tuple[str, dict[str, Any]]]:
-            for row in rows:
-                yield "serving_default", row
-
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-            tf.lite.OpsSet.TFLITE_BUILTINS,
-        ]
 
 
 def prepare(model: Any, scheme: Scheme) -> None:
@@ -83,7 +71,7 @@ def prepare(model: Any, scheme: Scheme) -> None:
             block.attention.before_mixing = _in_float
     elif scheme.calibrated:
         for block in model.encoder.blocks:
-            block.attention.masked_score = _STATIC_MASKED_SCORE
+            block.attention.masked_score = _NARROW_MASKED_SCORE
     if scheme.by_litert:
         embedding.look_up = _look_up
     if scheme.four_bits:

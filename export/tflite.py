@@ -1,11 +1,11 @@
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from .calibration import with_ranges
 from .data import list_of_texts
 from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
@@ -43,8 +43,9 @@ def to_tflite(
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
             each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
             2 to 5 times slower); "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model
-            of `quantization_aware=True` takes "static_int8". "int8x16" (weights of 8 bits, activations of 16) is for
-            neural processors: nearer to the model than "static_int8", many times slower on a CPU.
+            of `quantization_aware=True` takes "static_int8": the products of the blocks in integers, in ranges that it
+            has learnt, or that are seen on `calibration`; what lies between them in float32. "int8x16" (weights of 8
+            bits, activations of 16) is for neural processors: many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
             them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them: a kernel
@@ -91,8 +92,12 @@ def to_tflite(
     model = float32_copy(model)
     rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
-        rounded = rounded_for(model, rows, scheme, progress) if rows and scheme.four_bits else model
-        content = finish(_convert(rounded, signature, scheme, rows), scheme, rows)
+        fitted = model
+        if rows and scheme.four_bits:
+            fitted = rounded_for(model, rows, scheme, progress)
+        elif rows and scheme.base == "static_int8":
+            fitted = with_ranges(model, rows)
+        content = finish(_convert(fitted, signature, scheme), scheme, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)
@@ -102,7 +107,7 @@ def to_tflite(
     return path
 
 
-def _convert(model: TaskModel, signature: Signature, scheme: Scheme, rows: list) -> bytes:
+def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
     module, serve = float32_function(model, signature)
     # not `module.serve`: with that name the converter drops, without a word, all signatures but one
     module.token_ids = tf.function(serve, autograph=False)
@@ -114,14 +119,11 @@ def _convert(model: TaskModel, signature: Signature, scheme: Scheme, rows: list)
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.allow_custom_ops = bool(signature.strings)
-        configure(converter, scheme, rows)
-        with warnings.catch_warnings():
-            # the calibrator of static int8 is TensorFlow's own deprecated interpreter
-            warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-            try:
-                return converter.convert()
-            except ConverterError as error:
-                raise ExportError(f"TFLite's converter refused the model: {error}") from None
+        configure(converter, scheme)
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise ExportError(f"TFLite's converter refused the model: {error}") from None
 
 
 def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme) -> None:

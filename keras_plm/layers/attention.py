@@ -69,7 +69,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
         self.quantized = quantized
-        self.masked_score = MASKED_SCORE  # narrowed for static int8: export/quantization.py
+        self.masked_score = MASKED_SCORE  # narrowed for int8x16: export/quantization.py
         self.before_mixing = _as_it_is  # of the attention weights; an exporter may put an operator there
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:

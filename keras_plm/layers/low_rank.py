@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .activations import activate
-from .fake_quantization import FakeQuantization, rounded_weights
+from .fake_quantization import FakeQuantization, kernel_scales, rounded_weights
 from .initialization import scaled_normal
 
 
@@ -12,14 +12,15 @@ class Projection(keras.layers.Dense):
     """A dense layer with BERT's initializer, and perhaps an update of low rank beside its kernel, or roundings in it.
 
     `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
-    zeros, so that the layer begins as it was. `quantized`: `output = round(round(x) round(W) + b)`, as int8 has it.
+    zeros, so that the layer begins as it was. `quantized`: `output = s · round(round(x) round(W / s) + b / s)`, as int8
+    has it, s the largest weight of each output.
 
     Args:
         units: width of the output.
         width: that of the model, for the initializer; None means `units`.
         low_rank: r; 0 for no update.
         low_rank_scale: α / r.
-        quantized: round the input, the kernel and the output as int8 will, in ranges that are learnt.
+        quantized: round the input, the kernel and the output as int8 will, in ranges that follow what they see.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
     Differs: from `Dense.enable_lora`, which adds A B to the kernel first, and so computes the gradient of all of W.
@@ -49,11 +50,11 @@ class Projection(keras.layers.Dense):
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
         if self.quantized:
-            self.round_input, self.round_output = (
-                FakeQuantization(dtype=self.dtype_policy, name=f"round_{side}") for side in ("input", "output")
+            self.round_input, self.round_scaled = (
+                FakeQuantization(dtype=self.dtype_policy, name=f"round_{what}") for what in ("input", "scaled")
             )
             self.round_input.build(input_shape)
-            self.round_output.build((*input_shape[:-1], self.units))
+            self.round_scaled.build((*input_shape[:-1], self.units))
         if self.low_rank:
             width = input_shape[-1]
             self.low_rank_a = self.add_weight(
@@ -71,8 +72,11 @@ class Projection(keras.layers.Dense):
         return output
 
     def _quantized(self, inputs: Any, training: bool | None) -> Any:
-        output = ops.matmul(self.round_input(inputs, training=training), rounded_weights(self.kernel))
-        return self.round_output(output if self.bias is None else output + self.bias, training=training)
+        scales = kernel_scales(self.kernel)
+        output = ops.matmul(self.round_input(inputs, training=training), rounded_weights(self.kernel / scales))
+        if self.bias is not None:
+            output = output + self.bias / scales
+        return self.round_scaled(output, training=training) * scales
 
 
 class Adapter(keras.layers.Layer):

@@ -1,0 +1,37 @@
+"""Ranges of activations from texts, for a model that was not trained with roundings."""
+
+import dataclasses
+from collections import defaultdict
+
+import numpy as np
+
+from keras_plm.layers.fake_quantization import kernel_scales, range_of
+from keras_plm.models import remake, weight_arrays
+from keras_plm.training import dtype_policy
+
+from .tasks import TaskModel
+from .watching import watch
+
+
+def with_ranges(model: TaskModel, rows: list[dict[str, np.ndarray]]) -> TaskModel:
+    """The quantization-aware twin of a model, as if a training had learnt its ranges and nothing else.
+
+    Args:
+        model: a task model in float32, not quantization-aware.
+        rows: inputs of shape (1, T); a range is the mean of those of batches of 16, padding left out.
+
+    Source: Wu et al. 2020, §5, https://arxiv.org/abs/2004.09602
+    Differs: a range ends at a multiple of the root mean square, see `FakeQuantization`, not at a percentile.
+    """
+    weights = weight_arrays(model)
+    ranges = defaultdict(list)
+
+    def see(path: str, inputs: np.ndarray, outputs: np.ndarray) -> None:
+        scaled = outputs / np.asarray(kernel_scales(weights[path]))
+        for what, values in (("input", inputs), ("scaled", scaled)):
+            ranges[path.removesuffix("kernel") + f"round_{what}/range"].append(np.asarray(range_of(values)))
+
+    watch(model, rows, [path for path in weights if path.endswith("kernel")], see)
+    weights |= {path: np.mean(found, axis=0) for path, found in ranges.items()}
+    with dtype_policy("float32"):
+        return remake(model, dataclasses.replace(model.config, quantization_aware=True), weights.__getitem__)
