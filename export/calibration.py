@@ -20,14 +20,15 @@ def with_ranges(model: TaskModel, rows: list[dict[str, np.ndarray]]) -> TaskMode
         model: a task model in float32, not quantization-aware.
         rows: inputs of shape (1, T); a range is the mean of those of batches of 16, padding left out.
 
-    Source: Wu et al. 2020, §5, https://arxiv.org/abs/2004.09602
+    Source: Wu et al. 2020, §3.4, https://arxiv.org/abs/2004.09602
     Differs: a range ends at a multiple of the root mean square, see `FakeQuantization`, not at a percentile.
     """
     weights = weight_arrays(model)
     ranges = defaultdict(list)
 
     def see(path: str, inputs: np.ndarray, outputs: np.ndarray) -> None:
-        scaled = outputs / np.asarray(kernel_scales(weights[path]))
+        bias = weights.get(path.removesuffix("kernel") + "bias")
+        scaled = outputs / np.asarray(kernel_scales(weights[path], bias))
         for what, values in (("input", inputs), ("scaled", scaled)):
             ranges[path.removesuffix("kernel") + f"round_{what}/range"].append(np.asarray(range_of(values)))
 

@@ -6,8 +6,9 @@ from keras import ops
 _START = 6.0  # the range before training is (-6, 6), about that of normed activations
 _MOMENTUM = 0.98  # of the running range: it forgets its beginning within some hundred steps
 # of the root mean square. In MiniLM's feed-forward layers one value a text is 200 times that, and takes most of the 256
-# values from the others. From 24 to 48 the factor hardly matters, see docs/results.md
+# values from the others. The factor is that of the best score on dev rows, see docs/results.md
 _FARTHEST = 32.0
+_LARGEST_BIAS = 8.0  # in units of an output's largest weight; MiniLM's sums of inputs and weights go to some 30 of them
 
 
 class FakeQuantization(keras.layers.Layer):
@@ -57,16 +58,22 @@ def _first_range(shape: tuple, dtype: Any = None) -> Any:
     return ops.convert_to_tensor([-_START, _START], dtype)
 
 
-def kernel_scales(kernel: Any) -> Any:
-    """The largest weight of each output, (U,), of a kernel (D, U): what it is divided by before it is rounded.
+def kernel_scales(kernel: Any, bias: Any = None) -> Any:
+    """What the weights of each output are divided by before they are rounded, (U,): the largest of them.
 
-    With one scale for all of it the largest weights leave nothing to the others: in MiniLM they are up to 175 times the
-    root mean square. TFLite's converter takes no scale for each output of a fully connected layer, so that it stands
-    beside the product: `x W = s · (x W / s)`. The outputs come to one scale too, which is as good for them.
+    With one scale for the whole kernel the largest weights leave nothing to the others: in MiniLM they are up to 175
+    times the root mean square. TFLite's converter takes no scale for each output of a fully connected layer, so that it
+    stands beside the product: `x W = s · (x W / s)`. The outputs come to one scale too, which is as good for them, but
+    for a bias beside weights that pruning took away: no bias becomes larger than 8.
 
-    Source: Krishnamoorthi 2018, §3.1, https://arxiv.org/abs/1806.08342
+    Args:
+        kernel: (D, U) float.
+        bias: (U,) float, that of the layer.
+
+    Source: Wu et al. 2020, §3.2, https://arxiv.org/abs/2004.09602
     """
-    return ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axis=0), 1e-6)
+    largest = ops.maximum(ops.max(ops.abs(kernel), axis=0), 1e-6)
+    return ops.stop_gradient(largest if bias is None else ops.maximum(largest, ops.abs(bias) / _LARGEST_BIAS))
 
 
 def rounded_weights(weights: Any, of: Any = None) -> Any:

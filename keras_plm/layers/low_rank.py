@@ -13,7 +13,7 @@ class Projection(keras.layers.Dense):
 
     `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
     zeros, so that the layer begins as it was. `quantized`: `output = s · round(round(x) round(W / s) + b / s)`, as int8
-    has it, s the largest weight of each output.
+    has it, s as of `kernel_scales`.
 
     Args:
         units: width of the output.
@@ -72,7 +72,7 @@ class Projection(keras.layers.Dense):
         return output
 
     def _quantized(self, inputs: Any, training: bool | None) -> Any:
-        scales = kernel_scales(self.kernel)
+        scales = kernel_scales(self.kernel, self.bias)
         output = ops.matmul(self.round_input(inputs, training=training), rounded_weights(self.kernel / scales))
         if self.bias is not None:
             output = output + self.bias / scales

@@ -81,6 +81,23 @@ def test_weights_have_values_that_int8_has():
     np.testing.assert_allclose(rows, rounded[:2], atol=1e-6)
 
 
+@pytest.mark.parametrize("weight", [0.0, 10.0])
+def test_one_output_does_not_take_the_values_of_the_others(weight):
+    """One with a hundred times the weights of the others, or with none and a bias: pruning leaves such."""
+    plain, rounding, x = Projection(F), Projection(F, quantized=True), floats(B, T, D)
+    plain(x), rounding(x)
+    kernel = 0.1 * np.random.default_rng(0).normal(size=(D, F)).astype("float32")
+    kernel[:, 3] = weight
+    bias = np.full(F, 0.1, "float32")
+    for layer in (plain, rounding):
+        layer.kernel.assign(kernel)
+        layer.bias.assign(bias)
+    for _ in range(300):
+        rounding(x, training=True)
+    errors = np.abs(rounding(x) - plain(x)) / np.abs(plain(x)).max((0, 1))
+    assert errors.max() < 0.05
+
+
 def test_what_cannot_be_rounded():
     for options in ({"low_rank": 2}, {"activation": "relu"}):
         with pytest.raises(ValueError, match="neither a low-rank update nor an activation"):
