@@ -27,10 +27,10 @@ def with_ranges(model: TaskModel, rows: list[dict[str, np.ndarray]]) -> TaskMode
     ranges = defaultdict(list)
 
     def see(path: str, inputs: np.ndarray, outputs: np.ndarray) -> None:
-        bias = weights.get(path.removesuffix("kernel") + "bias")
-        scaled = outputs / np.asarray(kernel_scales(weights[path], bias))
+        layer = path.removesuffix("kernel")
+        scaled = outputs / np.asarray(kernel_scales(weights[path], weights.get(layer + "bias")))
         for what, values in (("input", inputs), ("scaled", scaled)):
-            ranges[path.removesuffix("kernel") + f"round_{what}/range"].append(np.asarray(range_of(values)))
+            ranges[f"{layer}round_{what}/range"].append(np.asarray(range_of(values)))
 
     watch(model, rows, [path for path in weights if path.endswith("kernel")], see)
     weights |= {path: np.mean(found, axis=0) for path, found in ranges.items()}
