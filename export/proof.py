@@ -55,11 +55,12 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
     rows = [row for group in (PROOF_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     found, wanted = artifact.outputs(batch), expected(model, batch)
-    limits = Scheme.parse(artifact.signature.quantization).limits
+    scheme = artifact.signature.quantization
+    limits = Scheme.parse(scheme).limits
     for name in wanted:
         f, w = (by_row(side[name], batch["padding_mask"], artifact.signature.task) for side in (found, wanted))
         if not np.isfinite(f).all():
-            raise ExportError(f"{artifact.path} gives values that are not finite: weights were lost")
+            raise ExportError(f"the {scheme} artefact gives values that are not finite: weights were lost")
         is_probability = name == "probabilities"
         scale = 1.0 if is_probability else max(float(np.ptp(w)), 1e-3)
         for measure, value, allowed in (
@@ -68,7 +69,7 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
         ):
             if not value <= allowed:
                 raise ExportError(
-                    f"{artifact.path} differs from the model: {measure} of {name} is {value:.2g} "
+                    f"the {scheme} artefact differs from the model: {measure} of {name} is {value:.2g} "
                     f"(allowed {allowed:.2g}) on {len(rows)} texts"
                 )
 

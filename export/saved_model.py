@@ -103,13 +103,12 @@ def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
     given = {name: tf.constant(value) for name, value in strings.items()}
     found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**given).items()}
     if task == "Tagger":
-        _same_tags(model, folder, found, max_length)
+        _same_tags(model, found, max_length)
     elif task == "QuestionAnswerer":
-        _same_answers(model, folder, found, strings, max_length)
+        _same_answers(model, found, strings, max_length)
     else:
         _same_numbers(
             model,
-            folder,
             found,
             list(zip(PROOF_TEXTS, second, strict=True)) if pairs else list(PROOF_TEXTS),
             max_length,
@@ -123,20 +122,20 @@ def _questions() -> dict[str, list[str]]:
     return {"question": [question for question, _ in pairs], "context": [context for _, context in pairs]}
 
 
-def _same_numbers(model: Any, folder: Path, found: dict[str, np.ndarray], texts: list, max_length: int) -> None:
+def _same_numbers(model: Any, found: dict[str, np.ndarray], texts: list, max_length: int) -> None:
     rows = example_rows(model, texts, max_length)
     wanted = expected(model, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
     for name, values in wanted.items():
         error = float(np.abs(found[name] - values).max())
         if not error <= 1e-4 * max(1.0, float(np.abs(values).max())):
-            raise ExportError(f"{folder} answers other than the model to strings: {name} by {error:.2g}")
+            raise ExportError(f"the SavedModel answers other than the model to strings: {name} by {error:.2g}")
     if "label" in found:
         named = [model.labels[i] for i in found["probabilities"].argmax(-1)]
         if [label.decode() for label in found["label"]] != named:
-            raise ExportError(f"{folder} gives labels that are not those of its probabilities")
+            raise ExportError("the SavedModel gives labels that are not those of its probabilities")
 
 
-def _same_tags(model: Any, folder: Path, found: dict[str, np.ndarray], max_length: int) -> None:
+def _same_tags(model: Any, found: dict[str, np.ndarray], max_length: int) -> None:
     whole = 0
     for row, wanted in enumerate(split_words(PROOF_TEXTS)):
         words = [word.decode() for word in found["words"][row] if word]
@@ -147,15 +146,15 @@ def _same_tags(model: Any, folder: Path, found: dict[str, np.ndarray], max_lengt
             given = [item.decode() if isinstance(item, bytes) else item for item in found[name][row][:count].tolist()]
             if given != value[:count]:
                 raise ExportError(
-                    f"{folder} answers other than the model to strings: {name} {given}, not {value[:count]}"
+                    f"the SavedModel answers other than the model to strings: {name} {given}, not {value[:count]}"
                 )
     if not whole:
-        raise ExportError(f"{folder} answers no string with a whole sentence; max_length={max_length} is too short")
+        raise ExportError(
+            f"the SavedModel answers no string with a whole sentence; max_length={max_length} is too short"
+        )
 
 
-def _same_answers(
-    model: Any, folder: Path, found: dict[str, np.ndarray], strings: dict[str, Any], max_length: int
-) -> None:
+def _same_answers(model: Any, found: dict[str, np.ndarray], strings: dict[str, Any], max_length: int) -> None:
     """The best span of whole words among all, computed from the logits of the first window."""
     questions, contexts = strings["question"], strings["context"]
     windows = AnswerWindows.from_questions(model.needs_tokenizer(), questions, contexts, None, max_length, 0)
@@ -188,4 +187,4 @@ def _same_answers(
             for name, value in (("score", score), ("null_score", null))
         )
         if given != wanted or not near:
-            raise ExportError(f"{folder} answers other than the model to strings: {given}, not {wanted}")
+            raise ExportError(f"the SavedModel answers other than the model to strings: {given}, not {wanted}")

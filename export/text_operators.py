@@ -82,4 +82,4 @@ def prove_strings(model: TaskModel, artifact: Artifact) -> None:
         for name, values in found.items():
             same, near = np.abs(values - tokens[name]).max(), np.abs(values - keras[name]).max()
             if not (same <= 1e-5 and near <= limits.error * max(1.0, float(np.abs(keras[name]).max()))):
-                raise ExportError(f"{artifact.path} answers other than the model to the string {text[0]!r}: {same:.2g}")
+                raise ExportError(f"the artefact answers other than the model to the string {text[0]!r}: {same:.2g}")

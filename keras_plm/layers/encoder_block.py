@@ -31,7 +31,8 @@ class EncoderBlock(keras.layers.Layer):
     Call args:
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
-        num_queries: Q, so many positions from the first are computed, though they see all; None means all, T.
+        num_queries: Q, so many positions from the first are computed, though they see all; None means all, T. A
+            `quantized` block does that as in inference, always: its ranges are those of all positions.
         return_attention: also return the attention weights.
 
     Returns:
@@ -119,6 +120,7 @@ class EncoderBlock(keras.layers.Layer):
         queries, seen = x, None
         if num_queries is not None:
             queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
+            training = False if self.quantized else training
         attended = self.attention(
             queries, seen, attention_mask=padding_mask, return_attention=return_attention, training=training
         )

@@ -92,9 +92,9 @@ class Encoder(keras.Model):
         # Two ways through the last block. Of the one that nothing reads, a graph computes nothing: where only the
         # first token counts, that saves most of the block
         sequence = blocks[-1](hidden, padding_mask=mask)
-        # training with roundings sets ranges in every way that there is: a second one would narrow those of the first
-        one_way = config.quantization_aware
-        first = sequence if one_way else blocks[-1](hidden, padding_mask=mask, num_queries=1)
+        first = blocks[-1](hidden, padding_mask=mask, num_queries=1)
+        if config.quantization_aware:
+            first = _FirstToken(name="first_token")(sequence, first)
         if final_norm is not None:
             sequence, first = final_norm(sequence), final_norm(first)
         outputs = {"sequence_output": sequence, "pooled_output": pool_first(first, pooler, config)}
@@ -112,6 +112,13 @@ class Encoder(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Encoder":
         return cls(ModelConfig.from_dict(config.pop("config")), **config)
+
+
+class _FirstToken(keras.layers.Layer):
+    """The first token's state, (B, 1, D): in training out of those of all tokens, which set the ranges of roundings."""
+
+    def call(self, sequence: Any, alone: Any, training: bool | None = None) -> Any:
+        return sequence[:, :1] if training else alone
 
 
 def pool_first(hidden: Any, pooler: Any, config: ModelConfig) -> Any:

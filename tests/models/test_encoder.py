@@ -85,13 +85,14 @@ def test_padding_changes_nothing(config, change):
     np.testing.assert_allclose(encoder(batch)["sequence_output"][-1:, :7], encoder(alone)["sequence_output"], atol=1e-5)
 
 
-def test_the_first_token_alone_costs_less_than_all(config):
+@pytest.mark.parametrize("rounded", [False, True])
+def test_the_first_token_alone_costs_less_than_all(config, rounded):
     """Of the last block's way for all tokens nothing is computed where only `pooled_output` is read."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     from tensorflow.python.profiler import model_analyzer, option_builder
 
-    encoder = plm.Encoder(config)
+    encoder = plm.Encoder(replace(config, quantization_aware=rounded))
     batch = {name: tf.constant(value) for name, value in token_batch(config).items()}
 
     def operations(output):
@@ -154,6 +155,22 @@ def test_ranges_of_roundings_are_those_of_all_tokens(config):
     before = encoder_states(encoder, inputs)["hidden"][-2]
     wanted = [float(keras.ops.min(before)), float(keras.ops.max(before))]
     np.testing.assert_allclose(last.attention.query.round_input.range, wanted, rtol=0.05)
+
+
+@pytest.mark.parametrize("change", [{}, {"normalize_first": True}, {"shared_layers": True, "positions": "sinusoidal"}])
+def test_the_first_token_alone_answers_as_among_all_with_roundings(config, change):
+    """In inference it goes through the last block alone, in training with the others, whose gradients it has."""
+    encoder = plm.Encoder(replace(config, quantization_aware=True, has_pooler=False, dropout=0.1, **change))
+    inputs = {name: tf.constant(value) for name, value in token_batch(config).items()}
+    outputs = encoder(inputs)
+    np.testing.assert_allclose(outputs["pooled_output"], outputs["sequence_output"][:, 0], atol=1e-5)
+    first = keras.Model(encoder.inputs, encoder.output["pooled_output"])
+    step = tf.function(first, autograph=False)
+    ranges = encoder.blocks[-1].feed_forward.contract.round_scaled.range
+    before = np.asarray(ranges)
+    training = step(inputs, training=True)
+    assert np.abs(ranges - before).max() > 0
+    assert np.abs(training - step(inputs, training=False)).max() > 1e-3  # dropout holds
 
 
 @pytest.mark.parametrize("added", [{"adapter_dim": 3}, {"lora_rank": 2, "lora_alpha": 4.0}])
