@@ -33,8 +33,8 @@ class Comparison:
         truncated_rows: how many of them are too long for the artefact and lost their end.
         metric: the first score of `evaluate`; None if the rows have no answers.
         keras_score, artifact_score: that metric on both sides, in [0, 1] (correlations: [-1, 1]).
-        agreement: fraction of rows with the same label (tokens with the same tag, questions with the same ends) on both
-            sides; None for numbers.
+        agreement: fraction of rows with the same label (questions with the same ends) on both sides; of a tagger the
+            mean over rows of the share of tokens with the same tag, [CLS] and [SEP] among them; None for numbers.
         largest_error, mean_error: absolute differences of the probabilities or scores.
         keras_bytes: bytes of the model's weights in float32.
         artifact_bytes: bytes of the artefact on disk.

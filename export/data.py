@@ -1,10 +1,12 @@
 """What a model and its artefact are tried on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_plm.models import Embedder, QuestionAnswerer, Tagger
 from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, read_rows
+from keras_plm.text.rows import check_limit
 
 from .tasks import TaskModel
 
@@ -21,6 +23,8 @@ def list_of_texts(texts: Any, name: str) -> list:
     """
     if isinstance(texts, str | Path):
         raise ValueError(f"{name} is one text or path ({str(texts)[:40]!r}); give a list of texts")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # the names of its columns are what a list has of it
+        raise ValueError(f"{name} is a table of {', '.join(map(str, texts))}; give one of its columns")
     found = list(texts)
     for i, text in enumerate(found):
         is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
@@ -40,9 +44,10 @@ def read_data(
         model: what they are for: it decides what a file holds.
         data: a path, `Examples`, or texts or pairs as `list_of_texts` takes them.
         columns: of the first texts, the second texts and the labels; None for one that there is not.
-        limit: the first so many rows only.
+        limit: the first so many rows only, 1 or more.
         tag_column: of a tagger's file, as of `TaggedSentences.read`.
     """
+    check_limit(limit)
     text_column, second_column, label_column = columns
     if isinstance(data, str | Path):
         if isinstance(model, Tagger):
@@ -56,7 +61,10 @@ def read_data(
         else:
             data = LabelledTexts.read(str(data), text_column, second_column, label_column, limit)
     if not isinstance(data, Examples):
-        return list_of_texts(data, "data")[:limit], None
+        texts = list_of_texts(data, "data")[:limit]
+        if isinstance(model, Embedder) and texts and not isinstance(texts[0], str):
+            texts = [text for pair in zip(*texts, strict=True) for text in pair]
+        return texts, None
     data = data.head(limit)
     if isinstance(data, TaggedSentences):
         return [" ".join(words) for words in data.words], data

@@ -29,8 +29,8 @@ class _Exported(TextModel):
     def num_outputs(self) -> int:
         if isinstance(self, Classifying):
             return 1 if self.labels is None else len(self.labels)
-        probe = {name: np.ones((1, self.longest_row), "int32") for name in ("token_ids", "padding_mask")}
-        probe["segment_ids"] = np.zeros((1, self.longest_row), "int32")
+        ones = np.ones((1, self.artifact.signature.length or self.longest_row), "int32")
+        probe = {"token_ids": ones, "segment_ids": 0 * ones, "padding_mask": ones}
         return self.artifact(probe).shape[-1]
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .runtime import Artifact
-from .signature import Signature, float32_copy, float32_function
+from .signature import Signature, float32_copy, float32_function, least_length
 from .tasks import TaskModel
 
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
@@ -46,7 +46,7 @@ def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overw
         artifact = Artifact(temporary)
         prove(model, artifact)
         if length is None:  # a second length, or a fixed one could pass for free
-            prove(model, artifact, length=max(model.config.max_sequence_length // 2, 5))
+            prove(model, artifact, length=max(model.config.max_sequence_length // 2, least_length(model)))
     return path
 
 

@@ -10,7 +10,7 @@ from keras_plm.text import BERT_ALONE, AnswerWindows, split_words
 from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
 from .serving import write_warm_up
-from .signature import Signature, example_rows, float32_copy, float32_function
+from .signature import Signature, example_rows, float32_copy, float32_function, least_length
 from .tasks import TaskModel
 from .text_signature import text_function
 
@@ -78,7 +78,7 @@ def to_saved_model(
         for name, content in tokenizer.files().items():
             artifact.beside(name).parent.mkdir(exist_ok=True)
             artifact.beside(name).write_bytes(content)
-        for length in (max_length, max(max_length // 2, 5)):
+        for length in (max_length, max(max_length // 2, least_length(model))):
             prove(model, artifact, length=length)
         _prove_text(model, temporary, max_length, pairs)
         write_warm_up(temporary, "serving_default", _warm_up(list(strings)))

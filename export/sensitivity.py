@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import remake, weight_arrays
+from keras_plm.training import dtype_policy
 
 from .data import list_of_texts
 from .proof import by_row, expected, shift
@@ -54,7 +55,8 @@ def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
     wanted, found = answers(model), {}
     for part in parts_of(model.config):
         rounded = {path: four_bits(w, path) if part_of(path) == part else w for path, w in weights.items()}
-        changed = answers(remake(model, model.config, rounded.__getitem__))
+        with dtype_policy("float32"):
+            changed = answers(remake(model, model.config, rounded.__getitem__))
         found[part] = max(shift(changed[name], values, name == "probabilities") for name, values in wanted.items())
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

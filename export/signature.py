@@ -57,7 +57,7 @@ class Signature:
         task = task_of(model)
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
-        limit, least = model.config.max_sequence_length, model.tokenizer.num_special(pair=True) + 2
+        limit, least = model.config.max_sequence_length, least_length(model)
         if fixed and length is None:
             length = limit
         if length is not None and not least <= length <= limit:
@@ -95,6 +95,11 @@ class Signature:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; it belongs beside the artefact")
         return cls(**json.loads(path.read_text("utf-8")))
+
+
+def least_length(model: TaskModel) -> int:
+    """Fewest tokens of a row: a pair of one token each."""
+    return model.needs_tokenizer().num_special(pair=True) + 2
 
 
 def float32_copy(model: TaskModel) -> TaskModel:

@@ -42,9 +42,10 @@ def to_tflite(
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
             each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
-            2 to 5 times slower); "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`. A model
-            of `quantization_aware=True` takes "static_int8": the six products with weights of each block in integers,
-            in ranges that it has learnt, or that are seen on `calibration`; all between them in float32. "int8x16"
+            2 to 5 times slower); "int4+int8:table,block_0" keeps those parts in eight bits, see `sensitivity`.
+            "static_int8" has the six products with weights of each block in integers, in ranges that a model of
+            `quantization_aware=True` has learnt, which takes no other scheme, or else those of `calibration`; all
+            between them is in float32. "int8x16"
             (weights of 8 bits, activations of 16) is for neural processors: many times slower on a CPU.
         length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need

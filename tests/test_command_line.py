@@ -1,6 +1,7 @@
 import importlib
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -104,9 +105,10 @@ def test_export_and_compare(saved, capsys, tmp_path):
 def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_files, capsys, tmp_path):
     written = [str(tmp_path / name) for name in ("found.jsonl", "errors.md")]
     (tmp_path / "rows.tsv").write_text("label\ttext\ncat\tthe cat\ndog\tthe dog\n")
+    saved = str(shutil.copytree(saved, tmp_path / "[v2] [/x]"))  # brackets are not markup here
     main(["evaluate", saved, str(tmp_path / "rows.tsv"), "--predictions", written[0], "--errors", written[1]])
     printed = " ".join(capsys.readouterr().out.split())  # the path of the model may make its line too long
-    assert "accuracy" in printed and "macro_f1" in printed and "on 2 rows" in printed
+    assert "accuracy" in printed and "macro_f1" in printed and "on 2 rows" in printed and "[v2] [/x]" in printed
     rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert [row["wanted"] for row in rows] == ["cat", "dog"] and "# Errors" in (tmp_path / "errors.md").read_text()
     with pytest.raises(SystemExit):

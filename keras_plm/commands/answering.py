@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_plm.checkpoints import load
@@ -141,7 +142,7 @@ def evaluate_model(
     for path, content in ((predictions, found.predictions()), (errors, found.errors())):
         if path is not None:
             write_whole(Path(path), content)
-    table = Table(title=f"{model} on {len(examples):,} rows")
+    table = Table(title=escape(f"{model} on {len(examples):,} rows"))
     table.add_column("score")
     table.add_column("value", justify="right")
     for name, value in found.scores.items():

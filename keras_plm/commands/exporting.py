@@ -47,8 +47,8 @@ def export_tflite(
         quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int8x16, int4,
             int4_block32, or with some parts in eight bits int4+int8:table,block_0.
         length: fixed number of tokens; by default the model's limit.
-        calibration: a table of texts like those it will see: static_int8 and int8x16 need them, int4 and
-            int4_block32 lose less with them.
+        calibration: a table of texts like those it will see: static_int8 and int8x16 need them, unless the model was
+            trained with quantization_aware, and int4 and int4_block32 lose less with them.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.

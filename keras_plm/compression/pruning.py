@@ -78,7 +78,7 @@ class Pruner(keras.callbacks.Callback):
     Args:
         model: whose kernels; also where `fit` is called on a `Distiller`.
         sparsity: as of `prune`.
-        steps: of the whole training, in batches.
+        steps: of the optimizer in the whole training: with accumulated gradients fewer than batches.
 
     Source: Zhu & Gupta 2017, §3, https://arxiv.org/abs/1710.01878
     Differs: on the variables of Keras 3, for which tfmot's own wrapper raises.

@@ -70,10 +70,10 @@ def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = Fals
     if not is_folder and path.is_dir():
         raise FileExistsError(f"{path} is a folder; choose the name of a file")
     if path.is_file() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True or choose another name")
+        raise FileExistsError(f"{path} exists; pass overwrite=True (--overwrite) or choose another name")
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not overwrite:
-        raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True or choose another")
+        raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True (--overwrite) or choose another")
     if not any((path / name).exists() for name in _MODELS):
         raise FileExistsError(f"{path} holds other things than a model, which would be lost; choose another folder")

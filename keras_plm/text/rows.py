@@ -19,16 +19,17 @@ def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int 
     Args:
         patterns: paths or globs.
         columns: names of the columns to read.
-        limit: stop after so many rows; None means all.
+        limit: stop after so many rows, 1 or more; None means all.
 
     Returns:
         A list of strings for each column, all of one length.
 
     Raises:
         FileNotFoundError: a pattern that matches no file.
-        ValueError: another extension, a missing column or field, half of a character, not UTF-8, or no row at all;
-            the message has the file, the line and what to do.
+        ValueError: a limit below 1, another extension, a missing column or field, half of a character, not UTF-8, or
+            no row at all; the message has the file, the line and what to do.
     """
+    check_limit(limit)
     table: dict[str, list[str]] = {column: [] for column in columns}
     files = expand_files(patterns)
     for path in files:
@@ -40,6 +41,12 @@ def read_rows(patterns: str | Sequence[str], columns: Sequence[str], limit: int 
     if not table[columns[0]]:
         raise ValueError(f"no row in {', '.join(map(str, files))}")
     return table
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise ValueError unless there is a row in so many."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}; it is a number of rows, 1 or more, or None for all")
 
 
 def _field(row: dict, column: str, place: str) -> str:

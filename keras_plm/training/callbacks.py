@@ -12,8 +12,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file under another name and rename it: whoever opens it finds the old one or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"new.{os.getpid()}.{path.name}")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # what there is of it, if there was no room
 
 
 class Checkpoint(keras.callbacks.Callback):

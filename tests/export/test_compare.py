@@ -23,6 +23,8 @@ def test_compare(classifier, artefacts, tmp_path):
     assert comparison.truncated_rows == 0 and "cut short" not in printed
     with pytest.raises(ValueError, match="no rows to compare"):
         compare(classifier, artefacts["float32"], [])
+    with pytest.raises(ValueError, match="limit=-1; it is a number of rows"):
+        compare(classifier, artefacts["float32"], TEXTS, limit=-1)
     other = plm.Classifier(classifier.config, ["a", "b"], classifier.tokenizer)
     with pytest.raises(ValueError, match=r"has labels=\['cat', 'dog', 'heron'\], the model \['a', 'b'\]"):
         compare(other, artefacts["float32"], TEXTS)

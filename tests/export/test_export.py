@@ -310,6 +310,7 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
     for rows, words in [
         ("a quiet film", "calibration is one text or path"),
         (tmp_path, "calibration is one text or path"),
+        ({"text": ["a"], "label": ["1"]}, "calibration is a table of text, label; give one of its columns"),
         ([{"token_ids": [1]}], r"calibration\[0\] is .{'token_ids'.*must be a text or a"),
         (np.zeros((3, LENGTH), "int32"), r"calibration\[0\] is '\[0 0 .*must be a text or a"),
         (["a", None], r"calibration\[1\] is 'None'; it must be a text"),

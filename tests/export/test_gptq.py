@@ -131,4 +131,4 @@ def test_every_kernel_is_rounded_and_nothing_else(config, tokenizer, changes, na
     changed = {path for path in before if (before[path] != after[path]).any()}
     assert changed == {path for path in before if path.endswith(("kernel", "widen"))}
     assert f"embedding/{narrow}" in changed
-    assert not [layer for layer in model._flatten_layers() if "noting" in repr(layer.call)]  # nobody watches any more
+    assert not [layer for layer in model._flatten_layers() if "showing" in repr(layer.call)]  # nobody watches any more

@@ -87,6 +87,13 @@ def test_it_answers_texts_as_the_model_does(name, kind, models, artefacts):
         assert loaded.predict_labels(TEXTS) == model.predict_labels(TEXTS)
     else:
         np.testing.assert_allclose(loaded.embed(TEXTS), model.embed(TEXTS), atol=1e-5)
+        cut = export.load_artifact(artefacts(name, kind), max_length=7)
+        np.testing.assert_allclose(cut.embed([LONG]), model.predict_texts([LONG], max_length=7), atol=1e-5)
+
+
+def test_an_embedder_sees_the_texts_of_a_pair_one_by_one(models, artefacts):
+    pairs = list(zip(TEXTS[:3], TEXTS[1:], strict=True))
+    assert export.compare(models["embedder"], artefacts("embedder", "onnx"), pairs).rows == 6
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ def test_three_formats_read_the_same(tmp_path):
     for path in (tsv, csv, jsonl):
         assert read_rows(path, ["text", "label"]) == expected
     assert read_rows([tsv, csv], ["text"], limit=3)["text"] == ['a "b"', "中, c", 'a "b"']
+    with pytest.raises(ValueError, match="limit=0; it is a number of rows, 1 or more"):
+        read_rows(tsv, ["text"], limit=0)
 
 
 @pytest.mark.parametrize(

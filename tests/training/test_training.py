@@ -13,6 +13,7 @@ from keras_plm.training import (
     LinearWarmupDecay,
     choose_precision,
     dtype_policy,
+    write_whole,
 )
 
 ROWS, C = 13, 97
@@ -168,3 +169,17 @@ def test_precision():
         assert keras.layers.Dense(1).dtype_policy.name == "mixed_bfloat16"
         raise KeyError
     assert keras.config.dtype_policy().name == before
+
+
+def test_no_room_on_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    write_whole(path, "old")
+
+    def full(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["history.csv"] and path.read_text() == "old"
