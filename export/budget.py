@@ -6,11 +6,11 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from keras_plm.models import check_free
-from keras_plm.text import Examples
+from keras_plm.text import Examples, list_of_texts
 
 from .budget_search import CHOSEN, GIVEN, Search, search_folder
 from .budget_table import Attempt, Bounds, Budget, BudgetError
-from .data import list_of_texts, read_data
+from .data import read_data
 from .proof import artifact_path, files_of, record_path
 from .schemes import Scheme
 from .signature import Signature

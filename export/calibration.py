@@ -5,20 +5,21 @@ from collections import defaultdict
 
 import numpy as np
 
+from keras_plm.compression.watching import watch
 from keras_plm.layers.fake_quantization import kernel_scales, range_of
 from keras_plm.models import remake, weight_arrays
+from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
 
 from .tasks import TaskModel
-from .watching import watch
 
 
-def with_ranges(model: TaskModel, rows: list[dict[str, np.ndarray]]) -> TaskModel:
+def with_ranges(model: TaskModel, rows: TextRows) -> TaskModel:
     """The quantization-aware twin of a model, as if a training had learnt its ranges and nothing else.
 
     Args:
         model: a task model in float32, not quantization-aware.
-        rows: inputs of shape (1, T); a range is the mean of those of batches of 16, padding left out.
+        rows: texts like those that it will see; a range is the mean of those of batches of 16, padding left out.
 
     Source: Wu et al. 2020, §3.4, https://arxiv.org/abs/2004.09602
     Differs: a range ends at a multiple of the root mean square, see `FakeQuantization`, not at a percentile.

@@ -1,38 +1,13 @@
 """What a model and its artefact are tried on."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_plm.models import Embedder, QuestionAnswerer, Tagger
-from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, read_rows
+from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, list_of_texts, read_rows
 from keras_plm.text.rows import check_limit
 
 from .tasks import TaskModel
-
-
-def list_of_texts(texts: Any, name: str) -> list:
-    """Texts, or (first, second) pairs, as a list.
-
-    Args:
-        texts: a list, an array or a column of them.
-        name: of the argument, for messages.
-
-    Raises:
-        ValueError: a single text or a path, a row that is neither a text nor a pair, or both kinds beside each other.
-    """
-    if isinstance(texts, str | Path):
-        raise ValueError(f"{name} is one text or path ({str(texts)[:40]!r}); give a list of texts")
-    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # the names of its columns are what a list has of it
-        raise ValueError(f"{name} is a table of {', '.join(map(str, texts))}; give one of its columns")
-    found = list(texts)
-    for i, text in enumerate(found):
-        is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
-        if not is_pair and not isinstance(text, str):
-            raise ValueError(f"{name}[{i}] is {str(text)[:40]!r}; it must be a text or a (first, second) pair of texts")
-        if is_pair == isinstance(found[0], str):
-            raise ValueError(f"{name} has texts and pairs: {name}[0] is {found[0]!r:.40}, {name}[{i}] {text!r:.40}")
-    return found
 
 
 def read_data(

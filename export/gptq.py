@@ -1,28 +1,19 @@
 """Weights of four bits, each rounded so that it makes up for the roundings before it."""
 
-from collections import Counter
-
 import numpy as np
 from rich.progress import track
 
+from keras_plm.compression.second_order import changed_kernel, input_products
 from keras_plm.models import remake, weight_arrays
+from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
 
 from .schemes import Scheme
 from .sensitivity import LARGEST, part_of, scales
 from .tasks import TaskModel
-from .watching import watch
-
-_DAMPING = 0.01  # of the mean of the diagonal: inputs that are nearly the same have no inverse
-# For each row of a kernel so many inputs, or they are learnt by heart: with as many inputs as rows the error on other
-# inputs can be three times that of plain rounding.
-_INPUTS = 2
-_TOGETHER = 64  # rows of a kernel whose errors are handed on at once: a hundred small products cost more than a large
 
 
-def rounded_for(
-    model: TaskModel, rows: list[dict[str, np.ndarray]], scheme: Scheme, progress: bool = False
-) -> TaskModel:
+def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool = False) -> TaskModel:
     """A copy of a model whose kernels hold 15 values a group, those that change its products on some rows least.
 
     The largest weight of each group is 7 steps, so that a quantizer that takes its scale from the largest finds them
@@ -31,7 +22,7 @@ def rounded_for(
 
     Args:
         model: a task model in float32.
-        rows: inputs of shape (1, T).
+        rows: texts like those that it will see.
         scheme: of four bits; its parts in eight bits stay as they are.
         progress: show a progress bar.
 
@@ -46,11 +37,9 @@ def rounded_for(
         for path in weights
         if (part := part_of(path)) is not None and part not in scheme.eight_bits and path != "embedding/tokens"
     ]
-    products = _input_products(model, rows, kernels)
+    products = input_products(model, rows, kernels)
     for path in track(kernels, "rounding the kernels", disable=not progress):
-        size = len(weights[path])
-        among = products.pop(path) if path in products else np.eye(size)
-        weights[path] = rounded_kernel(weights[path], among, scheme.block or size)
+        weights[path] = rounded_kernel(weights[path], products.pop(path), scheme.block or len(weights[path]))
     with dtype_policy("float32"):
         return remake(model, model.config, weights.__getitem__)
 
@@ -67,40 +56,13 @@ def rounded_kernel(kernel: np.ndarray, products: np.ndarray, group: int) -> np.n
     steps = scales(kernel, importance, group)
     held = _largest(kernel, group)
     order = np.argsort(-importance, kind="stable")
-    damped = products.astype(np.float64)[np.ix_(order, order)]
-    damped[np.diag_indices(len(damped))] += _DAMPING * importance.mean() or 1.0  # of inputs that are all zero
-    spread = np.linalg.cholesky(np.linalg.inv(damped)).T  # of an error of row i over the rows after it
-    left, steps, held = kernel[order].astype(np.float64), steps[order], held[order]
-    rounded = np.zeros_like(left)
-    for first in range(0, len(left), _TOGETHER):
-        now = slice(first, min(first + _TOGETHER, len(left)))
-        errors = np.zeros_like(left[now])
-        for i in range(now.start, now.stop):
-            levels = np.clip(np.round(left[i] / steps[i]), -LARGEST, LARGEST)
-            was = kernel[order[i]]
-            rounded[i] = steps[i] * np.where(held[i], np.sign(was) * LARGEST, np.where(was == 0, 0, levels))
-            errors[i - first] = (left[i] - rounded[i]) / spread[i, i]
-            left[i : now.stop] -= np.outer(spread[i, i : now.stop], errors[i - first])
-        left[now.stop :] -= spread[now, now.stop :].T @ errors
-    result = np.empty_like(rounded)
-    result[order] = rounded
-    return result.astype(np.float32)
+    steps, held, was = steps[order], held[order], kernel[order]
 
+    def change(i: int, left: np.ndarray, _costs: np.ndarray) -> np.ndarray:
+        levels = np.clip(np.round(left[i] / steps[i]), -LARGEST, LARGEST)
+        return steps[i] * np.where(held[i], np.sign(was[i]) * LARGEST, np.where(was[i] == 0, 0, levels))
 
-def _input_products(model: TaskModel, rows: list, kernels: list[str]) -> dict[str, np.ndarray]:
-    """For the kernel of each layer that sees all tokens, by its path, the sum of x xᵀ over its inputs without padding.
-
-    Kernels with too few inputs are left out.
-    """
-    found: dict[str, np.ndarray] = {}
-    counts: Counter[str] = Counter()
-
-    def see(path: str, inputs: np.ndarray, _outputs: np.ndarray) -> None:
-        found[path] = found.get(path, 0) + inputs.T @ inputs
-        counts[path] += len(inputs)
-
-    watch(model, rows, kernels, see)
-    return {path: sums for path, sums in found.items() if counts[path] >= _INPUTS * len(sums)}
+    return changed_kernel(kernel, products, order, change)
 
 
 def _largest(kernel: np.ndarray, group: int) -> np.ndarray:

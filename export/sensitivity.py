@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import remake, weight_arrays
+from keras_plm.text import list_of_texts
 from keras_plm.training import dtype_policy
 
-from .data import list_of_texts
 from .proof import by_row, expected, shift
 from .schemes import parts_of
 from .signature import example_rows, float32_copy

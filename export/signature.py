@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_plm.compression.watching import text_rows
 from keras_plm.models import INPUTS, copy_model, merge_lora, tokenizer_settings
-from keras_plm.text import TextRows, pack
+from keras_plm.text import pack
 from keras_plm.training import dtype_policy
 
 from .quantization import prepare
@@ -132,7 +133,7 @@ def example_rows(model: TaskModel, texts: Any, length: int) -> list[dict[str, np
     """Each text, or (first, second) pair, as inputs of shape (1, length)."""
     if not len(texts):
         return []
-    rows = _text_rows(model, texts, length)
+    rows = text_rows(model, texts, length)
     packed = pack(model.needs_tokenizer(), rows.first, rows.second, length, pad_to=length)
     arrays = {name: value.numpy() for name, value in packed.items()}
     return [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(len(rows))]
@@ -140,11 +141,4 @@ def example_rows(model: TaskModel, texts: Any, length: int) -> list[dict[str, np
 
 def num_truncated(model: TaskModel, texts: Any, length: int) -> int:
     """How many of these texts, or pairs, are longer than `length` tokens."""
-    return _text_rows(model, texts, length).num_truncated
-
-
-def _text_rows(model: TaskModel, texts: Any, length: int) -> TextRows:
-    pairs = not isinstance(texts[0], str)
-    first = [text[0] for text in texts] if pairs else list(texts)
-    second = [text[1] for text in texts] if pairs else None
-    return TextRows.from_texts(model.needs_tokenizer(), first, second, max_length=length)
+    return text_rows(model, texts, length).num_truncated

@@ -5,8 +5,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from keras_plm.compression.watching import text_rows
+from keras_plm.text import list_of_texts
+
 from .calibration import with_ranges
-from .data import list_of_texts
 from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
 from .proof import ExportError, artifact_path, prove, whole_artifact
@@ -94,10 +96,10 @@ def to_tflite(
     rows = example_rows(model, texts or [], signature.max_length)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         fitted = model
-        if rows and scheme.four_bits:
-            fitted = rounded_for(model, rows, scheme, progress)
-        elif rows and scheme.base == "static_int8":
-            fitted = with_ranges(model, rows)
+        if texts and scheme.four_bits:
+            fitted = rounded_for(model, text_rows(model, texts, signature.max_length), scheme, progress)
+        elif texts and scheme.base == "static_int8":
+            fitted = with_ranges(model, text_rows(model, texts, signature.max_length))
         content = finish(_convert(fitted, signature, scheme), scheme, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)

@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_plm.models import check_free, tokenizer_settings, whole_file
+from keras_plm.text import list_of_texts
 
-from .data import list_of_texts
 from .proof import PROOF_TEXTS
 
 # what ports of BERT's tokenizer get wrong

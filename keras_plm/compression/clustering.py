@@ -3,32 +3,36 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.progress import track
 
 from keras_plm.models import copy_model, named_weights
 
-from .pruning import check_merged, is_prunable
+from .pruning import check_merged, is_prunable, kernels_with_inputs
+from .second_order import changed_kernel, fitted_values
 
 _ROUNDS = 20  # of Lloyd's algorithm
 _SAMPLE = 20_000  # weights that k-means++ looks at
 _MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
 
 
-def cluster(model: Any, num_clusters: int) -> Any:
+def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = False) -> Any:
     """The model with only so many different weights in each kernel: each weight becomes the mean of those near it.
 
     A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of
-    pruning stay zeros. Training with `Clusterer`, or with the field `clusters` of a recipe, moves the values to where
-    the model answers best.
+    pruning stay zeros. With texts each weight makes up for the changes before it. Training from there with `Clusterer`,
+    or with the field `clusters` of a recipe, moves the values to where the model answers best.
 
     Args:
         model: an `Encoder` or a task model.
         num_clusters: different values in each kernel of the blocks, at least 2.
+        texts: as of `prune`.
+        progress: show a progress bar.
 
     Returns:
         A model of the same kind; tables, norms, biases and heads are as they were.
 
     Raises:
-        ValueError: `num_clusters` below 2, or a model with low-rank updates.
+        ValueError: `num_clusters` below 2, a model with low-rank updates, or texts as `prune` refuses them.
 
     Example:
         >>> import keras_plm
@@ -37,12 +41,40 @@ def cluster(model: Any, num_clusters: int) -> Any:
         16
 
     Source: Han et al. 2016, §3, https://arxiv.org/abs/1510.00149; the first values are chosen by k-means++ of
-        `tensorflow_model_optimization`.
-    Differs: Lloyd's algorithm goes on from there.
+        `tensorflow_model_optimization`. With texts: Frantar et al. 2023, §3, https://arxiv.org/abs/2210.17323
+    Differs: Lloyd's algorithm goes on from there; with texts, the values of a weight are those of its cluster, not of a
+        grid.
     """
     clustered = copy_model(model)
-    Clusterer(clustered, num_clusters)
+    if texts is None:
+        Clusterer(clustered, num_clusters)
+        return clustered
+    check_clusters(model, num_clusters)
+    kernels, products = kernels_with_inputs(clustered, texts)
+    for path, weight in track(kernels.items(), "clustering the kernels", disable=not progress):
+        weight.assign(clustered_kernel(np.asarray(weight), products.pop(path), num_clusters))
     return clustered
+
+
+def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int) -> np.ndarray:
+    """A kernel (D, U) with few different values, each weight the one that suits its products with some inputs.
+
+    Args:
+        kernel: float; its zeros stay, if there are many.
+        products: (D, D), the sum of x xᵀ over inputs x.
+        num_clusters: different values.
+    """
+    clusters, held = _parts(kernel.ravel(), num_clusters)
+    sums, sizes = (np.bincount(clusters, weights, len(held)) for weights in (kernel.ravel().astype(np.float64), None))
+    values = (sums / np.maximum(sizes, 1))[(held > 0) & (sizes > 0)]
+    order = np.argsort(-np.diag(products), kind="stable")
+    stays = (kernel == 0)[order] if not held.all() else np.zeros(kernel.shape, bool)
+    borders = (values[1:] + values[:-1]) / 2
+
+    def change(i: int, left: np.ndarray, _costs: np.ndarray) -> np.ndarray:
+        return np.where(stays[i], 0, values[np.searchsorted(borders, left[i])])
+
+    return fitted_values(kernel, changed_kernel(kernel, products, order, change), products)
 
 
 class Clusterer(keras.callbacks.Callback):
@@ -61,9 +93,7 @@ class Clusterer(keras.callbacks.Callback):
 
     def __init__(self, model: Any, num_clusters: int) -> None:
         super().__init__()
-        check_merged(model)
-        if num_clusters < 2:
-            raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")
+        check_clusters(model, num_clusters)
         self._weights = [weight.value for path, weight in named_weights(model).items() if is_prunable(path)]
         parts = [_parts(weight.numpy().ravel(), num_clusters) for weight in self._weights]
         self._clusters = [tf.constant(clusters) for clusters, _ in parts]
@@ -81,6 +111,13 @@ class Clusterer(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.apply()
+
+
+def check_clusters(model: Any, num_clusters: int) -> None:
+    """Raise ValueError for too few, or for a model with low-rank updates."""
+    check_merged(model)
+    if num_clusters < 2:
+        raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")
 
 
 def _parts(weights: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from .augmentation import altered
 from .byte_pair import BytePairTokenizer
 from .corpus import expand_files, read_documents, read_text, split_sentences
 from .datasets import TextRows, pretraining_dataset
-from .examples import Examples, LabelledTexts
+from .examples import Examples, LabelledTexts, list_of_texts
 from .masking import mask_tokens
 from .packing import Spans, pack
 from .questions import Questions
@@ -49,6 +49,7 @@ __all__ = [
     "label_ids",
     "label_rows",
     "learn_vocabulary",
+    "list_of_texts",
     "mask_tokens",
     "pack",
     "pretraining_dataset",

@@ -7,8 +7,11 @@ import pytest
 import keras_plm as plm
 from conftest import token_batch
 from keras_plm.compression import Clusterer, cluster, prune
+from keras_plm.compression.clustering import clustered_kernel
 from keras_plm.compression.pruning import is_prunable, measured_sparsity
+from keras_plm.compression.second_order import fitted_values
 from keras_plm.models import weight_arrays
+from tests.compression.test_pruning import TEXTS, correlated
 
 
 def kernels(model):
@@ -58,6 +61,36 @@ def test_what_is_clustered_already_stays(config):
     for number in (6, 9):
         for path, kernel in kernels(cluster(model, number)).items():
             np.testing.assert_allclose(kernel, kernels(model)[path], rtol=1e-5)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_each_weight_makes_up_for_those_before(zeros):
+    x, kernel = correlated(997, 97), np.random.default_rng(1).normal(size=(97, 53)).astype("float32")
+    if zeros:
+        kernel[np.abs(kernel) < 0.7] = 0
+    plain, found = (clustered_kernel(kernel, products, 5) for products in (np.eye(97), x.T @ x))
+    for one in (plain, found):
+        assert len(np.unique(one)) == 5 and np.array_equal(one == 0, kernel == 0) and one.dtype == np.float32
+    errors = [np.square(x @ (one - kernel)).sum() for one in (found, plain)]
+    assert errors[0] < 0.85 * errors[1], errors
+    fitted = [fitted_values(kernel, one, x.T @ x) for one in (found, plain)]
+    np.testing.assert_allclose(fitted[0], found, rtol=1e-4)
+    assert errors[0] < np.square(x @ (fitted[1] - kernel)).sum() < errors[1]  # other weights in the groups, too
+
+
+def test_a_training_goes_on_with_what_texts_gave(config, tokenizer):
+    model = prune(plm.Encoder(config, tokenizer), "2:4")
+    small = cluster(model, 6, [*TEXTS, *reversed(TEXTS)] * 5)
+    before, again = kernels(small), kernels(cluster(small, 6))
+    for path, kernel in before.items():
+        assert len(np.unique(kernel)) == 6 and np.array_equal(kernel == 0, kernels(model)[path] == 0)
+        np.testing.assert_allclose(again[path], kernel, rtol=1e-5)
+    plain = kernels(cluster(model, 6))
+    assert any((plain[path] != kernel).any() for path, kernel in before.items())
+    with pytest.raises(ValueError, match="texts has no texts"):
+        cluster(model, 6, [])
+    with pytest.raises(ValueError, match="num_clusters=1"):
+        cluster(model, 1, TEXTS)
 
 
 def test_the_mean_of_equal_values_is_that_value():

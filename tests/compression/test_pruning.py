@@ -7,7 +7,9 @@ import pytest
 import keras_plm as plm
 from conftest import token_batch
 from keras_plm.compression import prune
-from keras_plm.compression.pruning import Pruner, is_prunable, measured_sparsity
+from keras_plm.compression.pruning import Pruner, Sparsity, is_prunable, measured_sparsity, pruned_kernel
+from keras_plm.compression.second_order import input_products
+from keras_plm.compression.watching import text_rows
 from keras_plm.models import weight_arrays
 
 
@@ -40,6 +42,77 @@ def test_two_of_each_four_inputs_of_an_output_go(config):
         assert ((groups == 0).sum(1) == 2).all()
         kept = np.sort(np.abs(old), 1)[:, 2:]
         np.testing.assert_array_equal(np.sort(np.abs(groups), 1)[:, 2:], kept)
+
+
+def correlated(rows, width):
+    """Inputs of which many say nearly the same, as those of a layer do."""
+    random = np.random.default_rng(3)
+    x = random.normal(size=(rows, width // 3)) @ random.normal(size=(width // 3, width))
+    return x + 2 * random.normal(size=x.shape)
+
+
+@pytest.mark.parametrize("sparsity", ["2:4", "0.5", "0.7"])
+@pytest.mark.parametrize("rows", [97, 128])
+def test_the_other_weights_make_up_for_what_is_gone(sparsity, rows):
+    """Nearer to the products than the smallest weights, even where the rest of those is fitted to them."""
+    x, kernel = correlated(997, rows), np.random.default_rng(1).normal(size=(rows, 53)).astype("float32")
+    chosen = Sparsity.parse(sparsity)
+    pruned = pruned_kernel(kernel, x.T @ x, chosen)
+    plain = pruned_kernel(kernel, np.eye(rows), chosen)
+    assert pruned.dtype == np.float32
+    for found in (pruned, plain):
+        zeros = found == 0
+        if chosen.two_of_four:
+            whole = rows // 4 * 4
+            assert (zeros[:whole].reshape(-1, 4, 53).sum(1) == 2).all() and not zeros[whole:].any()
+        else:
+            assert zeros.mean() == pytest.approx(chosen.fraction, abs=0.001)
+    kept = plain != 0  # without inputs the rest stays, and the smallest of those that are compared go
+    np.testing.assert_array_equal(plain[kept], kernel[kept])
+    if chosen.two_of_four:
+        groups = np.abs(kernel[: rows // 4 * 4]).reshape(-1, 4, 53)
+        np.testing.assert_array_equal(kept[: rows // 4 * 4], (groups.argsort(1).argsort(1) >= 2).reshape(-1, 53))
+    fitted = plain.copy()
+    for output in range(53):
+        there = kept[:, output]
+        fitted[there, output] = np.linalg.lstsq(x[:, there], x @ kernel[:, output])[0]
+    errors = [np.square(x @ (one - kernel)).sum() for one in (pruned, fitted, plain)]
+    assert errors[0] < errors[1] < 0.5 * errors[2], errors
+    again = pruned_kernel(pruned, x.T @ x, chosen)
+    np.testing.assert_array_equal(again == 0, pruned == 0)
+    np.testing.assert_allclose(again, pruned, atol=1e-6)
+
+
+TEXTS = ["The cat sees the dog, unafraid.", "A quiet film with a naïve café.", "中国 很 大。 0123456789", "the otter"]
+
+
+@pytest.mark.parametrize("kind", [plm.Encoder, plm.QuestionAnswerer])
+@pytest.mark.parametrize("sparsity", ["2:4", "0.6"])
+def test_with_texts_a_model_loses_less(config, tokenizer, kind, sparsity):
+    model = kind(config, tokenizer)
+    texts = [*TEXTS, *reversed(TEXTS)] * 5
+    if kind is plm.QuestionAnswerer:
+        texts = list(zip(texts, reversed(texts), strict=True))
+    before, pruned = weight_arrays(model), prune(model, sparsity, texts)
+    assert measured_sparsity(pruned) == pytest.approx(measured_sparsity(prune(model, sparsity)), abs=0.01)
+    assert measured_sparsity(model) == 0
+    for path, weight in weight_arrays(pruned).items():
+        if not is_prunable(path):
+            np.testing.assert_array_equal(weight, before[path], err_msg=path)
+    rows = text_rows(model, texts, config.max_sequence_length)
+    products = input_products(model, rows, list(kernels(model)))
+    plain, errors = kernels(prune(model, sparsity)), {}
+    for path, kernel in kernels(pruned).items():
+        changes = [one - before[path] for one in (kernel, plain[path])]
+        both = [np.einsum("du,de,eu->", change, products[path], change) for change in changes]
+        errors[path] = both[0] / both[1]
+    assert max(errors.values()) < 1 and np.mean(list(errors.values())) < 0.5, errors
+    if sparsity == "2:4":  # a training from there keeps the zeros
+        pruner = Pruner(pruned, sparsity, steps=7)
+        pruner.update()
+        for path, kernel in kernels(pruned).items():
+            whole = len(kernel) // 4 * 4
+            assert ((kernel[:whole] == 0).reshape(-1, 4, kernel.shape[1]).sum(1) == 2).all(), path
 
 
 class Recorded(keras.callbacks.Callback):
@@ -100,5 +173,19 @@ def test_zeros_survive_averaged_weights(config):
 def test_errors(config, sparsity):
     with pytest.raises(ValueError, match="merge_lora first"):
         prune(plm.Encoder(replace(config, lora_rank=3)), "0.5")
-    with pytest.raises(ValueError, match='a fraction such as "0.8", or "2:4"'):
-        prune(plm.Encoder(config), sparsity)
+    for texts in (None, TEXTS):
+        with pytest.raises(ValueError, match='a fraction such as "0.8", or "2:4"'):
+            prune(plm.Encoder(config), sparsity, texts)
+
+
+def test_errors_of_texts(config, tokenizer):
+    encoder = plm.Encoder(config, tokenizer)
+    for model, texts, message in [
+        (encoder, [], "texts has no texts"),
+        (encoder, "the cat", "texts is one text or path"),
+        (encoder, ["a", 3], r"texts\[1\] is '3'; it must be a text"),
+        (plm.Encoder(config), TEXTS, "this Encoder has no tokenizer, and texts need one"),
+        (plm.Encoder(replace(config, lora_rank=3), tokenizer), TEXTS, "merge_lora first"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            prune(model, "2:4", texts)

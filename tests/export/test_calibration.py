@@ -5,6 +5,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export
+from keras_plm.compression.watching import text_rows
 from keras_plm.export.calibration import with_ranges
 from keras_plm.export.signature import example_rows
 from keras_plm.models import copy_model, encoder_states, weight_arrays
@@ -16,7 +17,7 @@ from .conftest import LENGTH, TEXTS
 def test_ranges_are_those_of_the_tokens(classifier):
     """Of batches of 16, the shortest texts first, without padding."""
     rows = example_rows(classifier, TEXTS * 3, LENGTH)
-    found = weight_arrays(with_ranges(copy_model(classifier), rows))
+    found = weight_arrays(with_ranges(copy_model(classifier), text_rows(classifier, TEXTS * 3, LENGTH)))
     rows = sorted(rows, key=lambda row: int(row["padding_mask"].sum()))
     wanted = []
     for some in (rows[:16], rows[16:]):
@@ -38,7 +39,7 @@ def test_ranges_are_those_of_the_tokens(classifier):
 def test_every_range_is_found_and_little_changes(config, tokenizer, fields):
     model = plm.Tagger(replace(config, **fields), ["A", "B", "C"], tokenizer)
     rows = example_rows(model, TEXTS, LENGTH)
-    twin = with_ranges(model, rows)
+    twin = with_ranges(model, text_rows(model, TEXTS, LENGTH))
     assert twin.config == replace(model.config, quantization_aware=True)
     ranges = {path: weight for path, weight in weight_arrays(twin).items() if path.endswith("/range")}
     assert ranges and all(low <= 0 <= high and high - low > 1e-3 for low, high in ranges.values())

@@ -6,7 +6,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.export.gptq import _input_products, rounded_for, rounded_kernel
+from keras_plm.compression.second_order import input_products
+from keras_plm.compression.watching import text_rows
+from keras_plm.export.gptq import rounded_for, rounded_kernel
 from keras_plm.export.schemes import Scheme
 from keras_plm.export.sensitivity import four_bits, scales
 from keras_plm.export.signature import example_rows
@@ -72,7 +74,7 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
         path = export.to_tflite(model, tmp_path / name, str(scheme), LENGTH, calibration)
         errors[name] = export.compare(model, path, read_rows(review_files["test"], ["text"])["text"]).mean_error
     assert errors["with"] < 0.8 * errors["without"], errors
-    rounded = weight_arrays(rounded_for(copy_model(model), example_rows(model, texts, LENGTH), scheme))
+    rounded = weight_arrays(rounded_for(copy_model(model), text_rows(model, texts, LENGTH), scheme))
     assert (rounded["block_1/feed_forward/expand/kernel"] == reviews.encoder.blocks[1].feed_forward.expand.kernel).all()
     if base == "int4_block32":  # its scales are not where those of whole outputs are
         return
@@ -95,28 +97,29 @@ def test_inputs_are_those_of_every_pass_without_padding(config, tokenizer):
     mask = batch["padding_mask"].astype(bool)
     assert not mask.all()
     kernels = [path for path in weight_arrays(model) if path.endswith("kernel")]
-    products = _input_products(model, rows, kernels)
+    products = input_products(model, text_rows(model, TEXTS * 3, LENGTH), kernels)
     hidden = [model.encoder.embedding(batch["token_ids"], batch["segment_ids"])]
     hidden = [np.asarray(h)[mask] for h in hidden + encoder_states(model.encoder, batch)["hidden"]]
     wanted = sum(h.T @ h for h in hidden[:-1])  # one block, twice
     for name in ("query", "key", "value"):
         np.testing.assert_allclose(products[f"block_0/attention/{name}/kernel"], wanted, rtol=1e-3, atol=1e-3)
-    (head,) = {path for path in products if not path.startswith("block_")}
+    plain = {path for path, values in products.items() if (values == np.eye(len(values))).all()}
+    (head,) = {path for path in set(products) - plain if not path.startswith("block_")}
     np.testing.assert_allclose(products[head], hidden[-1].T @ hidden[-1], rtol=1e-3, atol=1e-3)
-    assert set(kernels) - set(products) == {path for path in kernels if "pooler" in path}
-    few = _input_products(model, rows[:2], kernels)
-    assert set(few) < set(products)  # with fewer inputs than rows a kernel would learn them by heart
+    assert set(products) == set(kernels) and plain == {path for path in kernels if "pooler" in path}
+    few = input_products(model, text_rows(model, TEXTS[:2], LENGTH), kernels)  # it would learn them by heart
+    assert plain < {path for path, values in few.items() if (values == np.eye(len(values))).all()}
 
 
 def test_a_pooled_vector_is_not_taken_for_tokens(config, tokenizer):
     """Where there are as many tokens as the model is wide."""
     model = plm.Classifier(config, ["a", "b"], tokenizer)
     length = config.hidden_dim
-    rows = example_rows(model, ["the cat sees the dog and the otter " * 9] * 7, length)
-    assert all(row["padding_mask"].all() for row in rows)
-    products = _input_products(model, rows, [path for path in weight_arrays(model) if path.endswith("kernel")])
-    assert {path for path in products if not path.startswith("block_")} == set()
-    assert {values.ndim for values in products.values()} == {2}
+    rows = text_rows(model, ["the cat sees the dog and the otter " * 9] * 7, length)
+    assert (rows.lengths == length).all()
+    products = input_products(model, rows, [path for path in weight_arrays(model) if path.endswith("kernel")])
+    plain = {path for path, values in products.items() if (values == np.eye(len(values))).all()}
+    assert plain == {path for path in products if not path.startswith("block_")}
 
 
 @pytest.mark.parametrize(
@@ -125,8 +128,8 @@ def test_a_pooled_vector_is_not_taken_for_tokens(config, tokenizer):
 )
 def test_every_kernel_is_rounded_and_nothing_else(config, tokenizer, changes, narrow):
     model = plm.Tagger(replace(config, hidden_dim=36, **changes), ["O", "B-X"], tokenizer)
-    rows = example_rows(model, TEXTS * 9, LENGTH)
-    assert sum(int(row["padding_mask"].sum()) for row in rows) > 2 * model.config.intermediate_dim
+    rows = text_rows(model, TEXTS * 9, LENGTH)
+    assert rows.lengths.sum() > 2 * model.config.intermediate_dim
     before, after = weight_arrays(model), weight_arrays(rounded_for(model, rows, Scheme.parse("int4")))
     changed = {path for path in before if (before[path] != after[path]).any()}
     assert changed == {path for path in before if path.endswith(("kernel", "widen"))}

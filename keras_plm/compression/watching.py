@@ -8,22 +8,34 @@ import numpy as np
 from keras import ops
 
 from keras_plm.models import named_weights
-
-from .tasks import TaskModel
+from keras_plm.text import TextRows
 
 _ROWS = 16  # of a batch
 
 Seer = Callable[[str, np.ndarray, np.ndarray], None]
 
 
-def watch(model: TaskModel, rows: list[dict[str, np.ndarray]], kernels: list[str], see: Seer) -> None:
+def text_rows(model: Any, texts: list, length: int) -> TextRows:
+    """Texts, or (first, second) pairs of them, as tokens: rows of at most `length`.
+
+    Raises:
+        ValueError: a model without tokenizer.
+    """
+    if model.tokenizer is None:
+        raise ValueError(f"this {type(model).__name__} has no tokenizer, and texts need one: pass tokenizer=…")
+    pairs = not isinstance(texts[0], str)
+    first, second = ([text[i] for text in texts] for i in (0, 1)) if pairs else (list(texts), None)
+    return TextRows.from_texts(model.tokenizer, first, second, max_length=length)
+
+
+def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
     """Run a model, and show the inputs and outputs of each layer that sees all tokens, without padding.
 
     Layers that see one vector a text (poolers, heads of classifiers) are not shown.
 
     Args:
-        model: a task model.
-        rows: inputs of shape (1, T).
+        model: an `Encoder` or a task model.
+        rows: what to run.
         kernels: paths of the kernels of the layers to show.
         see: called for each of them and each batch with the path of the kernel, the inputs (tokens, D) and the outputs
             (tokens, U).
@@ -50,14 +62,10 @@ def watch(model: TaskModel, rows: list[dict[str, np.ndarray]], kernels: list[str
     for layer, call in zip(layers, calls, strict=True):
         layer.call = watched(paths[id(layer.kernel)], call)
     try:
-        rows = sorted(rows, key=lambda row: int(row["padding_mask"].sum()))
-        for i in range(0, len(rows), _ROWS):
-            length = int(rows[min(i + _ROWS, len(rows)) - 1]["padding_mask"].sum())
-            names = rows[i]
-            batch = {name: np.concatenate([row[name][:, :length] for row in rows[i : i + _ROWS]]) for name in names}
-            mask = batch["padding_mask"].astype(bool)
+        for batch in rows.evaluation_dataset(_ROWS)[0]:
+            mask = batch["padding_mask"].numpy().astype(bool)
             seen.clear()
-            model({name: ops.convert_to_tensor(values) for name, values in batch.items()}, training=False)
+            model(batch, training=False)
     finally:
         for layer, call in zip(layers, calls, strict=True):
             layer.call = call
