@@ -6,13 +6,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.compression.second_order import input_products
 from keras_plm.compression.watching import text_rows
 from keras_plm.export.gptq import rounded_for, rounded_kernel
 from keras_plm.export.schemes import Scheme
 from keras_plm.export.sensitivity import four_bits, scales
-from keras_plm.export.signature import example_rows
-from keras_plm.models import copy_model, encoder_states, weight_arrays
+from keras_plm.models import copy_model, weight_arrays
 from keras_plm.text import read_rows
 
 from .conftest import LENGTH, TEXTS
@@ -88,38 +86,6 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
         kernel = rounded[f"block_0/feed_forward/{name}/kernel"].T
         near = min(np.abs(values - kernel).max() for values in found if values.shape == kernel.shape)
         assert near < 1e-6, (name, near)
-
-
-def test_inputs_are_those_of_every_pass_without_padding(config, tokenizer):
-    model = plm.Tagger(replace(config, shared_layers=True, adapter_dim=5), ["O", "B-X"], tokenizer)
-    rows = example_rows(model, TEXTS * 3, LENGTH)
-    batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    mask = batch["padding_mask"].astype(bool)
-    assert not mask.all()
-    kernels = [path for path in weight_arrays(model) if path.endswith("kernel")]
-    products = input_products(model, text_rows(model, TEXTS * 3, LENGTH), kernels)
-    hidden = [model.encoder.embedding(batch["token_ids"], batch["segment_ids"])]
-    hidden = [np.asarray(h)[mask] for h in hidden + encoder_states(model.encoder, batch)["hidden"]]
-    wanted = sum(h.T @ h for h in hidden[:-1])  # one block, twice
-    for name in ("query", "key", "value"):
-        np.testing.assert_allclose(products[f"block_0/attention/{name}/kernel"], wanted, rtol=1e-3, atol=1e-3)
-    plain = {path for path, values in products.items() if (values == np.eye(len(values))).all()}
-    (head,) = {path for path in set(products) - plain if not path.startswith("block_")}
-    np.testing.assert_allclose(products[head], hidden[-1].T @ hidden[-1], rtol=1e-3, atol=1e-3)
-    assert set(products) == set(kernels) and plain == {path for path in kernels if "pooler" in path}
-    few = input_products(model, text_rows(model, TEXTS[:2], LENGTH), kernels)  # it would learn them by heart
-    assert plain < {path for path, values in few.items() if (values == np.eye(len(values))).all()}
-
-
-def test_a_pooled_vector_is_not_taken_for_tokens(config, tokenizer):
-    """Where there are as many tokens as the model is wide."""
-    model = plm.Classifier(config, ["a", "b"], tokenizer)
-    length = config.hidden_dim
-    rows = text_rows(model, ["the cat sees the dog and the otter " * 9] * 7, length)
-    assert (rows.lengths == length).all()
-    products = input_products(model, rows, [path for path in weight_arrays(model) if path.endswith("kernel")])
-    plain = {path for path, values in products.items() if (values == np.eye(len(values))).all()}
-    assert plain == {path for path in products if not path.startswith("block_")}
 
 
 @pytest.mark.parametrize(
