@@ -30,6 +30,7 @@ export async function openPage(modules, file) {
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
   });
   const page = await browser.newPage({baseURL: base});
+  page.setDefaultTimeout(600_000); // a busy machine compiles WebAssembly for minutes
   page.on('pageerror', (error) => console.error(String(error)));
   page.on('console', (message) => console.error(message.text()));
   return {page, base, close: async () => { await browser.close(); server.close(); }};

@@ -21,7 +21,7 @@ await page.route(`${network}**`, (route) => {
   });
 });
 await page.goto('/index.html');
-await page.waitForFunction("document.body.dataset.ready === 'yes'", undefined, {timeout: 120_000});
+await page.waitForFunction("document.body.dataset.ready === 'yes'");
 const shown = async (output) => ({text: await page.innerText(output), html: await page.innerHTML(output)});
 await page.fill('#text', text);
 await page.fill('#question', question);

@@ -11,7 +11,7 @@ page.on('request', (request) => {
   if (![base, 'blob:', 'data:'].some((prefix) => request.url().startsWith(prefix))) others.push(request.url());
 });
 await page.goto('/page.html');
-await page.waitForFunction('window.ready', undefined, {timeout: 60_000});
+await page.waitForFunction('window.ready');
 const answers = {};
 for (const name of functions) answers[name] = await page.evaluate(`window.${name}()`);
 await close();
