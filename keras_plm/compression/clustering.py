@@ -64,6 +64,8 @@ def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int
         products: (D, D), the sum of x xᵀ over inputs x.
         num_clusters: different values.
     """
+    if not kernel.any():  # all of it was pruned
+        return kernel
     clusters, held = _parts(kernel.ravel(), num_clusters)
     sums, sizes = (np.bincount(clusters, weights, len(held)) for weights in (kernel.ravel().astype(np.float64), None))
     values = (sums / np.maximum(sizes, 1))[(held > 0) & (sizes > 0)]

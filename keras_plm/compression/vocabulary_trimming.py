@@ -6,6 +6,7 @@ import numpy as np
 from rich.progress import track
 
 from keras_plm.models import remake, weight_arrays
+from keras_plm.text import list_of_texts
 
 _BATCH = 1_024  # texts
 
@@ -28,7 +29,7 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
         A model of the same kind with the smaller tokenizer.
 
     Raises:
-        ValueError: no tokenizer, no texts or a single one in place of a list, or `min_count` below 1.
+        ValueError: no tokenizer, no texts, a single one or a table in place of a list, or `min_count` below 1.
 
     Example:
         >>> small = trim_vocabulary(reviews, texts)  # doctest: +SKIP
@@ -38,8 +39,7 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
     """
     if model.tokenizer is None:
         raise ValueError("the model has no tokenizer, so its vocabulary cannot be trimmed")
-    if isinstance(texts, str):
-        raise ValueError("texts is one text; give a list of texts")
+    texts = list_of_texts(texts, "texts")
     if min_count < 1:
         raise ValueError(f"min_count={min_count}; it must be at least 1")
     tokenizer = model.tokenizer

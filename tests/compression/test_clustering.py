@@ -78,6 +78,11 @@ def test_each_weight_makes_up_for_those_before(zeros):
     assert errors[0] < np.square(x @ (fitted[1] - kernel)).sum() < errors[1]  # other weights in the groups, too
 
 
+def test_a_kernel_that_was_pruned_whole_stays():
+    zeros = np.zeros((7, 5), "float32")
+    np.testing.assert_array_equal(clustered_kernel(zeros, np.eye(7), 3), zeros)
+
+
 def test_a_training_goes_on_with_what_texts_gave(config, tokenizer):
     model = prune(plm.Encoder(config, tokenizer), "2:4")
     small = cluster(model, 6, [*TEXTS, *reversed(TEXTS)] * 5)
