@@ -10,9 +10,7 @@ class Limits:
     """What a scheme may cost, and what it must save.
 
     Attributes:
-        error: largest difference of a probability that the proof allows. Rounding 8-bit weights moves the
-            probabilities of a trained classifier by a few percent; lost weights or a collapsed softmax move them by
-            far more. `compare` has the verdict.
+        error: largest difference of a probability that the proof allows; 1 for no bound. `compare` has the verdict.
         shift: largest shift (see `proof.prove`); 1 is an artefact that answers the same to every text.
         share: of the bytes in float32; above it the scheme did nothing.
     """
@@ -25,10 +23,12 @@ class Limits:
 _LIMITS = {
     "float32": Limits(1e-4, 1e-2, 1.01),
     "float16": Limits(2e-2, 0.1, 0.6),
-    "dynamic_int8": Limits(0.25, 0.5, 0.35),
-    # no bound of the error from here on, the shift alone decides. In four bits MiniLM keeps 97 % of the labels of 400
-    # texts and moves one by 0.94. A tagger trained for static_int8 moves one of 501 words by 0.67 (shift 0.25) and tags
-    # as well as before; with all activations in int8, as the converter calibrates, it had 1.8 and lost 22 points
+    # no bound of the error from here on: the shift decides. A tagger with 2:4 zeros moves 16 of 501 tokens by more
+    # than 0.25 in dynamic_int8, one by 0.42 (shift 0.13), and tags as well as in Keras. In four bits MiniLM keeps 97 %
+    # of the labels of 400 texts and moves one by 0.94. A tagger trained for static_int8 moves one of 501 words by 0.67
+    # (shift 0.25) and tags as well as before; with all activations in int8, as the converter calibrates, it had 1.8 and
+    # lost 22 points
+    "dynamic_int8": Limits(1.0, 0.5, 0.35),
     "static_int8": Limits(1.0, 0.5, 0.35),
     "int8x16": Limits(1.0, 0.5, 0.35),
     "int4": Limits(1.0, 0.7, 0.18),
