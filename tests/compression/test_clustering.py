@@ -78,6 +78,17 @@ def test_each_weight_makes_up_for_those_before(zeros):
     assert errors[0] < np.square(x @ (fitted[1] - kernel)).sum() < errors[1]  # other weights in the groups, too
 
 
+def test_the_values_are_those_of_the_inputs_that_count():
+    """Some inputs are hundreds of times the others, and their weights smaller than most."""
+    random = np.random.default_rng(3)
+    kernel, squares = random.normal(size=(97, 53)).astype("float32"), np.exp(3 * random.normal(size=97))
+    kernel[squares > np.quantile(squares, 0.9)] *= 0.3
+    plain = fitted_values(kernel, clustered_kernel(kernel, np.eye(97), 9), np.diag(squares))
+    found = clustered_kernel(kernel, np.diag(squares), 9)
+    errors = [(squares[:, None] * (one - kernel) ** 2).sum() for one in (found, plain)]
+    assert errors[0] < 0.7 * errors[1], errors
+
+
 def test_a_kernel_that_was_pruned_whole_stays():
     zeros = np.zeros((7, 5), "float32")
     np.testing.assert_array_equal(clustered_kernel(zeros, np.eye(7), 3), zeros)

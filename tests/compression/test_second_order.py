@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.compression.second_order import changed_kernel, fitted_kernel, input_products
+from keras_plm.compression.second_order import Inputs, changed_kernel, fitted_kernel, input_products
 from keras_plm.compression.watching import text_rows
 from keras_plm.export.signature import example_rows
 from keras_plm.models import encoder_states, weight_arrays
@@ -70,3 +70,34 @@ def test_what_is_left_is_that_of_least_squares():
         kept = ~zeros[:, output]
         wanted = np.linalg.solve(damped[np.ix_(kept, kept)], (damped @ kernel[:, output])[kept])
         np.testing.assert_allclose(found[kept, output], wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_nearest_kernel_is_that_of_least_squares(share):
+    """Its zeros stay, and what it gives for the inputs of today is nearer to what was given."""
+    x, kernel = correlated(997, 97).astype("float32"), np.random.default_rng(1).normal(size=(97, 53)).astype("float32")
+    kernel[np.random.default_rng(2).random(kernel.shape) < share] = 0
+    was = (x + 0.1 * x @ np.random.default_rng(3).normal(size=(97, 97)).astype("float32")) @ kernel
+    known = Inputs(kernel.shape)
+    for part in (slice(0, 500), slice(500, None)):
+        known.add(x[part], was[part] - x[part] @ kernel)
+    np.testing.assert_allclose(known.products, x.T @ x, rtol=1e-4, atol=0.1)
+    found = known.nearest(kernel)
+    assert found.dtype == np.float32 and np.array_equal(found == 0, kernel == 0)
+    penalty = np.sqrt(0.01 * np.diag(x.T @ x).mean())
+    for output in range(53):
+        kept = kernel[:, output] != 0
+        rows = np.concatenate([x, penalty * np.eye(97)])[:, kept]
+        wanted = np.linalg.lstsq(rows, np.concatenate([was[:, output], penalty * kernel[:, output]]))[0]
+        np.testing.assert_allclose(found[kept, output], wanted, atol=2e-3)
+    assert np.square(x @ found - was).sum() < 0.7 * np.square(x @ kernel - was).sum()
+
+
+def test_of_few_inputs_nothing_is_learnt():
+    x, kernel = correlated(193, 97), np.ones((97, 5), "float32")
+    known = Inputs(kernel.shape)
+    known.add(x, np.ones((193, 5)))
+    np.testing.assert_array_equal(known.nearest(kernel), kernel)
+    np.testing.assert_array_equal(known.products, np.eye(97))
+    known.add(x[:1], np.ones((1, 5)))
+    assert (known.nearest(kernel) != kernel).any() and (known.products != np.eye(97)).any()
