@@ -38,7 +38,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "2:4, 16 values": {"clusters": 16, "learning_rate": 5e-5},
     "roundings": {"quantization_aware": True, "learning_rate": 5e-5},
 }
-STARTS = {"2:4": "2:4 at once", "2:4, 16 values at once": "2:4", "2:4, 16 values": "2:4, 16 values at once"}
+STARTS = {"2:4": "2:4 at once", "2:4, 16 values at once": "2:4 at once", "2:4, 16 values": "2:4, 16 values at once"}
 EPOCHS = {"sst2": 2, "wikigold": 6, "squad1": 1}
 CALIBRATION = 400
 TABLE_ALONE = "dynamic_int8, table int4"
