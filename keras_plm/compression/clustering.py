@@ -11,7 +11,6 @@ from .second_order import changed_kernel, fitted_values
 
 _ROUNDS = 20  # of Lloyd's algorithm
 _SAMPLE = 20_000  # weights that k-means++ looks at
-_TINY = 1e-300
 _MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
 
 
@@ -67,16 +66,13 @@ def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int
     """
     if not kernel.any():  # all of it was pruned
         return kernel
-    # A value weighs as much as its input: those of a few are hundreds of times the others. Without, the error of what
-    # widens a feed-forward back is 13 times as large (MiniLM)
-    importance = np.repeat(np.diag(products).astype(np.float64), kernel.shape[1])
-    clusters, held = _parts(kernel.ravel(), num_clusters, importance)
-    sums = np.bincount(clusters, importance * kernel.ravel(), len(held))
-    sizes = np.bincount(clusters, importance, len(held))
-    there = (held > 0) & (sizes > 0)
-    values = sums[there] / sizes[there]
+    stays = _many_zeros(kernel) & (kernel == 0)
+    # A value weighs as much as its input: those of a few are hundreds of times the others. Without, the error of the
+    # kernel that narrows a feed-forward is 13 times as large (MiniLM)
+    importance = np.broadcast_to(np.diag(products)[:, None], kernel.shape)
+    values = _values(kernel[~stays], num_clusters - stays.any(), importance[~stays])
     order = np.argsort(-np.diag(products), kind="stable")
-    stays = (kernel == 0)[order] if not held.all() else np.zeros(kernel.shape, bool)
+    stays = stays[order]
     borders = (values[1:] + values[:-1]) / 2
 
     def change(i: int, left: np.ndarray, _costs: np.ndarray) -> np.ndarray:
@@ -128,38 +124,46 @@ def check_clusters(model: Any, num_clusters: int) -> None:
         raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")
 
 
-def _parts(weights: np.ndarray, number: int, importance: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The cluster of each weight, int32, and for each cluster 0 if it is that of the zeros, else 1.
+def _parts(weights: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cluster of each weight, int32, and for each cluster 0 if it is that of the zeros, else 1."""
+    zeros = _many_zeros(weights) & (weights == 0)
+    values, held = _values(weights[~zeros], number - zeros.any()), np.ones(number, np.int32)
+    clusters = np.searchsorted((values[1:] + values[:-1]) / 2, weights)
+    if zeros.any():
+        clusters, held[0] = np.where(zeros, 0, clusters + 1), 0
+    return clusters.astype(np.int32), held
+
+
+def _many_zeros(weights: np.ndarray) -> bool:
+    return bool((weights == 0).mean() > _MANY_ZEROS)
+
+
+def _values(weights: np.ndarray, number: int, importance: np.ndarray | None = None) -> np.ndarray:
+    """The means of so many clusters of some weights, in order; those of fewer weights, if there are no more.
 
     Args:
-        weights: flat.
+        weights: (N,).
         number: of clusters.
-        importance: how much each weight counts in the value of its cluster; by default all the same.
+        importance: (N,), how much each weight counts in the mean of its cluster; by default all the same.
     """
     # here, because it brings Keras 2 along
     from tensorflow_model_optimization.python.core.clustering.keras import clustering_centroids
 
-    zero = bool((weights == 0).mean() > _MANY_ZEROS)
-    others = weights[weights != 0] if zero else weights
-    centers = np.unique(others)
-    if len(centers) > number - zero:  # else they are clustered already, as in a training that was interrupted
-        start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(
-            others[:: max(len(others) // _SAMPLE, 1)], number - zero
-        )
-        centers = np.sort(start.get_cluster_centroids().numpy())
-    order = np.argsort(others)
-    ordered = others[order].astype(np.float64)
-    counts = np.ones(len(others)) if importance is None else importance[weights != 0 if zero else ...][order]
-    sums, sizes = (np.concatenate([[0.0], np.cumsum(values)]) for values in (counts * ordered, counts))
+    values = np.unique(weights).astype(np.float64)
+    if len(values) <= number:  # they are clustered already, as in a training that was interrupted
+        return values
+    start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(
+        weights[:: max(len(weights) // _SAMPLE, 1)], number
+    )
+    values = np.sort(start.get_cluster_centroids().numpy()).astype(np.float64)
+    order = np.argsort(weights)
+    ordered = weights[order].astype(np.float64)
+    counts = np.ones(len(weights)) if importance is None else importance[order].astype(np.float64)
+    sums, sizes = (np.concatenate([[0.0], np.cumsum(one)]) for one in (counts * ordered, counts))
     for _ in range(_ROUNDS):
         # of sorted numbers a cluster is a stretch, whose sum is a difference
-        borders = np.searchsorted(ordered, (centers[1:] + centers[:-1]) / 2)
+        borders = np.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
         edges = np.concatenate([[0], borders, [len(ordered)]])
         size = np.diff(sizes[edges])
-        centers = np.where(size > 0, np.diff(sums[edges]) / np.maximum(size, _TINY), centers)
-    clusters = np.searchsorted((centers[1:] + centers[:-1]) / 2, weights).astype(np.int32)
-    held = np.ones(number, np.int32)
-    if zero:
-        clusters = np.where(weights == 0, 0, clusters + 1).astype(np.int32)
-        held[0] = 0
-    return clusters, held
+        np.divide(np.diff(sums[edges]), size, out=values, where=size > 0)
+    return values

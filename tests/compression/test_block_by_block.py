@@ -47,7 +47,7 @@ def test_without_a_change_nothing_changes(model):
 
 
 def test_each_kernel_makes_up_for_those_before(model):
-    """Two thirds of the weights go: on other texts, too, nearer than where each kernel makes up for itself alone."""
+    """Two thirds of the weights go: the states stay nearer than where each kernel makes up for itself alone."""
     rows = text_rows(model, MANY, model.config.max_sequence_length)
 
     def thinned(kernel, products):

@@ -89,6 +89,11 @@ def test_the_values_are_those_of_the_inputs_that_count():
     assert errors[0] < 0.7 * errors[1], errors
 
 
+def test_inputs_that_were_always_zero_do_no_harm():
+    kernel = np.random.default_rng(1).normal(size=(97, 53)).astype("float32")
+    assert len(np.unique(clustered_kernel(kernel, np.zeros((97, 97)), 5))) == 5
+
+
 def test_a_kernel_that_was_pruned_whole_stays():
     zeros = np.zeros((7, 5), "float32")
     np.testing.assert_array_equal(clustered_kernel(zeros, np.eye(7), 3), zeros)
