@@ -26,7 +26,7 @@ const shown = async (output) => ({text: await page.innerText(output), html: awai
 await page.fill('#text', text);
 await page.fill('#question', question);
 await page.fill('#context', context);
-await page.waitForTimeout(1500); // it answers as it is typed
+await page.waitForFunction("!document.querySelector('[aria-busy=true]')"); // it answers as it is typed
 const answers = {labels: await shown('#labels'), answer: await shown('#answer')};
 await close();
 console.log(JSON.stringify(answers));
