@@ -79,7 +79,7 @@ class _Walk:
 
         def see(*call: Any) -> None:
             calls.append(call)
-            if len(calls) == len(paths) * self._times:  # what comes after is two fifths of all the calls
+            if len(calls) == len(paths) * self._times:  # what comes after would take a third of the time
                 raise _SeenError
 
         with shown({path: self.layers[path] for path in paths}, see), suppress(_SeenError):

@@ -63,9 +63,9 @@ def prune(model: Any, sparsity: str, texts: Any = None, progress: bool = False) 
     Those are the smallest; with texts, those that change least of what the kernels give for them, and the other weights
     and the kernels after make up for it. It answers worse, the more the higher the sparsity. Training from there with
     `Pruner`, or with the field `prune` of a recipe, mends that: two of four stay the same, of other shares the smallest
-    are chosen anew. It mends most with the model as teacher, `hard=0, soft=1, hidden=1` of `Distill`, and without
-    dropout. Zeros make no `.tflite` smaller, but packed it is: by a seventh for MiniLM in int8 with half of each
-    kernel.
+    are chosen anew. It mended most (question answering) with the model as teacher, `hard=0, soft=1, hidden=1` of
+    `Distill`, and without dropout. Zeros make no `.tflite` smaller, but packed it is: by a seventh for MiniLM in int8
+    with half of each kernel.
 
     Args:
         model: an `Encoder` or a task model.
