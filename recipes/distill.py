@@ -30,7 +30,8 @@ class Distill:
     In two stages, as TinyBERT does it: `Pretrain` with the hidden states of a pre-trained teacher on raw text, then
     `Classify` from there with the probabilities of the fine-tuned one. The student must have the teacher's vocabulary
     (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `copies` make much of few texts. A compressed
-    copy of the teacher comes nearest to it by `hard=0, soft=1, hidden=1` and a recipe with `dropout=0`.
+    copy of the teacher came nearest to it (2:4 zeros, question answering) by `hard=0, soft=1, hidden=1` and a recipe
+    with `dropout=0`.
 
     Raises:
         ValueError: a temperature that is not above 0; copies beside hard labels, or for another recipe than `Classify`;
