@@ -34,7 +34,8 @@ def task_settings(model: TaskModel) -> dict[str, Any]:
         return {"labels": model.labels, "multi_label": model.multi_label}
     if isinstance(model, Tagger):
         steps = model.transitions
-        return {"labels": model.labels, "transitions": None if steps is None else [part.tolist() for part in steps]}
+        learned = None if steps is None else [part.tolist() for part in steps]
+        return {"labels": model.labels, "transitions": learned, "i_begins": model.i_begins}
     if isinstance(model, QuestionAnswerer):
         return {"null_threshold": model.null_threshold}
     return {"max_length": model.max_length}

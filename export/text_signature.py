@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_plm.layers.conditional_random_field import best_path
 from keras_plm.text import BERT_ALONE, Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
+from keras_plm.text.tags import continues
 
 from .signature import Signature
 from .tasks import TaskModel
@@ -53,7 +54,7 @@ def _strings(*names: str) -> dict[str, tf.TensorSpec]:
 
 def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Callable:
     """`text` (B,) → `words`, `tags` ("" after the last), `starts`, `ends` (characters) and `scores`, (B, W) each."""
-    steps = model.step_scores()
+    steps, words_of = model.step_scores(), _tag_names(model)
 
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
         words, starts, ends = split_words_in_graph(text)
@@ -74,13 +75,29 @@ def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Ca
         scores = tf.gather(rows, path, batch_dims=2)
         return {
             "words": tf.where(visible, words.to_tensor(""), ""),
-            "tags": tf.where(visible, tf.gather(tf.constant(model.labels), path), ""),
+            "tags": tf.where(visible, words_of(path), ""),
             "starts": tf.where(visible, _characters(text, starts).to_tensor(0), 0),
             "ends": tf.where(visible, _characters(text, ends).to_tensor(0), 0),
             "scores": tf.where(visible, scores, 0.0),
         }
 
     return respond
+
+
+def _tag_names(model: Any) -> Callable:
+    """(B, W) numbers of tags → their names; where an I may begin an entity, it is written as B."""
+    names = tf.constant(model.labels)
+    if not model.i_begins:
+        return lambda path: tf.gather(names, path)
+    beginning = tf.constant([f"B-{label[2:]}" if label.startswith("I-") else label for label in model.labels])
+    linked = tf.constant([[continues(first, second) for second in model.labels] for first in model.labels])
+
+    def name(path: tf.Tensor) -> tf.Tensor:
+        goes_on = tf.gather_nd(linked, tf.stack([path[:, :-1], path[:, 1:]], -1))
+        goes_on = tf.pad(goes_on, [[0, 0], [1, 0]])[:, : tf.shape(path)[1]]
+        return tf.where(goes_on, tf.gather(names, path), tf.gather(beginning, path))
+
+    return name
 
 
 def _answers(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Callable:

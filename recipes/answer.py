@@ -17,11 +17,10 @@ from keras_plm.models import Encoder, QuestionAnswerer
 from keras_plm.text import AnswerWindows, Examples, Questions, TextRows
 
 from .fine_tune import FineTune
-from .task_training import Files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(FineTune):
+class Answer(FineTune[QuestionAnswerer]):
     """Fine-tune an encoder to point at the first and the last token of the answer.
 
     A context longer than a row is read in overlapping windows; one without the answer points at [CLS]. Where training
@@ -47,9 +46,9 @@ class Answer(FineTune):
     overlap: int = 64  # tokens that neighbouring windows of a training context share
     learning_rate: float = 1e-4  # peak, after the warm-up
 
-    def read(self, patterns: Files) -> Questions:
-        """Questions of SQuAD or JSONL files."""
-        return Questions.read(patterns)
+    def read(self, source: Any) -> Questions:
+        """Questions of SQuAD or JSONL files, or of rows in memory."""
+        return Questions.read(source, self.on_bad_row)
 
     def make(self, encoder: Encoder, examples: Examples) -> QuestionAnswerer:
         """A question answerer that may answer nothing if some of these questions have no answer."""

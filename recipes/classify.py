@@ -15,24 +15,15 @@ import numpy as np
 
 from keras_plm.config import ModelConfig
 from keras_plm.models import Classifier, Encoder, Pooling
-from keras_plm.text import (
-    Examples,
-    LabelledTexts,
-    TextRows,
-    distinct_labels,
-    label_ids,
-    label_rows,
-    scores,
-    split_labels,
-)
+from keras_plm.text import Examples, LabelledTexts, TextRows, distinct_labels, label_ids, label_rows
+from keras_plm.text.readers.labelled_texts import Kind
 from keras_plm.training import CrossEntropy, Pearson
 
 from .fine_tune import FineTune
-from .task_training import Files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(FineTune):
+class Classify(FineTune[Classifier]):
     """Fine-tune an encoder to give each text, or pair of texts, a label, several labels or a score.
 
     Raises:
@@ -55,7 +46,8 @@ class Classify(FineTune):
 
     text_column: str = "text"  # the (first) text
     second_column: str | None = None  # the second text of a pair
-    label_column: str = "label"  # labels, or scores for regression
+    # labels, or scores for regression; for several labels also the names of columns of 0 and 1, one for each label
+    label_column: str | tuple[str, ...] = "label"
     regression: bool = False  # predict a number instead of a label
     multi_label: bool = False  # several labels a text: a JSON list, or names between semicolons
     pooling: Pooling = "cls"  # what stands for the text: its pooled first token, or the mean of all tokens
@@ -63,6 +55,8 @@ class Classify(FineTune):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.label_column, str) and not self.multi_label:
+            raise ValueError(f"label_column={self.label_column}: one column for each label needs multi_label=True")
         if self.regression and self.multi_label:
             raise ValueError("regression and multi_label exclude each other: a score, or labels")
         if self.class_weights == "balanced" and (self.regression or self.multi_label):
@@ -72,21 +66,22 @@ class Classify(FineTune):
         """With a pooler, a new one where the pre-training had none, unless tokens are averaged."""
         return dataclasses.replace(super().shape(config), has_pooler=self.pooling == "cls")
 
-    def read(self, patterns: Files) -> LabelledTexts:
+    def read(self, source: Any) -> LabelledTexts:
         """Columns of tables."""
-        return LabelledTexts.read(patterns, self.text_column, self.second_column, self.label_column)
+        kind: Kind = "score" if self.regression else "labels" if self.multi_label else "label"
+        columns = self.text_column, self.second_column, self.label_column
+        return LabelledTexts.read(source, *columns, kind=kind, on_bad_row=self.on_bad_row)
 
     def make(self, encoder: Encoder, examples: Examples) -> Classifier:
         """A classifier for the labels of these rows."""
         assert isinstance(examples, LabelledTexts)
-        if self.regression:
-            labels = None
-        elif self.multi_label:
-            labels = sorted({name for names in split_labels(examples.values, examples.source) for name in names})
+        labels: list[str] | None = None
+        if not self.regression:
+            labels = distinct_labels(list(examples.counts()))
             if not labels:
                 raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
-        else:
-            labels = distinct_labels(examples.values, examples.source)
+            if self.multi_label and not isinstance(self.label_column, str):
+                labels = list(self.label_column)  # in the order of the columns, also one that no row has
         return Classifier(encoder.config, labels, encoder.tokenizer, encoder, self.pooling, self.multi_label)
 
     def rows(self, model: Classifier, examples: Examples) -> TextRows:
@@ -94,12 +89,10 @@ class Classify(FineTune):
         assert isinstance(examples, LabelledTexts)
         weights = None
         if model.labels is None:
-            targets = np.array(scores(examples.values, examples.source), "float32")[:, None]
+            targets = np.array(examples.scores(), "float32")[:, None]
         elif model.multi_label:
             targets = np.zeros((len(examples), len(model.labels)), "float32")
-            for row, ids in enumerate(
-                label_rows(split_labels(examples.values, examples.source), model.labels, examples.source)
-            ):
+            for row, ids in enumerate(label_rows(examples.values, model.labels, examples.source)):
                 targets[row, ids] = 1
         else:
             targets = np.array(label_ids(examples.values, model.labels, examples.source), "int32")

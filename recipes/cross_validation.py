@@ -8,10 +8,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_plm.text import Examples, LabelledTexts, Questions
+from keras_plm.text import Questions
 
 from .embed import Embed
 from .fine_tune import FineTune
+from .folds import fold_of_rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     """
     if isinstance(recipe, Embed) and recipe.label_column is None:
         raise ValueError("pairs without scores cannot be scored; label_column names the column that has them")
-    recipe = dataclasses.replace(recipe, validation=None, test=None, keep="last", patience=None, overwrite=True)
+    recipe = dataclasses.replace(recipe, validation=None, validation_split=None, test=None, keep="last", patience=None)
     if recipe.fast_dev_run:
         recipe = recipe.shortened()
     rows, every, _ = recipe.read_all(recipe.limit_train_rows)
@@ -72,25 +73,10 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
         most, unit = len(set(rows.contexts)), "contexts, which stay whole"
     if not 2 <= folds <= most:
         raise ValueError(f"folds={folds}; choose from 2 to {most}, the number of {unit}")
-    fold_of = _folds(rows, folds, recipe.seed)
+    fold_of = fold_of_rows(rows, folds, recipe.seed)
     scores = []
     for fold in range(folds):
         train, held_out = (rows.take(np.flatnonzero(side).tolist()) for side in (fold_of != fold, fold_of == fold))
         _, found = recipe.train_on(train, every, {"fold": held_out}, save_model=False)
         scores.append(found["fold"].scores)
     return CrossValidation(scores)
-
-
-def _folds(rows: Examples, folds: int, seed: int) -> np.ndarray:
-    """(rows,) the fold of each row: dealt out like cards, label by label; questions on one context stay together."""
-    random = np.random.default_rng(seed)
-    if isinstance(rows, Questions):
-        contexts = {context: i for i, context in enumerate(dict.fromkeys(rows.contexts))}
-        fold_of_context = random.permutation(len(contexts)) % folds
-        return fold_of_context[[contexts[context] for context in rows.contexts]]
-    order = random.permutation(len(rows))
-    if isinstance(rows, LabelledTexts):
-        order = order[np.argsort(np.array(rows.values)[order], kind="stable")]
-    fold_of = np.empty(len(rows), "int64")
-    fold_of[order] = np.arange(len(rows)) % folds
-    return fold_of

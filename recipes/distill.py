@@ -19,6 +19,7 @@ from keras_plm.text import altered
 
 from .answer import Answer
 from .classify import Classify
+from .data import recorded
 from .pretrain import Pretrain
 from .tag import Tag
 
@@ -92,7 +93,7 @@ class Distill:
 
     def to_json(self) -> str:
         """The fields, those of the student's recipe among them, for recipe.json."""
-        fields = {"recipe": "Distill", **dataclasses.asdict(self)}
-        fields["student"] = json.loads(self.recipe.to_json())
+        fields = {field.name: recorded(getattr(self, field.name)) for field in dataclasses.fields(self)}
         del fields["recipe"]
-        return json.dumps({"recipe": "Distill", **fields}, indent=2, ensure_ascii=False) + "\n"
+        record = {"recipe": "Distill", **fields, "student": json.loads(self.recipe.to_json())}
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"

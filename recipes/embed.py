@@ -14,23 +14,24 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.models import Embedder, Encoder, Pooling
-from keras_plm.text import Examples, LabelledTexts, TextRows, read_rows, scores
+from keras_plm.text import Examples, LabelledTexts, TextRows
 from keras_plm.training import ContrastiveLoss, CosineLoss, RankingLoss
 
 from .fine_tune import FineTune
-from .task_training import Files
 
 Similarity = Literal["ranking", "cosine", "contrastive"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embed(FineTune):
+class Embed(FineTune[Embedder]):
     """Fine-tune an encoder so that texts that are alike have vectors of like direction.
 
     Both texts of a pair go through the same encoder: a batch of `batch_size` rows holds half as many pairs. Losses:
     "ranking", pairs of a higher score shall have the higher cosine; "cosine", the squared difference of cosine and
-    score, which is brought to [0, 1]; "contrastive", no scores: the second text of a pair is the right one among those
-    of its batch. "ranking" and "contrastive" compare pairs of one batch, on several devices of the part of each.
+    score (scores outside [0, 1] are scaled, the lowest to 0 and the highest to 1); "contrastive", no scores: the second
+    text of a pair is the right one among those of its batch. "ranking" and "contrastive" compare pairs of one batch, on
+    several devices of the part of each.
+    Equal texts of a batch are no negatives of each other.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
@@ -61,18 +62,15 @@ class Embed(FineTune):
             raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of rows")
         if (self.label_column is None) != (self.similarity == "contrastive"):
             raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
-        if self.label_column is None and (self.validation or self.test):
+        if self.label_column is None and (self.has_validation or self.test is not None):
             raise ValueError(
                 "validation and test need a column of scores; score the model afterwards with plm.evaluate"
             )
 
-    def read(self, patterns: Files) -> LabelledTexts:
+    def read(self, source: Any) -> LabelledTexts:
         """Columns of tables."""
-        if self.label_column is None:
-            table = read_rows(patterns, [self.text_column, self.second_column])
-            first, second = table[self.text_column], table[self.second_column]
-            return LabelledTexts(str(patterns), first, second, ["1"] * len(first))
-        return LabelledTexts.read(patterns, self.text_column, self.second_column, self.label_column)
+        columns = self.text_column, self.second_column, self.label_column
+        return LabelledTexts.read(source, *columns, kind="score", on_bad_row=self.on_bad_row)
 
     def make(self, encoder: Encoder, examples: Examples) -> Embedder:
         """An embedder of vectors of length 1."""
@@ -84,11 +82,13 @@ class Embed(FineTune):
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.batch_size % (2 * devices):
             raise ValueError(f"batch_size={self.batch_size} would part pairs; choose a multiple of {2 * devices}")
-        values = np.array(scores(examples.values, examples.source), "float32")
-        low, high = float(values.min()), float(values.max())
-        values = (values - low) / (high - low) if high > low else np.ones_like(values)
         texts = [text for pair in zip(examples.first, examples.second, strict=True) for text in pair]
-        rows = TextRows.from_texts(model.needs_tokenizer(), texts, None, np.repeat(values, 2), self.max_length)
+        if self.label_column is None:  # equal texts are no negatives of each other
+            numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+            targets = np.array([numbers[text] for text in texts], "int32")
+        else:
+            targets = np.repeat(_in_unit_range(np.array(examples.scores(), "float32")), 2)
+        rows = TextRows.from_texts(model.needs_tokenizer(), texts, None, targets, self.max_length)
         return dataclasses.replace(rows, group=2)
 
     def loss(self, model: Embedder) -> Any:
@@ -102,3 +102,11 @@ class Embed(FineTune):
         return {
             "vectors": f"{model.config.hidden_dim} numbers, {self.pooling} of the tokens, trained by {self.similarity}"
         }
+
+
+def _in_unit_range(scores: np.ndarray) -> np.ndarray:
+    """Scores from 0 to 1 as they are; others from the lowest to the highest."""
+    low, high = float(scores.min()), float(scores.max())
+    if low >= 0 and high <= 1:
+        return scores
+    return (scores - low) / (high - low) if high > low else np.ones_like(scores)

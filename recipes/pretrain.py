@@ -7,7 +7,9 @@ Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 4 steps a second
 """
 
 import dataclasses
+import hashlib
 import itertools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +106,7 @@ class Pretrain(Recipe):
             return dataclasses.replace(self, fast_dev_run=False, **short)._train(
                 limit=100, save_model=False, coach=coach
             )
+        self.check_save_to()
         return self._train(limit=None, save_model=True, coach=coach)
 
     def _train(self, limit: int | None, save_model: bool, coach: Coach | None = None) -> Pretrainer:
@@ -114,6 +117,8 @@ class Pretrain(Recipe):
             model = self._model(documents)
             tokenizer = model.tokenizer
             pairs = self._pairs(documents, tokenizer, self.inside_rate)
+            if model.next_sentence:
+                _warn_of_short_documents(documents)
             losses = {name: CrossEntropy() for name in model.output}
             accuracy = {name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output}
             optimizer = self._optimizer(epochs * steps)
@@ -124,9 +129,11 @@ class Pretrain(Recipe):
             else:
                 model.compile(optimizer, losses, weighted_metrics=accuracy, jit_compile=False)
             record = self.to_json() if coach is None else coach.to_json()
-            validation = self._validation_data(model)
-            checkpoint = self.checkpoint(record) if save_model else None
+            held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
+            validation = self._validation_data(model, held_out)
+            checkpoint = self.checkpoint(record, _fingerprint(documents, held_out)) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
+            self.say_resumed(done, epochs * steps)
             if checkpoint and self._learns_vocabulary and not self._learnt_vocabulary.exists():
                 write_whole(self._learnt_vocabulary, tokenizer.files()["vocab.txt"].decode())
             if done < epochs * steps:  # or only the saving was interrupted
@@ -136,7 +143,7 @@ class Pretrain(Recipe):
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
                     validation_data=validation if coach is None else None,
-                    callbacks=self.callbacks(checkpoint),
+                    callbacks=self.all_callbacks(checkpoint),
                     shuffle=False,
                     verbose=self.verbose,
                 )
@@ -207,10 +214,10 @@ class Pretrain(Recipe):
         options["next_sentence"] = model.next_sentence
         return pretraining_dataset(pairs, model.tokenizer, self.batch_size, steps, first_step, **options)
 
-    def _validation_data(self, model: Pretrainer) -> Any:
-        if self.validation is None:
+    def _validation_data(self, model: Pretrainer, documents: list[list[str]]) -> Any:
+        if not documents:
             return None
-        pairs = self._pairs(read_documents(_patterns(self.validation)), model.tokenizer)
+        pairs = self._pairs(documents, model.tokenizer)
         # not a seed that a training has: the same rows in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
@@ -234,6 +241,27 @@ class Pretrain(Recipe):
 
 def _patterns(patterns: str | tuple[str, ...]) -> str | list[str]:
     return patterns if isinstance(patterns, str) else list(patterns)
+
+
+def _fingerprint(*corpora: list[list[str]]) -> str:
+    """A hash of all sentences that decide how a training goes on."""
+    found = hashlib.sha256()
+    for documents in corpora:
+        for document in documents:
+            found.update("\n".join(document).encode() + b"\n\n")
+        found.update(b"\0")
+    return found.hexdigest()
+
+
+def _warn_of_short_documents(documents: list[list[str]]) -> None:
+    """Say so if nearly no pair can be IsNext: then next sentences teach nothing."""
+    alone = sum(len(document) < 2 for document in documents)
+    if len(documents) > 10 and alone > 0.5 * len(documents):
+        warnings.warn(
+            f"{alone:,} of {len(documents):,} documents are a single sentence, of which no next one can be learned; "
+            f"a blank line ends a document: leave them out between the sentences of one text",
+            stacklevel=2,
+        )
 
 
 def _unigram_accuracy(dataset: Any) -> float:

@@ -1,16 +1,17 @@
 import dataclasses
+import difflib
 import importlib.util
 import json
 import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import keras
 import tensorflow as tf
@@ -32,6 +33,8 @@ from keras_plm.training import (
     worker_name,
     write_whole,
 )
+
+from .data import recorded
 
 
 def _named_size(words: list[str]) -> ModelConfig:
@@ -84,6 +87,8 @@ class Recipe:
     tensorboard: str | None = None  # folder for a TensorBoard log
     fast_dev_run: bool = False  # a few steps on a few rows, nothing saved: does it all run?
     verbose: int = 1  # 0 silent, 1 progress bars, 2 a line an epoch
+    # callbacks of Keras for `fit`, such as those of wandb and MLflow; they are no part of the record
+    callbacks: tyro.conf.Suppress[Sequence[Any]] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         self.check_at_least_one("batch_size")
@@ -101,8 +106,13 @@ class Recipe:
             raise ValueError(
                 f"tensorboard={self.tensorboard} lies inside save_to={self.save_to}; choose another folder"
             )
-        if not self.fast_dev_run:
-            check_free(self.save_to, self.overwrite, is_folder=True)
+        for callback in self.callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise TypeError(f"callbacks holds {callback!r:.80}; give objects of keras.callbacks.Callback")
+
+    def check_save_to(self) -> None:
+        """Raise FileExistsError if the model could not be saved, before the work and not after it."""
+        check_free(self.save_to, self.overwrite, is_folder=True)
 
     def check_at_least_one(self, *names: str) -> None:
         """Raise ValueError if one of these fields is below 1."""
@@ -112,8 +122,26 @@ class Recipe:
 
     def to_json(self) -> str:
         """The fields, for recipe.json."""
-        fields = {"recipe": type(self).__name__, **dataclasses.asdict(self)}
+        names = [field.name for field in dataclasses.fields(self) if field.name != "callbacks"]
+        fields = {"recipe": type(self).__name__, **{name: recorded(getattr(self, name)) for name in names}}
         return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, path: str | Path, **changes: Any) -> Self:
+        """The recipe of a `recipe.json`, such as the one in the folder of a trained model.
+
+        Args:
+            path: of the file.
+            **changes: fields in place of the recorded ones; data that was in memory must be given anew.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: no record of such a recipe, an unknown field, or data in memory that is not given.
+
+        Example:
+            >>> Classify.from_json("saved_models/reviews/recipe.json", save_to="again").run()  # doctest: +SKIP
+        """
+        return cls(**read_record(cls, path, changes))
 
     def schedule(self, steps: int) -> LinearWarmupDecay:
         """Warm-up and decay over so many steps."""
@@ -184,8 +212,8 @@ class Recipe:
         if not list(self.training_folder.glob("*.weights.h5")):
             shutil.rmtree(self.training_folder, ignore_errors=True)
 
-    def callbacks(self, checkpoint: Checkpoint | None = None) -> list[keras.callbacks.Callback]:
-        """Checkpoint, history and TensorBoard, as far as they apply."""
+    def all_callbacks(self, checkpoint: Checkpoint | None = None) -> list[keras.callbacks.Callback]:
+        """Those of the user, checkpoint, history and TensorBoard, as far as they apply."""
         # raised, not stopped: a stopped training would go on to save what it ruined
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         if checkpoint is not None:
@@ -194,7 +222,17 @@ class Recipe:
             callbacks.append(checkpoint)
         if self.tensorboard is not None and is_chief():
             callbacks.append(TensorBoardLog(self.tensorboard))
-        return callbacks
+        return [*callbacks, *self.callbacks]
+
+    def say_resumed(self, done: int, steps: int) -> None:
+        """Tell from where an interrupted training goes on.
+
+        Args:
+            done: batches that it has been trained on.
+            steps: batches of the whole training.
+        """
+        if done and self.verbose:
+            print(f"resumes after batch {done:,} of {steps:,}, from the checkpoint in {self.training_folder}")
 
     @property
     def history_path(self) -> Path:
@@ -204,6 +242,32 @@ class Recipe:
     def history(self) -> str:
         """The CSV of all epochs, those before an interruption included."""
         return self.history_path.read_text("utf-8") if self.history_path.exists() else ""
+
+
+def read_record(kind: type, path: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe that a `recipe.json` records; see `Recipe.from_json`."""
+    try:
+        record = json.loads(Path(path).read_text("utf-8"))
+        name = record.pop("recipe")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no record of a recipe: {error!r:.200}") from None
+    if name != kind.__name__:
+        raise ValueError(f"{path} is the record of a recipe {name}, not {kind.__name__}")
+    known = {field.name for field in dataclasses.fields(kind)}
+    record.pop("rows", None)  # the fingerprint of an unfinished training
+    for field in record:
+        if field not in known:
+            near = difflib.get_close_matches(field, known, 1)
+            raise ValueError(f"{path}: unknown field {field!r}{f'; is it {near[0]}?' if near else ''}")
+    fields = record | changes
+    for field, value in fields.items():
+        if isinstance(value, dict) and "in memory" in value:
+            raise ValueError(f"{path}: {field!r} was a table in memory; give it anew: {field}=…")
+        if isinstance(value, list):
+            fields[field] = tuple(value)
+        elif field == "config" and isinstance(value, dict):
+            fields[field] = ModelConfig.from_dict(value)
+    return fields
 
 
 class TensorBoardLog(keras.callbacks.Callback):

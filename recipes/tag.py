@@ -14,18 +14,18 @@ from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distin
 from keras_plm.training import ChainLoss, CrossEntropy
 
 from .fine_tune import FineTune
-from .task_training import Files
 
 # a score of a pair of tags moves by about the learning rate a step; at the encoder's it would never matter
 _CRF_RATE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tag(FineTune):
+class Tag(FineTune[Tagger]):
     """Fine-tune an encoder to give each word a tag, read at its first piece.
 
-    BIO that is not legal is read as seqeval reads it: an I that cannot go on begins an entity (`repair_tags`); the card
-    says how many there were. Sentences longer than `max_length` are trained on in parts.
+    Tags may be IOB1, IOB2, BIOES, BILOU, BMES or plain ones; which, is told by rule and said. An I that cannot go on
+    begins an entity, as seqeval reads it (`repair_tags`); the card says how many there were. A word such as "O'Neil" is
+    trained on as the words that `tag` finds in a text. Sentences longer than `max_length` are trained on in parts.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
@@ -50,19 +50,20 @@ class Tag(FineTune):
     learning_rate: float = 1e-4  # peak, after the warm-up
     max_length: int = 128  # longest row in tokens; a longer sentence is trained on in parts
 
-    def read(self, patterns: Files) -> TaggedSentences:
-        """Sentences of CoNLL or JSONL files."""
-        return TaggedSentences.read(patterns, self.tag_column)
+    def read(self, source: Any) -> TaggedSentences:
+        """Sentences of CoNLL or JSONL files, or of rows in memory."""
+        return TaggedSentences.read(source, self.tag_column, self.on_bad_row)
 
     def make(self, encoder: Encoder, examples: Examples) -> Tagger:
         """A tagger for the tags of these sentences."""
         assert isinstance(examples, TaggedSentences)
-        tags = distinct_labels([tag for tags in examples.tags for tag in tags], examples.source)
+        tags = distinct_labels([tag for tags in examples.split().tags for tag in tags])
         return Tagger(encoder.config, tags, encoder.tokenizer, encoder, self.crf)
 
     def rows(self, model: Tagger, examples: Examples) -> TextRows:
-        """Pieces with the label of each word at its first one."""
+        """Pieces with the label of each word at its first one; words are those that `tag` finds in a text."""
         assert isinstance(examples, TaggedSentences)
+        examples = examples.split()
         labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
         return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
 
@@ -77,7 +78,11 @@ class Tag(FineTune):
     def counts(self, train: Examples) -> dict[str, Any]:
         """How many tags or spans were changed to be legal."""
         assert isinstance(train, TaggedSentences)
-        return {"train tags that were made legal": sum(train.repaired)}
+        return {
+            "tags are written in": train.notation,
+            "train tags that were made legal": sum(train.repaired),
+            "comment lines left out": train.comments,
+        }
 
     def facts(self, model: Tagger) -> dict[str, Any]:
         """The tags."""

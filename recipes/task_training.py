@@ -8,12 +8,11 @@ import tensorflow as tf
 from keras_plm.checkpoints import load
 from keras_plm.config import ModelConfig
 from keras_plm.models import Encoder, copy_head, encoder_like
-from keras_plm.text import Examples, TextRows
+from keras_plm.text import Examples, OnBadRow, TextRows
 from keras_plm.training import AdamW, layer_rates, parse_trainable, unfreezing_steps
 
 from .compressed_training import CompressedTraining
-
-Files = str | tuple[str, ...]
+from .data import Data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +22,11 @@ class TaskTraining(CompressedTraining):
     # What `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…". Of a model of the same
     # task, labels and pooling the head goes on too; `plm.save(model.encoder, folder)` leaves it behind.
     encoder: str
-    train: Files  # paths or globs
-    validation: Files | None = None  # scored after each epoch
-    test: Files | None = None  # scored once, at the end
+    train: Data  # files: paths or globs
+    validation: Data = None  # files, scored after each epoch
+    test: Data = None  # files, scored once, at the end
+    validation_split: float | None = None  # fraction of the training rows to hold out in place of `validation`
+    on_bad_row: OnBadRow = "error"  # "skip": leave out rows that cannot be used, and list them in the card
     trainable: str = "all"  # "all", "head", "last:K" blocks, "lora:R" or "adapter:R"; the head always is
     dropout: float = 0.1  # in the encoder and before the head, whatever the pre-training had
     epochs: int = 3  # passes over the training rows
@@ -53,15 +54,24 @@ class TaskTraining(CompressedTraining):
             raise ValueError(f"head_rate={self.head_rate}; it must be above 0")
         if self.average is not None and not 0 < self.average < 1:
             raise ValueError(f"average={self.average}; it is a momentum in (0, 1), such as 0.999")
-        if (self.keep == "best" or self.patience is not None) and self.validation is None:
-            raise ValueError("to keep the best epoch, or to end early, `validation` is needed")
+        if self.validation_split is not None and not 0 < self.validation_split < 1:
+            raise ValueError(f"validation_split={self.validation_split}; it is a fraction of the rows, in (0, 1)")
+        if self.validation_split is not None and self.validation is not None:
+            raise ValueError("validation and validation_split exclude each other: give the one or the other")
+        if (self.keep == "best" or self.patience is not None) and not self.has_validation:
+            raise ValueError("to keep the best epoch, or to end early, `validation` or `validation_split` is needed")
         if self.prune is not None and (self.keep == "best" or self.patience is not None):
             raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
         self.check_trained_kernels(self.trainable)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are rows to score after each epoch."""
+        return self.validation is not None or self.validation_split is not None
+
     @abstractmethod
-    def read(self, patterns: Files) -> Examples:
-        """The rows of files."""
+    def read(self, source: Any) -> Examples:
+        """The rows of files, or of a table in memory."""
 
     @abstractmethod
     def make(self, encoder: Encoder, examples: Examples) -> Any:
@@ -117,6 +127,10 @@ class TaskTraining(CompressedTraining):
 
     def finished(self, model: Any, held_out: dict[str, Examples]) -> None:
         """Called with the trained model, before it is scored and saved."""
+
+    def labels_of(self, model: Any) -> list[str] | None:
+        """The labels that rows may have; None where any value will do."""
+        return getattr(model, "labels", None)
 
     def counts(self, train: Examples) -> dict[str, Any]:
         """What the model card says of the training rows, beside their number."""

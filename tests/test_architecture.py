@@ -34,11 +34,14 @@ def test_no_path_of_a_machine():
 def test_the_map_of_the_house_names_every_file():
     """docs/architecture.md is true: each source file stands in it."""
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("```")[1]
-    found, folder = set(), ""
+    found, folders = set(), [(-1, "")]  # how far each folder is indented
     for line in text.splitlines():
-        if heading := re.match(r" {0,2}(?:__main__\.py +)?(\w+)/\s", line):
-            folder = heading[1]
-        found |= {(folder, name) for name in re.findall(r"\w+\.py", line)}
+        indent = len(line) - len(line.lstrip())
+        while folders[-1][0] >= indent and line.strip():
+            folders.pop()
+        if heading := re.match(r" *(?:__main__\.py +)?(\w+)/\s", line):
+            folders.append((indent, heading[1]))
+        found |= {(folders[-1][1], name) for name in re.findall(r"\w+\.py", line)}
     wanted = {(p.parent.name, p.name) for p in SOURCES if p.name not in ("__init__.py", "__main__.py")}
     assert wanted <= found, wanted - found
     gone = {(folder, name) for folder, name in found - wanted if folder in {p.parent.name for p in SOURCES}}

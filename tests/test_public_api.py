@@ -8,11 +8,11 @@ from keras_plm import export, recipes
 
 RECIPE = [
     "save_to", "overwrite", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "max_length",
-    "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose",
+    "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose", "callbacks",
 ]  # fmt: skip
 FINE_TUNE = [
     *RECIPE, "num_layers", "num_heads", "table_rank", "prune", "clusters", "quantization_aware",
-    "encoder", "train", "validation", "test", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
+    "encoder", "train", "validation", "test", "validation_split", "on_bad_row", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
     "gradual_unfreezing", "accumulate", "average", "keep", "patience", "limit_train_rows",
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras_plm import models
 from keras_plm.layers import uninitialized
 from keras_plm.models import Classifier, Embedder, assign, named_weights
+from keras_plm.text import canonical_labels, tag_scheme
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
@@ -74,6 +75,8 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         options["labels"] = _labels(theirs, head, stored)
         if our_class == "Classifier" and theirs.get("problem_type") == _MULTI_LABEL and options["labels"] is not None:
             options["multi_label"] = True
+        if our_class == "Tagger":  # B and I in the labels do not tell IOB1 from IOB2
+            options["i_begins"] = tag_scheme(canonical_labels(options["labels"])) == "BIO"
     with uninitialized():
         model = getattr(models, our_class)(config, tokenizer=tokenizer, **options)
     _assign(model, architecture, head, stored, str(weights_folder))

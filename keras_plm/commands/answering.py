@@ -14,6 +14,7 @@ from rich.table import Table
 from keras_plm.checkpoints import load
 from keras_plm.evaluation import evaluate
 from keras_plm.export import load_artifact
+from keras_plm.export.data import kind_of_values
 from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free
 from keras_plm.text import LabelledTexts, Questions, TaggedSentences
 from keras_plm.training import write_whole
@@ -137,7 +138,7 @@ def evaluate_model(
     elif isinstance(opened, Answering):
         examples = Questions.read(data)
     else:
-        examples = LabelledTexts.read(data, text_column, second_column, label_column)
+        examples = LabelledTexts.read(data, text_column, second_column, label_column, kind=kind_of_values(opened))
     found = evaluate(opened, examples)
     for path, content in ((predictions, found.predictions()), (errors, found.errors())):
         if path is not None:

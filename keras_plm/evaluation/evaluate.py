@@ -6,16 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import Answering, Classifying, Embedding, Tagging
-from keras_plm.text import (
-    Examples,
-    LabelledTexts,
-    Questions,
-    TaggedSentences,
-    label_ids,
-    label_rows,
-    scores,
-    split_labels,
-)
+from keras_plm.text import Examples, LabelledTexts, Questions, TaggedSentences, label_ids, label_rows, tag_scheme
 
 from .answers import answer_f1, answer_scores
 from .correlation import correlations
@@ -102,7 +93,7 @@ def _classification(model: Classifying, examples: LabelledTexts, batch_size: int
     given = _texts(examples)
     logits = model.predict_logits(examples.first, examples.second, batch_size=batch_size)
     if model.labels is None:
-        return _numbers(given, scores(examples.values, examples.source), logits[:, 0])
+        return _numbers(given, examples.scores(), logits[:, 0])
     probabilities = model.probabilities(logits)
     if model.multi_label:
         return _several(model, given, examples, probabilities)
@@ -132,7 +123,7 @@ def _by_label(labels: list[str], wanted: np.ndarray, found: np.ndarray) -> tuple
 def _several(model: Classifying, given: list[dict], examples: LabelledTexts, probabilities: np.ndarray) -> Evaluation:
     labels = model.labels or []
     wanted = np.zeros(probabilities.shape, bool)
-    for row, ids in enumerate(label_rows(split_labels(examples.values, examples.source), labels, examples.source)):
+    for row, ids in enumerate(label_rows(examples.values, labels, examples.source)):
         wanted[row, ids] = True
     found = probabilities >= 0.5
     rows = [
@@ -155,7 +146,7 @@ def _numbers(given: list[dict], wanted: Sequence[float], found: np.ndarray) -> E
 def _similarity(model: Embedding, examples: LabelledTexts, batch_size: int) -> Evaluation:
     if examples.second is None:
         raise TypeError("an embedder is evaluated on pairs of texts with a score")
-    wanted = np.array(scores(examples.values, examples.source))
+    wanted = np.array(examples.scores())
     found = model.similarities(examples.first, examples.second, batch_size)
     measured = correlations(wanted, found)
     rows = [
@@ -169,6 +160,8 @@ def _similarity(model: Embedding, examples: LabelledTexts, batch_size: int) -> E
 
 
 def _tags(model: Tagging, examples: TaggedSentences, batch_size: int) -> Evaluation:
+    if tag_scheme(model.labels) != "plain":
+        examples = examples.split()  # the words that `tag` finds in a text: its spans are what is scored
     label_rows(examples.tags, model.labels, examples.source, "sentence")  # tags of another column are an error
     found = model.predict_tags(examples.words, batch_size=batch_size)
     rows = [

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from keras_plm.text import AnswerWindows
 
-from .prediction import TextModel
+from .prediction import TextModel, check_texts
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class Answering(TextModel):
 
         A score is the sum of the logits of both ends; that of no answer is the lowest of [CLS] in all windows.
         """
-        if isinstance(questions, str) or isinstance(contexts, str):
-            raise ValueError("pass lists of questions and contexts; answer() takes one of each")
+        check_texts(questions, contexts, ("question", "context"))
         for name, texts in (("question", questions), ("context", contexts)):
             for row, text in enumerate(texts, 1):
                 if not text.strip():

@@ -2,9 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_plm.text.tokenizer import check_is_list
-
-from .prediction import TextModel
+from .prediction import TextModel, check_texts
 
 
 class Embedding(TextModel):
@@ -31,10 +29,7 @@ class Embedding(TextModel):
 
     def similarities(self, first: Sequence[str], second: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """(rows,) float32 cosines of pairs of texts."""
-        for texts in (first, second):
-            check_is_list(texts)
-        if len(first) != len(second):
-            raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
+        check_texts(first, second)
         unique = list(dict.fromkeys([*first, *second]))
         vectors = self.embed(unique, batch_size)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

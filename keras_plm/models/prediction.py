@@ -1,10 +1,12 @@
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_plm.text import TextRows, Tokenizer
-from keras_plm.text.tokenizer import check_is_list
+
+_HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot write
 
 
 class TextModel:
@@ -38,8 +40,14 @@ class TextModel:
         return self.tokenizer
 
     def row_limit(self, max_length: int | None = None) -> int:
-        """`max_length`, or the model's limit if that is None or less."""
-        return min(max_length or self.longest_row, self.longest_row)
+        """`max_length`, or the model's limit if that is None or less.
+
+        Raises:
+            ValueError: a `max_length` below 1.
+        """
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length={max_length}; it is a number of tokens, or None for the model's limit")
+        return self.longest_row if max_length is None else min(max_length, self.longest_row)
 
     def batch_outputs(self, rows: TextRows, batch_size: int) -> Iterator[tuple[np.ndarray, Any]]:
         """Index of the rows and outputs of each batch; rows of similar length go together."""
@@ -70,13 +78,11 @@ class TextModel:
             batch_size: rows at a time; rows of similar length go together.
 
         Raises:
-            ValueError: no tokenizer, one string in place of a list, lists of unequal length.
+            ValueError: no tokenizer, one string in place of a list, a row that is no text, half of a character, lists
+                of unequal length.
         """
         tokenizer = self.needs_tokenizer()
-        for texts in (first, second):
-            check_is_list(texts)
-        if second is not None and len(first) != len(second):
-            raise ValueError(f"{len(first)} first texts, but {len(second)} second ones")
+        check_texts(first, second)
         if not len(first):
             return np.zeros((0, self.num_outputs), "float32")
         rows = TextRows.from_texts(tokenizer, first, second, max_length=self.row_limit(max_length))
@@ -89,6 +95,20 @@ class TextModel:
     def num_outputs(self) -> int:
         """C, numbers that a text gets."""
         return self.output_shape[-1]  # type: ignore[attr-defined]
+
+
+def check_texts(first: Any, second: Any = None, names: tuple[str, str] = ("first", "second")) -> None:
+    """Raise ValueError unless these are lists of texts, of one length if there are two."""
+    for name, texts in zip(names, (first, second), strict=True):
+        if isinstance(texts, str | bytes):
+            raise ValueError("pass a list of texts, not one string")
+        for row, text in enumerate(() if texts is None else texts):
+            if not isinstance(text, str):
+                raise ValueError(f"row {row} of the {name} texts is {text!r:.60}, a {type(text).__name__}; give a text")
+            if not text.isascii() and _HALF.search(text):
+                raise ValueError(f"row {row} of the {name} texts, {text!r:.60}, has half of a character; remove it")
+    if second is not None and len(first) != len(second):
+        raise ValueError(f"{len(first)} {names[0]} texts, but {len(second)} {names[1]} ones")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import keras
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead, ConditionalRandomField
+from keras_plm.text import canonical_labels
 
 from .encoder import Encoder, given_or_new, token_inputs
 from .tagging import Tagging
@@ -16,10 +17,12 @@ class Tagger(Tagging, keras.Model):
 
     Args:
         config: sizes.
-        labels: names of the tags, in the order of the logits.
+        labels: names of the tags, in the order of the logits; BILOU and BMES become BIOES.
         tokenizer: the tokenizer of the ids; needed by the methods that take texts or words.
         encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
         crf: a conditional random field learns which tags follow each other.
+        i_begins: an I may begin an entity, as in IOB1. The labels of a model of others do not tell, so `plm.load` sets
+            it for those that have B and I; the answers are IOB2 either way.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -46,6 +49,7 @@ class Tagger(Tagging, keras.Model):
         tokenizer: Any = None,
         encoder: Encoder | None = None,
         crf: bool = False,
+        i_begins: bool = False,
         **kwargs: Any,
     ) -> None:
         if not labels or len(set(labels)) != len(labels):
@@ -62,7 +66,8 @@ class Tagger(Tagging, keras.Model):
             logits = field(logits)
         super().__init__(inputs=inputs, outputs=logits, **{"name": "tagger", **kwargs})
         self.config = config
-        self.labels = list(labels)
+        self.labels = canonical_labels(labels)
+        self.i_begins = i_begins
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.head = head
@@ -78,7 +83,13 @@ class Tagger(Tagging, keras.Model):
         return None if self.crf is None else self.crf.transitions()
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "labels": self.labels, "crf": self.crf is not None, "name": self.name}
+        return {
+            "config": self.config.to_dict(),
+            "labels": self.labels,
+            "crf": self.crf is not None,
+            "i_begins": self.i_begins,
+            "name": self.name,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Tagger":

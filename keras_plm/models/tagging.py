@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 
 from keras_plm.layers.conditional_random_field import forbid
-from keras_plm.text import WordRows, allowed_transitions, split_words, tag_scheme, tag_spans
+from keras_plm.text import (
+    WordRows,
+    allowed_transitions,
+    repair_tags,
+    split_each,
+    split_words,
+    tag_scheme,
+    tag_spans,
+)
 
-from .prediction import TextModel, softmax
+from .prediction import TextModel, check_texts, softmax
 
 
 @dataclass(frozen=True)
@@ -33,21 +41,27 @@ class TaggedSpan:
 class Tagging(TextModel):
     """The methods of a tagger that take texts and words, also those of an exported one.
 
-    Tags come as a whole: with BIO and BIOES the most probable sequence among the legal ones, with a conditional random
-    field by its scores, by Viterbi's algorithm.
+    Tags come as a whole: with IOB2 and BIOES the most probable sequence among the legal ones, with a conditional random
+    field by its scores, by Viterbi's algorithm. Where an I may begin an entity (IOB1) every sequence is legal, and the
+    answer is written as IOB2.
 
     Attributes:
         labels: names of the tags.
         transitions: `begin`, `follow` and `end` of a conditional random field; None without.
+        i_begins: an I may begin an entity: the model learned IOB1, or nobody knows that it did not.
     """
 
     labels: list[str]
     transitions: Any
+    i_begins: bool = False
 
     def predict_tags(
         self, sentences: Sequence[Sequence[str]], max_length: int | None = None, batch_size: int = 32
     ) -> list[list[str]]:
         """The tag of each word.
+
+        A word such as "O'Neil" is read as the words that `tag` finds in a text, and has the tag of the first of them
+        (with BIOES one that ends where the last one ends).
 
         Args:
             sentences: the words of each sentence. One that is too long for a row is read in overlapping parts.
@@ -57,7 +71,22 @@ class Tagging(TextModel):
         Raises:
             ValueError: no tokenizer, a string in place of a list of words.
         """
-        return [[self.labels[i] for i in path] for path, _ in self._paths(sentences, max_length, batch_size)]
+        if any(isinstance(words, str) for words in sentences):
+            raise ValueError("pass the words of each sentence as a list; tag() takes texts")
+        for number, words in enumerate(sentences):
+            if any(not isinstance(word, str) for word in words):
+                raise ValueError(f"sentences[{number}] is {words!r:.80}; give a list of words")
+        parts = split_each(sentences)
+        flat = [[part for word in words for part in word] for words in parts]
+        found = []
+        for row, (path, _) in zip(parts, self._paths(flat, max_length, batch_size), strict=True):
+            tags = iter(self._tags(path))
+            found.append([_tag_of_word([next(tags) for _ in word]) for word in row])
+        return found
+
+    def _tags(self, path: np.ndarray) -> list[str]:
+        tags = [self.labels[i] for i in path]
+        return repair_tags(tags)[0] if self.i_begins else tags
 
     def tag(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 32) -> list[list[TaggedSpan]]:
         """The entities of each text; with plain tags every word.
@@ -68,12 +97,13 @@ class Tagging(TextModel):
             >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
             [[TaggedSpan(text='Ada Lovelace', label='PER', start=0, end=12, score=0.99), …]]
         """
+        check_texts(texts)
         split = split_words(texts)
         found = self._paths([words.words for words in split], max_length, batch_size)
         plain = tag_scheme(self.labels) == "plain"
         tagged = []
         for text, words, (path, scores) in zip(texts, split, found, strict=True):
-            tags = [self.labels[i] for i in path]
+            tags = self._tags(path)
             spans = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else tag_spans(tags)
             row = []
             for label, first, last in spans:
@@ -86,8 +116,6 @@ class Tagging(TextModel):
         self, sentences: Sequence[Sequence[str]], max_length: int | None, batch_size: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The label of each word of each sentence, and its probability."""
-        if any(isinstance(words, str) for words in sentences):
-            raise ValueError("pass the words of each sentence as a list; tag() takes texts")
         rows = WordRows.from_words(self.needs_tokenizer(), sentences, max_length=self.row_limit(max_length))
         parts: dict[int, np.ndarray] = {}
         for index, outputs in self.batch_outputs(rows.rows, batch_size):
@@ -103,6 +131,8 @@ class Tagging(TextModel):
     @cached_property
     def _legal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """The scores of the steps that are not legal; None if all are."""
+        if self.i_begins:
+            return None
         allowed = allowed_transitions(self.labels)
         if all(steps.all() for steps in allowed):
             return None
@@ -129,6 +159,14 @@ class Tagging(TextModel):
             for i, path in zip(batch, best_paths(padded, lengths, *scores), strict=True):
                 paths[i] = path[: len(logits[i])]
         return paths
+
+
+def _tag_of_word(tags: list[str]) -> str:
+    """The tag of a word from those of its parts: the first; S for one that begins as B and ends as E."""
+    first, last = tags[0], tags[-1]
+    if len(tags) > 1 and last == f"E-{first[2:]}":
+        return ("S-" if first[0] == "B" else "E-") + first[2:] if first[:2] in ("B-", "I-") else first
+    return first
 
 
 def best_paths(

@@ -1,27 +1,48 @@
 """Raw text → batches of integers: the only folder of the library that speaks TensorFlow Text.
 
-corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
+readers · corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
 """
 
 from .answer_windows import AnswerWindows
 from .augmentation import altered
 from .byte_pair import BytePairTokenizer
-from .corpus import expand_files, read_documents, read_text, split_sentences
+from .corpus import read_documents, split_sentences
 from .datasets import TextRows, pretraining_dataset
-from .examples import Examples, LabelledTexts, list_of_texts
 from .masking import mask_tokens
 from .packing import Spans, pack
-from .questions import Questions
-from .rows import distinct_labels, label_ids, label_rows, read_rows, scores, split_labels
+from .readers import (
+    Examples,
+    LabelledTexts,
+    OnBadRow,
+    Questions,
+    TaggedSentences,
+    check_limit,
+    distinct_labels,
+    expand_files,
+    label_ids,
+    label_rows,
+    list_of_texts,
+    read_columns,
+    read_rows,
+    read_text,
+)
 from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .sentence_piece import SentencePieceTokenizer
-from .sentences import TaggedSentences
-from .tags import allowed_transitions, repair_tags, spans_to_tags, tag_scheme, tag_spans
+from .tags import (
+    allowed_transitions,
+    canonical_labels,
+    repair_tags,
+    spans_to_tags,
+    spread_tag,
+    tag_notation,
+    tag_scheme,
+    tag_spans,
+)
 from .tokenizer import Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
-from .words import BERT_ALONE, split_words, split_words_in_graph
+from .words import BERT_ALONE, split_each, split_words, split_words_in_graph
 
 __all__ = [
     "BERT_ALONE",
@@ -31,6 +52,7 @@ __all__ = [
     "Encoding",
     "Examples",
     "LabelledTexts",
+    "OnBadRow",
     "Questions",
     "SentencePairs",
     "SentencePieceTokenizer",
@@ -44,6 +66,8 @@ __all__ = [
     "WordRows",
     "allowed_transitions",
     "altered",
+    "canonical_labels",
+    "check_limit",
     "distinct_labels",
     "expand_files",
     "label_ids",
@@ -53,6 +77,7 @@ __all__ = [
     "mask_tokens",
     "pack",
     "pretraining_dataset",
+    "read_columns",
     "read_documents",
     "read_rows",
     "read_text",
@@ -61,9 +86,12 @@ __all__ = [
     "scores",
     "spans_to_tags",
     "split_labels",
+    "split_each",
     "split_sentences",
     "split_words",
     "split_words_in_graph",
+    "spread_tag",
+    "tag_notation",
     "tag_scheme",
     "tag_spans",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
-from .corpus import read_text
+from .readers.files import read_text
 from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
 
 ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")

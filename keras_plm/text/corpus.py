@@ -1,9 +1,8 @@
-import glob
-import gzip
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from .readers.files import expand_files, read_text
 
 # After . ! ? … and closing quotes, before white space; Chinese full stops need no white space.
 _SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[¿¡–—-]*(\w))")
@@ -43,47 +42,6 @@ def split_sentences(text: str) -> list[str]:
                 start = match.end()
         sentences.append(piece[start:].strip())
     return [sentence for sentence in sentences if sentence]
-
-
-def expand_files(patterns: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files that the paths or globs name, sorted, each once.
-
-    Args:
-        patterns: a path or glob (`**` included), or several.
-
-    Raises:
-        FileNotFoundError: a pattern that matches no file.
-    """
-    found: set[Path] = set()
-    for pattern in map(str, [patterns] if isinstance(patterns, str | Path) else patterns):
-        names = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # a name may hold [1]
-        matches = [Path(p) for p in names if Path(p).is_file()]
-        if not matches:
-            raise FileNotFoundError(f"no file matches {pattern!r}")
-        found.update(matches)
-    return sorted(found)
-
-
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, plain or gzipped (by the ending .gz), a leading BOM removed.
-
-    Raises:
-        ValueError: not UTF-8; the message has the file, the line and the byte.
-    """
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is not a complete gzip file: {error}") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; convert the file "
-            f"first, e.g. `iconv -f latin1 -t utf-8`"
-        ) from None
 
 
 def read_documents(patterns: str | Path | Sequence[str | Path]) -> Iterator[list[str]]:

@@ -93,6 +93,7 @@ class TextRows:
         weights: (rows,) float32, how much each row counts in the loss; None for 1.
         token_labels: int32 labels of `first.tokens`, -1 for a token without; in place of `targets`.
         group: so many rows, one after the other, stay together in training.
+        num_tokens: tokens of each example before it is truncated or divided into rows; None if that is `lengths`.
     """
 
     tokenizer: Tokenizer
@@ -105,6 +106,7 @@ class TextRows:
     weights: np.ndarray | None = None
     token_labels: np.ndarray | None = None
     group: int = 1
+    num_tokens: np.ndarray | None = None
 
     @classmethod
     def from_texts(
@@ -131,6 +133,7 @@ class TextRows:
             np.minimum(lengths, max_length),
             int((lengths > max_length).sum()),
             None if weights is None else np.asarray(weights, "float32"),
+            num_tokens=lengths,
         )
 
     def __len__(self) -> int:
@@ -140,7 +143,7 @@ class TextRows:
         """Batches of one epoch, the last of which may be smaller."""
         return -(-len(self) // batch_size)
 
-    def training_dataset(self, batch_size: int, epochs: int, seed: int = 0) -> tf.data.Dataset:
+    def training_dataset(self, batch_size: int, epochs: int, seed: int = 0, accumulate: int = 1) -> tf.data.Dataset:
         """`epochs` shuffled passes in batches of rows of similar length.
 
         Every batch is full: the last one of an epoch takes rows of that epoch again.
@@ -149,9 +152,10 @@ class TextRows:
             batch_size: rows of a batch, over all replicas.
             epochs: passes over the rows.
             seed: of the order; each epoch has its own.
+            accumulate: batches whose averaged gradients make one step. Their tokens weigh as if they were one batch.
         """
         order = [self._epoch_order(batch_size, seed, epoch) for epoch in range(epochs)]
-        return self._batches(np.concatenate(order), batch_size)
+        return self._batches(np.concatenate(order), batch_size, accumulate)
 
     def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, np.ndarray]:
         """One pass in order of length, and the row that stands at each place of it."""
@@ -170,8 +174,9 @@ class TextRows:
         order = random.permutation(order.reshape(-1, size)).reshape(-1)
         return (order[:, None] * self.group + np.arange(self.group)).reshape(-1)
 
-    def _batches(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    def _batches(self, order: np.ndarray, batch_size: int, accumulate: int = 1) -> tf.data.Dataset:
         rows = tf.constant(order)
+        labelled = tf.constant(self._labelled_tokens(order, batch_size, accumulate), tf.float32)
         parts = [part for part in (self.targets, self.weights) if part is not None]
         columns = tf.nest.map_structure(tf.constant, parts)
 
@@ -181,21 +186,34 @@ class TextRows:
             first = self.first.take(index)
             inputs = pack(self.tokenizer, first, second, self.max_length)
             if self.token_labels is not None:
-                return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1])
+                return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1], labelled[step])
             chosen = tf.nest.map_structure(lambda column: tf.gather(column, index), columns)
             return (inputs, *chosen) if chosen else inputs
 
         steps = tf.data.Dataset.range(-(-len(order) // batch_size))
         return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
-    def _token_targets(self, first: Spans, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _labelled_tokens(self, order: np.ndarray, batch_size: int, accumulate: int) -> np.ndarray:
+        """(batches,) the mean number of labelled tokens of the batches that make one step with each."""
+        batches = -(-len(order) // batch_size)
+        if self.token_labels is None:
+            return np.zeros(batches)
+        before = np.concatenate([[0], np.cumsum(self.token_labels >= 0)])
+        starts = self.first.starts.numpy()
+        kept = np.minimum(self.first.lengths.numpy(), self.max_length - self.tokenizer.num_special(pair=False))
+        count = before[starts + kept] - before[starts]
+        of_batch = np.add.reduceat(count[order], np.arange(0, len(order), batch_size))
+        groups = np.arange(batches) // accumulate
+        return (np.bincount(groups, of_batch) / np.bincount(groups))[groups]
+
+    def _token_targets(self, first: Spans, width: tf.Tensor, labelled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labelled tokens."""
         position = tf.range(width, dtype=tf.int64)[None, :] - 1  # after [CLS]
         kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.num_special(pair=False))[:, None]
         labels = first._replace(tokens=tf.concat([self.token_labels, [-1]], 0)).at(position)
         labelled = (position >= 0) & (position < kept) & (labels >= 0)
         weights = tf.cast(labelled, tf.float32)
-        weights *= tf.math.divide_no_nan(tf.cast(tf.size(weights), tf.float32), tf.reduce_sum(weights))
+        weights *= tf.math.divide_no_nan(tf.cast(tf.size(weights), tf.float32), labelled_tokens)
         return tf.where(labelled, labels, 0), weights
 
 

@@ -1,5 +1,6 @@
-"""Tags of words and the spans they mean: BIO, BIOES, and plain tags such as parts of speech."""
+"""Tags of words and the spans they mean: IOB1 and IOB2, BIOES in its spellings, and plain tags (parts of speech)."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -7,24 +8,97 @@ import numpy as np
 
 Scheme = Literal["BIO", "BIOES", "plain"]
 
+_OUTSIDE = "O"
+_CHUNK = re.compile(r"[BIES]-.")
+_SPELLED = re.compile(r"([BIESLUMW])-.")
+# other spellings of BIOES: first the letters they may have, then those of which one must be there
+_SPELLINGS = {
+    "BILOU": ("BILU", "LU", {"L": "E", "U": "S"}),
+    "BMES": ("BMESW", "M", {"M": "I", "W": "S"}),
+    "BEW": ("BEIW", "W", {"W": "S"}),
+}
+
+
+def canonical_labels(labels: Sequence[str]) -> list[str]:
+    """The same tags as BIOES, if they are BILOU or BMES (BMEW); all others as they are.
+
+    Example:
+        >>> canonical_labels(["O", "B-PER", "L-PER", "U-PER"])
+        ['O', 'B-PER', 'E-PER', 'S-PER']
+    """
+    _, letters = _spelling(labels)
+    return [letters.get(label[0], label[0]) + label[1:] if _SPELLED.match(label) else label for label in labels]
+
+
+def _spelling(labels: Iterable[str]) -> tuple[str | None, dict[str, str]]:
+    """The name of a spelling of BIOES, and its letters → those of BIOES."""
+    labels = set(labels)
+    found = {match[1] for label in labels if (match := _SPELLED.match(label))}
+    if _OUTSIDE in labels or all(map(_SPELLED.match, labels)):
+        for name, (allowed, told_by, letters) in _SPELLINGS.items():
+            if found <= set(allowed) and found & set(told_by):
+                return name, letters
+    return None, {}
+
 
 def tag_scheme(labels: Iterable[str]) -> Scheme:
-    """What kind of tags these are: each O, B-x or I-x; E-x and S-x too; or anything else.
+    """What kind of tags these are: O, B-x and I-x; E-x and S-x too; or plain tags, one of which each word has.
 
-    Raises:
-        ValueError: BILOU or BMES, other spellings of BIOES.
+    In a set of tags that has O, or nothing but B-x and the like, whatever else there is (such as X or [PAD]) means
+    outside.
 
     Example:
         >>> tag_scheme(["O", "B-PER", "I-PER"]), tag_scheme(["NOUN", "VERB"])
         ('BIO', 'plain')
     """
     labels = list(labels)
-    prefixes = {label[:2] for label in labels if label != "O"}
-    if "O" in labels and prefixes & {"L-", "U-", "M-"} and prefixes <= {f"{letter}-" for letter in "BILUMES"}:
-        raise ValueError(f"the tags {sorted(labels)} are BILOU or BMES; write BIOES: L as E, U as S, M as I")
-    if not prefixes or not prefixes <= {"B-", "I-", "E-", "S-"}:
+    chunks = [label for label in labels if _CHUNK.match(label)]
+    if not chunks or _OUTSIDE not in labels and len(chunks) < len(labels):
         return "plain"
-    return "BIOES" if prefixes & {"E-", "S-"} else "BIO"
+    return "BIOES" if any(label[0] in "ES" for label in chunks) else "BIO"
+
+
+def tag_notation(sentences: Iterable[Sequence[str]]) -> str:
+    """What the tags of a whole data set are written in: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
+
+    In IOB1 an entity begins with I, and with B only right after another one of its label.
+
+    Example:
+        >>> tag_notation([["I-PER", "O"], ["I-LOC", "B-LOC"]]), tag_notation([["B-PER", "I-PER"]])
+        ('IOB1', 'IOB2')
+    """
+    sentences = list(sentences)
+    labels = {tag for tags in sentences for tag in tags}
+    spelling, _ = _spelling(labels)
+    if spelling is not None:
+        return spelling
+    scheme = tag_scheme(labels)
+    if scheme != "BIO":
+        return scheme
+    begins = {"I": False, "B": False}  # whether an I begins an entity, a B one that does not follow one of its label
+    for tags in sentences:
+        for previous, tag in zip([_OUTSIDE, *tags], tags, strict=False):
+            if _CHUNK.match(tag) and not continues(previous, tag):
+                after_its_like = previous[:2] in ("B-", "I-") and previous[2:] == tag[2:]
+                begins[tag[0]] |= tag[0] == "I" or not after_its_like
+    return "IOB1" if begins["I"] and not begins["B"] else "IOB2"
+
+
+def odd_tags(labels: Iterable[str]) -> list[str]:
+    """Tags that do not belong to the others: neither O nor B-x and the like, in a set of those; an O that is none.
+
+    Example:
+        >>> odd_tags(["O", "0", "B-PER"]), odd_tags(["NOUN", "VERB"])
+        (['0'], [])
+    """
+    labels = canonical_labels(sorted(set(labels)))
+    chunks = [label for label in labels if _CHUNK.match(label)]
+    others = [label for label in labels if not _CHUNK.match(label)]
+    outside = {_OUTSIDE} if _OUTSIDE in others else {"0", "o"} & set(others)
+    # "S-bar" among fifty plain tags is a plain tag
+    if not chunks or not outside and len(chunks) < len(others):
+        return []
+    return [label for label in others if label != _OUTSIDE]
 
 
 def continues(previous: str, tag: str) -> bool:
@@ -36,26 +110,26 @@ def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """(label, first word, word after the last) of each entity of BIO or BIOES tags.
 
     A tag sequence that is not legal is read as seqeval and the CoNLL script read it: an I or E that cannot go on with
-    what stands before it begins an entity.
+    what stands before it begins an entity. So it is what IOB1 means, too.
 
     Example:
         >>> tag_spans(["B-PER", "I-PER", "O", "I-LOC"])
         [('PER', 0, 2), ('LOC', 3, 4)]
     """
     spans: list[tuple[str, int, int]] = []
-    previous = "O"
+    previous = _OUTSIDE
     for index, tag in enumerate(tags):
         if continues(previous, tag):
             label, start, _ = spans.pop()
             spans.append((label, start, index + 1))
-        elif tag != "O":
+        elif _CHUNK.match(tag):
             spans.append((tag[2:], index, index + 1))
         previous = tag
     return spans
 
 
 def repair_tags(tags: Sequence[str]) -> tuple[list[str], int]:
-    """The same entities as legal BIO, and how many tags were changed: an I that begins an entity becomes a B.
+    """The same entities as IOB2, and how many tags were changed: an I that begins an entity becomes a B.
 
     BIOES and plain tags are left as they are.
     """
@@ -63,31 +137,46 @@ def repair_tags(tags: Sequence[str]) -> tuple[list[str], int]:
         return list(tags), 0
     repaired = [
         "B-" + tag[2:] if tag.startswith("I-") and not continues(previous, tag) else tag
-        for previous, tag in zip(["O", *tags], tags, strict=False)
+        for previous, tag in zip([_OUTSIDE, *tags], tags, strict=False)
     ]
     return repaired, sum(new != old for new, old in zip(repaired, tags, strict=True))
 
 
 def spans_to_tags(spans: Iterable[tuple[str, int, int]], num_words: int) -> list[str]:
-    """BIO tags of (label, first word, word after the last) spans; the inverse of `tag_spans`.
+    """IOB2 tags of (label, first word, word after the last) spans; the inverse of `tag_spans`.
 
     Raises:
         ValueError: spans that share a word, or leave the sentence.
     """
-    tags = ["O"] * num_words
+    tags = [_OUTSIDE] * num_words
     for label, start, end in spans:
         if not 0 <= start < end <= num_words:
             raise ValueError(f"the span {label} of words {start} to {end} leaves the sentence of {num_words} words")
-        if any(tag != "O" for tag in tags[start:end]):
+        if any(tag != _OUTSIDE for tag in tags[start:end]):
             raise ValueError(f"the span {label} of words {start} to {end} shares words with another one")
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
 
 
+def spread_tag(tag: str, parts: int) -> list[str]:
+    """The tag of a word for each of its parts.
+
+    Example:
+        >>> spread_tag("B-LOC", 3), spread_tag("S-LOC", 3), spread_tag("NOUN", 2)
+        (['B-LOC', 'I-LOC', 'I-LOC'], ['B-LOC', 'I-LOC', 'E-LOC'], ['NOUN', 'NOUN'])
+    """
+    if parts == 1 or not _CHUNK.match(tag):
+        return [tag] * parts
+    inside = f"I-{tag[2:]}"
+    first = f"B-{tag[2:]}" if tag[0] in "BS" else inside
+    last = f"E-{tag[2:]}" if tag[0] in "ES" else inside
+    return [first, *[inside] * (parts - 2), last]
+
+
 def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which tags may begin a sentence (C,), follow each other (C, C; row: the first), and end it (C,); bool.
 
-    All of them for plain tags. In BIO an I follows only a B or I of its label; in BIOES a B or I must go on too.
+    All of them for plain tags. In IOB2 an I follows only a B or I of its label; in BIOES a B or I must go on too.
 
     Example:
         >>> begin, follow, end = allowed_transitions(["O", "B-x", "I-x"])

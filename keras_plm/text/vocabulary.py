@@ -10,8 +10,8 @@ import tensorflow as tf
 import tensorflow_text
 from rich.progress import track
 
-from .corpus import read_text
 from .normalization import Normalizer
+from .readers.files import read_text
 from .tokenizer import SpecialTokens
 
 SPECIAL_TOKENS = astuple(SpecialTokens())

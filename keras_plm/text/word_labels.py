@@ -79,8 +79,12 @@ class WordRows:
             token_labels = np.full(len(pieces), -1, "int32")
             token_labels[position] = np.concatenate([np.asarray(row, "int32") for row in labels])
         spans = Spans(tf.concat([pieces, [0]], 0), tf.constant(starts), tf.constant(stops - starts))
-        packed = stops - starts + tokenizer.num_special(pair=False)
-        rows = TextRows(tokenizer, spans, None, None, max_length, packed, 0, token_labels=token_labels)
+        special = tokenizer.num_special(pair=False)
+        whole = np.add.reduceat(np.append(lengths, 0), np.append(0, np.cumsum(num_words))[:-1]) * (num_words > 0)
+        rows = TextRows(
+            tokenizer, spans, None, None, max_length, stops - starts + special, 0,
+            token_labels=token_labels, num_tokens=whole + special,
+        )  # fmt: skip
         return cls(rows, table[:, 0], table[:, 3], table[:, 4], position, num_words)
 
     def take_words(self, row: int, values: np.ndarray) -> np.ndarray:

@@ -34,13 +34,15 @@ def split_words_in_graph(texts: Any, alone: str = ALONE) -> tuple[tf.RaggedTenso
     """Words of each text, with their first byte and the byte after their last, (B, None) each.
 
     A word is a run of letters, marks and digits; punctuation marks, symbols and Chinese or Japanese characters are
-    words of their own; white space separates.
+    words of their own; white space separates, and so does a NUL.
 
     Args:
         texts: (B,) strings in UTF-8.
         alone: expression of RE2 for what is a word of its own.
     """
-    return tensorflow_text.regex_split_with_offsets(string_tensor(texts), f"{_SPACE}|{alone}", alone)
+    # TensorFlow Text loses what follows a NUL; of a space the places stay what they are
+    texts = tf.strings.regex_replace(string_tensor(texts), "\0", " ")
+    return tensorflow_text.regex_split_with_offsets(texts, f"{_SPACE}|{alone}", alone)
 
 
 def split_words(texts: Sequence[str], alone: str = ALONE) -> list[Words]:
@@ -60,3 +62,15 @@ def split_words(texts: Sequence[str], alone: str = ALONE) -> list[Words]:
             Words([piece.decode() for piece in pieces], [int(at[i]) for i in first], [int(at[i]) for i in last])
         )
     return found
+
+
+def split_each(sentences: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """The parts of each word of each sentence, by the rule of `split_words`; a word without parts is its own one.
+
+    Example:
+        >>> split_each([["O'Neil", "left"]])
+        [[['O', "'", 'Neil'], ['left']]]
+    """
+    unique = list({word for words in sentences for word in words if not (word.isascii() and word.isalnum())})
+    found = {word: words.words or [word] for word, words in zip(unique, split_words(unique), strict=True)}
+    return [[found.get(word, [word]) for word in words] for words in sentences]

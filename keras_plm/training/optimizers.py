@@ -149,11 +149,20 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
-    """Keras' LAMB with weight decay that leaves biases and norms alone, and clipping of the summed gradient.
+    """LAMB, for batches of thousands of rows, where AdamW wants a learning rate it cannot keep.
 
-    For batches of thousands of rows, where AdamW wants a learning rate it cannot keep.
+        r = m / (√v + ε) + λ w          w ← w - rate · (‖w‖ / ‖r‖) · r
 
-    Source: You et al. 2020, https://arxiv.org/abs/1904.00962
+    Biases and norms have neither weight decay λ nor the trust ratio ‖w‖ / ‖r‖, as in the authors' code.
+
+    Args:
+        learning_rate: number or schedule.
+        weight_decay: λ; None or 0 for none.
+        global_clipnorm: largest norm of all gradients together; None for no clipping.
+
+    Source: You et al. 2020, algorithm 2, https://arxiv.org/abs/1904.00962
+    Differs: from `keras.optimizers.Lamb`, which takes the decay off outside the trust ratio, and has the ratio for
+        biases and norms too; the summed gradient of all replicas is clipped.
     """
 
     def __init__(
@@ -173,3 +182,28 @@ class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
         )
         if self.weight_decay:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+
+    def build(self, variables: list) -> None:
+        super().build(variables)
+        # TensorFlow's variables, which the update gets, do not know their path
+        self._adapts = [variable.path.rsplit("/", 1)[-1] not in NO_DECAY for variable in variables]
+
+    def _apply_weight_decay(self, variables: list) -> None:
+        """The update does it, inside the trust ratio."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        index = self._get_variable_index(variable)
+        rate, gradient = tf.cast(learning_rate, variable.dtype), tf.cast(gradient, variable.dtype)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        self.assign(momentum, self.beta_1 * momentum + (1 - self.beta_1) * gradient)
+        self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * tf.square(gradient))
+        corrected = momentum / (1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step))
+        spread = velocity / (1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
+        update = corrected / (tf.sqrt(spread) + self.epsilon)
+        if self._adapts[index]:
+            update += (self.weight_decay or 0.0) * tf.convert_to_tensor(variable)
+            lengths = tf.norm(variable), tf.norm(update)
+            both = (lengths[0] > 0) & (lengths[1] > 0)
+            update *= tf.where(both, tf.math.divide_no_nan(*lengths), 1.0)
+        self.assign_sub(variable, rate * update)

@@ -76,21 +76,37 @@ class RankingLoss(_PairLoss):
 class ContrastiveLoss(_PairLoss):
     """Cross-entropy of finding each text's partner among those of the batch, both ways.
 
+    Two pairs that share a text are no negatives of each other: a batch may have a pair twice, or two right answers to
+    one question.
+
     Args:
         scale: factor of the cosines (the inverse of a temperature).
 
-    Source: Henderson et al. 2017, §4, https://arxiv.org/abs/1705.00652; both ways: Radford et al. 2021
+    Call args:
+        y_true: (B,) the number of each row's text: equal texts have the same one, in the whole data set. It must be
+            below 2²⁴ where Keras makes float32 of it.
+        y_pred: (B, D) vectors of length 1; B is even.
+
+    Source: Henderson et al. 2017, §4, https://arxiv.org/abs/1705.00652; both ways: Radford et al. 2021,
+        https://arxiv.org/abs/2103.00020
+    Differs: there a pair that stands twice in a batch counts as a negative of itself.
     """
 
     def __init__(self, scale: float = 20.0, name: str = "contrastive", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.scale = scale
 
-    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        vectors, texts = ops.cast(y_pred, "float32"), ops.reshape(y_true, (-1,))
+        first, second = vectors[::2], vectors[1::2]
+        one, two = texts[::2], texts[1::2]
+        shared = (one[:, None] == one[None]) | (two[:, None] == two[None]) | (one[:, None] == two[None])
+        negatives = ~(shared | ops.transpose(shared)) | ops.eye(ops.shape(one)[0], dtype="bool")
         cosines = self.scale * ops.matmul(first, ops.transpose(second))
+        cosines = ops.where(negatives, cosines, -1e9)
         right = ops.sum(self.scale * first * second, axis=-1)
         forward, backward = ops.logsumexp(cosines, axis=1), ops.logsumexp(cosines, axis=0)
-        return (forward + backward) / 2 - right
+        return ops.repeat((forward + backward) / 2 - right, 2)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.scale}

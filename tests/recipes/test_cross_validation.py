@@ -6,7 +6,7 @@ import pytest
 import keras_plm as plm
 from keras_plm.evaluation import Evaluation
 from keras_plm.recipes import Answer, Classify, Embed, RateTest, cross_validate, find_learning_rate
-from keras_plm.recipes.cross_validation import _folds
+from keras_plm.recipes.folds import fold_of_rows
 
 
 @pytest.mark.slow
@@ -46,10 +46,10 @@ def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monk
 
 def test_every_fold_has_its_share_of_every_label():
     rows = plm.text.LabelledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
-    fold_of = _folds(rows, 5, seed=0)
+    fold_of = fold_of_rows(rows, 5, seed=0)
     assert np.bincount(fold_of).tolist() == [12] * 5
     assert np.bincount(fold_of[:40]).tolist() == [8] * 5
-    assert not np.array_equal(fold_of, _folds(rows, 5, seed=1))
+    assert not np.array_equal(fold_of, fold_of_rows(rows, 5, seed=1))
 
 
 def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
@@ -66,7 +66,7 @@ def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
 def test_questions_on_one_context_stay_together():
     contexts = [f"context {i % 7}" for i in range(40)]
     rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, contexts, [[]] * 40)
-    fold_of = _folds(rows, 3, seed=0)
+    fold_of = fold_of_rows(rows, 3, seed=0)
     assert all(len(set(fold_of[[c == f"context {i}" for c in contexts]])) == 1 for i in range(7))
     assert set(fold_of) == {0, 1, 2}
 

@@ -75,12 +75,14 @@ def test_fine_tuning_learns(pretrained, review_files, tmp_path, capsys):
         verbose=2,
     )
     model = recipe.run()
-    assert "texts are longer than 12 tokens and were truncated" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "truncated" in printed and "2 labels: " in printed and f"saved in {tmp_path / 'model'}" in printed
+    assert f"keras-plm predict --model {tmp_path / 'model'}" in printed
     assert history(tmp_path / "model")[-1]["val_accuracy"] > 0.9
     assert model.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     assert model.config.dropout == 0.0
     with pytest.raises(FileExistsError, match="exists and is not empty"):
-        replace(recipe, epochs=1)
+        replace(recipe, epochs=1).run()
 
 
 @pytest.mark.slow
@@ -223,7 +225,11 @@ def test_a_resumed_training_keeps_its_vocabulary(small, corpus_file, tmp_path, m
         patch.setattr(module, "save", interrupted)
         recipe.run()
     first = (tmp_path / "m.training" / "vocab.txt").read_text()
-    corpus.write_text(corpus.read_text() + "\n\nQuite other words, zebra, zebra, zebra. " * 50)
+    whole = corpus.read_text()
+    corpus.write_text(whole + "\n\n" + "Quite other words, zebra, zebra, zebra. " * 50)
+    with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
+        recipe.run()
+    corpus.write_text(whole)
     assert recipe.run().tokenizer.files()["vocab.txt"].decode() == first
 
 

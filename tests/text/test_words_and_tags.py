@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_plm.text import allowed_transitions, repair_tags, spans_to_tags, split_words, tag_scheme, tag_spans
+from keras_plm.text import (
+    allowed_transitions,
+    canonical_labels,
+    repair_tags,
+    spans_to_tags,
+    split_words,
+    tag_scheme,
+    tag_spans,
+)
 
 TEXTS = st.text(st.sampled_from("ab Zé1小明の。,!'’-🙂👍🏽  \t\né\u0301\u0308\u200dक्ष٣\u3000$€"), max_size=30)
 BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -66,9 +74,11 @@ def test_schemes():
 
 def test_other_spellings_of_spans():
     for labels in (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "M-X", "E-X", "S-X"]):
-        with pytest.raises(ValueError, match="are BILOU or BMES; write BIOES"):
-            tag_scheme(labels)
-    assert tag_scheme(["L-X", "U-X"]) == "plain"
+        assert canonical_labels(labels) == ["O", "B-X", "I-X", "E-X", "S-X"]
+    assert canonical_labels(BIOES) == BIOES and canonical_labels(["NOUN", "U-X"]) == ["NOUN", "U-X"]
+    # what a label map has beside the tags means outside
+    assert tag_scheme(["O", "B-X", "I-X", "[PAD]"]) == "BIO"
+    assert tag_spans(["[PAD]", "B-X", "X", "I-X"]) == [("X", 1, 2), ("X", 3, 4)]
 
 
 def test_spans_that_cannot_be_tags():

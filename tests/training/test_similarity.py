@@ -38,7 +38,19 @@ def test_contrastive_looks_both_ways(pairs):
     there, back = entropy(9 * cosines), entropy(9 * cosines.T)
     assert abs(there.mean() - back.mean()) > 0.01
     expected = (there + back).mean() / 2
-    assert float(ContrastiveLoss(9.0)(scores, vectors)) == pytest.approx(expected, rel=1e-5)
+    texts = np.arange(len(vectors))
+    assert float(ContrastiveLoss(9.0)(texts, vectors)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_texts_are_no_negatives(pairs):
+    vectors, _, _ = pairs
+    loss = ContrastiveLoss(9.0)
+    twice = np.concatenate([vectors[:2], vectors[:2]])
+    assert float(loss(np.array([0, 1, 0, 1]), twice)) == pytest.approx(0, abs=1e-5)
+    assert float(loss(np.arange(4), twice)) == pytest.approx(np.log(2), rel=1e-5)  # a pair against itself
+    # another right answer to the same question, and a question that is another's answer
+    assert float(loss(np.array([0, 1, 0, 2]), vectors[:4])) == pytest.approx(0, abs=1e-5)
+    assert float(loss(np.array([0, 1, 2, 0]), vectors[:4])) == pytest.approx(0, abs=1e-5)
 
 
 def test_correlation_is_that_of_all_batches():

@@ -1,35 +1,38 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
-
-from .rows import read_rows
-
-Patterns = str | Sequence[str]
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of one task: lists of one length.
+    """Rows of one task: lists of one length, and what is known of all of them.
 
     Attributes:
         source: where they come from, for messages.
+        skipped: a line for each row that was left out because it is bad.
     """
 
     source: str
+    skipped: list[str] = field(default_factory=list, kw_only=True)
+    # what is no list with a value for each row
+    facts: ClassVar[tuple[str, ...]] = ("source", "skipped")
+
+    @property
+    def columns(self) -> dict[str, list]:
+        """The lists, by name."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.facts}
+        return {name: values for name, values in found.items() if values is not None}
 
     def __len__(self) -> int:
-        return len(getattr(self, fields(self)[1].name))
+        return len(next(iter(self.columns.values())))
 
     def take(self, index: Sequence[int]) -> Self:
         """The rows of that index."""
-        lists = {
-            f.name: None if (values := getattr(self, f.name)) is None else [values[i] for i in index]
-            for f in fields(self)[1:]
-        }
-        return type(self)(self.source, **lists)
+        taken: dict[str, Any] = {name: [values[i] for i in index] for name, values in self.columns.items()}
+        return replace(self, **taken)
 
     def head(self, limit: int | None) -> Self:
         """The first `limit` rows, or all."""
@@ -37,38 +40,23 @@ class Examples:
 
     def fingerprint(self) -> str:
         """A hash of all rows: other rows have another one, wherever they come from."""
-        rows = {name: values for name, values in asdict(self).items() if name != "source"}
+        rows = {name: values for name, values in asdict(self).items() if name not in self.facts}
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
+    def texts(self) -> list:
+        """What a model reads of each row, in a form that can be compared."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class LabelledTexts(Examples):
-    """Texts, or pairs of texts, each with a label, a score, or several labels.
+    def known(self, labels: Sequence[str] | None) -> Self:
+        """Without the rows that have a label which is none of these; they are among the `skipped`."""
+        return self
 
-    Attributes:
-        first: texts.
-        second: the texts they are paired with, or None.
-        values: what stands in the column of labels.
-    """
-
-    first: list[str]
-    second: list[str] | None
-    values: list[str]
-
-    @classmethod
-    def read(
-        cls,
-        patterns: Patterns,
-        text_column: str,
-        second_column: str | None,
-        label_column: str,
-        limit: int | None = None,
-    ) -> Self:
-        """Columns of tables; see `read_rows` for formats and errors."""
-        columns = [text_column, label_column] if second_column is None else [text_column, second_column, label_column]
-        table = read_rows(patterns, columns, limit)
-        second = None if second_column is None else table[second_column]
-        return cls(str(patterns), table[text_column], second, table[label_column])
+    def _only(self, unknown: list[tuple[int, str]], unit: str) -> Self:
+        """Without these (row, unknown label)."""
+        bad = {row for row, _ in unknown}
+        kept = self.take([row for row in range(len(self)) if row not in bad])
+        lines = [f"{self.source}, {unit} {row + 1}: unknown label {label!r}" for row, label in unknown]
+        return replace(kept, skipped=[*self.skipped, *lines])
 
 
 def list_of_texts(texts: Any, name: str) -> list:

@@ -1,0 +1,29 @@
+"""Files, and tables in memory → typed examples, or an error with file, row and column: all bad rows at once."""
+
+from .bad_rows import BadRowError, BadRows, OnBadRow
+from .examples import Examples, list_of_texts
+from .files import expand_files, read_text
+from .labelled_texts import LabelledTexts
+from .labels import distinct_labels, label_ids, label_rows
+from .questions import Questions
+from .tables import check_limit, read_columns, read_rows
+from .tagged_sentences import TaggedSentences
+
+__all__ = [
+    "BadRowError",
+    "BadRows",
+    "Examples",
+    "LabelledTexts",
+    "OnBadRow",
+    "Questions",
+    "TaggedSentences",
+    "check_limit",
+    "distinct_labels",
+    "expand_files",
+    "label_ids",
+    "label_rows",
+    "list_of_texts",
+    "read_columns",
+    "read_rows",
+    "read_text",
+]

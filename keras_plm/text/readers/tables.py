@@ -1,0 +1,200 @@
+"""Tables → rows of fields by name: .tsv, .csv and .jsonl files, and data in memory."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .bad_rows import BadRowError, BadRows, OnBadRow
+from .cells import Cell, text
+from .files import expand_files, file_suffix, read_text
+from .memory import is_in_memory, rows_in_memory
+
+Patterns = str | Path | Sequence[str | Path]
+# where a row stands, for messages, and its fields
+Row = tuple[str, dict[str, Any]]
+
+
+def read_columns(
+    source: Any,
+    columns: Mapping[str, Cell],
+    limit: int | None = None,
+    on_bad_row: OnBadRow = "error",
+) -> tuple[dict[str, list], list[str]]:
+    """Columns of a table, by name, each value of the type that its column needs.
+
+    A TSV has no quoting, a CSV has; both have a header line. A CSV whose header has no comma may have semicolons or
+    tabs, as spreadsheets write it. JSONL has one object a line. In memory a table is a dict of columns, a list of
+    dicts, a pandas or polars DataFrame, or a `datasets.Dataset`.
+
+    Args:
+        source: paths or globs of `.tsv`, `.csv` or `.jsonl` files, `.gz` too; or a table in memory.
+        columns: for each column the function of `cells` that makes its values.
+        limit: stop after so many good rows, 1 or more; None means all.
+        on_bad_row: "error", or "skip" to leave bad rows out.
+
+    Returns:
+        A list for each column, all of one length, and a line for each row that was left out.
+
+    Raises:
+        FileNotFoundError: a pattern that matches no file.
+        ValueError: a limit below 1, another extension, an encoding that is not UTF-8 or UTF-16, a missing column, a
+            column twice, no row at all, or bad rows: the message has all of them, with file, row and what to do.
+    """
+    check_limit(limit)
+    table: dict[str, list] = {column: [] for column in columns}
+    bad = BadRows(on_bad_row)
+    count = 0
+    for place, row in records(source, bad, tuple(columns)):
+        with bad.at(place):
+            values = {column: _value(row, column, cell) for column, cell in columns.items()}
+            for column, value in values.items():
+                table[column].append(value)
+            count += 1
+        if count == limit:
+            break
+    problems = bad.done(name_of(source))
+    if not count:
+        raise ValueError(f"no row in {name_of(source)}{f': all {len(problems)} are bad' if problems else ''}")
+    return table, problems
+
+
+def read_rows(source: Any, columns: Sequence[str], limit: int | None = None) -> dict[str, list[str]]:
+    """Columns of texts, by name; see `read_columns` for tables and errors.
+
+    Example:
+        >>> read_rows({"text": ["A quiet film.", "A calm movie."], "year": [1999, 2004]}, ["text"])
+        {'text': ['A quiet film.', 'A calm movie.']}
+    """
+    return read_columns(source, {column: text for column in columns}, limit)[0]
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise ValueError unless there is a row in so many."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}; it is a number of rows, 1 or more, or None for all")
+
+
+def name_of(source: Any) -> str:
+    """What messages call a source."""
+    if is_in_memory(source):
+        return f"the {type(source).__name__} in memory"
+    return ", ".join(map(str, [source] if isinstance(source, str | Path) else source))
+
+
+def records(source: Any, bad: BadRows, needed: Sequence[str] = ()) -> Iterator[Row]:
+    """Place and fields of each row.
+
+    Args:
+        source: as in `read_columns`.
+        bad: takes the rows that have no fields.
+        needed: columns that a file with a header must have.
+    """
+    if is_in_memory(source):
+        yield from rows_in_memory(source, needed)
+        return
+    for path in expand_files(source):
+        suffix = file_suffix(path)
+        if suffix == ".jsonl":
+            yield from json_lines(path, bad)
+        elif suffix in (".tsv", ".csv"):
+            yield from _delimited(path, suffix, bad, needed)
+        else:
+            raise ValueError(f"{path}: unknown kind of table {suffix!r}; use .tsv, .csv or .jsonl (or .gz)")
+
+
+def json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
+    """Place and fields of each object of a JSONL file; a line that is no JSON object is a bad row."""
+    # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            place, row = f"{path}, line {number}", None
+            with bad.at(place):
+                row = parse_json(line)
+                if not isinstance(row, dict):
+                    row = None
+                    raise BadRowError('a row must be a JSON object like {"text": …}')
+            if row is not None:
+                yield place, row
+
+
+def parse_json(content: str) -> Any:
+    """JSON in which no object has a key twice.
+
+    Raises:
+        BadRowError: it is no JSON, nested too deeply, or has a key twice.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_object)
+    except BadRowError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(f"not JSON ({str(error)[:200]})") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadRowError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _value(row: dict, column: str, cell: Cell) -> Any:
+    if column not in row:
+        raise BadRowError(f"no column {column!r}; the row has {sorted(map(str, row))}")
+    try:
+        return cell(row[column])
+    except BadRowError as error:
+        raise BadRowError(f"{column!r} {error}") from None
+
+
+def _delimited(path: Path, suffix: str, bad: BadRows, needed: Sequence[str]) -> Iterator[Row]:
+    content = read_text(path)
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than Python's limit of 131,072 characters
+    first_line, separator = 0, "\t"
+    if suffix == ".csv":
+        first_line, separator, content = _separator(content)
+    lines = io.StringIO(content, newline="")
+    if suffix == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=separator != "\t")
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if not header:
+            return
+        _check_header(path, header, needed)
+        for fields in reader:
+            if not fields and len(header) > 1:
+                continue
+            place = f"{path}, line {reader.line_num + first_line}"
+            fields = fields or [""]  # in a table of one column, a blank line is a row
+            if len(fields) != len(header):
+                problem = f"{len(fields)} fields, but the header has {len(header)} ({', '.join(header)})"
+                bad.add(place, f"{problem}; a separator inside a field?")
+            elif [field.strip() for field in fields] == header:
+                bad.add(place, "the header again; remove the line")
+            else:
+                yield place, dict(zip(header, fields, strict=True))
+    except csv.Error as error:  # what follows is not rows any more
+        raise ValueError(f"{path}, line {reader.line_num + first_line}: {error}") from None
+
+
+def _separator(content: str) -> tuple[int, str, str]:
+    """How many lines stand before the header of a CSV, what separates its fields, and the file from the header on."""
+    header, _, rest = content.partition("\n")
+    if header.strip().lower() in ("sep=;", "sep=,", "sep=\t"):  # as Excel reads and writes it
+        return 1, header.strip()[4:] or "\t", rest
+    return 0, next((mark for mark in ",;\t" if mark in header), ","), content
+
+
+def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: the header has {', '.join(map(repr, twice))} twice; rename or remove one")
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise ValueError(f"{path}: no column {missing[0]!r}; the table has {header}")

@@ -1,0 +1,97 @@
+"""What was read, before a training; what came of it, and what to do next, after it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_plm.evaluation import Evaluation
+from keras_plm.models import Answering, Classifying, Embedding, Tagging
+from keras_plm.text import Examples, LabelledTexts, TaggedSentences, TextRows
+
+# what spreadsheets and pandas write where there is nothing
+_LOOKS_MISSING = {"nan", "na", "n/a", "none", "null", "nil", "-", "?", "<na>"}
+_SHOWN_LABELS = 12
+
+
+def print_summary(examples: Mapping[str, Examples], rows: Mapping[str, TextRows]) -> None:
+    """A table of the parts of the data, a line of labels, and warnings.
+
+    Args:
+        examples: by the name of the part, "train" first.
+        rows: the tokens of each part.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(title="what was read")
+    for column in ("part", "examples", "tokens: 50 / 95 / 100 %", "truncated", "in train too"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    known = set(examples["train"].texts())
+    for name, part in examples.items():
+        whole = rows[name].num_tokens
+        lengths = rows[name].lengths if whole is None else whole
+        cut, total = rows[name].num_truncated, len(rows[name])
+        again = "" if name == "train" else f"{sum(text in known for text in part.texts()):,}"
+        percentiles = [f"{int(np.percentile(lengths, share)):,}" for share in (50, 95, 100)]
+        share = f"{cut:,} ({cut / total:.0%})" if cut else "0"
+        table.add_row(name, f"{len(part):,}", " / ".join(percentiles), share, again)
+    console.print(table)
+    for line in _about(examples["train"]):
+        console.print(line, markup=False)
+    for name, part in examples.items():
+        if part.skipped:
+            console.print(f"{len(part.skipped):,} rows of {name} were skipped:", markup=False)
+        for problem in part.skipped[:10]:
+            console.print(f"  {problem}", markup=False)
+
+
+def _about(train: Examples) -> list[str]:
+    lines = []
+    if isinstance(train, TaggedSentences):
+        read = "" if train.notation in ("IOB2", "BIOES", "plain") else ", read as BIOES"
+        read = ", read as IOB2" if train.notation == "IOB1" else read
+        comments = f"; {train.comments:,} comment lines left out" if train.comments else ""
+        repaired = f"; {sum(train.repaired):,} tags or spans made legal" if sum(train.repaired) else ""
+        lines.append(f"tags: {train.notation}{read}{comments}{repaired}")
+    if isinstance(train, LabelledTexts | TaggedSentences):
+        counts = train.counts().most_common()
+        shown = [f"{label} {count:,}" for label, count in counts[:_SHOWN_LABELS]]
+        if counts:
+            more = f" · and {len(counts) - _SHOWN_LABELS} more" if len(counts) > _SHOWN_LABELS else ""
+            lines.append(f"{len(counts)} labels: {' · '.join(shown)}{more}")
+        missing = [f"{label!r} ({count:,})" for label, count in counts if label.lower() in _LOOKS_MISSING]
+        if missing:
+            lines.append(f"warning: the labels {', '.join(missing)} look like missing values")
+    return lines
+
+
+def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None) -> None:
+    """The scores, where the model is, and commands to go on with.
+
+    Args:
+        model: the trained one.
+        found: its evaluations, by the name of the part.
+        folder: where it was saved; None if it was not.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    for name, evaluation in found.items():
+        scores = "  ".join(f"{score} {value:.4f}" for score, value in evaluation.scores.items())
+        console.print(f"{name} ({len(evaluation.rows):,} rows): {scores}", markup=False)
+    if folder is None:
+        return
+    console.print(f"saved in {folder}; README.md there is its card", markup=False)
+    console.print(
+        f"next:  {_question(model, folder)}\n       keras-plm export tflite {folder} {folder}_phone", markup=False
+    )
+
+
+def _question(model: Any, folder: str) -> str:
+    """A command that asks the model something."""
+    if isinstance(model, Embedding):
+        return f'keras-plm embed --model {folder} "a text" "another text"'
+    command = f'keras-plm predict --model {folder} "a text"'
+    if isinstance(model, Answering):
+        return f'{command} --question "what of it?"'
+    assert isinstance(model, Classifying | Tagging)
+    return command
