@@ -140,7 +140,7 @@ def compare(
     texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if not texts:
         raise ValueError("no rows to compare")
-    own_limit = model.config.max_sequence_length
+    own_limit = model.longest_row
     # its tokenizer may know fewer pieces
     answering = load_artifact(artifact, max_length=None if signature.length else max_length)
     length = answering.longest_row

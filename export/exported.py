@@ -16,10 +16,20 @@ class _Exported(TextModel):
     def __init__(self, artifact: Artifact, max_length: int | None) -> None:
         signature = artifact.signature
         self.artifact = artifact
-        self._longest_row = min(max_length or signature.max_length, signature.max_length)
-        self.tokenizer = load_tokenizer(signature.tokenizer, artifact.beside)
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length={max_length}; it is a number of tokens, or None for the artifact's limit")
+        self._longest_row = signature.max_length if max_length is None else min(max_length, signature.max_length)
+        try:
+            self.tokenizer = load_tokenizer(signature.tokenizer, self._checked)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{artifact.path}: its facts tell no tokenizer: {error!r}") from None
         for name, value in signature.settings.items():
             setattr(self, name, value)
+
+    def _checked(self, name: str) -> Path:
+        path = self.artifact.beside(name)
+        self.artifact.signature.check_file(path, name)
+        return path
 
     @property
     def longest_row(self) -> int:
@@ -81,8 +91,11 @@ def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_len
     Returns:
         An object with the text-level methods of the Keras model: `predict_labels`, `tag`, `answer`, `embed`, …
 
+    Several threads may call it: a `.tflite` answers one of them at a time, the other runtimes all at once.
+
     Raises:
         FileNotFoundError: no artefact there, or a file beside it is missing.
+        ValueError: its facts are damaged, or a file beside it is not the one that it was written with.
         ImportError: the runtime is not installed; the message names the extra.
 
     Example:

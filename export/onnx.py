@@ -46,7 +46,7 @@ def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overw
         artifact = Artifact(temporary)
         prove(model, artifact)
         if length is None:  # a second length, or a fixed one could pass for free
-            prove(model, artifact, length=max(model.config.max_sequence_length // 2, least_length(model)))
+            prove(model, artifact, length=max(model.longest_row // 2, least_length(model)))
     return path
 
 

@@ -15,16 +15,17 @@ from .schemes import Scheme
 from .signature import Signature, example_rows
 from .tasks import PER_TOKEN, TaskModel, artifact_outputs, task_of, task_settings
 
-# Sentences for when the caller gives none: any text will do to see whether weights and operators survived.
+# For when the caller gives none: any text will do to see whether weights and operators survived. Among them one with
+# special tokens written out, one with a NUL, a longer one than any row, and none at all.
 PROOF_TEXTS = (
     "A quiet, lovely film that says more in its silences than most do in two hours.",
     "no",
     "The committee met on Tuesday; it agreed on nothing, and will meet again in 2031 (perhaps).",
     "这家酒店的服务很好,房间也很干净。",
-    "What, exactly, is the point of a train that does not stop?",
-    "Über den Wolken, naïve café — straße 12, #42! https://example.org/?q=1",
+    "What, exactly, is the point of a [MASK] that does not [SEP]? [CLS] <s> </s> <mask>",
+    "Über den\0 Wolken, naïve café — straße 12, #42! https://example.org/?q=1 \ufaf2",
     "€100 at 25°c 🙂👍🏽, これはペン; ²/₃ e\u0301",
-    "it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it it",
+    "it was longer than any row, " * 250,
     "",
 )
 
@@ -50,7 +51,7 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
     Raises:
         ExportError: a value that is not finite, or a difference or a shift above what the scheme allows.
     """
-    length = artifact.signature.length or length or model.config.max_sequence_length
+    length = artifact.signature.length or length or model.longest_row
     pairs = list(zip(PROOF_TEXTS, reversed(PROOF_TEXTS), strict=True))
     rows = [row for group in (PROOF_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -1,3 +1,4 @@
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -102,21 +103,21 @@ class Artifact:
                 `context`.
 
         Raises:
-            ValueError: no text, other names than the artefact's, lists of different length, or an artefact that takes
-                token ids only.
+            ValueError: other names than the artefact's, lists of different length, or an artefact that takes token ids
+                only.
         """
         if not self._takes_strings:
             raise ValueError(f"{self.path} takes token ids only; to_saved_model and to_tflite(strings=True) take texts")
         if any(isinstance(value, str) for value in texts.values()):
             raise ValueError("pass lists of texts, not single strings")
-        if not texts or not all(map(len, texts.values())):
-            raise ValueError("no texts to answer")
         if set(texts) != set(names := self.signature.strings or self._runtime.text_names()):
             raise ValueError(f"{self.path} takes {' and '.join(names)}, not {' and '.join(texts)}")
         lengths = [len(values) for values in texts.values()]
         if len(set(lengths)) > 1:
             raise ValueError(f"{' and '.join(names)} belong together, but there are {' and '.join(map(str, lengths))}")
-        return self._runtime.strings(texts)
+        if lengths[0]:
+            return self._runtime.strings(texts)
+        return {name: values[:0] for name, values in self._runtime.strings({n: ["a"] for n in names}).items()}
 
     @property
     def _takes_strings(self) -> bool:
@@ -125,23 +126,33 @@ class Artifact:
     def outputs(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name; see the class."""
         arrays = {name: np.asarray(batch[name], np.int32) for name in INPUTS}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if len(set(shapes.values())) > 1 or arrays["token_ids"].ndim != 2:
+            raise ValueError(f"{self.path} takes {', '.join(INPUTS)} of one shape (rows, T), not {shapes}")
         length, names = self.signature.length, self.signature.outputs
         given = arrays["token_ids"].shape[1]
         if length is None:
             return self._runtime.run(arrays, names)
         if given != length:
             raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")
+        count = len(arrays["token_ids"])
+        arrays = arrays if count else {name: np.zeros((1, length), np.int32) for name in INPUTS}
         rows = [
             self._runtime.run({k: v[i : i + 1] for k, v in arrays.items()}, names)
             for i in range(len(arrays["token_ids"]))
         ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in names}
+        return {name: np.concatenate([row[name] for row in rows])[:count] for name in names}
 
 
 _DELEGATE = "DELEGATE"
 
 
 class _TFLite:
+    """An interpreter holds its inputs and outputs between the steps of a call, so only one thread may be in it.
+
+    A lock, not a pool: an interpreter of a pool has kernels of its own, as large as the file once more.
+    """
+
     def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
         litert = import_extra("ai_edge_litert.interpreter", "edge")
         options: dict[str, Any] = {"model_path": str(path), "num_threads": num_threads}
@@ -155,6 +166,7 @@ class _TFLite:
         self.names = Counter(op["op_name"] for op in self.interpreter._get_ops_details() if op["op_name"] != _DELEGATE)
         self.interpreter.allocate_tensors()
         self.runner = self.interpreter.get_signature_runner("token_ids" if has_strings else None)
+        self.lock = threading.Lock()
 
     def operators(self) -> Counter[str]:
         return self.names
@@ -177,12 +189,14 @@ class _TFLite:
         return Counter(taken.values())
 
     def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        found = self.runner(**arrays)
+        with self.lock:
+            found = self.runner(**arrays)
         return {name: found[name] for name in names}
 
     def strings(self, texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
-        runner = self.interpreter.get_signature_runner("serving_default")
-        rows = [runner(**dict(zip(texts, map(np.array, row), strict=True))) for row in _rows(texts)]
+        with self.lock:
+            runner = self.interpreter.get_signature_runner("serving_default")
+            rows = [runner(**dict(zip(texts, map(np.array, row), strict=True))) for row in _rows(texts)]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.models import whole_folder
-from keras_plm.text import BERT_ALONE, AnswerWindows, split_words
+from keras_plm.text import AnswerWindows, split_words
 
 from .proof import PROOF_TEXTS, ExportError, expected, prove
 from .runtime import Artifact
@@ -19,7 +19,7 @@ def to_saved_model(
     model: TaskModel,
     folder: str | Path,
     max_length: int | None = None,
-    pairs: bool = False,
+    pairs: bool | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a SavedModel for TF Serving that takes raw text, and prove that it answers as the model does.
@@ -43,7 +43,7 @@ def to_saved_model(
         model: a task model with its tokenizer.
         folder: where to; TF Serving wants a version number as its last part, e.g. `models/reviews/1`.
         max_length: longest row in tokens; None means the model's limit.
-        pairs: a classifier was trained on pairs of texts.
+        pairs: a classifier takes pairs of texts; None means what it was trained on, if it knows.
         overwrite: replace a folder that is there.
 
     Returns:
@@ -57,6 +57,8 @@ def to_saved_model(
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
+    if pairs is None:
+        pairs = bool(getattr(model, "pairs", False))
     if pairs and signature.task != "Classifier":
         raise ValueError(f"pairs=True is for a classifier of pairs, not for a {signature.task}")
     max_length = Signature.of(model, max_length, fixed=True).max_length
@@ -93,7 +95,7 @@ def _warm_up(names: list[str]) -> list[dict[str, list[str]]]:
 def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
     """Raise ExportError unless strings get the answers that the model gives to their tokens."""
     loaded = tf.saved_model.load(str(folder))  # a signature dies with the object it came from
-    task = Signature.read(Signature.path(folder)).task
+    task, prompt = Signature.read(Signature.path(folder)).task, getattr(model, "prompt", "")
     second = tuple(reversed(PROOF_TEXTS))
     strings: dict[str, Any]
     if task == "QuestionAnswerer":
@@ -110,7 +112,7 @@ def _prove_text(model: Any, folder: Path, max_length: int, pairs: bool) -> None:
         _same_numbers(
             model,
             found,
-            list(zip(PROOF_TEXTS, second, strict=True)) if pairs else list(PROOF_TEXTS),
+            list(zip(PROOF_TEXTS, second, strict=True)) if pairs else [prompt + text for text in PROOF_TEXTS],
             max_length,
         )
 
@@ -158,7 +160,7 @@ def _same_answers(model: Any, found: dict[str, np.ndarray], strings: dict[str, A
     """The best span of whole words among all, computed from the logits of the first window."""
     questions, contexts = strings["question"], strings["context"]
     windows = AnswerWindows.from_questions(model.needs_tokenizer(), questions, contexts, None, max_length, 0)
-    words = split_words(contexts, BERT_ALONE)
+    words = split_words(contexts, model.tokenizer.words_alone)
     rows = {int(q): i for i, q in reversed(list(enumerate(windows.question)))}  # the first window of each question
     outputs = {
         int(i): (s, e)
@@ -169,12 +171,15 @@ def _same_answers(model: Any, found: dict[str, np.ndarray], strings: dict[str, A
         start, end = outputs[rows[question]]
         offset, tokens = int(windows.offset[rows[question]]), windows.contexts[question]
         count = int(windows.rows.second.lengths[rows[question]])  # type: ignore[union-attr]
+        split = words[question]
+        word = np.searchsorted(split.ends, tokens.starts, side="right")  # of each token
+        begins, finishes = (np.diff(word, **side) != 0 for side in ({"prepend": -1}, {"append": -1}))
         spans = {
-            (tokens.starts[i], tokens.ends[j]): float(start[offset + i] + end[offset + j])
+            (split.starts[word[i]], split.ends[word[j]]): float(start[offset + i] + end[offset + j])
             for i in range(count)
-            if tokens.starts[i] in words[question].starts
+            if begins[i]
             for j in range(i, min(i + model.max_answer, count))
-            if tokens.ends[j] in words[question].ends
+            if finishes[j]
         }
         best, score = max(spans.items(), key=lambda item: item[1]) if spans else ((0, 0), -2e9)
         null = float(start[0] + end[0])

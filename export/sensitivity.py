@@ -40,7 +40,7 @@ def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
     if not texts:
         raise ValueError("there are no texts to measure on")
     model = float32_copy(model)
-    rows = example_rows(model, texts, model.config.max_sequence_length)
+    rows = example_rows(model, texts, model.longest_row)
     batches = [
         {name: np.concatenate([row[name] for row in rows[i : i + 32]]) for name in rows[0]}
         for i in range(0, len(rows), 32)

@@ -1,7 +1,9 @@
 """The one place that fixes the names, dtypes and shapes of what an artefact takes and gives."""
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from keras_plm.training import dtype_policy
 
 from .quantization import prepare
 from .schemes import Scheme
-from .tasks import TaskModel, artifact_outputs, output_names, task_of, task_settings
+from .tasks import TaskModel, artifact_outputs, check_settings, output_names, task_of, task_settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Signature:
         task: class of the Keras model.
         settings: what its methods that take texts need, such as the labels.
         strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artefacts.
+        files: bytes and SHA-256 of each file of the tokenizer that lies beside the artifact.
     """
 
     length: int | None
@@ -39,6 +42,20 @@ class Signature:
     task: str = "Classifier"
     settings: dict[str, Any] = field(default_factory=dict)
     strings: list[str] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r:.60}, a {type(value).__name__}")
+        for name in ("length", "max_length"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        check_settings(self.task, self.settings)
+        Scheme.parse(self.quantization)
+        if not all(isinstance(name, str) for name in self.strings):
+            raise ValueError(f"strings is {self.strings!r:.60}; it is a list of names")
 
     @classmethod
     def of(
@@ -58,13 +75,30 @@ class Signature:
         task = task_of(model)
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
-        limit, least = model.config.max_sequence_length, least_length(model)
+        limit, least = model.longest_row, least_length(model)
         if fixed and length is None:
             length = limit
         if length is not None and not least <= length <= limit:
             raise ValueError(f"length={length}; the model takes {least} to {limit} tokens")
         tokenizer = tokenizer_settings(model.tokenizer)
-        return cls(length, length or limit, tokenizer, quantization, task, task_settings(model), strings or [])
+        files = {name: _facts(content) for name, content in model.tokenizer.files().items()}
+        settings = task_settings(model)
+        return cls(length, length or limit, tokenizer, quantization, task, settings, strings or [], files)
+
+    def check_file(self, path: Path, name: str) -> None:
+        """Raise an error unless a file of the tokenizer is the one that the artifact was written with.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another content.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; it belongs beside the artifact")
+        if (found := _facts(path.read_bytes())) != self.files.get(name):
+            raise ValueError(
+                f"{path} is not the file that the artifact was written with: {found['bytes']:,} bytes of SHA-256 "
+                f"{found['sha256'][:12]}…, not {self.files.get(name)}; copy the original, or export again"
+            )
 
     @property
     def labels(self) -> list[str] | None:
@@ -92,10 +126,36 @@ class Signature:
 
     @classmethod
     def read(cls, path: Path) -> "Signature":
-        """The inverse of `write`."""
+        """The inverse of `write`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not JSON, a field that is missing, unknown or of another type.
+        """
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; it belongs beside the artefact")
-        return cls(**json.loads(path.read_text("utf-8")))
+            raise FileNotFoundError(f"{path} is missing; it belongs beside the artifact")
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds a {type(content).__name__}")
+            names = {f.name for f in fields(cls)}
+            if set(content) != names:
+                lost, more = sorted(names - set(content)), sorted(set(content) - names)
+                raise ValueError(f"missing fields: {lost}, unknown ones: {more}; was it written by another version?")
+            return cls(**content)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} does not tell what the artifact is: {error}") from None
+
+
+# what the fields of the facts are
+_KINDS: Mapping[str, Any] = {
+    "length": int | None, "max_length": int, "tokenizer": dict, "quantization": str, "task": str, "settings": dict,
+    "strings": list, "files": dict,
+}  # fmt: skip
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def least_length(model: TaskModel) -> int:

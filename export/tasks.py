@@ -31,14 +31,49 @@ def task_of(model: Any) -> str:
 def task_settings(model: TaskModel) -> dict[str, Any]:
     """What the methods that take texts need, as JSON types."""
     if isinstance(model, Classifier):
-        return {"labels": model.labels, "multi_label": model.multi_label}
+        return {"labels": model.labels, "multi_label": model.multi_label, "pairs": model.pairs}
     if isinstance(model, Tagger):
         steps = model.transitions
         learned = None if steps is None else [part.tolist() for part in steps]
         return {"labels": model.labels, "transitions": learned, "i_begins": model.i_begins}
     if isinstance(model, QuestionAnswerer):
         return {"null_threshold": model.null_threshold}
-    return {"max_length": model.max_length}
+    return {"max_length": model.max_length, "prompt": model.prompt}
+
+
+# the settings of each task, and what they are
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "Classifier": {"labels": list | None, "multi_label": bool, "pairs": bool | None},
+    "Tagger": {"labels": list, "transitions": list | None, "i_begins": bool},
+    "QuestionAnswerer": {"null_threshold": int | float | None},
+    "Embedder": {"max_length": int | None, "prompt": str},
+}
+
+
+def check_settings(task: str, settings: dict[str, Any]) -> None:
+    """Raise ValueError unless these are the settings of a task, each of its type."""
+    if task not in _SETTINGS:
+        raise ValueError(f"task is {task!r:.60}; it is one of {', '.join(_SETTINGS)}")
+    kinds = _SETTINGS[task]
+    if set(settings) != set(kinds):
+        raise ValueError(f"the settings of a {task} are {sorted(kinds)}, not {sorted(map(str, settings))}")
+    for name, kind in kinds.items():
+        if not isinstance(settings[name], kind):
+            raise ValueError(f"{name} is {settings[name]!r:.60}, a {type(settings[name]).__name__}")
+    labels = settings.get("labels")
+    if labels is not None and not (labels and all(isinstance(label, str) for label in labels)):
+        raise ValueError(f"labels is {labels!r:.60}; it is a list of names")
+    if settings.get("transitions") is not None:
+        _check_transitions(settings["transitions"], len(settings["labels"]))
+
+
+def _check_transitions(transitions: list, count: int) -> None:
+    try:
+        shapes = [np.asarray(part, "float32").shape for part in transitions]
+    except (ValueError, TypeError):
+        shapes = []
+    if shapes != [(count,), (count, count), (count,)]:
+        raise ValueError(f"transitions must be {count}, {count} x {count} and {count} numbers, not {shapes}")
 
 
 def artifact_outputs(task: str, settings: dict[str, Any], outputs: Any) -> dict[str, Any]:

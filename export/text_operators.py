@@ -24,6 +24,10 @@ def check_strings(model: TaskModel, signature: Signature, scheme: Scheme) -> Non
         raise ValueError(f"strings=True takes classifiers and embedders; a {signature.task} needs offsets in the text")
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise ValueError(f"TFLite has operators for WordPiece, not for a {type(tokenizer).__name__}")
+    if getattr(model, "prompt", ""):
+        raise ValueError("strings=True puts no prompt before a text; let the app do it, and embed with prompt=''")
+    if tokenizer.added:
+        raise ValueError("TFLite's operators know no added tokens in a text")
     if tokenizer.lowercase != tokenizer.strip_accents:
         raise ValueError("TFLite's operators lower-case and strip accents, or neither; this tokenizer does one of both")
     if scheme.base not in ("float32", "float16", "dynamic_int8"):

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_plm.layers.conditional_random_field import best_path
-from keras_plm.text import BERT_ALONE, Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
+from keras_plm.text import Spans, Tokenizer, WordPieceTokenizer, pack, split_words_in_graph
 from keras_plm.text.tags import continues
 
 from .signature import Signature
@@ -35,7 +35,10 @@ def text_function(
         return _answers(model, tokenizer, serve, max_length), _strings("question", "context")
     labels = signature.labels if signature.task == "Classifier" and not signature.settings["multi_label"] else None
 
+    prompt = signature.settings.get("prompt")
+
     def respond(first: tf.Tensor, second: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        first = tf.strings.join([prompt, first]) if prompt else first
         spans = Spans.from_ragged(tokenizer(first))
         second_spans = None if second is None else Spans.from_ragged(tokenizer(second))
         result = serve(**pack(tokenizer, spans, second_spans, max_length))
@@ -57,8 +60,9 @@ def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Ca
     steps, words_of = model.step_scores(), _tag_names(model)
 
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        words, starts, ends = split_words_in_graph(text)
         room = max_length - tokenizer.num_special(pair=False)
+        # a word has a piece at least: those behind find no room, and a text of a megabyte is no longer than that
+        words, starts, ends = (part[:, :room] for part in split_words_in_graph(text))
         rows = _with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
         pieces, position = word_pieces(words, rows, room)
         result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]
@@ -115,7 +119,9 @@ def _answers(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) ->
     max_question = min(64, max_length // 2)
 
     def respond(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
-        words, starts, ends = split_words_in_graph(context, BERT_ALONE)
+        words, starts, ends = split_words_in_graph(context, tokenizer.words_alone)
+        # no more words than a row has room for: a context of a megabyte is no longer than that from here on
+        words, starts, ends = (part[:, : max_length - special] for part in (words, starts, ends))
         rows = _with_unknown(tokenizer, tokenizer(words.flat_values))
         asked = tokenizer(question)[:, :max_question]
         room = max_length - special - asked.row_lengths()
@@ -214,9 +220,16 @@ def _pieces_of_words(
 
 
 def _characters(text: tf.Tensor, places: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Bytes → characters."""
-    of_row = tf.gather(text, places.value_rowids())
-    return places.with_flat_values(_length(of_row, tf.cast(places.flat_values, tf.int32)))
+    """Bytes → characters, in time linear in the text."""
+    _, begins = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
+    num_bytes = tf.cast(tf.strings.length(text), tf.int64)
+    before = tf.cumsum(num_bytes, exclusive=True)  # all texts in one line
+    of_all = begins.flat_values + tf.gather(before, begins.value_rowids())
+    wanted = places.flat_values + tf.gather(before, places.value_rowids())
+    characters = tf.searchsorted(of_all, wanted, out_type=tf.int64) - tf.gather(
+        begins.row_starts(), places.value_rowids()
+    )
+    return places.with_flat_values(tf.cast(characters, tf.int32))
 
 
 def _length(texts: tf.Tensor, num_bytes: tf.Tensor) -> tf.Tensor:

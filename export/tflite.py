@@ -84,7 +84,9 @@ def to_tflite(
     texts = None if calibration is None else list_of_texts(calibration, "calibration")
     check_scheme(scheme, texts, model.config)
     if strings not in _STRINGS:
-        raise ValueError(f"strings={strings!r}; choose True for one text, or 'pairs'")
+        raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
+    if strings is True and getattr(model, "pairs", False):
+        strings = "pairs"
     signature = Signature.of(model, length, quantization, fixed=True, strings=_STRINGS[strings])
     if metadata:
         check_metadata(model, signature)

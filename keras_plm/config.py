@@ -1,5 +1,5 @@
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args, get_origin
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Positions = Literal["learned", "sinusoidal", "none"]
@@ -51,6 +51,7 @@ class ModelConfig:
     quantization_aware: bool = False  # True: products with weights are rounded as int8 will, in ranges that are learnt
 
     def __post_init__(self) -> None:
+        self._check_types()
         sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
         for name in (*sizes, "max_sequence_length"):
             if getattr(self, name) < 1:
@@ -72,12 +73,36 @@ class ModelConfig:
         if self.quantization_aware and self.lora_rank:
             raise ValueError("low-rank updates would have to be rounded with their kernels: merge_lora first")
 
+    def _check_types(self) -> None:
+        """Raise ValueError for a field of another type, as a file may have it."""
+        for f in fields(self):
+            value, kinds = getattr(self, f.name), get_args(f.type) or (f.type,)
+            if get_origin(f.type) is Literal:
+                fits = isinstance(value, str) and value in kinds
+            elif f.name == "lora_targets":
+                fits = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+            else:
+                fits = type(value) in (*kinds, int) if float in kinds else type(value) in kinds
+            if not fits:
+                wanted = " or ".join(getattr(kind, "__name__", repr(kind)) for kind in kinds)
+                raise ValueError(f"{f.name}={value!r:.60}; it must be {wanted}")
+
     def _check_tables(self) -> None:
         if self.embedding_dim is not None and self.embedding_dim < 1:
             raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
         width = self.embedding_dim or self.hidden_dim
         if self.table_rank is not None and not 1 <= self.table_rank < width:
             raise ValueError(f"table_rank={self.table_rank}; it must be at least 1 and below the width {width}")
+
+    @property
+    def least_weights(self) -> int:
+        """A lower bound of the number of weights: the embedding matrices and the kernels of the blocks."""
+        width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)
+        rank = self.table_rank
+        table = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
+        rows = self.max_sequence_length if self.positions == "learned" else 0
+        blocks = 1 if self.shared_layers else self.num_layers
+        return table + (rows + self.num_segments) * width + blocks * 2 * (wide + self.hidden_dim**2)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""

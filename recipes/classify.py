@@ -82,7 +82,8 @@ class Classify(FineTune[Classifier]):
                 raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
             if self.multi_label and not isinstance(self.label_column, str):
                 labels = list(self.label_column)  # in the order of the columns, also one that no row has
-        return Classifier(encoder.config, labels, encoder.tokenizer, encoder, self.pooling, self.multi_label)
+        pairs = examples.second is not None
+        return Classifier(encoder.config, labels, encoder.tokenizer, encoder, self.pooling, self.multi_label, pairs)
 
     def rows(self, model: Classifier, examples: Examples) -> TextRows:
         """Texts with the ids of their labels, with 0 and 1 for each label, or with their scores."""

@@ -12,7 +12,8 @@ RECIPE = [
 ]  # fmt: skip
 FINE_TUNE = [
     *RECIPE, "num_layers", "num_heads", "table_rank", "prune", "clusters", "quantization_aware",
-    "encoder", "train", "validation", "test", "validation_split", "on_bad_row", "trainable", "dropout", "epochs", "layer_decay", "head_rate",
+    "encoder", "train", "validation", "test", "validation_split", "on_bad_row",
+    "trainable", "dropout", "epochs", "layer_decay", "head_rate",
     "gradual_unfreezing", "accumulate", "average", "keep", "patience", "limit_train_rows",
 ]  # fmt: skip
 

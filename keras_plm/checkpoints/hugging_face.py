@@ -1,5 +1,7 @@
 """Hugging Face folders ↔ our models."""
 
+import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import numpy as np
 
 from keras_plm import models
 from keras_plm.layers import uninitialized
-from keras_plm.models import Classifier, Embedder, assign, named_weights
+from keras_plm.models import Classifier, Embedder, assign, check_sizes, named_weights
 from keras_plm.text import canonical_labels, tag_scheme
 
 from .albert import ALBERT
@@ -53,13 +55,14 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     theirs = read_json(weights_folder / "config.json")
     architecture = _architecture(theirs, weights_folder)
     stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
+    of_heads = {n for head in architecture.heads for n in (*head.names, *head.tied, *head.ignored)}
     if modules is not None:  # some keep the head of their pre-training
-        of_heads = {n for head in architecture.heads for n in (*head.names, *head.tied, *head.ignored)}
         stored = {name: tensor for name, tensor in stored.items() if name not in of_heads}
     try:
         wanted = None if modules is not None else _named_class(theirs)
         head = architecture.choose(set(stored), wanted)
         config = architecture.config(theirs, head.has_pooler or architecture.pooler_is_in(set(stored)))
+        check_sizes(config, sum(math.prod(tensor.shape) for tensor in stored.values()))
         if head.activation not in (None, config.activation):
             raise ValueError(f"{head.their_class} has {head.activation} in its head, but {config.activation} elsewhere")
     except (ValueError, TypeError) as error:
@@ -77,6 +80,9 @@ def from_hugging_face(where: str | Path) -> keras.Model:
             options["multi_label"] = True
         if our_class == "Tagger":  # B and I in the labels do not tell IOB1 from IOB2
             options["i_begins"] = tag_scheme(canonical_labels(options["labels"])) == "BIO"
+    names = set(architecture.names(config, head))
+    if names <= set(stored):  # or what is missing and what is left over are told together
+        _leave_out(stored, names | {*head.tied, *head.ignored}, of_heads, str(weights_folder))
     with uninitialized():
         model = getattr(models, our_class)(config, tokenizer=tokenizer, **options)
     _assign(model, architecture, head, stored, str(weights_folder))
@@ -108,7 +114,11 @@ def to_hugging_face(
     if model.config.quantization_aware:
         raise ValueError("Transformers' files have no ranges of roundings; export.to_tflite takes such a model")
     if isinstance(model, Classifier) and model.pooling == "mean":
-        raise ValueError("Transformers' classifiers read the first token, this one the mean of all: pooling='mean'")
+        raise ValueError(
+            "Transformers' classifiers read the first token, this one the mean of all (pooling='mean'): train with "
+            "pooling='cls', or write its encoder, to_hugging_face(plm.Embedder(model.config, model.tokenizer, "
+            "encoder=model.encoder), folder), and keep the head in a folder of plm.save"
+        )
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
@@ -125,6 +135,19 @@ def to_hugging_face(
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         models.write_json(temporary / "config.json", theirs)
         models.write_tensors(dict(_their_tensors(model, architecture, head, names)), temporary / "model.safetensors")
+
+
+def _leave_out(stored: dict[str, StoredTensor], wanted: set[str], of_heads: set[str], source: str) -> None:
+    """Take out the tensors of other heads and of losses, and say so; those of blocks stay, and are an error."""
+    more = [name for name in stored if name not in wanted and name != "embeddings.position_ids"]
+    others = [
+        name for name in more if name in of_heads or not name.startswith(("embeddings.", "encoder.", "transformer."))
+    ]
+    for name in others:
+        del stored[name]
+    if others:
+        shown = ", ".join(sorted(others)[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        warnings.warn(f"{source}: left out {shown}, which the model has no place for", stacklevel=3)
 
 
 def _named_class(theirs: dict[str, Any]) -> str | None:
@@ -146,8 +169,8 @@ def _architecture(theirs: dict[str, Any], folder: Path) -> Architecture:
 
 
 def _plain(name: str, architecture: Architecture) -> str:
-    """A tensor's name without the encoder's prefix, and as newer versions spell it."""
-    name = name.removeprefix(architecture.prefix)
+    """A tensor's name without the encoder's prefix and that of several devices, and as newer versions spell it."""
+    name = name.removeprefix("module.").removeprefix(architecture.prefix)
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         name = f"{name.removesuffix(old)}{new}" if name.endswith(old) else name
     return name

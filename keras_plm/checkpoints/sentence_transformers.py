@@ -11,6 +11,12 @@ from keras_plm.models.embedder import Pooling
 from .tensors import inside, read_json
 
 _MODULES = "modules.json"
+_PROMPTS = "config_sentence_transformers.json"
+# where sentence-transformers looks for the limit, in its order
+_LIMITS = [
+    f"sentence_{name}config.json"
+    for name in ("bert_", "roberta_", "distilbert_", "camembert_", "albert_", "xlm-roberta_", "xlnet_")
+]
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,9 @@ class Modules:
         folder: of the Transformer.
         pooling: how token vectors become one.
         normalize: whether that is scaled to length 1.
-        max_length: longest text in tokens; None if it does not say.
+        max_length: longest text in tokens; None if no file says.
         lowercase: texts are lower-cased before the tokenizer sees them.
+        prompt: is put before every text.
     """
 
     folder: Path
@@ -30,18 +37,24 @@ class Modules:
     normalize: bool
     max_length: int | None
     lowercase: bool
+    prompt: str = ""
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of an Embedder."""
-        return {"pooling": self.pooling, "normalize": self.normalize, "max_length": self.max_length}
+        return {
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+            "max_length": self.max_length,
+            "prompt": self.prompt,
+        }
 
 
 def read_modules(folder: Path) -> Modules | None:
     """The chain of a folder; None if it is not one of sentence-transformers.
 
     Raises:
-        ValueError: a module that is not supported, a pooling other than mean or cls, a path that leads out of the
-            folder.
+        ValueError: a module that is not supported, a pooling other than mean or cls, a limit that is no number, a
+            default prompt that is not there, a path that leads out of the folder.
     """
     path = folder / _MODULES
     if not path.is_file():
@@ -67,13 +80,48 @@ def read_modules(folder: Path) -> Modules | None:
     }  # fmt: skip
     if len(used) != 1 or not used <= set(pooling):
         raise ValueError(f"{kinds['Pooling']} pools by {sorted(used)}; supported are mean and cls")
-    limits = kinds["Transformer"] / "sentence_bert_config.json"
-    text = read_json(limits) if limits.is_file() else {}
-    max_length = text.get("max_seq_length")
-    if not isinstance(max_length, int | None):
-        raise ValueError(f"{limits}: max_seq_length={max_length!r} is not a number")
-    lowercase = bool(text.get("do_lower_case", False))
-    return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length, lowercase)
+    prompt = _default_prompt(folder / _PROMPTS)
+    if prompt and settings.get("include_prompt") is False:
+        raise ValueError(f"{kinds['Pooling']} leaves the prompt out of the mean (include_prompt=false): not supported")
+    max_length, lowercase = _limit(kinds["Transformer"])
+    return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length, lowercase, prompt)
+
+
+def _limit(folder: Path) -> tuple[int | None, bool]:
+    """Longest text in tokens, and whether texts are lower-cased, by the files that sentence-transformers reads."""
+    path = next((folder / name for name in _LIMITS if (folder / name).is_file()), folder / _LIMITS[0])
+    text = read_json(path) if path.is_file() else {}
+    lowercase, limit = text.get("do_lower_case", False), text.get("max_seq_length")
+    if not isinstance(lowercase, bool):
+        raise ValueError(f"{path}: do_lower_case={lowercase!r} is neither true nor false")
+    if limit is not None:
+        return _positive(limit, "max_seq_length", path), lowercase
+    config = read_json(folder / "config.json")
+    settings = folder / "tokenizer_config.json"
+    limit = read_json(settings).get("model_max_length") if settings.is_file() else None
+    positions = config.get("max_position_embeddings")
+    if limit is None or positions is None:
+        return None, lowercase
+    return min(_positive(limit, "model_max_length", settings), positions), lowercase
+
+
+def _positive(value: Any, name: str, path: Path) -> int:
+    if isinstance(value, float) and value.is_integer():  # Transformers writes "no limit" as 1e30
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{path}: {name}={value!r} is not a number of tokens")
+    return value
+
+
+def _default_prompt(path: Path) -> str:
+    """What is put before every text; "" for nothing."""
+    content = read_json(path) if path.is_file() else {}
+    name, prompts = content.get("default_prompt_name"), content.get("prompts") or {}
+    if name is None:
+        return ""
+    if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
+        raise ValueError(f"{path}: default_prompt_name={name!r} is none of its prompts")
+    return prompts[name]
 
 
 def write_modules(folder: Path, model: Embedder) -> None:
@@ -96,5 +144,6 @@ def write_modules(folder: Path, model: Embedder) -> None:
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
     )
-    limit = model.max_length or model.config.max_sequence_length
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    write_json(folder / _LIMITS[0], {"max_seq_length": model.longest_row, "do_lower_case": False})
+    if model.prompt:
+        write_json(folder / _PROMPTS, {"prompts": {"default": model.prompt}, "default_prompt_name": "default"})

@@ -2,13 +2,23 @@
 
 import base64
 import binascii
+import warnings
 from pathlib import Path
 from typing import Any
 
-from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, SpecialTokens, Tokenizer, WordPieceTokenizer
-from keras_plm.text.byte_pair import ROBERTA_TOKENS
+from keras_plm.text import (
+    BytePairTokenizer,
+    SentencePieceTokenizer,
+    SpecialTokens,
+    Tokenizer,
+    WordPieceTokenizer,
+    read_text,
+    read_vocabulary,
+)
+from keras_plm.text.byte_pair import ROBERTA_TOKENS, read_piece_ids
 from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
 
+from .added_tokens import Listed, added_tokens, extended, in_tokenizer_json, listed_tokens
 from .tensors import read_json
 
 # Hugging Face's classes of which ours do the same; the last two say nothing, tokenizer.json does.
@@ -29,9 +39,17 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         ValueError: a damaged file, or a kind of tokenizer that is not supported.
     """
     settings = _settings(folder)
+    try:
+        listed = listed_tokens(folder, settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: its files of added tokens are damaged: {error!r}") from None
     if (folder / "tokenizer.json").is_file():
         try:
-            return _from_json(read_json(folder / "tokenizer.json"), settings)
+            content = read_json(folder / "tokenizer.json")
+            inside = in_tokenizer_json(content)
+            known = {token.text for token in inside.values()}
+            listed = {index: token for index, token in listed.items() if index >= 0 or token.text not in known}
+            return _from_json(content, settings, listed | inside)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error!r}") from None
         except ValueError as error:
@@ -39,26 +57,43 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     if (folder / "vocab.txt").is_file():
         if not settings.get("tokenize_chinese_chars", True):
             raise ValueError(f"{folder}: tokenize_chinese_chars=false is not supported")
-        return WordPieceTokenizer.from_file(
-            folder / "vocab.txt",
-            settings.get("do_lower_case", True),
-            strip_accents=settings.get("strip_accents"),
-            special=_special(settings, SpecialTokens()),
-        )
+        return _from_vocabulary(folder / "vocab.txt", settings, listed)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        paths = {name: folder / name for name in BytePairTokenizer.filenames}
         special = _special(settings, ROBERTA_TOKENS)
         prefix = settings.get("add_prefix_space", False)
-        return BytePairTokenizer.from_files(
-            paths, special=vars(special), add_prefix_space=prefix, double_separator=special.cls == "<s>"
-        )
+        vocabulary = extended(read_piece_ids(folder / "vocab.json"), listed, special)
+        added = added_tokens(listed, special, lowercase=False)
+        merges = [m for m in read_text(folder / "merges.txt").splitlines() if m and not m.startswith("#version")]
+        return BytePairTokenizer(vocabulary, merges, special, prefix, special.cls == "<s>", added)
     for name in _SENTENCE_PIECE:
         if (folder / name).is_file():
-            return from_sentence_piece(Unigram.from_bytes((folder / name).read_bytes(), str(folder / name)), settings)
+            model = Unigram.from_bytes((folder / name).read_bytes(), str(folder / name))
+            return from_sentence_piece(model, settings, listed)
     raise FileNotFoundError(
         f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt, vocab.json with merges.txt, "
         f"{' or '.join(_SENTENCE_PIECE)}"
     )
+
+
+def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Listed]) -> WordPieceTokenizer:
+    special = _special(settings, SpecialTokens())
+    try:
+        vocabulary = extended(read_vocabulary(path), listed, special)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    lowercase = settings.get("do_lower_case", True)
+    if not isinstance(lowercase, bool):
+        raise ValueError(f"{path.parent}: do_lower_case={lowercase!r} is neither true nor false")
+    cased = sum(piece != piece.lower() for piece in vocabulary if piece not in vars(special).values())
+    if lowercase and "do_lower_case" not in settings and cased > len(vocabulary) // 20:
+        warnings.warn(
+            f"{path.parent} does not say do_lower_case, and {cased:,} of {len(vocabulary):,} pieces have capital "
+            f"letters: texts are lower-cased, as Transformers does, and these are never found. If the model is cased, "
+            f'put {{"do_lower_case": false}} into tokenizer_config.json',
+            stacklevel=2,
+        )
+    added = added_tokens(listed, special, lowercase)
+    return WordPieceTokenizer(vocabulary, lowercase, settings.get("strip_accents"), special, added)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -87,22 +122,21 @@ def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
     return SpecialTokens(**spelled)
 
 
-def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
+def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[int, Listed]) -> Tokenizer:
     model = content["model"]
     kind = model.get("type") or ("WordPiece" if "max_input_chars_per_word" in model else "BPE")
-    added = {token["id"]: token["content"] for token in content.get("added_tokens") or []}
     if kind == "Unigram":
-        return _unigram(model, added, content, settings)
+        return _unigram(model, listed, content, settings)
     vocabulary = [""] * len(model["vocab"])
     for piece, index in model["vocab"].items():
         if not 0 <= index < len(vocabulary):
             raise ValueError("the ids of its vocabulary are not 0, 1, 2, …")
         vocabulary[index] = piece
     special = _special(settings, SpecialTokens() if kind == "WordPiece" else ROBERTA_TOKENS)
-    vocabulary = _extended(vocabulary, added, special)
+    vocabulary = extended(vocabulary, listed, special)
     before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
     if kind == "WordPiece":
-        return _word_piece(vocabulary, special, before, content, settings)
+        return _word_piece(vocabulary, special, before, content, settings, listed)
     if kind == "BPE":
         steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
         if before != ["ByteLevel"] or not steps[0].get("use_regex", True):
@@ -111,12 +145,18 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any]) -> Tokenizer:
             raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
         merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
         prefix = steps[0].get("add_prefix_space", False)
-        return BytePairTokenizer(vocabulary, merges, special, prefix, double_separator=special.cls == "<s>")
+        added = added_tokens(listed, special, lowercase=False)
+        return BytePairTokenizer(vocabulary, merges, special, prefix, special.cls == "<s>", added)
     raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
 
 
 def _word_piece(
-    vocabulary: list[str], special: SpecialTokens, before: list[str], content: dict[str, Any], settings: dict[str, Any]
+    vocabulary: list[str],
+    special: SpecialTokens,
+    before: list[str],
+    content: dict[str, Any],
+    settings: dict[str, Any],
+    listed: dict[int, Listed],
 ) -> WordPieceTokenizer:
     normalizer = content["normalizer"] or {"type": None}
     options = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
@@ -130,23 +170,8 @@ def _word_piece(
             f"tokenizer.json has lowercase={lowercase}, tokenizer_config.json do_lower_case="
             f"{settings['do_lower_case']}; which one counts? Correct the other"
         )
-    return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special)
-
-
-def _extended(vocabulary: list[str], added: dict[int, str], special: SpecialTokens) -> list[str]:
-    """With the special tokens that have ids behind the vocabulary's; other tokens there are an error."""
-    for index in sorted(added):
-        if index == len(vocabulary) and added[index] in vars(special).values():
-            vocabulary.append(added[index])
-        elif index >= len(vocabulary):
-            raise ValueError(f"the added token {added[index]!r} is neither in the vocabulary nor a special token")
-        elif vocabulary[index] != added[index]:
-            raise ValueError(f"the added token {added[index]!r} has the id {index} of the piece {vocabulary[index]!r}")
-        elif added[index] not in vars(special).values():
-            raise ValueError(
-                f"the added token {added[index]!r} is to be found in texts as it is, which only special tokens are here"
-            )
-    return vocabulary
+    added = added_tokens(listed, special, lowercase)
+    return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special, added)
 
 
 def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
@@ -157,11 +182,11 @@ def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
 
 
 def _unigram(
-    model: dict[str, Any], added: dict[int, str], content: dict[str, Any], settings: dict[str, Any]
+    model: dict[str, Any], listed: dict[int, Listed], content: dict[str, Any], settings: dict[str, Any]
 ) -> SentencePieceTokenizer:
     pieces = [piece for piece, _ in model["vocab"]]
     special = _special(settings, ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS)
-    pieces = _extended(pieces, added, special)
+    pieces = extended(pieces, listed, special)
     scores = [score for _, score in model["vocab"]]
     scores += [0.0] * (len(pieces) - len(scores))
     steps = _steps(content.get("normalizer"), "normalizers")
@@ -189,20 +214,29 @@ def _unigram(
         strip_accents="StripAccents" in kinds,
         quotes={"String": "``"} in replaced,
         double_separator="<s>" in pieces,
+        added=added_tokens(listed, special, "Lowercase" in kinds),
     )
 
 
-def from_sentence_piece(model: Unigram, settings: dict[str, Any]) -> SentencePieceTokenizer:
+def from_sentence_piece(
+    model: Unigram, settings: dict[str, Any], listed: dict[int, Listed] | None = None
+) -> SentencePieceTokenizer:
     """From the file alone: XLM-RoBERTa's ids are not the file's, ALBERT's are."""
-    pieces, scores = list(model.pieces), list(model.scores)
+    pieces, scores, listed = list(model.pieces), list(model.scores), listed or {}
     if "[CLS]" in pieces:
         special = _special(settings, ALBERT_TOKENS)
-        plain = not settings.get("do_lower_case", True)
-        accents = bool(settings.get("keep_accents", False))
-        return SentencePieceTokenizer(model, special, lowercase=not plain, strip_accents=not accents, quotes=True)
+        lowercase, accents = bool(settings.get("do_lower_case", True)), bool(settings.get("keep_accents", False))
+        pieces = extended(pieces, listed, special)
+        return SentencePieceTokenizer(
+            Unigram(pieces, [*scores, *[0.0] * (len(pieces) - len(scores))], model.charsmap), special, lowercase,
+            not accents, quotes=True, added=added_tokens(listed, special, lowercase),
+        )  # fmt: skip
     if pieces[:3] != ["<unk>", "<s>", "</s>"]:
         raise ValueError(f"a SentencePiece model that begins with {pieces[:3]} is not supported")
     first = ["<s>", "<pad>", "</s>", "<unk>"]
-    pieces, scores = [*first, *pieces[3:], "<mask>"], [0.0] * 4 + scores[3:] + [0.0]
-    unigram = Unigram(pieces, scores, model.charsmap)
-    return SentencePieceTokenizer(unigram, _special(settings, ROBERTA_TOKENS), double_separator=True)
+    special = _special(settings, ROBERTA_TOKENS)
+    pieces = extended([*first, *pieces[3:], "<mask>"], listed, special)
+    scores = [0.0] * 4 + scores[3:]
+    unigram = Unigram(pieces, scores + [0.0] * (len(pieces) - len(scores)), model.charsmap)
+    added = added_tokens(listed, special, lowercase=False)
+    return SentencePieceTokenizer(unigram, special, double_separator=True, added=added)

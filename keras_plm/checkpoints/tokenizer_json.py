@@ -34,6 +34,14 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
         }
         for piece, role in {piece: role for role, piece in reversed(special.items())}.items()
     ]  # fmt: skip
+    added += [
+        {
+            "id": tokenizer.id(token.text), "content": token.text, "single_word": False,
+            "lstrip": token.strips_left, "rstrip": token.strips_right,
+            "normalized": token.ignore_case, "special": not token.ignore_case,
+        }
+        for token in tokenizer.added
+    ]  # fmt: skip
     content: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None}
     content |= {"added_tokens": sorted(added, key=lambda token: token["id"]), **parts}
     write_json(folder / "tokenizer.json", content)

@@ -83,7 +83,7 @@ def export_saved_model(
     model: tyro.conf.Positional[str],
     folder: tyro.conf.Positional[str],
     max_length: int | None = None,
-    pairs: bool = False,
+    pairs: bool | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a SavedModel for TF Serving that takes raw text, and prove it.
@@ -92,7 +92,7 @@ def export_saved_model(
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         folder: where to; TF Serving wants a version number as its last part.
         max_length: longest row in tokens; by default the model's limit.
-        pairs: the model takes pairs of texts.
+        pairs: the model takes pairs of texts; by default what it was trained on.
         overwrite: replace the folder if it exists.
     """
     _report(to_saved_model(load(model), folder, max_length, pairs, overwrite))

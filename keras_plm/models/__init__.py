@@ -15,6 +15,7 @@ from .pretrainer import Pretrainer
 from .question_answerer import QuestionAnswerer
 from .saving import (
     assign,
+    check_sizes,
     load_folder,
     load_tokenizer,
     named_weights,
@@ -54,6 +55,7 @@ __all__ = [
     "load_folder",
     "load_tokenizer",
     "merge_lora",
+    "check_sizes",
     "named_weights",
     "remake",
     "save",

@@ -23,6 +23,8 @@ class Classifier(Classifying, keras.Model):
         pooling: what stands for the text: "cls", the pooled first token, or the "mean" of all tokens, which is what
             sentence encoders were trained for.
         multi_label: a text may have several labels, or none: each has a probability of its own.
+        pairs: it was trained on pairs of texts (True) or on single ones (False): what its artifacts take; None for a
+            model of which nobody knows.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -50,6 +52,7 @@ class Classifier(Classifying, keras.Model):
         encoder: Encoder | None = None,
         pooling: Pooling = "cls",
         multi_label: bool = False,
+        pairs: bool | None = None,
         **kwargs: Any,
     ) -> None:
         if labels is not None and (len(labels) < 2 - multi_label or len(set(labels)) != len(labels)):
@@ -72,6 +75,7 @@ class Classifier(Classifying, keras.Model):
         self.head = head
         self.pooling = pooling
         self.multi_label = multi_label
+        self.pairs = pairs
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
         """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
@@ -83,6 +87,7 @@ class Classifier(Classifying, keras.Model):
             "labels": self.labels,
             "pooling": self.pooling,
             "multi_label": self.multi_label,
+            "pairs": self.pairs,
             "name": self.name,
         }
 

@@ -20,6 +20,7 @@ class Embedder(Embedding, keras.Model):
         pooling: "mean" of the tokens that are not padding, or "cls", the first token.
         normalize: scale the vectors to length 1, so that their dot product is the cosine.
         max_length: longest text in tokens that `embed` reads; None means the model's limit.
+        prompt: is put before every text, also in artifacts that take strings, such as "query: ".
         encoder: a (pre-trained) encoder of the same config; None makes a new one.
 
     Call args:
@@ -46,6 +47,7 @@ class Embedder(Embedding, keras.Model):
         pooling: Pooling = "mean",
         normalize: bool = True,
         max_length: int | None = None,
+        prompt: str = "",
         encoder: Encoder | None = None,
         **kwargs: Any,
     ) -> None:
@@ -67,6 +69,7 @@ class Embedder(Embedding, keras.Model):
         self.pooling = pooling
         self.normalize = normalize
         self.max_length = max_length
+        self.prompt = prompt
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -74,6 +77,7 @@ class Embedder(Embedding, keras.Model):
             "pooling": self.pooling,
             "normalize": self.normalize,
             "max_length": self.max_length,
+            "prompt": self.prompt,
             "name": self.name,
         }
 

@@ -10,22 +10,33 @@ class Embedding(TextModel):
 
     Attributes:
         max_length: longest text in tokens that `embed` reads; None means the model's limit.
+        prompt: what `embed` puts before every text.
     """
 
     max_length: int | None
+    prompt: str
 
-    def embed(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+    @property
+    def longest_row(self) -> int:
+        """Most tokens of a text, special tokens included: `max_length`, if the model could take more."""
+        limit = super().longest_row
+        return limit if self.max_length is None else min(self.max_length, limit)
+
+    def embed(self, texts: Sequence[str], batch_size: int = 32, prompt: str | None = None) -> np.ndarray:
         """(rows, D) float32 vectors of texts.
 
         Args:
             texts: texts; longer ones than `max_length` lose their end.
             batch_size: rows at a time; rows of similar length go together.
+            prompt: is put before every text, such as "passage: "; None means the model's own.
 
         Example:
             >>> vectors = embedder.embed(["A quiet film.", "A calm movie."])  # doctest: +SKIP
             >>> vectors @ vectors.T  # cosines, if the embedder normalizes  # doctest: +SKIP
         """
-        return self.predict_texts(texts, max_length=self.max_length, batch_size=batch_size)
+        check_texts(texts)
+        before = self.prompt if prompt is None else prompt
+        return self.predict_texts([before + text for text in texts] if before else texts, batch_size=batch_size)
 
     def similarities(self, first: Sequence[str], second: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """(rows,) float32 cosines of pairs of texts."""

@@ -96,12 +96,42 @@ def load_folder(folder: str | Path) -> Any:
         shape = ModelConfig.from_dict(fields.pop("config"))
         settings = config["tokenizer"]
         tokenizer = None if settings is None else load_tokenizer(settings, lambda name: folder / name)
+        check_sizes(shape, _num_stored(folder / WEIGHTS))
         with uninitialized():
             model = _CLASSES[config["class"]](shape, tokenizer=tokenizer, **fields)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
     set_weights(model, folder / WEIGHTS)
     return model
+
+
+def check_sizes(config: ModelConfig, stored: int) -> None:
+    """Raise ValueError if a config asks for far more weights than a file has, before anything is allocated.
+
+    Where it is a little more, the names of what is missing say better what is wrong.
+
+    Args:
+        config: of the model to make.
+        stored: numbers in all tensors of the file.
+    """
+    # sinusoids are no weights, but as long positions take as much memory
+    sinusoids = config.max_sequence_length * config.hidden_dim if config.positions == "sinusoidal" else 0
+    if max(config.least_weights, sinusoids) > 2 * stored + 2**22:
+        raise ValueError(
+            f"a model of num_layers={config.num_layers}, hidden_dim={config.hidden_dim}, "
+            f"intermediate_dim={config.intermediate_dim}, vocabulary_size={config.vocabulary_size} and "
+            f"max_sequence_length={config.max_sequence_length} has {config.least_weights + sinusoids:,} numbers, but "
+            f"there are only {stored:,}"
+        )
+
+
+def _num_stored(path: Path) -> int:
+    """Numbers in all tensors of a safetensors file, by its header."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
 def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -185,11 +215,17 @@ def assign(
     ]
     if missing or unexpected or misshapen:
         raise ValueError(
-            f"{source} does not fit the model; missing: {missing}, unexpected: {unexpected}, misshapen: {misshapen}"
+            f"{source} does not fit the model; missing: {_some(missing)}, unexpected: {_some(unexpected)}, "
+            f"misshapen: {_some(misshapen)}"
         )
     # the largest first: while it is read it is there twice
     for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
         variables[name].assign(read(name))
+
+
+def _some(names: list[str]) -> str:
+    """The first of many names."""
+    return f"{names}" if len(names) <= 8 else f"{names[:8]} and {len(names) - 8} more"
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from .tags import (
     tag_scheme,
     tag_spans,
 )
-from .tokenizer import Encoding, SpecialTokens, Tokenizer
+from .tokenizer import AddedToken, Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
@@ -47,6 +47,7 @@ from .words import BERT_ALONE, split_each, split_words, split_words_in_graph
 __all__ = [
     "BERT_ALONE",
     "SPECIAL_TOKENS",
+    "AddedToken",
     "AnswerWindows",
     "BytePairTokenizer",
     "Encoding",

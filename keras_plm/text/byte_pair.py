@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from .readers.files import read_text
-from .tokenizer import SpecialTokens, Tokenizer, character_positions, string_tensor
+from .tokenizer import AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
 
 ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
 
@@ -39,6 +39,7 @@ class BytePairTokenizer(Tokenizer):
         special: spelling of the special tokens.
         add_prefix_space: put a space before the text, so that its first word looks like all others.
         double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+        added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
         ValueError: a special token or one of the 256 bytes missing from the vocabulary, a piece twice, a merge that is
@@ -58,8 +59,9 @@ class BytePairTokenizer(Tokenizer):
         special: SpecialTokens = ROBERTA_TOKENS,
         add_prefix_space: bool = False,
         double_separator: bool = True,
+        added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(vocabulary, special, double_separator)
+        super().__init__(vocabulary, special, double_separator, added)
         self.merges = list(merges)
         self.add_prefix_space = add_prefix_space
         missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
@@ -90,7 +92,7 @@ class BytePairTokenizer(Tokenizer):
         lines = read_text(paths["merges.txt"]).splitlines()
         special = SpecialTokens(**settings.pop("special", asdict(ROBERTA_TOKENS)))
         merges = [line for line in lines if line and not line.startswith("#version")]
-        return cls(vocabulary, merges, special, **settings)
+        return cls(vocabulary, merges, special, added=cls._added_from(settings), **settings)
 
     def files(self) -> dict[str, bytes]:
         ids = {piece: index for index, piece in enumerate(self.vocabulary)}
@@ -104,6 +106,7 @@ class BytePairTokenizer(Tokenizer):
             "special": asdict(self.special),
             "add_prefix_space": self.add_prefix_space,
             "double_separator": self.double_separator,
+            **self._added_settings,
         }
 
     def resources(self) -> Any:
@@ -113,7 +116,7 @@ class BytePairTokenizer(Tokenizer):
         pieces = [self.vocabulary[i] for i in token_ids]
         kept = set(pieces)
         merges = [merge for merge in self.merges if {*merge.split(" "), merge.replace(" ", "")} <= kept]
-        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.double_separator)
+        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.double_separator, self.added)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(self.merges)}

@@ -91,7 +91,7 @@ def pack(
         length = packed_length(tokenizer, kept_first, kept_second)
     if pad_to is None:
         # every width is compiled once, and every column of padding is computed: short rows pay more for eight
-        longest = tf.reduce_max(length)
+        longest = tf.reduce_max(tf.concat([length, [special]], 0))  # of no rows at all there is no longest one
         unit = tf.where(longest <= 32, tf.constant(4, tf.int64), 8)
         width = tf.minimum((longest + unit - 1) // unit * unit, max_length)
     else:

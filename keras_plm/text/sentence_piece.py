@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import KEYBOARD, SpecialTokens, Tokenizer, character_positions, string_tensor
+from .tokenizer import KEYBOARD, AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
 
 ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of pieces in SentencePiece's files
@@ -58,10 +58,10 @@ class Unigram:
         pieces = [piece.piece for piece in proto.pieces]
         return cls(pieces, [piece.score for piece in proto.pieces], proto.normalizer_spec.precompiled_charsmap)
 
-    def to_bytes(self, special: SpecialTokens) -> bytes:
+    def to_bytes(self, special: SpecialTokens, added: Sequence[AddedToken] = ()) -> bytes:
         """The content of a SentencePiece model file that gives these ids."""
         proto = _proto()
-        literals = set(asdict(special).values())
+        literals = {*asdict(special).values(), *(token.text for token in added)}
         for piece, score in zip(self.pieces, self.scores, strict=True):
             kind = _UNKNOWN if piece == special.unk else _CONTROL if piece in literals else _NORMAL
             proto.pieces.add(piece=piece, score=score, type=kind)
@@ -105,6 +105,7 @@ class SentencePieceTokenizer(Tokenizer):
         strip_accents: strip accents first.
         quotes: turn `` and '' into one double quote first; with the two above, what ALBERT does.
         double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+        added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
         ValueError: a special token missing from the vocabulary, or a piece twice.
@@ -124,23 +125,23 @@ class SentencePieceTokenizer(Tokenizer):
         strip_accents: bool = False,
         quotes: bool = False,
         double_separator: bool = False,
+        added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(model.pieces, special, double_separator)
+        super().__init__(model.pieces, special, double_separator, added)
         self.model = model
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         self.quotes = quotes
         self._normalizer = Normalizer(lowercase, strip_accents, quotes=quotes, form="NFKD")
-        self._content = model.to_bytes(special)
+        self._content = model.to_bytes(special, self.added)
         self._tokenizer = _lasting(tensorflow_text.SentencepieceTokenizer(self._content, out_type=tf.int32))
 
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "SentencePieceTokenizer":
         """Read a `spiece.model`."""
         special = SpecialTokens(**settings.pop("special", asdict(ALBERT_TOKENS)))
-        return cls(
-            Unigram.from_bytes(paths["spiece.model"].read_bytes(), str(paths["spiece.model"])), special, **settings
-        )
+        model = Unigram.from_bytes(paths["spiece.model"].read_bytes(), str(paths["spiece.model"]))
+        return cls(model, special, added=cls._added_from(settings), **settings)
 
     def files(self) -> dict[str, bytes]:
         return {"spiece.model": self._content}
@@ -152,6 +153,7 @@ class SentencePieceTokenizer(Tokenizer):
             "strip_accents": self.strip_accents,
             "quotes": self.quotes,
             "double_separator": self.double_separator,
+            **self._added_settings,
         }
 
     def resources(self) -> Any:
@@ -166,6 +168,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.strip_accents,
             self.quotes,
             self.double_separator,
+            self.added,
         )
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:

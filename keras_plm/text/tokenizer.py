@@ -29,6 +29,33 @@ class SpecialTokens:
 
 
 @dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in texts as it is written, before what is between is cut into pieces.
+
+    Attributes:
+        text: as the vocabulary spells it.
+        ignore_case: it is found in other cases too.
+        strips_left, strips_right: the white space before it, and behind it, belongs to it.
+    """
+
+    text: str
+    ignore_case: bool = False
+    strips_left: bool = False
+    strips_right: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.text.strip() or self.text != self.text.strip():
+            raise ValueError(f"an added token is {self.text!r}; it must not be empty, begin or end with white space")
+
+    @property
+    def pattern(self) -> str:
+        """An expression that RE2 and Python understand alike."""
+        spaces = r"[\t\n\f\r ]*"  # what \s means to RE2; to Python it is more
+        case = f"(?i:{re.escape(self.text)})" if self.ignore_case else re.escape(self.text)
+        return f"{spaces * self.strips_left}{case}{spaces * self.strips_right}"
+
+
+@dataclass(frozen=True)
 class Encoding:
     """One tokenized text.
 
@@ -55,26 +82,37 @@ class Tokenizer(ABC):
         vocabulary: pieces, the index being the id.
         special: spelling of the special tokens.
         double_separator: RoBERTa's way with pairs: two separators between the parts, and one kind of segment.
+        added: more tokens of the vocabulary that are found in texts as they are written.
 
     Attributes:
         filenames: the files that `files` gives and `from_files` takes.
         strips_before_mask: the space before a mask belongs to the mask, where a word has its space in front of it.
 
     Raises:
-        ValueError: a special token missing from the vocabulary, or a piece twice.
+        ValueError: a special or added token missing from the vocabulary, or a piece twice.
     """
 
     filenames: ClassVar[tuple[str, ...]]
     strips_before_mask: ClassVar[bool] = True
 
-    def __init__(self, vocabulary: Sequence[str], special: SpecialTokens, double_separator: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        special: SpecialTokens,
+        double_separator: bool = False,
+        added: Sequence[AddedToken] = (),
+    ) -> None:
         self.vocabulary = list(vocabulary)
         self.special = special
         self.double_separator = double_separator
+        self.added = [token for token in added if token.text not in asdict(special).values()]
         self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
         missing = [token for token in asdict(special).values() if token not in self._ids]
         if missing:
             raise ValueError(f"the vocabulary has no {', '.join(missing)}; which pieces are its special tokens?")
+        lost = [token.text for token in self.added if token.text not in self._ids]
+        if lost:
+            raise ValueError(f"the added tokens {lost[:5]} are not in the vocabulary")
         if len(self._ids) != len(self.vocabulary):
             twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
             raise ValueError(f"the vocabulary has pieces twice: {twice[:5]}")
@@ -82,11 +120,13 @@ class Tokenizer(ABC):
         self.pad_id, self.unk_id, self.cls_id = ids["pad"], ids["unk"], ids["cls"]
         self.sep_id, self.mask_id = ids["sep"], ids["mask"]
         self.special_ids = list(ids.values())
-        self._literals = tuple(asdict(special).values())
-        literals = [re.escape(literal) for literal in dict.fromkeys(self._literals)]
-        if self.strips_before_mask:
-            literals.append(rf"[\t\n\f\r ]*{re.escape(special.mask)}")  # what \s means to RE2; to Python it is more
-        self._special_pattern = "|".join(reversed(literals))
+        roles = [AddedToken(token) for token in dict.fromkeys(asdict(special).values()) if token != special.mask]
+        written = [*roles, AddedToken(special.mask, strips_left=self.strips_before_mask), *self.added]
+        written.sort(key=lambda token: -len(token.text))  # of two that begin alike the longer one is meant
+        self._literals = tuple(token.text for token in written)
+        self._literal_ids = [self._ids[literal] for literal in self._literals]
+        self._any_case = {token.text.lower(): token.text for token in written if token.ignore_case}
+        self.special_pattern = "|".join(token.pattern for token in written)
 
     def __call__(self, texts: Any) -> Any:
         """Token ids of a batch of texts.
@@ -105,19 +145,24 @@ class Tokenizer(ABC):
 
     def _marked(self, texts: tf.Tensor) -> tf.Tensor:
         """Whether a special token is written in any of the texts."""
-        return tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self._special_pattern}).*"))
+        return tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self.special_pattern}).*"))
 
     def _cut(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The special tokens of all texts and what is between them, and where each text begins and ends."""
-        rows = tensorflow_text.regex_split(texts, self._special_pattern, self._special_pattern)
+        rows = tensorflow_text.regex_split(texts, self.special_pattern, self.special_pattern)
         return rows.flat_values, rows.row_splits
 
     def _joined(self, parts: tf.Tensor, borders: tf.Tensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """The ids of each text; special tokens among its parts have their own."""
-        role = tf.strings.strip(parts)[:, None] == tf.constant(list(self._literals))
+        stripped = tf.strings.strip(parts)
+        role = stripped[:, None] == tf.constant(list(self._literals))
+        if self._any_case:
+            folded = [literal.lower() if literal.lower() in self._any_case else "" for literal in self._literals]
+            lower = tf.strings.lower(stripped, "utf-8")
+            role |= (lower[:, None] == tf.constant(folded)) & (lower != "")[:, None]
         is_special = tf.reduce_any(role, 1)
         special, ordinary = tf.where(is_special)[:, 0], tf.where(~is_special)[:, 0]
-        own = tf.gather(tf.constant(self.special_ids), tf.argmax(tf.gather(role, special), 1))[:, None]
+        own = tf.gather(tf.constant(self._literal_ids), tf.argmax(tf.gather(role, special), 1))[:, None]
         rows = tf.concat([own, tf.gather(ids, ordinary)], 0)
         rows = tf.gather(rows, tf.argsort(tf.concat([special, ordinary], 0)))
         return tf.RaggedTensor.from_row_splits(rows, borders).merge_dims(1, 2)
@@ -134,7 +179,7 @@ class Tokenizer(ABC):
         """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
         check_is_list(texts)
         # the same expression as in the graph, in Python's spelling
-        cut = [re.split(f"({self._special_pattern})", text.replace(_NUL, _NOT_NUL)) for text in texts]
+        cut = [re.split(f"({self.special_pattern})", text.replace(_NUL, _NOT_NUL)) for text in texts]
         ordinary = [part for row in cut for part in row[::2]]
         spans = iter(self._spans(ordinary) if ordinary else [])
         return [self._encoding(row, spans) for row in cut]
@@ -145,6 +190,7 @@ class Tokenizer(ABC):
         start = 0
         for index, part in enumerate(parts):
             token = part.strip()
+            token = token if token in self._literals else self._any_case.get(token.lower(), token)
             found = [(self._ids[token], len(part) - len(token), len(part))] if index % 2 else next(spans)
             for token_id, first, end in found:
                 encoding.token_ids.append(token_id)
@@ -153,6 +199,16 @@ class Tokenizer(ABC):
                 encoding.ends.append(start + end)
             start += len(part)
         return encoding
+
+    @property
+    def _added_settings(self) -> dict[str, Any]:
+        """The part of `settings` that tells of added tokens; nothing where there are none."""
+        return {"added": [asdict(token) for token in self.added]} if self.added else {}
+
+    @staticmethod
+    def _added_from(settings: dict[str, Any]) -> list[AddedToken]:
+        """The inverse of `_added_settings`, which it takes out of the settings."""
+        return [AddedToken(**token) for token in settings.pop("added", [])]
 
     @abstractmethod
     def decode(self, token_ids: Sequence[int]) -> str:

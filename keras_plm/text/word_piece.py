@@ -10,12 +10,15 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import KEYBOARD, SpecialTokens, Tokenizer, character_positions, string_tensor
+from .tokenizer import KEYBOARD, AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
 from .vocabulary import read_vocabulary
+from .words import BERT_ALONE
 
 # Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block
-# whose characters BERT's rules make words of their own.
+# whose characters BERT's rules make words of their own. In a text they are unknown, as the next one is.
 _STAND_INS = [chr(0xFAF0 + i) for i in range(5)]
+_UNKNOWN = chr(0xFAF5)
+_ANY_STAND_IN = f"[{_STAND_INS[0]}-{_STAND_INS[-1]}]"
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -26,6 +29,7 @@ class WordPieceTokenizer(Tokenizer):
         lowercase: lower-case the text, as BERT's uncased models do.
         strip_accents: strip accents; None means if `lowercase`.
         special: spelling of the special tokens.
+        added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
         ValueError: a special token missing from the vocabulary, or a piece twice.
@@ -53,12 +57,15 @@ class WordPieceTokenizer(Tokenizer):
         lowercase: bool = True,
         strip_accents: bool | None = None,
         special: SpecialTokens = SpecialTokens(),  # noqa: B008  (frozen)
+        added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(vocabulary, special)
+        super().__init__(vocabulary, special, added=added)
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self._normalizer = Normalizer(self.lowercase, self.strip_accents, clean=True)
-        self._stand_ins = dict(zip(self._literals, _STAND_INS, strict=True))
+        self._stand_ins = dict(zip(asdict(special).values(), _STAND_INS, strict=True))
+        # what makes a special token of a word in a text, for contexts of questions, is one of its words
+        self.words_alone = f"{self.special_pattern}|{BERT_ALONE}"
         self._tokenizer = tensorflow_text.FastBertTokenizer(
             [self._stand_ins.get(piece, piece) for piece in self.vocabulary],
             token_out_type=tf.int32,
@@ -77,8 +84,8 @@ class WordPieceTokenizer(Tokenizer):
 
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "WordPieceTokenizer":
-        special = SpecialTokens(**settings.pop("special"))
-        return cls.from_file(paths["vocab.txt"], special=special, **settings)
+        special, added = SpecialTokens(**settings.pop("special")), cls._added_from(settings)
+        return cls.from_file(paths["vocab.txt"], special=special, added=added, **settings)
 
     def files(self) -> dict[str, bytes]:
         return {"vocab.txt": ("\n".join(self.vocabulary) + "\n").encode()}
@@ -88,6 +95,7 @@ class WordPieceTokenizer(Tokenizer):
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
             "special": asdict(self.special),
+            **self._added_settings,
         }
 
     def resources(self) -> Any:
@@ -95,7 +103,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def subset(self, token_ids: Sequence[int]) -> "WordPieceTokenizer":
         pieces = [self.vocabulary[i] for i in token_ids]
-        return WordPieceTokenizer(pieces, self.lowercase, self.strip_accents, self.special)
+        return WordPieceTokenizer(pieces, self.lowercase, self.strip_accents, self.special, self.added)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         characters = {*KEYBOARD, *"".join(piece.removeprefix("##") for piece in seen - set(self._literals))}
@@ -108,19 +116,27 @@ class WordPieceTokenizer(Tokenizer):
     def __call__(self, texts: Any) -> Any:
         # not cut at special tokens as for the other kinds: in tf.data even the branch that is not taken cost as much
         # as the tokenization (28,000 documents/s became 11,000)
+        if self.added:
+            return super().__call__(texts)
         texts = string_tensor(texts)
-        return self._tokenize(tf.cond(self._marked(texts), lambda: self._with_stand_ins(texts), lambda: texts))
+        marked = tf.reduce_any(
+            tf.strings.regex_full_match(texts, f"(?s).*(?:{self.special_pattern}|{_ANY_STAND_IN}).*")
+        )
+        texts = tf.cond(marked, lambda: self._with_stand_ins(texts), lambda: texts)
+        return self._tokenizer.tokenize(self._normalizer(texts))
 
     def _with_stand_ins(self, texts: tf.Tensor) -> tf.Tensor:
+        texts = tf.strings.regex_replace(texts, _ANY_STAND_IN, _UNKNOWN)
         for token, stand_in in self._stand_ins.items():
             texts = tf.strings.regex_replace(texts, re.escape(token), stand_in)
         return texts
 
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        texts = tf.strings.regex_replace(texts, _ANY_STAND_IN, _UNKNOWN)
         return self._tokenizer.tokenize(self._normalizer(texts))
 
     def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
-        aligned = [self._normalizer.aligned(text) for text in texts]
+        aligned = [self._normalizer.aligned(re.sub(_ANY_STAND_IN, _UNKNOWN, text)) for text in texts]
         ids, starts, ends = self._tokenizer.tokenize_with_offsets(string_tensor([text for text, _, _ in aligned]))
         spans = []
         for (normalized, first, last), *row in zip(

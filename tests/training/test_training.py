@@ -183,3 +183,26 @@ def test_no_room_on_disk_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_whole(path, "new")
     assert [file.name for file in tmp_path.iterdir()] == ["history.csv"] and path.read_text() == "old"
+
+
+def test_lamb_is_that_of_the_paper():
+    """One numpy step after the other: decay inside the trust ratio, neither for biases and norms."""
+    random = np.random.default_rng(0)
+    start = {"kernel": random.normal(size=(3, 5)), "bias": random.normal(size=5), "gamma": random.normal(size=5)}
+    variables = [keras.Variable(value.astype("float32"), name=name) for name, value in start.items()]
+    optimizer = Lamb(0.1, weight_decay=0.3, global_clipnorm=None)
+    moments = {name: (np.zeros_like(v), np.zeros_like(v)) for name, v in start.items()}
+    weights = dict(start)
+    for step in range(1, 4):
+        gradients = {name: random.normal(size=value.shape) for name, value in start.items()}
+        optimizer.apply([tf.constant(g, tf.float32) for g in gradients.values()], variables)
+        for name, gradient in gradients.items():
+            m, v = (0.9 * moments[name][0] + 0.1 * gradient, 0.999 * moments[name][1] + 0.001 * gradient**2)
+            moments[name] = (m, v)
+            update = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-7)
+            if name == "kernel":
+                update += 0.3 * weights[name]
+                update *= np.linalg.norm(weights[name]) / np.linalg.norm(update)
+            weights[name] = weights[name] - 0.1 * update
+    for variable, (name, expected) in zip(variables, weights.items(), strict=True):
+        np.testing.assert_allclose(variable, expected, rtol=2e-5, atol=1e-6, err_msg=name)

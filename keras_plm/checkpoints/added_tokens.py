@@ -1,0 +1,119 @@
+"""The tokens that were added to a vocabulary, in each of the files that may tell of them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from keras_plm.text import AddedToken, SpecialTokens
+
+from .tensors import read_json
+
+
+class Listed(NamedTuple):
+    """A token as a file lists it.
+
+    Attributes:
+        text: as it is written.
+        normalized: it is looked for in the text after lower-casing, and is lower-cased itself.
+        strips_left, strips_right: the white space beside it belongs to it.
+        single_word: it is only found where no letter stands beside it.
+    """
+
+    text: str
+    normalized: bool = True
+    strips_left: bool = False
+    strips_right: bool = False
+    single_word: bool = False
+
+    @classmethod
+    def of(cls, token: Any, is_special: bool) -> "Listed":
+        """From a string, or an object with `content` and flags."""
+        if isinstance(token, str):
+            return cls(token, normalized=not is_special)
+        flags = [bool(token.get(name, False)) for name in ("lstrip", "rstrip", "single_word")]
+        special = is_special or bool(token.get("special", False))
+        if not isinstance(token["content"], str):
+            raise TypeError(f"content is {token['content']!r:.60}")
+        return cls(token["content"], bool(token.get("normalized", not special)), *flags)
+
+
+def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
+    """By their ids, those of `added_tokens.json` and of `added_tokens_decoder` in tokenizer_config.json.
+
+    Args:
+        folder: with the files.
+        settings: what special_tokens_map.json and tokenizer_config.json say.
+    """
+    special = _special_texts(settings)
+    found: dict[int, Listed] = {}
+    if (folder / "added_tokens.json").is_file():
+        for text, index in read_json(folder / "added_tokens.json").items():
+            found[_id(index, folder / "added_tokens.json")] = Listed.of(text, text in special)
+    decoder = settings.get("added_tokens_decoder") or {}
+    for index, token in decoder.items():
+        text = token["content"]
+        found[_id(int(index), folder / "tokenizer_config.json")] = Listed.of(token, text in special)
+    known = {token.text for token in found.values()}
+    for number, text in enumerate(sorted(special - known)):
+        found[-1 - number] = Listed(text, normalized=False)  # its id is that of the piece in the vocabulary
+    return found
+
+
+def in_tokenizer_json(content: dict[str, Any]) -> dict[int, Listed]:
+    """Those of a tokenizer.json."""
+    return {
+        _id(token["id"], Path("added_tokens")): Listed.of(token, False) for token in content.get("added_tokens") or []
+    }
+
+
+def _special_texts(settings: dict[str, Any]) -> set[str]:
+    """The special tokens that have no role."""
+    more = settings.get("additional_special_tokens") or []
+    extra = settings.get("extra_special_tokens") or []
+    tokens = [*more, *(extra.values() if isinstance(extra, dict) else extra)]
+    return {token if isinstance(token, str) else token["content"] for token in tokens}
+
+
+def _id(index: Any, path: Path) -> int:
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        raise ValueError(f"{path}: {index!r} is no id of a token")
+    return index
+
+
+def extended(vocabulary: list[str], listed: dict[int, Listed], special: SpecialTokens) -> list[str]:
+    """With the tokens that have ids behind those of the vocabulary.
+
+    Raises:
+        ValueError: ids with a gap between them, or one that another piece has; a special token without an id.
+    """
+    vocabulary = list(vocabulary)
+    for index in sorted(listed):
+        text = listed[index].text
+        if index < 0:
+            if text not in vocabulary:
+                raise ValueError(f"the special token {text!r} has no id: it is in no list of added tokens")
+        elif index == len(vocabulary):
+            vocabulary.append(text)
+        elif index > len(vocabulary):
+            raise ValueError(
+                f"the added token {text!r} has the id {index}, but the vocabulary ends at {len(vocabulary)}"
+            )
+        elif vocabulary[index] != text:
+            raise ValueError(f"the added token {text!r} has the id {index} of the piece {vocabulary[index]!r}")
+    return vocabulary
+
+
+def added_tokens(listed: dict[int, Listed], special: SpecialTokens, lowercase: bool) -> list[AddedToken]:
+    """The tokens that are no special ones with a role.
+
+    Raises:
+        ValueError: one that is only to be found as a whole word, which a graph cannot tell.
+    """
+    found = {}
+    for token in listed.values():
+        if token.text in vars(special).values():
+            continue
+        if token.single_word:
+            raise ValueError(f"the added token {token.text!r} is for whole words only (single_word), not supported")
+        case = token.normalized and lowercase
+        found[token.text] = AddedToken(token.text, case, token.strips_left, token.strips_right)
+    return list(found.values())
