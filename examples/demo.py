@@ -131,7 +131,7 @@ def main(folder: Path) -> None:
 
     stage(4, "Export, and run each artefact in its own runtime")
     artefacts = {
-        "TFLite float32": export.to_tflite(chapters, folder / "phone_float32", length=64),
+        "TFLite float32": export.to_tflite(chapters, folder / "phone_float32", max_length=64),
         "TFLite int8": export.to_tflite(chapters, folder / "phone", "dynamic_int8", 64),
         "ONNX": export.to_onnx(chapters, folder / "onnx"),
         "SavedModel": export.to_saved_model(chapters, folder / "served" / "1", max_length=64),

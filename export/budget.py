@@ -34,9 +34,9 @@ def fit_budget(
     metric: str | None = None,
     text_column: str = "text",
     second_column: str | None = None,
-    label_column: str = "label",
+    label_column: str | tuple[str, ...] = "label",
     tag_column: int | str = -1,
-    length: int | None = None,
+    max_length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
     overwrite: bool = False,
@@ -69,7 +69,7 @@ def fit_budget(
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores.
         tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
-        length: T of the artefact; None means the model's limit.
+        max_length: T of the artefact; None means the model's limit.
         limit: use the first so many rows only.
         num_threads: of the runtime.
         overwrite: replace an artefact that is there.
@@ -102,11 +102,11 @@ def fit_budget(
     models = {GIVEN: model, **(alternatives or {})}
     _check_alternatives(models, alternatives or {})
     _check_schemes(models, schemes or (), bool(known_texts))
-    Signature.of(model, length, fixed=True)
+    Signature.of(model, max_length, fixed=True)
     rows, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
     if examples is None or not rows:
         raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
-    settings = {"length": length, "num_threads": num_threads, "metric": metric}
+    settings = {"max_length": max_length, "num_threads": num_threads, "metric": metric}
     with Search(path, models, examples, known_texts, settings) as search:
         found = search.reference()
         with Progress(disable=not progress) as bar:

@@ -167,7 +167,9 @@ class Search:
         aware = model.config.quantization_aware
         wanted = Scheme.parse(variant.quantization).takes_texts and not aware
         calibration = self.texts[:200] or None if wanted else None
-        return to_tflite(model, path, variant.quantization, self.settings["length"], calibration, overwrite=overwrite)
+        return to_tflite(
+            model, path, variant.quantization, self.settings["max_length"], calibration, overwrite=overwrite
+        )
 
     def _model(self, variant: Attempt) -> TaskModel:
         key = variant.model, variant.trim

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from keras_plm.evaluation import Evaluation, evaluate
 from keras_plm.models import Classifier, Classifying
-from keras_plm.text import Examples
+from keras_plm.text import Examples, OnBadRow
 
 from .data import read_data
 from .exported import load_artifact
@@ -101,12 +101,13 @@ def compare(
     data: str | Path | list | Examples,
     text_column: str = "text",
     second_column: str | None = None,
-    label_column: str | None = "label",
+    label_column: str | tuple[str, ...] | None = "label",
     max_length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
     progress: bool = False,
     tag_column: int | str = -1,
+    on_bad_row: OnBadRow = "error",
 ) -> Comparison:
     """Run a model and its artefact on the same rows and say what differs.
 
@@ -122,6 +123,7 @@ def compare(
         limit: compare the first so many rows only.
         num_threads: of the artefact's runtime.
         progress: show a progress bar.
+        on_bad_row: "error", or "skip" to leave out rows that cannot be used, unknown labels among them.
         tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
 
     Raises:
@@ -137,7 +139,7 @@ def compare(
             raise ValueError(
                 f"{artifact.path} has {name}={signature.settings.get(name)}, the model {settings.get(name)}"
             )
-    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
+    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column, on_bad_row)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.longest_row

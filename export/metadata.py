@@ -41,7 +41,7 @@ def check_metadata(model: TaskModel, signature: Signature) -> None:
     ):  # fmt: skip
         problem = "they need [PAD] as piece 0, and pieces called [CLS], [SEP] and [UNK]"
     elif task == "QuestionAnswerer" and signature.length != _QUESTION_ANSWERER_LENGTH:
-        problem = f"the Task Library's question answerer takes length={_QUESTION_ANSWERER_LENGTH}"
+        problem = f"the Task Library's question answerer takes max_length={_QUESTION_ANSWERER_LENGTH}"
     elif signature.quantization.startswith("int4"):
         problem = "MediaPipe 0.10.33 refuses weights of four bits"
     elif labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):

@@ -11,16 +11,16 @@ from .tasks import TaskModel
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
 
-def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overwrite: bool = False) -> Path:
+def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, overwrite: bool = False) -> Path:
     """Write an ONNX file that takes token ids, and prove with onnxruntime that it answers as the model does.
 
-    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, length); output
+    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, max_length); output
     see `Artifact`.
 
     Args:
         model: a task model with its tokenizer.
         path: a file that ends in `.onnx`, or a folder to put `model.onnx` into.
-        length: a fixed number of tokens, for runtimes that need one (the web); None leaves batch and length free.
+        max_length: a fixed number of tokens, for runtimes that need one (the web); None leaves batch and length free.
         overwrite: replace a file that is there.
 
     Returns:
@@ -34,7 +34,7 @@ def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overw
     import onnx
 
     path = artifact_path(path, ".onnx")
-    signature = Signature.of(model, length)
+    signature = Signature.of(model, max_length)
     model = float32_copy(model)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         proto = _convert(model, signature)
@@ -45,7 +45,7 @@ def to_onnx(model: TaskModel, path: str | Path, length: int | None = None, overw
         temporary.write_bytes(proto.SerializeToString())
         artifact = Artifact(temporary)
         prove(model, artifact)
-        if length is None:  # a second length, or a fixed one could pass for free
+        if max_length is None:  # a second length, or a fixed one could pass for free
             prove(model, artifact, length=max(model.longest_row // 2, least_length(model)))
     return path
 

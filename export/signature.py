@@ -79,7 +79,7 @@ class Signature:
         if fixed and length is None:
             length = limit
         if length is not None and not least <= length <= limit:
-            raise ValueError(f"length={length}; the model takes {least} to {limit} tokens")
+            raise ValueError(f"max_length={length}; the model takes {least} to {limit} tokens")
         tokenizer = tokenizer_settings(model.tokenizer)
         files = {name: _facts(content) for name, content in model.tokenizer.files().items()}
         settings = task_settings(model)

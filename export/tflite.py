@@ -26,7 +26,7 @@ def to_tflite(
     model: TaskModel,
     path: str | Path,
     quantization: str = "float32",
-    length: int | None = None,
+    max_length: int | None = None,
     calibration: Any = None,
     metadata: bool = False,
     strings: bool | str = False,
@@ -35,7 +35,7 @@ def to_tflite(
 ) -> Path:
     """Write a `.tflite` of built-in operators that takes token ids, and prove that it answers as the model does.
 
-    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, length) int32, and one
+    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and one
     or two outputs: see `Artifact`. Beside it go its facts (`model.tflite.json`) and
     its tokenizer's files (such as `model.tflite.vocab.txt`).
 
@@ -49,7 +49,7 @@ def to_tflite(
             `quantization_aware=True` has learnt, which takes no other scheme, or else those of `calibration`; all
             between them is in float32. "int8x16"
             (weights of 8 bits, activations of 16) is for neural processors: many times slower on a CPU.
-        length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
+        max_length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
         calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
             them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them: a kernel
             needs twice as many of their tokens as it has rows, or it is rounded as without.
@@ -87,7 +87,7 @@ def to_tflite(
         raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
     if strings is True and getattr(model, "pairs", False):
         strings = "pairs"
-    signature = Signature.of(model, length, quantization, fixed=True, strings=_STRINGS[strings])
+    signature = Signature.of(model, max_length, quantization, fixed=True, strings=_STRINGS[strings])
     if metadata:
         check_metadata(model, signature)
     if metadata and strings:

@@ -1,35 +1,58 @@
-"""Pre-trained language models in Keras 3, from raw text to a phone."""
+"""Pre-trained language models in Keras 3, from raw text to a phone.
+
+What is here is imported when it is asked for: `import keras_plm` alone does not import TensorFlow.
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from . import checkpoints  # noqa: E402
-from .checkpoints import choose, load  # noqa: E402
-from .compression import cluster, factorize_table, prune, shrink, trim_vocabulary  # noqa: E402
-from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig  # noqa: E402
-from .evaluation import evaluate  # noqa: E402
-from .layers import (  # noqa: E402
-    ClassificationHead,
-    DecoderBlock,
-    EncoderBlock,
-    FeedForward,
-    MaskedTokenHead,
-    MultiHeadAttention,
-    NextSentenceHead,
-    TokenEmbedding,
-)
-from .models import (  # noqa: E402
-    Classifier,
-    Embedder,
-    Encoder,
-    Pretrainer,
-    QuestionAnswerer,
-    Tagger,
-    merge_lora,
-    save,
-)
-from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer  # noqa: E402
+if TYPE_CHECKING:
+    from . import checkpoints, compression, config, evaluation, layers, models, text, training  # noqa: F401
+    from .checkpoints import choose, load
+    from .compression import cluster, factorize_table, prune, shrink, trim_vocabulary
+    from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig
+    from .evaluation import evaluate
+    from .layers import (
+        ClassificationHead,
+        DecoderBlock,
+        EncoderBlock,
+        FeedForward,
+        MaskedTokenHead,
+        MultiHeadAttention,
+        NextSentenceHead,
+        TokenEmbedding,
+    )
+    from .models import (
+        Classifier,
+        Embedder,
+        Encoder,
+        Pretrainer,
+        QuestionAnswerer,
+        Tagger,
+        merge_lora,
+        save,
+    )
+    from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
+
+_MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "models", "text", "training")
+_HOMES = {
+    "checkpoints": ("choose", "load"),
+    "compression": ("cluster", "factorize_table", "prune", "shrink", "trim_vocabulary"),
+    "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ModelConfig"),
+    "evaluation": ("evaluate",),
+    "layers": (
+        "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
+        "NextSentenceHead", "TokenEmbedding",
+    ),
+    "models": (
+        "Classifier", "Embedder", "Encoder", "Pretrainer", "QuestionAnswerer", "Tagger", "merge_lora", "save",
+    ),
+    "text": ("BytePairTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BASE",
@@ -70,3 +93,15 @@ __all__ = [
     "shrink",
     "trim_vocabulary",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,63 +1,120 @@
-"""The command line: `keras-plm choose | pretrain | classify | tag | answer | similarity | predict | evaluate | …`."""
+"""The command line: `keras-plm COMMAND …`. Help and version come at once; TensorFlow is imported when there is work."""
 
+import difflib
 import sys
-from collections.abc import Callable
-from typing import Any
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
-import tyro
-from rich.console import Console
 
-from keras_plm import commands
-from keras_plm.recipes import Answer, Classify, Distill, Embed, Pretrain, Recipe, Tag
+class Command(NamedTuple):
+    """What a command does, in one line, and where it is: `module:name`."""
+
+    summary: str
+    target: str
+
+    def load(self) -> Any:
+        """The recipe or the function."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)
+
+
+COMMANDS: dict[str, dict[str, Command]] = {
+    "Train": {
+        "pretrain": Command("learn a vocabulary and an encoder from raw text", "keras_plm.recipes:Pretrain"),
+        "classify": Command("fine-tune a classifier of texts, or of pairs of texts", "keras_plm.recipes:Classify"),
+        "tag": Command("fine-tune a tagger: entities, parts of speech", "keras_plm.recipes:Tag"),
+        "answer": Command("fine-tune a question answerer", "keras_plm.recipes:Answer"),
+        "similarity": Command("fine-tune an embedder: vectors of texts", "keras_plm.recipes:Embed"),
+        "distill": Command("train a small student with a teacher", "keras_plm.recipes:Distill"),
+    },
+    "Use": {
+        "predict": Command("label texts, tag them, or answer questions about them", "keras_plm.commands:predict"),
+        "embed": Command("turn texts into vectors", "keras_plm.commands:embed"),
+        "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),
+    },
+    "Export": {
+        "export": Command("write a model as tflite, onnx, saved-model or tokenizer-vectors", ""),
+        "compare": Command("compare a model with its artifacts", "keras_plm.commands:compare_artifact"),
+        "fit-budget": Command("search the best .tflite within bounds of size and speed", "keras_plm.commands:budget"),
+    },
+    "Prepare": {
+        "choose": Command("recommend a published checkpoint", "keras_plm.commands:choose_checkpoint"),
+        "cross-validate": Command("measure how far a score varies (k-fold)", "keras_plm.commands:cross_validation"),
+        "learning-rate": Command("run a learning-rate range test", "keras_plm.commands:learning_rate"),
+        "shrink": Command("keep a part of the blocks and of the width", "keras_plm.commands:shrink_model"),
+        "trim": Command("keep the part of the vocabulary that texts need", "keras_plm.commands:trim"),
+        "vocabulary": Command("learn a WordPiece vocabulary", "keras_plm.commands:vocabulary"),
+    },
+}
+EXPORTS: dict[str, dict[str, Command]] = {
+    "Formats": {
+        "tflite": Command("a .tflite for phones", "keras_plm.commands:export_tflite"),
+        "onnx": Command("an ONNX file", "keras_plm.commands:export_onnx"),
+        "saved-model": Command("a SavedModel for TF Serving", "keras_plm.commands:export_saved_model"),
+        "tokenizer-vectors": Command("texts with their tokens, as JSON", "keras_plm.commands:export_tokenizer_vectors"),
+    }
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; an error of the input is one line and exit status 1, not a traceback."""
+    """Run a command; an error of the input is told without a traceback, and the exit status is 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["export"]:
+        prog, groups, rest = "keras-plm export", EXPORTS, arguments[1:]
+    else:
+        prog, groups, rest = "keras-plm", COMMANDS, arguments
+    if rest[:1] in (["--version"], ["-V"]):
+        print(f"keras-plm {version('keras-plm')}")
+        sys.exit(0)
+    if not rest or rest[0] in ("--help", "-h"):
+        print(_overview(prog, groups))
+        sys.exit(0 if rest else 2)
+    table = {name: command for group in groups.values() for name, command in group.items()}
+    if rest[0] not in table:
+        near = difflib.get_close_matches(rest[0], table, 1)
+        known = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(table)}"
+        _fail(f"unknown command {rest[0]!r}; {known}", 2)
+    _run(prog, rest[0], table[rest[0]], rest[1:])
+
+
+def _overview(prog: str, groups: dict[str, dict[str, Command]]) -> str:
+    lines = [f"usage: {prog} COMMAND [FLAGS]", "", "Pre-trained language models, from raw text to a phone.", ""]
+    for title, commands in groups.items():
+        lines += [title, *(f"  {name:<18}{command.summary}" for name, command in commands.items()), ""]
+    return "\n".join(
+        [*lines, f"{prog} COMMAND --help lists the flags of a command; keras-plm --version tells the version."]
+    )
+
+
+def _run(prog: str, name: str, command: Command, arguments: list[str]) -> None:
+    from keras_plm.commands.quiet import quiet_start
+
+    is_recipe = command.target.startswith("keras_plm.recipes:")
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
-        if arguments[:1] == ["export"]:
-            _command(_EXPORTS, arguments[1:], "keras-plm export", "Write a model for a runtime.")
-        else:
-            _command(_COMMANDS, arguments, "keras-plm", __doc__ or "")
+        with quiet_start():
+            target = command.load()
+        from keras_plm.commands.parsing import parse
+
+        result = parse(target, f"{prog} {name}", command.summary, arguments)
+        if is_recipe:
+            result.run()
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from the last checkpoint" if is_recipe else "stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        Console(stderr=True).print(f"keras-plm: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error), 1)
 
 
-def _command(commands: dict[str, Any], arguments: list[str], prog: str, description: str) -> None:
-    result = tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog=prog, description=description)
-    if isinstance(result, Recipe | Distill):
-        result.run()
+def _fail(problem: str, status: int) -> None:
+    from rich.console import Console
 
+    Console(stderr=True).print(f"keras-plm: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(status)
 
-_COMMANDS: dict[str, Callable] = {
-    "choose": commands.choose_checkpoint,
-    "pretrain": Pretrain,
-    "classify": Classify,
-    "tag": Tag,
-    "answer": Answer,
-    "similarity": Embed,
-    "distill": Distill,
-    "cross-validate": commands.cross_validation,
-    "learning-rate": commands.learning_rate,
-    "predict": commands.predict,
-    "embed": commands.embed,
-    "evaluate": commands.evaluate_model,
-    "compare": commands.compare_artifact,
-    "fit-budget": commands.budget,
-    "shrink": commands.shrink_model,
-    "trim": commands.trim,
-    "vocabulary": commands.vocabulary,
-    # for the list of commands; main() hands `export` to its own commands
-    "export": lambda: None,
-}
-_COMMANDS["export"].__doc__ = "Write a model for a runtime: `export tflite | onnx | saved-model | tokenizer-vectors`."
-_EXPORTS: dict[str, Callable] = {
-    "tflite": commands.export_tflite,
-    "onnx": commands.export_onnx,
-    "saved-model": commands.export_saved_model,
-    "tokenizer-vectors": commands.export_tokenizer_vectors,
-}
 
 if __name__ == "__main__":
     main()

@@ -46,7 +46,7 @@ class Classify(FineTune[Classifier]):
 
     text_column: str = "text"  # the (first) text
     second_column: str | None = None  # the second text of a pair
-    # labels, or scores for regression; for several labels also the names of columns of 0 and 1, one for each label
+    # labels, or scores; with multi_label also several columns of 0 and 1
     label_column: str | tuple[str, ...] = "label"
     regression: bool = False  # predict a number instead of a label
     multi_label: bool = False  # several labels a text: a JSON list, or names between semicolons

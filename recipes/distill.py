@@ -9,7 +9,8 @@ Time     that of the recipe, and a pass of the teacher for each step
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import keras
 
@@ -21,6 +22,7 @@ from .answer import Answer
 from .classify import Classify
 from .data import recorded
 from .pretrain import Pretrain
+from .recipe import fields_of, read_record
 from .tag import Tag
 
 
@@ -90,6 +92,17 @@ class Distill:
         weights = {name: getattr(self, name) for name in ("hard", "soft", "hidden", "attention", "temperature")}
         layers = None if self.layers is None else list(self.layers)
         return Distiller(model, teacher, loss, layers=layers, **weights)
+
+    @classmethod
+    def from_json(cls, path: str | Path, **changes: Any) -> Self:
+        """The inverse of `to_json`; see `Recipe.from_json`."""
+        fields = read_record(cls, path, {})
+        try:
+            student = fields.pop("student")
+            kind = {kind.__name__: kind for kind in (Answer, Classify, Pretrain, Tag)}[student["recipe"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no record of a distillation: {error!r}") from None
+        return cls(recipe=kind(**fields_of(kind, student, path)), **fields | changes)
 
     def to_json(self) -> str:
         """The fields, those of the student's recipe among them, for recipe.json."""

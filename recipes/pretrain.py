@@ -32,6 +32,7 @@ from keras_plm.text import (
 from keras_plm.training import CrossEntropy, Lamb, is_chief, write_whole
 
 from .recipe import NAMED_SIZE, Coach, Recipe, model_card
+from .summary import print_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,8 @@ class Pretrain(Recipe):
             if is_chief():
                 self._save(model, tokenizer, len(pairs), scores, record)
             self.finish(checkpoint)
+            if self.verbose:
+                print_pretrained(scores, self.save_to)
         return copy_model(model)  # in float32
 
     @property

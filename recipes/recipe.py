@@ -253,13 +253,19 @@ def read_record(kind: type, path: str | Path, changes: dict[str, Any]) -> dict[s
         raise ValueError(f"{path} is no record of a recipe: {error!r:.200}") from None
     if name != kind.__name__:
         raise ValueError(f"{path} is the record of a recipe {name}, not {kind.__name__}")
-    known = {field.name for field in dataclasses.fields(kind)}
+    return fields_of(kind, record | changes, path)
+
+
+def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The fields of a recipe as its constructor takes them, from JSON."""
+    record = {name: value for name, value in record.items() if name != "recipe"}
+    known = {field.name for field in dataclasses.fields(kind)} | {"student"}
     record.pop("rows", None)  # the fingerprint of an unfinished training
     for field in record:
         if field not in known:
             near = difflib.get_close_matches(field, known, 1)
             raise ValueError(f"{path}: unknown field {field!r}{f'; is it {near[0]}?' if near else ''}")
-    fields = record | changes
+    fields = dict(record)
     for field, value in fields.items():
         if isinstance(value, dict) and "in memory" in value:
             raise ValueError(f"{path}: {field!r} was a table in memory; give it anew: {field}=…")

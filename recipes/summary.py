@@ -86,6 +86,18 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     )
 
 
+def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
+    """The scores of a pre-training, where the model is, and a command to go on with."""
+    console = Console(soft_wrap=True, highlight=False)
+    shown = (
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}" for name, value in scores.items()
+    )
+    console.print("  ".join(shown), markup=False)
+    console.print(f"saved in {folder}; README.md there is its card", markup=False)
+    command = f"keras-plm classify --encoder {folder} --train train.tsv --save-to {folder}_classifier"
+    console.print(f"next:  {command}", markup=False)
+
+
 def _question(model: Any, folder: str) -> str:
     """A command that asks the model something."""
     if isinstance(model, Embedding):

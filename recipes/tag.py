@@ -63,9 +63,13 @@ class Tag(FineTune[Tagger]):
     def rows(self, model: Tagger, examples: Examples) -> TextRows:
         """Pieces with the label of each word at its first one; words are those that `tag` finds in a text."""
         assert isinstance(examples, TaggedSentences)
-        examples = examples.split()
-        labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
-        return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
+        split = examples.split()
+        ids = label_rows(split.tags, model.labels, examples.source, "sentence")
+        labels = [
+            [label if read else -1 for label, read in zip(row, kept, strict=True)]
+            for row, kept in zip(ids, examples.read_parts(), strict=True)
+        ]
+        return WordRows.from_words(model.needs_tokenizer(), split.words, labels, self.max_length).rows
 
     def loss(self, model: Tagger) -> Any:
         """Cross-entropy of each word's tag, or of the whole sequence."""

@@ -19,9 +19,7 @@ from .data import Data
 class TaskTraining(CompressedTraining):
     """The fields of every fine-tuning, and what a task has to say of itself."""
 
-    # What `plm.load` takes: a folder, "hf:" and a Hugging Face folder or repository, "preset:…". Of a model of the same
-    # task, labels and pooling the head goes on too; `plm.save(model.encoder, folder)` leaves it behind.
-    encoder: str
+    encoder: str  # what to start from: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
     train: Data  # files: paths or globs
     validation: Data = None  # files, scored after each epoch
     test: Data = None  # files, scored once, at the end

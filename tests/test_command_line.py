@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from importlib.metadata import entry_points
 
@@ -84,7 +85,7 @@ def test_export_and_compare(saved, capsys, tmp_path):
             str(tmp_path / "phone"),
             "--quantization",
             "dynamic_int8",
-            "--length",
+            "--max-length",
             "16",
         ]
     )
@@ -203,7 +204,10 @@ def test_errors_are_one_line(capsys, tmp_path):
         assert printed.startswith("keras-plm: ") and printed.count("\n") == 1, printed
 
 
-@pytest.mark.parametrize("name", [*command_line._COMMANDS, *(f"export {name}" for name in command_line._EXPORTS)])
+NAMES = [name for group in command_line.COMMANDS.values() for name in group]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"export {name}" for name in command_line.EXPORTS["Formats"])])
 def test_every_command_has_its_help(name, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*name.split(), "--help"])
@@ -214,7 +218,7 @@ def test_every_command_has_its_help(name, capsys):
 @pytest.mark.parametrize(
     ("function", "words", "wanted"),
     [
-        ("exporting.to_onnx", "export onnx {model} {out} --length 9", {"path": "{out}", "length": 9}),
+        ("exporting.to_onnx", "export onnx {model} {out} --max-length 9", {"path": "{out}", "max_length": 9}),
         (
             "exporting.to_saved_model",
             "export saved-model {model} {out} --max-length 9 --pairs --overwrite",
@@ -227,10 +231,10 @@ def test_every_command_has_its_help(name, capsys):
         ),
         (
             "exporting.to_tflite",
-            "export tflite {model} {out} --quantization static_int8 --length 9 --calibration {rows} "
+            "export tflite {model} {out} --quantization static_int8 --max-length 9 --calibration {rows} "
             "--text-column first --second-column second --strings",
             {
-                "path": "{out}", "quantization": "static_int8", "length": 9, "metadata": False, "strings": "pairs",
+                "path": "{out}", "quantization": "static_int8", "max_length": 9, "metadata": False, "strings": "pairs",
                 "calibration": [("the cat", "sees"), ("a dog", "hears")], "overwrite": False,
             },
         ),
@@ -238,11 +242,11 @@ def test_every_command_has_its_help(name, capsys):
             "exporting.fit_budget",
             "fit-budget {model} {out} --data rows.tsv --max-megabytes 3 --max-loss 2 --texts {rows} "
             "--text-column first --schemes int4 float16 --metric macro_f1 --tag-column 2 --limit 7 --num-threads 2 "
-            "--length 9",
+            "--max-length 9",
             {
                 "path": "{out}", "data": "rows.tsv", "max_megabytes": 3.0, "max_latency_ms": None, "max_loss": 2.0,
                 "texts": ["the cat", "a dog"], "schemes": ("int4", "float16"), "metric": "macro_f1", "tag_column": 2,
-                "limit": 7, "num_threads": 2, "length": 9, "text_column": "first",
+                "limit": 7, "num_threads": 2, "max_length": 9, "text_column": "first",
             },
         ),
         (
@@ -338,3 +342,111 @@ def test_choose_and_embed(capsys, config, tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         main([*command, "film", "--save-to", str(tmp_path / "vectors.npy")])
     assert "pass overwrite=True" in capsys.readouterr().err
+
+
+def shell(*arguments, **options):
+    command = [sys.executable, "-m", "keras_plm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_help_and_version_need_no_tensorflow():
+    code = """import atexit, sys
+from keras_plm.__main__ import main
+atexit.register(lambda: 'tensorflow' in sys.modules and print('TensorFlow was imported', file=sys.stderr))
+main(sys.argv[1:])"""
+    for arguments in (["--help"], ["--version"], ["export", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_wrong_commands_and_flags_get_a_suggestion(capsys):
+    for arguments, words in (
+        (["clasify"], "unknown command 'clasify'; did you mean classify?"),
+        (["export", "tflit"], "did you mean tflite?"),
+        (["brew"], "the commands are pretrain, classify,"),
+        (["classify", "--epoch", "3"], "--epoch: did you mean --epochs?"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        printed = capsys.readouterr()
+        assert stop.value.code == 2 and words in printed.err + printed.out, printed
+
+
+def test_a_command_starts_without_a_word_of_tensorflow(saved):
+    done = shell("predict", "--model", saved, "the cat")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.stdout.endswith("\tthe cat\n")
+
+
+def test_every_flag_is_one_clause():
+    """Help is for people who type: a flag has a line or two, not a paragraph."""
+    import tyro
+
+    from keras_plm.__main__ import COMMANDS, EXPORTS
+
+    for groups in (COMMANDS, EXPORTS):
+        for name, command in ((n, c) for group in groups.values() for n, c in group.items()):
+            assert len(command.summary) <= 80 and "\n" not in command.summary
+            if command.target:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # tyro has no other way to its texts
+                    parser = tyro.extras.get_parser(command.load())
+                for action in parser._actions:
+                    assert len(action.help or "") <= 150, (name, action.dest, action.help)
+
+
+def test_a_recipe_from_its_record(encoder_folder, review_files, tmp_path, capsys):
+    settings = f"--encoder {encoder_folder} --train {review_files['train']} --epochs 1 --max-length 16 --verbose 0"
+    main(f"classify {settings} --seed 3 --save-to {tmp_path}/a".split())
+    main(f"classify --from {tmp_path}/a/recipe.json --save-to {tmp_path}/b --verbose 1".split())
+    printed = capsys.readouterr().out
+    assert f"saved in {tmp_path}/b" in printed and f"keras-plm predict --model {tmp_path}/b" in printed
+    first, second = (json.loads((tmp_path / name / "recipe.json").read_text()) for name in "ab")
+    assert second == first | {"save_to": f"{tmp_path}/b", "verbose": 1}
+    for wrong, words in ((["tag"], "is the record of a recipe Classify, not Tag"), (["classify"], "is not empty")):
+        with pytest.raises(SystemExit):
+            main([*wrong, "--from", f"{tmp_path}/a/recipe.json"])
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["classify", "--from"])
+    assert "--from needs the path of a recipe.json" in capsys.readouterr().err
+
+
+@pytest.fixture
+def encoder_folder(config, tokenizer, tmp_path):
+    plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
+    return str(tmp_path / "encoder")
+
+
+def test_columns_are_those_of_the_training(encoder_folder, tmp_path, capsys):
+    rows = "id\tsentence\tmood\n" + "".join(f"{i}\tthe {a}\t{a}\n" for i, a in enumerate(["cat", "dog"] * 4))
+    (tmp_path / "rows.tsv").write_text(rows)
+    main(
+        f"classify --encoder {encoder_folder} --train {tmp_path}/rows.tsv --text-column sentence --label-column mood "
+        f"--epochs 1 --max-length 16 --verbose 0 --save-to {tmp_path}/m".split()
+    )
+    capsys.readouterr()
+    main(["evaluate", f"{tmp_path}/m", f"{tmp_path}/rows.tsv"])
+    assert "accuracy" in capsys.readouterr().out
+    main(["predict", "--model", f"{tmp_path}/m", "--data", f"{tmp_path}/rows.tsv"])
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    (tmp_path / "bad.tsv").write_text(rows + "9\t\tcat\n9\tthe newt\tnewt\n")
+    with pytest.raises(SystemExit):
+        main(["evaluate", f"{tmp_path}/m", f"{tmp_path}/bad.tsv"])
+    assert "bad.tsv, line 10: 'sentence' is empty" in capsys.readouterr().err
+    main(["evaluate", f"{tmp_path}/m", f"{tmp_path}/bad.tsv", "--on-bad-row", "skip"])
+    assert "2 rows were skipped" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
+    from keras_plm import recipes
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes.Classify, "run", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["classify", "--encoder", "x", "--train", "y", "--save-to", "z"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "keras-plm: stopped; the same command goes on from the last checkpoint\n"

@@ -112,10 +112,11 @@ def test_the_commands_parse(command, monkeypatch, tmp_path):
     for name in recipes.__all__:
         if hasattr(getattr(recipes, name), "run"):
             monkeypatch.setattr(getattr(recipes, name), "run", lambda self: called.append(self))
-    for commands in (command_line._COMMANDS, command_line._EXPORTS):
-        for name, function in commands.items():
-            if not isinstance(function, type):
-                monkeypatch.setitem(commands, name, recorded(function, called))
+    for groups in (command_line.COMMANDS, command_line.EXPORTS):
+        for entry in (entry for group in groups.values() for entry in group.values()):
+            module, _, name = entry.target.partition(":")
+            if module == "keras_plm.commands":
+                monkeypatch.setattr(f"{module}.{name}", recorded(entry.load(), called), raising=False)
     monkeypatch.chdir(tmp_path)
     command_line.main(shlex.split(command)[1:])
     assert len(called) == 1

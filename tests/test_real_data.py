@@ -117,7 +117,7 @@ def test_sentiment_and_its_artefacts(real_data, english, tmp_path):
         verbose=0,
     ).run()
     test = str(folder / "test.tsv")
-    float32 = export.compare(model, export.to_tflite(model, tmp_path / "float32", length=64), test, limit=600)
+    float32 = export.compare(model, export.to_tflite(model, tmp_path / "float32", max_length=64), test, limit=600)
     assert float32.keras_score > 0.65 and float32.agreement == 1.0 and float32.largest_error < 1e-4
     int8 = export.compare(model, export.to_tflite(model, tmp_path / "int8", "dynamic_int8", 64), test, limit=600)
     assert int8.agreement >= 0.98 and int8.artifact_score >= int8.keras_score - 0.01

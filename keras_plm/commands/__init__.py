@@ -1,31 +1,20 @@
-"""The commands that are no recipe: one function each, whose arguments are the flags."""
+"""The commands that are no recipe: one function each, whose arguments are the flags; imported when one is run."""
 
-from .answering import embed, evaluate_model, predict
-from .compressing import shrink_model, trim
-from .exporting import (
-    budget,
-    compare_artifact,
-    export_onnx,
-    export_saved_model,
-    export_tflite,
-    export_tokenizer_vectors,
-)
-from .preparing import choose_checkpoint, cross_validation, learning_rate, vocabulary
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "budget",
-    "choose_checkpoint",
-    "compare_artifact",
-    "cross_validation",
-    "embed",
-    "evaluate_model",
-    "export_onnx",
-    "export_saved_model",
-    "export_tflite",
-    "export_tokenizer_vectors",
-    "learning_rate",
-    "predict",
-    "shrink_model",
-    "trim",
-    "vocabulary",
-]
+_HOMES = {
+    "predicting": ("embed", "evaluate_model", "predict"),
+    "compressing": ("shrink_model", "trim"),
+    "exporting": (
+        "budget", "compare_artifact", "export_onnx", "export_saved_model", "export_tflite", "export_tokenizer_vectors",
+    ),
+    "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -22,15 +23,16 @@ from keras_plm.export.budget_table import check_plot
 from keras_plm.export.extras import import_extra
 from keras_plm.export.proof import artifact_path
 from keras_plm.models import check_free
+from keras_plm.text import OnBadRow
 
-from .columns import read_texts, tag_column_of
+from .columns import Columns, read_texts
 
 
 def export_tflite(
     model: tyro.conf.Positional[str],
     path: tyro.conf.Positional[str],
     quantization: str = "float32",
-    length: int | None = None,
+    max_length: int | None = None,
     calibration: str | None = None,
     text_column: str = "text",
     second_column: str | None = None,
@@ -44,28 +46,25 @@ def export_tflite(
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
-        quantization: how to store weights and compute: float32, float16, dynamic_int8, static_int8, int8x16, int4,
-            int4_block32, or with some parts in eight bits int4+int8:table,block_0.
-        length: fixed number of tokens; by default the model's limit.
-        calibration: a table of texts like those it will see: static_int8 and int8x16 need them, unless the model was
-            trained with quantization_aware, and int4 and int4_block32 lose less with them.
+        quantization: float32, float16, dynamic_int8, static_int8, int8x16, int4 or int4_block32.
+        max_length: fixed number of tokens; by default the model's limit.
+        calibration: a table of texts like those it will see; static_int8 and int8x16 need it.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
         calibration_rows: how many of its rows to use.
         metadata: put vocabulary and labels into the file, for MediaPipe Tasks and the TFLite Task Library.
-        strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers; with
-            --second-column for pairs.
+        strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers.
         overwrite: replace the file if it exists.
     """
     texts = None if calibration is None else _texts(calibration, text_column, second_column, calibration_rows)
     takes = "pairs" if strings and second_column else strings
-    _report(to_tflite(load(model), path, quantization, length, texts, metadata, takes, overwrite, progress=True))
+    _report(to_tflite(load(model), path, quantization, max_length, texts, metadata, takes, overwrite, progress=True))
 
 
 def export_onnx(
     model: tyro.conf.Positional[str],
     path: tyro.conf.Positional[str],
-    length: int | None = None,
+    max_length: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write an ONNX file, and prove it in onnxruntime.
@@ -73,17 +72,17 @@ def export_onnx(
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .onnx file, or a folder for model.onnx.
-        length: fixed number of tokens; by default batch and length are free.
+        max_length: fixed number of tokens; by default batch and length are free.
         overwrite: replace the file if it exists.
     """
-    _report(to_onnx(load(model), path, length, overwrite))
+    _report(to_onnx(load(model), path, max_length, overwrite))
 
 
 def export_saved_model(
     model: tyro.conf.Positional[str],
     folder: tyro.conf.Positional[str],
     max_length: int | None = None,
-    pairs: bool | None = None,
+    pairs: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write a SavedModel for TF Serving that takes raw text, and prove it.
@@ -92,10 +91,10 @@ def export_saved_model(
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         folder: where to; TF Serving wants a version number as its last part.
         max_length: longest row in tokens; by default the model's limit.
-        pairs: the model takes pairs of texts; by default what it was trained on.
+        pairs: it takes pairs of texts, also where the model does not know that it was trained on them.
         overwrite: replace the folder if it exists.
     """
-    _report(to_saved_model(load(model), folder, max_length, pairs, overwrite))
+    _report(to_saved_model(load(model), folder, max_length, pairs or None, overwrite))
 
 
 def export_tokenizer_vectors(
@@ -133,10 +132,11 @@ def compare_artifact(
     model: tyro.conf.Positional[str],
     artifacts: tyro.conf.Positional[tuple[str, ...]],
     data: str,
-    text_column: str = "text",
+    text_column: str | None = None,
     second_column: str | None = None,
-    label_column: str = "label",
-    tag_column: str = "-1",
+    label_column: str | None = None,
+    tag_column: str | None = None,
+    on_bad_row: OnBadRow = "error",
     max_length: int | None = None,
     limit: int | None = None,
     report: str | None = None,
@@ -148,14 +148,14 @@ def compare_artifact(
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         artifacts: .tflite and .onnx files, SavedModel folders.
         data: a .tsv, .csv or .jsonl file with labels; of a tagger CoNLL, of a question answerer SQuAD's JSON.
-        text_column: its column of texts.
+        text_column: its column of texts; by default each column is that of the training.
         second_column: its column of second texts, for a model of pairs.
         label_column: its column of labels.
         tag_column: of CoNLL the number of the column, of JSONL its key.
+        on_bad_row: skip leaves out rows that cannot be used.
         max_length: row length in tokens, where the artefact leaves it free; by default the model's limit.
         limit: use the first so many rows only.
-        report: write a page about them: scores by class and by length, calibration, confusions, worst disagreements,
-            operators (needs the extra "plots").
+        report: write a page about them, by class and by length, to this file (needs the extra "plots").
         overwrite: replace that page if it exists.
     """
     if not artifacts:
@@ -163,10 +163,12 @@ def compare_artifact(
     if report is not None:
         check_free(report, overwrite)
         import_extra("matplotlib", "plots")
-    names = (text_column, second_column, label_column, max_length, limit)
     keras, found = load(model), []
+    columns = Columns.of(model, keras, text_column, second_column, label_column, tag_column)
+    names = (*columns[:3], max_length, limit)
     for artifact in artifacts:
-        found.append(compare(keras, artifact, data, *names, progress=True, tag_column=tag_column_of(tag_column)))
+        options: dict[str, Any] = {"progress": True, "tag_column": columns.tag, "on_bad_row": on_bad_row}
+        found.append(compare(keras, artifact, data, *names, **options))
         print(found[-1])
     if report is not None:
         print(write_report(found, report, overwrite))
@@ -183,11 +185,11 @@ def budget(
     alternatives: tuple[str, ...] = (),
     schemes: tuple[str, ...] = (),
     metric: str | None = None,
-    text_column: str = "text",
+    text_column: str | None = None,
     second_column: str | None = None,
-    label_column: str = "label",
-    tag_column: str = "-1",
-    length: int | None = None,
+    label_column: str | None = None,
+    tag_column: str | None = None,
+    max_length: int | None = None,
     limit: int | None = None,
     num_threads: int = 1,
     plot: str | None = None,
@@ -204,16 +206,15 @@ def budget(
         max_megabytes: most bytes of the file, in 10⁶.
         max_latency_ms: longest time of one row of full length.
         max_loss: most points of the metric below the model.
-        texts: a table of texts like those it will see, such as the training rows: the vocabulary is trimmed to it, and
-            static_int8 and four bits are calibrated.
+        texts: a table of texts like those it will see, for the vocabulary and for calibration.
         alternatives: folders of smaller models for the same task.
         schemes: those to try; by default float16, dynamic_int8, int4, int4_block32, and with texts static_int8.
         metric: a score of `evaluate`; by default the first.
-        text_column: the column of texts.
+        text_column: the column of texts; by default each column is that of the training.
         second_column: the column of second texts, for a model of pairs.
         label_column: the column of labels.
         tag_column: of CoNLL the number of the column, of JSONL its key.
-        length: fixed number of tokens; by default the model's limit.
+        max_length: fixed number of tokens; by default the model's limit.
         limit: use the first so many rows only.
         num_threads: of the runtime.
         plot: draw the attempts into this file (needs the extra "plots").
@@ -223,14 +224,16 @@ def budget(
         # the one of a budget that was missed is drawn again for the next
         check_free(plot, overwrite or search_folder(artifact_path(path, ".tflite")).exists())
         check_plot(plot)
+    given = load(model)
+    columns = Columns.of(model, given, text_column, second_column, label_column, tag_column)
     try:
         found = fit_budget(
-            load(model), path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
+            given, path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
             alternatives={folder: load(folder) for folder in alternatives},
-            texts=None if texts is None else _texts(texts, text_column, second_column),
-            schemes=schemes or None, metric=metric, length=length, limit=limit, num_threads=num_threads,
-            overwrite=overwrite, progress=True, text_column=text_column, second_column=second_column,
-            label_column=label_column, tag_column=tag_column_of(tag_column),
+            texts=None if texts is None else _texts(texts, columns.text, columns.second),
+            schemes=schemes or None, metric=metric, max_length=max_length, limit=limit, num_threads=num_threads,
+            overwrite=overwrite, progress=True, text_column=columns.text, second_column=columns.second,
+            label_column=columns.label, tag_column=columns.tag,
         )  # fmt: skip
     except BudgetError as error:
         print(error.budget)

@@ -105,7 +105,7 @@ def main() -> None:
         theirs, ours = models()
         # drawn weights take four bits and static int8 so badly that the exporter refuses them
         files = {f"keras_plm {scheme}": export.to_tflite(ours, folder / scheme, scheme, LENGTH) for scheme in OURS}
-        onnx_file = export.to_onnx(ours, folder / "ours.onnx", length=LENGTH)
+        onnx_file = export.to_onnx(ours, folder / "ours.onnx", max_length=LENGTH)
         files["onnxruntime float32"] = onnx_file
         files["onnxruntime dynamic int8"] = int8_onnx(onnx_file)
         files["keras-hub float32"] = keras_hub_file(theirs, folder, int8=False)

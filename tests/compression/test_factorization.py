@@ -30,7 +30,7 @@ def test_a_table_of_low_rank_loses_nothing(config, tokenizer, tmp_path):
     plm.save(small, tmp_path / "small")
     np.testing.assert_allclose(plm.load(tmp_path / "small")(batch), small(batch), atol=1e-6)
     assert small.count_params() == model.count_params() - 33 * 97 + 5 * (33 + 97)
-    path = export.to_tflite(small, tmp_path, length=11)
+    path = export.to_tflite(small, tmp_path, max_length=11)
     np.testing.assert_allclose(
         export.Artifact(path)(batch), export.proof.expected(small, batch)["probabilities"], atol=1e-5
     )

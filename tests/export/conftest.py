@@ -40,12 +40,12 @@ def artefacts(classifier, tmp_path_factory):
     folder = tmp_path_factory.mktemp("artefacts")
     calibration = TEXTS * 3
     return {
-        "float32": export.to_tflite(classifier, folder / "float32", length=LENGTH),
+        "float32": export.to_tflite(classifier, folder / "float32", max_length=LENGTH),
         "float16": export.to_tflite(classifier, folder / "float16", "float16", LENGTH),
         "dynamic_int8": export.to_tflite(classifier, folder / "dynamic", "dynamic_int8", LENGTH),
         "static_int8": export.to_tflite(classifier, folder / "static", "static_int8", LENGTH, calibration),
         "onnx": export.to_onnx(classifier, folder / "free.onnx"),
-        "onnx_fixed": export.to_onnx(classifier, folder / "fixed.onnx", length=LENGTH),
+        "onnx_fixed": export.to_onnx(classifier, folder / "fixed.onnx", max_length=LENGTH),
         "saved_model": export.to_saved_model(classifier, folder / "served" / "1", max_length=LENGTH),
     }
 

@@ -25,7 +25,7 @@ def search(reviews, review_files):
             real = search_module.Search._try
             patch.setattr(search_module.Search, "_try", lambda self, one: made.append(one.name) or real(self, one))
             return export.fit_budget(
-                reviews, path, review_files["test"], **{"schemes": SCHEMES, "length": 23, "limit": 20} | options
+                reviews, path, review_files["test"], **{"schemes": SCHEMES, "max_length": 23, "limit": 20} | options
             )
 
     return run, made
@@ -176,7 +176,7 @@ def test_of_an_error_less_is_better(config, tokenizer, tmp_path):
     scores = model.predict_logits(texts)[:, 0]
     rows = LabelledTexts("rows", texts, None, [str(score) for score in scores])
     budget = export.fit_budget(
-        model, tmp_path, rows, max_megabytes=5, metric="rmse", schemes=["dynamic_int8", "float16"], length=23
+        model, tmp_path, rows, max_megabytes=5, metric="rmse", schemes=["dynamic_int8", "float16"], max_length=23
     )
     exact, rounded = sorted(budget.attempts, key=lambda attempt: attempt.score)
     assert (exact.quantization, rounded.quantization) == ("float16", "dynamic_int8")
@@ -228,7 +228,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):
         ({"max_loss": 1, "alternatives": {"given": reviews}}, "'given' is the name of the model itself"),
         ({"max_loss": 1, "schemes": ["int8"]}, "quantization='int8'; choose one of"),
         ({"max_loss": 1, "schemes": ["static_int8"]}, "needs texts to calibrate"),
-        ({"max_loss": 1, "length": 999}, "length=999; the model takes"),
+        ({"max_loss": 1, "max_length": 999}, "max_length=999; the model takes"),
     ]:
         with pytest.raises(ValueError, match=words):
             run(tmp_path / "x", **options)

@@ -60,10 +60,10 @@ def test_a_shorter_row_holds_for_the_scores_too(config, tokenizer, tmp_path):
 @pytest.mark.slow
 def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):
     texts = ["the cat sees", "the dog hears", "the cat, the cat"]
-    path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", length=LENGTH)
+    path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", max_length=LENGTH)
     found = compare(reviews, path, texts)
     assert found.agreement == 1 and found.largest_error < 1e-4
     tagger = plm.Tagger(config, ["O", "B-A"], tokenizer)
-    path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", length=LENGTH)
+    path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", max_length=LENGTH)
     with pytest.raises(ValueError, match="other pieces than the model"):
         compare(tagger, path, texts)

@@ -116,7 +116,7 @@ def test_pairs_and_regression(config, tokenizer, tmp_path):
 @pytest.mark.parametrize("change", [{"activation": "gelu"}, {"normalize_first": True, "positions": "sinusoidal"}])
 def test_every_kind_of_block_exports(config, tokenizer, tmp_path, change):
     model = plm.Classifier(replace(config, **change), ["a", "b"], tokenizer)
-    paths = [export.to_tflite(model, tmp_path, length=LENGTH), export.to_onnx(model, tmp_path)]
+    paths = [export.to_tflite(model, tmp_path, max_length=LENGTH), export.to_onnx(model, tmp_path)]
     # in one folder, each with facts of its own
     assert [export.Artifact(path).signature.length for path in paths] == [LENGTH, None]
     with pytest.raises(FileExistsError, match=r"model.onnx exists; pass overwrite=True"):
@@ -128,7 +128,7 @@ def test_a_mixed_precision_model_exports_as_float32(config, tokenizer, tmp_path)
 
     with dtype_policy("mixed_bfloat16"):
         model = plm.Classifier(config, ["a", "b"], tokenizer)
-    found, _ = run(model, export.to_tflite(model, tmp_path / "x.tflite", length=LENGTH))
+    found, _ = run(model, export.to_tflite(model, tmp_path / "x.tflite", max_length=LENGTH))
     copy = plm.Classifier(config, ["a", "b"], tokenizer)
     copy.set_weights(model.get_weights())
     np.testing.assert_allclose(found, run(copy, tmp_path / "x.tflite")[1], atol=1e-5)
@@ -235,7 +235,7 @@ def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch
     monkeypatch.setattr("keras_plm.models.classifier.ClassificationHead", Odd)
     model = plm.Classifier(config, ["a", "b"], tokenizer)
     with pytest.raises(export.ExportError, match=r"converter refused the model: (.|\n)*Erfinv"):
-        export.to_tflite(model, tmp_path / "there", length=LENGTH)
+        export.to_tflite(model, tmp_path / "there", max_length=LENGTH)
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
@@ -249,14 +249,14 @@ def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch
     ],
 )
 def test_a_file_that_phones_cannot_run_is_refused(classifier, monkeypatch, tmp_path, operators, words):
-    path = export.to_tflite(classifier, tmp_path, length=LENGTH)
+    path = export.to_tflite(classifier, tmp_path, max_length=LENGTH)
     before = path.read_bytes()
     monkeypatch.setattr(tflite_module.Artifact, "operators", lambda self: operators)
     if words is None:
-        export.to_tflite(classifier, tmp_path, length=LENGTH, overwrite=True)
+        export.to_tflite(classifier, tmp_path, max_length=LENGTH, overwrite=True)
     else:
         with pytest.raises(export.ExportError, match=words):
-            export.to_tflite(classifier, tmp_path, length=LENGTH, overwrite=True)
+            export.to_tflite(classifier, tmp_path, max_length=LENGTH, overwrite=True)
     assert path.read_bytes() == before
 
 
@@ -267,7 +267,7 @@ def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.write_bytes", full)
         with pytest.raises(OSError, match="No space left"):
-            export.to_tflite(classifier, tmp_path / "there", length=LENGTH)
+            export.to_tflite(classifier, tmp_path / "there", max_length=LENGTH)
         with pytest.raises(OSError, match="No space left"):
             export.to_saved_model(classifier, tmp_path / "there" / "1", max_length=LENGTH)
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
@@ -275,7 +275,7 @@ def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):
 
 def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
-        export.to_tflite(classifier, artefacts["float32"], length=LENGTH)
+        export.to_tflite(classifier, artefacts["float32"], max_length=LENGTH)
     with pytest.raises(ValueError, match="quantization='int3'; choose one of"):
         export.to_tflite(classifier, tmp_path, "int3")
     with pytest.raises(ValueError, match="rows of the table of even length, not 33"):
@@ -295,8 +295,8 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_tflite(aware, tmp_path, "int4")
     with pytest.raises(ValueError, match="has learnt its ranges"):
         export.to_tflite(aware, tmp_path, "static_int8", calibration=TEXTS)
-    with pytest.raises(ValueError, match="length=999; the model takes 5 to 47"):
-        export.to_tflite(classifier, tmp_path, length=999)
+    with pytest.raises(ValueError, match="max_length=999; the model takes 5 to 47"):
+        export.to_tflite(classifier, tmp_path, max_length=999)
     with pytest.raises(TypeError, match="cannot export a Encoder"):
         export.to_onnx(classifier.encoder, tmp_path)
     with pytest.raises(ValueError, match="has no tokenizer"):

@@ -20,8 +20,8 @@ TEXTS = ["the cat sees", "", "THE HERON!", "a quiet film, unafraid. " * 9]
 
 
 def test_files_are_inside_and_litert_runs_it_still(classifier, tmp_path):
-    plain = export.to_tflite(classifier, tmp_path / "plain", length=23)
-    path = export.to_tflite(classifier, tmp_path / "whole", length=23, metadata=True)
+    plain = export.to_tflite(classifier, tmp_path / "plain", max_length=23)
+    path = export.to_tflite(classifier, tmp_path / "whole", max_length=23, metadata=True)
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert archive.read("vocab.txt") == classifier.tokenizer.files()["vocab.txt"]
         assert archive.read("labels.txt").decode().split() == classifier.labels
@@ -52,7 +52,7 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
             export.to_tflite(model, tmp_path / "model.tflite", metadata=True)
     with pytest.raises(ValueError, match="classifiers of one label"):
         export.to_tflite(plm.Tagger(config, ["O", "B-a"], tokenizer), tmp_path, metadata=True)
-    with pytest.raises(ValueError, match="length=384"):
+    with pytest.raises(ValueError, match="max_length=384"):
         export.to_tflite(plm.QuestionAnswerer(config, tokenizer), tmp_path, metadata=True)
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="four bits"):
@@ -79,7 +79,7 @@ def mediapipe(kind, path, texts):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic_int8"])
 def test_mediapipe_classifies_as_litert_does(classifier, tmp_path, scheme):
-    path = export.to_tflite(classifier, tmp_path, scheme, length=23, metadata=True)
+    path = export.to_tflite(classifier, tmp_path, scheme, max_length=23, metadata=True)
     answers = mediapipe("Classifier", path, TEXTS)
     theirs = [[row[label] for label in classifier.labels] for row in answers]
     # int8 activations are rounded at run time, in two versions of LiteRT's kernels
@@ -90,7 +90,7 @@ def test_mediapipe_classifies_as_litert_does(classifier, tmp_path, scheme):
 @pytest.mark.slow
 def test_mediapipe_embeds_as_keras_does(config, tokenizer, tmp_path):
     model = plm.Embedder(config, tokenizer=tokenizer)
-    path = export.to_tflite(model, tmp_path, length=23, metadata=True)
+    path = export.to_tflite(model, tmp_path, max_length=23, metadata=True)
     theirs = mediapipe("Embedder", path, TEXTS)
     np.testing.assert_allclose(theirs, export.load_artifact(path).embed(TEXTS), atol=1e-5)
 
@@ -102,7 +102,7 @@ def test_real_texts_in_mediapipe(tmp_path, real_data, minilm_classifier):
     texts = read_rows(str(real_data / "sst2" / "test.tsv"), ["text"])["text"][:400]
     texts = [text for text in texts if text.isascii()]  # MediaPipe leaves the accents on the letters
     assert len(texts) > 300
-    path = export.to_tflite(model, tmp_path, length=64, metadata=True)
+    path = export.to_tflite(model, tmp_path, max_length=64, metadata=True)
     answers = mediapipe("Classifier", path, texts)
     theirs = [max(row, key=row.get) for row in answers]
     agreement = np.mean([a == b for a, b in zip(theirs, model.predict_labels(texts), strict=True)])

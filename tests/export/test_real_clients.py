@@ -72,7 +72,7 @@ def task_library():
 
 @pytest.mark.slow
 def test_the_task_library_classifies(task_library, minilm_classifier, texts, tmp_path):
-    path = export.to_tflite(minilm_classifier, tmp_path, length=LENGTH, metadata=True)
+    path = export.to_tflite(minilm_classifier, tmp_path, max_length=LENGTH, metadata=True)
     rows = json.loads(offline([*task_library, "Classifier", path], json.dumps(texts)))
     found = [max(row, key=row.get) for row in rows]
     assert found == minilm_classifier.predict_labels(texts, max_length=LENGTH) and len(set(found)) > 1
@@ -86,7 +86,7 @@ def test_the_task_library_answers_questions(task_library, minilm_classifier, rea
     kernel = next(weight for weight in model.weights if weight.path.endswith("head/dense/kernel"))
     start, noise = np.random.default_rng(0).normal(size=(2, encoder.config.hidden_dim))
     kernel.assign(np.stack([start, start + 0.5 * noise], 1))  # an answer ends near where it begins
-    path = export.to_tflite(model, tmp_path, length=384, metadata=True)
+    path = export.to_tflite(model, tmp_path, max_length=384, metadata=True)
     questions = Questions.read(str(real_data / "squad1" / "test.jsonl.gz")).head(200)
     contexts = [context[:400].rsplit(" ", 1)[0] for context in questions.contexts]  # one window
     rows = list(zip(questions.questions, contexts, strict=True))
@@ -126,8 +126,8 @@ def test_three_runtimes_of_the_web(minilm_classifier, texts, tmp_path):
         pytest.skip("no node, or no chromium")
     if not (WEB / "installed").exists():
         pytest.skip("no .web; `make test-all` makes it")
-    export.to_tflite(minilm_classifier, tmp_path / "model.tflite", length=LENGTH, metadata=True)
-    export.to_onnx(minilm_classifier, tmp_path / "model.onnx", length=LENGTH)
+    export.to_tflite(minilm_classifier, tmp_path / "model.tflite", max_length=LENGTH, metadata=True)
+    export.to_onnx(minilm_classifier, tmp_path / "model.onnx", max_length=LENGTH)
     rows = example_rows(minilm_classifier, texts, LENGTH)
     inputs = {name: [row[name][0].tolist() for row in rows] for name in rows[0]}
     (tmp_path / "rows.json").write_text(json.dumps({"texts": texts, "length": LENGTH, "inputs": inputs}))

@@ -102,7 +102,7 @@ def test_the_delegate_took_what_it_can(comparisons):
 def test_disagreements_and_what_is_in_a_text(reviews, tmp_path):
     """A text is shown as it is; a model against other weights differs."""
     other = plm.Classifier(reviews.config, reviews.labels, reviews.tokenizer)
-    path = export.to_tflite(other, tmp_path, length=LENGTH)
+    path = export.to_tflite(other, tmp_path, max_length=LENGTH)
     lines = ["label\ttext", *(f"{'cat' if i % 2 else 'dog'}\tthe <script> & cat {'sees ' * i}" for i in range(12))]
     (tmp_path / "rows.tsv").write_text("\n".join(lines))
     found = compare(reviews, path, tmp_path / "rows.tsv")
@@ -118,13 +118,13 @@ def test_taggers_and_embedders_have_a_page_too(config, tokenizer, tmp_path):
     (tmp_path / "rows.conll").write_text("the O\ncat B-A\n\ndog B-A\nsees O\n")
     regression = plm.Classifier(config, None, tokenizer)
     (tmp_path / "rows.tsv").write_text("score\ttext\n" + "".join(f"{i}\tthe cat {'sees ' * i}\n" for i in range(9)))
-    path = export.to_tflite(regression, tmp_path / "r", "dynamic_int8", length=LENGTH)
+    path = export.to_tflite(regression, tmp_path / "r", "dynamic_int8", max_length=LENGTH)
     one = compare(regression, path, tmp_path / "rows.tsv", label_column="score")
     page = write_report(one, tmp_path / "regression.html").read_text("utf-8")
     assert "By length" not in page and "Disagreements" in page
-    one = compare(tagger, export.to_tflite(tagger, tmp_path / "t", length=LENGTH), str(tmp_path / "rows.conll"))
+    one = compare(tagger, export.to_tflite(tagger, tmp_path / "t", max_length=LENGTH), str(tmp_path / "rows.conll"))
     page = write_report(one, tmp_path / "tagger.html").read_text("utf-8")
     assert "taken by XNNPACK" in page and "<th>label</th><th>support</th><th>f1</th>" in page, page
     embedder = plm.Embedder(config, tokenizer=tokenizer)
-    one = compare(embedder, export.to_tflite(embedder, tmp_path / "e", length=LENGTH), ["a", "the cat"])
+    one = compare(embedder, export.to_tflite(embedder, tmp_path / "e", max_length=LENGTH), ["a", "the cat"])
     assert "taken by XNNPACK" in write_report(one, tmp_path / "embedder.html").read_text("utf-8")

@@ -13,7 +13,7 @@ LENGTH = 23
 
 
 def test_one_string(classifier, tmp_path):
-    path = export.to_tflite(classifier, tmp_path, length=LENGTH, strings=True)
+    path = export.to_tflite(classifier, tmp_path, max_length=LENGTH, strings=True)
     artifact = export.Artifact(path)
     found = artifact.strings(text=TEXTS)["probabilities"]
     np.testing.assert_allclose(found, classifier.predict_probabilities(TEXTS, max_length=LENGTH), atol=1e-5)
@@ -26,7 +26,7 @@ def test_one_string(classifier, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["float32", "dynamic_int8"])
 def test_pairs(classifier, tmp_path, scheme):
-    path = export.to_tflite(classifier, tmp_path, scheme, length=LENGTH, strings="pairs")
+    path = export.to_tflite(classifier, tmp_path, scheme, max_length=LENGTH, strings="pairs")
     artifact = export.Artifact(path)
     with pytest.raises(ValueError, match="takes first and second, not text"):
         artifact.strings(text=TEXTS)
@@ -66,13 +66,13 @@ def test_what_cannot_take_strings(config, tokenizer, classifier, tmp_path):
     with pytest.raises(ValueError, match="strings='pair'; choose True"):
         export.to_tflite(classifier, tmp_path, strings="pair")
     with pytest.raises(ValueError, match="takes token ids only"):
-        export.Artifact(export.to_tflite(classifier, tmp_path, length=LENGTH)).strings(text=["a"])
+        export.Artifact(export.to_tflite(classifier, tmp_path, max_length=LENGTH)).strings(text=["a"])
 
 
 @pytest.mark.slow
 def test_real_texts(tmp_path, real_data, minilm_classifier):
     texts = read_rows(str(real_data / "sst2" / "test.tsv"), ["text"])["text"][:250]
-    path = export.to_tflite(minilm_classifier, tmp_path, length=64, strings=True)
+    path = export.to_tflite(minilm_classifier, tmp_path, max_length=64, strings=True)
     found = export.Artifact(path).strings(text=texts)["probabilities"].argmax(-1)
     wanted = minilm_classifier.predict_labels(texts, max_length=64)
     assert [minilm_classifier.labels[i] for i in found] == wanted and len(set(wanted)) > 1

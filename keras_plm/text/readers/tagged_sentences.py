@@ -108,6 +108,20 @@ class TaggedSentences(Examples):
         ]
         return replace(self, words=[[part for word in words for part in word] for words in parts], tags=tags)
 
+    def read_parts(self) -> list[list[bool]]:
+        """Of each word of `split`, whether a tagger is trained on its tag: all of an entity, of another word the first.
+
+        With all parts of all words a web address counts as thirty words outside: wnut17 fell from 48 to 38.
+        """
+        return [
+            [
+                k == 0 or tag[:2] in ("B-", "I-", "E-", "S-")
+                for word, tag in zip(words, tags, strict=True)
+                for k in range(len(word))
+            ]
+            for words, tags in zip(split_each(self.words), self.tags, strict=True)
+        ]
+
     def texts(self) -> list[str]:
         """Each sentence with spaces between its words."""
         return [" ".join(words) for words in self.words]

@@ -16,10 +16,10 @@ from keras_plm.evaluation import evaluate
 from keras_plm.export import load_artifact
 from keras_plm.export.data import kind_of_values
 from keras_plm.models import Answering, Classifying, Embedding, Tagging, check_free
-from keras_plm.text import LabelledTexts, Questions, TaggedSentences
+from keras_plm.text import LabelledTexts, OnBadRow, Questions, TaggedSentences
 from keras_plm.training import write_whole
 
-from .columns import read_texts, tag_column_of
+from .columns import Columns, read_texts
 
 
 def _open(where: str, kind: Any = None) -> Any:
@@ -40,7 +40,7 @@ def predict(
     model: str,
     texts: tyro.conf.Positional[tuple[str, ...]] = (),
     data: str | None = None,
-    text_column: str = "text",
+    text_column: str | None = None,
     second_column: str | None = None,
     question: str | None = None,
 ) -> None:
@@ -53,14 +53,17 @@ def predict(
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artefact.
         texts: texts; none reads lines from standard input.
         data: a .tsv, .csv or .jsonl file in place of texts.
-        text_column: its column of texts.
+        text_column: its column of texts; by default that of the training.
         second_column: its column of second texts, for a model of pairs.
         question: what to ask of each text.
     """
     opened = _open(model)
     if question is not None and not isinstance(opened, Answering):
         raise ValueError(f"--question is for a question answerer; {model} is a {type(opened).__name__}")
-    first, second = _given(texts, data, text_column, second_column)
+    columns = Columns.of(model, opened, text_column, second_column)
+    if data is None and second_column is not None:
+        raise ValueError("--second-column is of the table that --data names")
+    first, second = _given(texts, data, columns)
     if isinstance(opened, Tagging):
         for row, spans in enumerate(opened.tag(first), 1):
             for span in spans:
@@ -79,15 +82,13 @@ def predict(
 
 
 def _given(
-    texts: tuple[str, ...], data: str | None = None, text_column: str = "text", second_column: str | None = None
+    texts: tuple[str, ...], data: str | None = None, columns: Columns | None = None
 ) -> tuple[list[str], list[str] | None]:
     """The texts of the command, those of a table, or the lines of standard input."""
     if data is not None and texts:
         raise ValueError("texts and --data are given; which of them?")
-    if data is not None:
-        return read_texts(data, text_column, second_column)
-    if second_column is not None:
-        raise ValueError("--second-column is of the table that --data names")
+    if data is not None and columns is not None:
+        return read_texts(data, columns.text, columns.second)
     return list(texts) or [line.rstrip("\n") for line in sys.stdin], None
 
 
@@ -107,10 +108,11 @@ def _print_labels(model: Classifying, first: list[str], second: list[str] | None
 def evaluate_model(
     model: tyro.conf.Positional[str],
     data: tyro.conf.Positional[str],
-    text_column: str = "text",
+    text_column: str | None = None,
     second_column: str | None = None,
-    label_column: str = "label",
-    tag_column: str = "-1",
+    label_column: str | None = None,
+    tag_column: str | None = None,
+    on_bad_row: OnBadRow = "error",
     predictions: str | None = None,
     errors: str | None = None,
     overwrite: bool = False,
@@ -120,10 +122,11 @@ def evaluate_model(
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artefact.
         data: a table, CoNLL or SQuAD file, as the recipe of the task takes it.
-        text_column: the (first) text, of a table; where an embedder's recipe reads sentence1, say so here.
-        second_column: the second text of pairs, such as sentence2.
-        label_column: labels or scores, such as score.
+        text_column: the (first) text; by default each column is that of the training.
+        second_column: the second text of pairs.
+        label_column: labels or scores.
         tag_column: of CoNLL the number of the column, of JSONL its key.
+        on_bad_row: skip leaves out rows that cannot be used.
         predictions: a .jsonl file to write all answers to.
         errors: a .md file to write the worst errors to.
         overwrite: replace these files if they exist.
@@ -132,13 +135,18 @@ def evaluate_model(
         if path is not None:
             check_free(path, overwrite)
     opened = _open(model)
+    columns = Columns.of(model, opened, text_column, second_column, label_column, tag_column)
     examples: Any
     if isinstance(opened, Tagging):
-        examples = TaggedSentences.read(data, tag_column_of(tag_column))
+        examples = TaggedSentences.read(data, columns.tag, on_bad_row)
     elif isinstance(opened, Answering):
-        examples = Questions.read(data)
+        examples = Questions.read(data, on_bad_row)
     else:
-        examples = LabelledTexts.read(data, text_column, second_column, label_column, kind=kind_of_values(opened))
+        kind = kind_of_values(opened)
+        examples = LabelledTexts.read(data, *columns[:3], kind=kind, on_bad_row=on_bad_row)
+    if on_bad_row == "skip":
+        examples = examples.known(getattr(opened, "labels", None))
+        print(f"{len(examples.skipped):,} rows were skipped", *examples.skipped[:10], sep="\n  ")
     found = evaluate(opened, examples)
     for path, content in ((predictions, found.predictions()), (errors, found.errors())):
         if path is not None:
