@@ -31,4 +31,9 @@ def load(where: str | Path) -> Any:
         return from_hugging_face(name)
     if kind == "preset":
         return from_preset(name)
+    folder = Path(where)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"no folder {str(where)!r}; a model of Hugging Face is 'hf:{where}', a preset of keras-hub 'preset:{where}'"
+        )
     return load_folder(where)

@@ -6,11 +6,13 @@ from keras import ops
 
 from keras_plm.config import check_heads
 
+from .checks import check_counts, check_fractions, check_mask
 from .low_rank import Projection
 from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class MultiHeadAttention(keras.layers.Layer):
     """Scaled dot-product attention of several heads: self, cross, causal and cached.
 
@@ -41,7 +43,8 @@ class MultiHeadAttention(keras.layers.Layer):
         followed by the new cache if `cache` is given.
 
     Raises:
-        ValueError: `num_heads` does not divide D, or a mask of another rank.
+        ValueError: `num_heads` does not divide D, inputs of another rank, a dropout outside [0, 1), or a mask of
+            another rank, length or dtype. Keys are made of `value`: there is no third tensor.
 
     Example:
         >>> MultiHeadAttention(num_heads=2)(keras.ops.ones((3, 5, 8))).shape
@@ -63,6 +66,10 @@ class MultiHeadAttention(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_counts(num_heads=num_heads)
+        check_fractions(dropout=dropout)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True
         self.num_heads = num_heads
         self.dropout = dropout
         self.low_rank = low_rank
@@ -105,8 +112,15 @@ class MultiHeadAttention(keras.layers.Layer):
         cache_index: Any = None,
         return_attention: bool = False,
         training: bool | None = None,
+        mask: Any = None,
+        value_mask: Any = None,
     ) -> Any:
+        """See the class; `mask` and `value_mask` are those that Keras attaches to inputs (`mask_zero=True`)."""
+        if attention_mask is None:
+            attention_mask = mask if value is None else value_mask
         source = query if value is None else value
+        if cache is None:
+            check_mask(attention_mask, "attention_mask", source.shape[1])
         queries = self._split_heads(self.query(query, training=training), query)
         if cache is not None and cache_index is None:
             keys, values = cache["key"], cache["value"]

@@ -4,9 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from .checks import check_counts
+
 _FORBIDDEN = -1e4
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class ConditionalRandomField(keras.layers.Layer):
     """A linear chain over the tags of a sentence: how well each tag follows the one before it.
 
@@ -28,6 +31,9 @@ class ConditionalRandomField(keras.layers.Layer):
 
     def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_counts(num_classes=num_classes)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True
         self.num_classes = num_classes
 
     def build(self, input_shape: tuple) -> None:
@@ -37,6 +43,7 @@ class ConditionalRandomField(keras.layers.Layer):
         self.end = self.add_weight(shape=(count,), initializer="zeros", name="end", autocast=False)
 
     def call(self, logits: Any) -> Any:
+        """See the class."""
         return logits
 
     def transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,10 +4,12 @@ from typing import Any
 import keras
 
 from .attention import MultiHeadAttention
+from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
 from .normalization import Dropout, ResidualNorm
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class DecoderBlock(keras.layers.Layer):
     """Causal self-attention, cross-attention to an encoder if there is one, and feed-forward.
 
@@ -36,7 +38,8 @@ class DecoderBlock(keras.layers.Layer):
         (B, T, D); with a cache also the new cache.
 
     Raises:
-        ValueError: `cross_attention` without `encoder_hidden` and without a cache, or the reverse; `cache` without
+        ValueError: a count below 1, a dropout outside [0, 1), inputs or masks of another rank or length;
+            `cross_attention` without `encoder_hidden` and without a cache, or the reverse; `cache` without
             `cache_index`, or the reverse.
 
     Example:
@@ -59,6 +62,10 @@ class DecoderBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_counts(num_heads=num_heads, intermediate_dim=intermediate_dim)
+        check_fractions(dropout=dropout, attention_dropout=attention_dropout)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.activation = activation
@@ -99,7 +106,18 @@ class DecoderBlock(keras.layers.Layer):
         cache: dict[str, Any] | None = None,
         cache_index: Any = None,
         training: bool | None = None,
+        mask: Any = None,
+        hidden_mask: Any = None,
+        encoder_hidden_mask: Any = None,
     ) -> Any:
+        """See the class; the last three are masks that Keras attaches to inputs (`mask_zero=True`)."""
+        implicit = mask if mask is not None else hidden_mask
+        padding_mask = implicit if padding_mask is None else padding_mask
+        encoder_padding_mask = encoder_hidden_mask if encoder_padding_mask is None else encoder_padding_mask
+        if cache is None:
+            check_mask(padding_mask, "padding_mask", hidden.shape[1])
+        if encoder_hidden is not None:
+            check_mask(encoder_padding_mask, "encoder_padding_mask", encoder_hidden.shape[1])
         if self.cross_attention != (encoder_hidden is not None or "cross" in (cache or {})):
             raise ValueError(
                 f"cross_attention={self.cross_attention}, but encoder_hidden "

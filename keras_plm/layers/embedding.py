@@ -3,11 +3,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from .checks import check_counts, check_fractions
 from .fake_quantization import rounded_weights
 from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class TokenEmbedding(keras.layers.Layer):
     """Sum of token, position and segment embeddings, normalised, with dropout.
 
@@ -64,6 +66,10 @@ class TokenEmbedding(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        counts = {"vocabulary_size": vocabulary_size, "hidden_dim": hidden_dim}
+        check_counts(max_sequence_length=max_sequence_length, **counts)
+        check_fractions(dropout=dropout)
+        self.input_spec = keras.layers.InputSpec(ndim=2)
         if positions not in ("learned", "sinusoidal", "none"):
             raise ValueError(f"positions={positions!r}; choose 'learned', 'sinusoidal' or 'none'")
         self.vocabulary_size = vocabulary_size
@@ -117,6 +123,7 @@ class TokenEmbedding(keras.layers.Layer):
         start: Any = 0,
         training: bool | None = None,
     ) -> Any:
+        """See the class."""
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
         hidden = ops.cast(self.look_up(self.table, token_ids), self.compute_dtype)

@@ -4,11 +4,13 @@ from typing import Any
 import keras
 
 from .attention import MultiHeadAttention
+from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
 from .low_rank import Adapter
 from .normalization import Dropout, ResidualNorm
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class EncoderBlock(keras.layers.Layer):
     """Self-attention and feed-forward, each with dropout, residual and layer normalisation.
 
@@ -38,6 +40,10 @@ class EncoderBlock(keras.layers.Layer):
     Returns:
         (B, Q, D); with `return_attention` also (B, N, Q, T) float32.
 
+    Raises:
+        ValueError: `num_heads` does not divide D, a count below 1, a dropout outside [0, 1), inputs of another rank, a
+            mask of another rank, length or dtype, `num_queries` above T.
+
     Example:
         >>> EncoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
         TensorShape([3, 5, 8])
@@ -63,6 +69,10 @@ class EncoderBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_counts(num_heads=num_heads, intermediate_dim=intermediate_dim)
+        check_fractions(dropout=dropout, attention_dropout=attention_dropout)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.supports_masking = True
         self.low_rank = low_rank
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
@@ -115,7 +125,13 @@ class EncoderBlock(keras.layers.Layer):
         num_queries: int | None = None,
         return_attention: bool = False,
         training: bool | None = None,
+        mask: Any = None,
     ) -> Any:
+        """See the class; `mask` is the one that Keras attaches to an input (`mask_zero=True`)."""
+        padding_mask = mask if padding_mask is None else padding_mask
+        check_mask(padding_mask, "padding_mask", hidden.shape[1])
+        if num_queries is not None and not 1 <= num_queries <= (hidden.shape[1] or num_queries):
+            raise ValueError(f"num_queries={num_queries}, but there are {hidden.shape[1]} positions")
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
         queries, seen = x, None
         if num_queries is not None:

@@ -11,6 +11,7 @@ _FARTHEST = 32.0
 _LARGEST_BIAS = 8.0  # in units of an output's largest weight; MiniLM's sums of inputs and weights go to some 30 of them
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class FakeQuantization(keras.layers.Layer):
     """Rounds activations as int8 will, in a range that it learns from what it sees.
 
@@ -39,6 +40,7 @@ class FakeQuantization(keras.layers.Layer):
         )
 
     def call(self, x: Any, training: bool | None = None) -> Any:
+        """See the class."""
         limits = ops.convert_to_tensor(self.range)
         if training:
             seen = range_of(ops.stop_gradient(ops.cast(x, limits.dtype)))

@@ -5,10 +5,12 @@ import keras
 from keras import ops
 
 from .activations import activate
+from .checks import check_counts
 from .fused import bias_activation
 from .low_rank import Projection
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class FeedForward(keras.layers.Layer):
     """Two dense layers with an activation between, at each position alone.
 
@@ -52,6 +54,9 @@ class FeedForward(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_counts(intermediate_dim=intermediate_dim)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+        self.supports_masking = True
         self.low_rank = low_rank
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
@@ -80,6 +85,7 @@ class FeedForward(keras.layers.Layer):
         return layer
 
     def call(self, hidden: Any, training: bool | None = None) -> Any:
+        """See the class."""
         inner = self.expand(hidden, training=training)
         if self.gated:
             gate = activate(self.gate(hidden, training=training), self.activation)

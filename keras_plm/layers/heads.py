@@ -4,10 +4,12 @@ import keras
 from keras import ops
 
 from .activations import activate
+from .checks import check_counts, check_fractions
 from .initialization import scaled_normal
 from .normalization import Dropout, ResidualNorm
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class MaskedTokenHead(keras.layers.Layer):
     """Vocabulary logits at the masked positions only, with the weights of the token embedding.
 
@@ -39,6 +41,8 @@ class MaskedTokenHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_counts(vocabulary_size=vocabulary_size)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
         self.vocabulary_size = vocabulary_size
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
@@ -57,6 +61,7 @@ class MaskedTokenHead(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
     def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
+        """See the class."""
         positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
         masked = ops.take_along_axis(hidden, positions, axis=1)
         masked = self.norm(activate(self.dense(masked), self.activation))
@@ -67,6 +72,7 @@ class MaskedTokenHead(keras.layers.Layer):
         return ops.reshape(logits, shape) + self.bias
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class NextSentenceHead(keras.layers.Layer):
     """Logits of (IsNext, NotNext) from the pooled vector.
 
@@ -89,9 +95,11 @@ class NextSentenceHead(keras.layers.Layer):
         self.dense.build(input_shape)
 
     def call(self, pooled: Any) -> Any:
+        """See the class."""
         return self.dense(pooled)
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class ClassificationHead(keras.layers.Layer):
     """Dropout and a dense layer: on the vector of a text for its label, on those of tokens for labels of theirs.
 
@@ -110,6 +118,9 @@ class ClassificationHead(keras.layers.Layer):
 
     def __init__(self, num_classes: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_counts(num_classes=num_classes)
+        check_fractions(dropout=dropout)
+        self.supports_masking = True
         if num_classes < 1:
             raise ValueError(f"num_classes={num_classes}; it must be at least 1")
         self.num_classes = num_classes
@@ -126,4 +137,5 @@ class ClassificationHead(keras.layers.Layer):
         self.dense.build(input_shape)
 
     def call(self, hidden: Any, training: bool | None = None) -> Any:
+        """See the class."""
         return self.dense(self.dropout_layer(hidden, training=training))

@@ -4,10 +4,12 @@ import keras
 from keras import ops
 
 from .activations import activate
+from .checks import check_counts
 from .fake_quantization import FakeQuantization, kernel_scales, rounded_weights
 from .initialization import scaled_normal
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class Projection(keras.layers.Dense):
     """A dense layer with BERT's initializer, and perhaps an update of low rank beside its kernel, or roundings in it.
 
@@ -62,7 +64,16 @@ class Projection(keras.layers.Dense):
             )
             self.low_rank_b = self.add_weight(shape=(self.low_rank, self.units), initializer="zeros", name="low_rank_b")
 
+    def save_own_variables(self, store: Any) -> None:
+        """All of them: what this is inherited from saves the kernel and the bias, not the update beside them."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`."""
+        keras.layers.Layer.load_own_variables(self, store)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """See the class."""
         if self.quantized:
             return self._quantized(inputs, training)
         output = super().call(inputs, training=training)
@@ -79,6 +90,7 @@ class Projection(keras.layers.Dense):
         return self.round_scaled(output, training=training) * scales
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class Adapter(keras.layers.Layer):
     """A bottleneck with a residual: `output = x + act(x W_down) W_up`, which begins as `x`.
 
@@ -97,6 +109,8 @@ class Adapter(keras.layers.Layer):
 
     def __init__(self, dim: int, activation: str = "gelu_tanh", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_counts(dim=dim)
+        self.supports_masking = True
         self.dim = dim
         self.activation = activation
 
@@ -108,4 +122,5 @@ class Adapter(keras.layers.Layer):
         self.up.build((*input_shape[:-1], self.dim))
 
     def call(self, x: Any) -> Any:
+        """See the class."""
         return x + self.up(activate(self.down(x), self.activation))

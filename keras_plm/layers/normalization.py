@@ -2,6 +2,7 @@ from typing import Any
 
 import keras
 
+from .checks import check_fractions
 from .fused import dropout, normalize, residual_norm
 
 
@@ -21,6 +22,7 @@ class _Seeded(keras.layers.Layer):
         super().load_own_variables({k: store[k] for k in store.keys() if k != "seed"})  # noqa: SIM118
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class ResidualNorm(_Seeded):
     """Layer normalisation, of a tensor or of its sum with a residual.
 
@@ -44,6 +46,8 @@ class ResidualNorm(_Seeded):
 
     def __init__(self, epsilon: float = 1e-12, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_fractions(dropout=dropout)
+        self.supports_masking = True
         self.epsilon = epsilon
         self.dropout = dropout
         self.seed_generator = keras.random.SeedGenerator() if dropout else None
@@ -54,6 +58,7 @@ class ResidualNorm(_Seeded):
         self.beta = self.add_weight(shape=width, initializer="zeros", name="beta", autocast=False)
 
     def call(self, x: Any, residual: Any = None, training: bool | None = None) -> Any:
+        """See the class."""
         if residual is None:
             return normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training)
         rate = self.dropout if training else 0.0
@@ -70,6 +75,7 @@ class ResidualNorm(_Seeded):
         )
 
 
+@keras.saving.register_keras_serializable("keras_plm")
 class Dropout(_Seeded):
     """Dropout whose mask is a hash of (seed, position): see `fused.dropout`.
 
@@ -82,11 +88,14 @@ class Dropout(_Seeded):
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_fractions(rate=rate)
+        self.supports_masking = True
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator() if rate else None
         self.built = True
 
     def call(self, x: Any, training: bool | None = None) -> Any:
+        """See the class."""
         if not training or not self.rate:
             return x
         return dropout(x, self.seed_generator.next(), rate=self.rate, training=True)

@@ -8,6 +8,7 @@ from keras_plm.layers import ClassificationHead
 
 from .classifying import Classifying
 from .encoder import Encoder, given_or_new, token_inputs
+from .labels import check_labels
 from .pooling import Pooling, check_pooling, mean_of_tokens
 
 
@@ -55,6 +56,7 @@ class Classifier(Classifying, keras.Model):
         pairs: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        check_labels(labels)
         if labels is not None and (len(labels) < 2 - multi_label or len(set(labels)) != len(labels)):
             raise ValueError(f"labels={list(labels)}; a classifier needs at least two, each once")
         if multi_label and labels is None:

@@ -6,6 +6,8 @@ from keras_plm.config import ModelConfig
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding, activate
 from keras_plm.layers.initialization import scaled_normal
 
+from .tokenizer_assets import KeepsTokenizer
+
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
@@ -15,7 +17,7 @@ def token_inputs() -> dict[str, Any]:
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Encoder(keras.Model):
+class Encoder(KeepsTokenizer, keras.Model):
     """A bidirectional Transformer: token ids → a vector for each token and one for the text.
 
     Args:

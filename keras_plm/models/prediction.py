@@ -6,10 +6,12 @@ import numpy as np
 
 from keras_plm.text import TextRows, Tokenizer
 
+from .tokenizer_assets import KeepsTokenizer
+
 _HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot write
 
 
-class TextModel:
+class TextModel(KeepsTokenizer):
     """What the methods that take texts need of a model, or of an artefact that has been exported.
 
     Attributes:

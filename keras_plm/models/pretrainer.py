@@ -6,10 +6,11 @@ from keras_plm.config import ModelConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
 
 from .encoder import Encoder, given_or_new, pool_first, token_inputs
+from .tokenizer_assets import KeepsTokenizer
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Pretrainer(keras.Model):
+class Pretrainer(KeepsTokenizer, keras.Model):
     """An encoder with the two heads of BERT's pre-training: masked tokens and next sentence.
 
     Args:

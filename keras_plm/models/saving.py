@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,6 @@ from safetensors.numpy import save_file
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import uninitialized
-from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
 from .classifier import Classifier
 from .embedder import Embedder
@@ -20,15 +20,13 @@ from .encoder import Encoder
 from .pretrainer import Pretrainer
 from .question_answerer import QuestionAnswerer
 from .tagger import Tagger
+from .tokenizer_assets import load_tokenizer, tokenizer_settings
 from .whole import whole_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 2
 _CLASSES: dict[str, Any] = {
     kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
-}
-_TOKENIZERS: dict[str, type[Tokenizer]] = {
-    kind.__name__: kind for kind in (BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer)
 }
 
 
@@ -134,29 +132,6 @@ def _num_stored(path: Path) -> int:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
 
 
-def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The class of a tokenizer and what it was made with, as JSON types; its pieces are in its files."""
-    return {"class": type(tokenizer).__name__, **tokenizer.settings()}
-
-
-def load_tokenizer(settings: dict[str, Any], paths: Callable[[str], Path]) -> Tokenizer:
-    """The inverse of `tokenizer_settings` and `Tokenizer.files`.
-
-    Args:
-        settings: the class and what it was made with.
-        paths: gives the path of each of its files by name.
-
-    Raises:
-        ValueError: a class that is none of this package's.
-    """
-    settings = dict(settings)
-    name = settings.pop("class")
-    if name not in _TOKENIZERS:
-        raise ValueError(f"unknown tokenizer {name!r}")
-    kind = _TOKENIZERS[name]
-    return kind.from_files({file: paths(file) for file in kind.filenames}, **settings)
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that people can read."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -170,6 +145,10 @@ def write_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
     """
     try:
         save_file(tensors, path, metadata={"format": "pt"})
+        # safetensors makes it for its owner alone; another user serves it
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
     except SafetensorError as error:  # its name for a full disk
         raise OSError(f"{path} could not be written: {error}") from None
 

@@ -8,6 +8,7 @@ from keras_plm.layers import ClassificationHead, ConditionalRandomField
 from keras_plm.text import canonical_labels
 
 from .encoder import Encoder, given_or_new, token_inputs
+from .labels import check_labels
 from .tagging import Tagging
 
 
@@ -52,6 +53,7 @@ class Tagger(Tagging, keras.Model):
         i_begins: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_labels(labels)
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"labels={list(labels)}; a tagger needs at least one, each once")
         # Layers

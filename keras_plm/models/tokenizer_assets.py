@@ -1,0 +1,64 @@
+"""The tokenizer of a model: its settings and files, in our folders and in Keras' own `.keras` files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
+
+_TOKENIZERS: dict[str, type[Tokenizer]] = {
+    kind.__name__: kind for kind in (BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer)
+}
+_SETTINGS = "tokenizer_settings.json"
+
+
+class KeepsTokenizer:
+    """A model that Keras saves with its tokenizer: `model.save("reviews.keras")`, also inside a model of the user."""
+
+    tokenizer: Any
+
+    def save_assets(self, folder: str) -> None:
+        """Write the tokenizer beside the weights; Keras calls it."""
+        if self.tokenizer is None:
+            return
+        for name, content in self.tokenizer.files().items():
+            (Path(folder) / name).write_bytes(content)
+        settings = tokenizer_settings(self.tokenizer)
+        (Path(folder) / _SETTINGS).write_text(json.dumps(settings, ensure_ascii=False), "utf-8")
+
+    def load_assets(self, folder: str) -> None:
+        """Read it again; Keras calls it.
+
+        Raises:
+            ValueError: damaged files.
+        """
+        path = Path(folder) / _SETTINGS
+        if path.is_file():
+            try:
+                self.tokenizer = load_tokenizer(json.loads(path.read_text("utf-8")), lambda name: path.with_name(name))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path.name} in the .keras file is damaged: {error!r}") from None
+
+
+def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The class of a tokenizer and what it was made with, as JSON types; its pieces are in its files."""
+    return {"class": type(tokenizer).__name__, **tokenizer.settings()}
+
+
+def load_tokenizer(settings: dict[str, Any], paths: Callable[[str], Path]) -> Tokenizer:
+    """The inverse of `tokenizer_settings` and `Tokenizer.files`.
+
+    Args:
+        settings: the class and what it was made with.
+        paths: gives the path of each of its files by name.
+
+    Raises:
+        ValueError: a class that is none of this package's.
+    """
+    settings = dict(settings)
+    name = settings.pop("class")
+    if name not in _TOKENIZERS:
+        raise ValueError(f"unknown tokenizer {name!r}")
+    kind = _TOKENIZERS[name]
+    return kind.from_files({file: paths(file) for file in kind.filenames}, **settings)

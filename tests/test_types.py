@@ -1,0 +1,58 @@
+"""What an editor knows of the package after the README's install: checked by mypy on a user's script."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import keras_plm as plm
+from keras_plm import export, recipes
+
+encoder = recipes.Pretrain(corpus="books/*.txt", config=plm.MINI, save_to="mini").run()
+reviews = recipes.Classify(encoder="mini", train="train.tsv", epochs=3, save_to="reviews").run()
+labels = reviews.predict_labels(["A quiet, lovely film."])
+tagger = recipes.Tag(encoder="mini", train="train.conll", save_to="tagger").run()
+for row in tagger.tag(["Ada lived in London."]):
+    for span in row:
+        print(span.label, span.start + 1)
+reader = recipes.Answer(encoder="mini", train="train.json", save_to="reader").run()
+print(reader.answer("Who?", "Ada.").text.upper())
+vectors = recipes.Embed(encoder="mini", train="pairs.tsv", save_to="vectors").run().embed(["a"])
+print(vectors.shape, labels)
+path = export.to_tflite(reviews, "phone", quantization="dynamic_int8")
+print(path.name, export.compare(reviews, path, "test.tsv").agreement)
+rows = plm.text.LabelledTexts.read("train.tsv", "text", None, "label")
+print(plm.evaluate(reviews, rows).scores["accuracy"] + 1.0)
+config = plm.ModelConfig(num_layers=2)
+block = plm.EncoderBlock(num_heads=8, intermediate_dim=2048)
+"""
+WRONG = """
+recipes.Classify(encodr="mini", train="train.tsv", save_to="reviews")
+reviews.predict_label(["a"])
+reviews.predict_labels(7)
+plm.ModelConfig(num_layer=2)
+export.to_tflite(reviews, "phone", quantisation="int4")
+span.labl
+reveal_type(reviews)
+"""
+
+
+def mypy(script, *flags):
+    command = [sys.executable, "-m", "mypy", *flags, "--no-error-summary", "--hide-error-context", str(script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=script.parent).stdout
+
+
+def test_a_script_of_a_user(tmp_path):
+    (tmp_path / "mypy.ini").write_text(
+        "[mypy]\n[mypy-keras.*,tensorflow.*,tensorflow_text.*]\nignore_missing_imports=True\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    assert mypy(script, "--strict") == ""
+    script.write_text(SCRIPT + WRONG)
+    found = mypy(script, "--strict")
+    for words in (
+        'Unexpected keyword argument "encodr"', '"predict_label"; maybe "predict_labels"', "incompatible type \"int\"",
+        'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantisation"',
+        '"TaggedSpan" has no attribute "labl"', "Classifier",
+    ):  # fmt: skip
+        assert words in found, (words, found)
