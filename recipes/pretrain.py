@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -131,7 +132,7 @@ class Pretrain(Recipe):
                 model.compile(optimizer, losses, weighted_metrics=accuracy, jit_compile=False)
             record = self.to_json() if coach is None else coach.to_json()
             held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
-            validation = self._validation_data(model, held_out)
+            validation = self.validation_data(model, held_out) if held_out else None
             checkpoint = self.checkpoint(record, _fingerprint(documents, held_out)) if save_model else None
             done = checkpoint.restore(trainee) if checkpoint else 0
             self.say_resumed(done, epochs * steps)
@@ -217,9 +218,13 @@ class Pretrain(Recipe):
         options["next_sentence"] = model.next_sentence
         return pretraining_dataset(pairs, model.tokenizer, self.batch_size, steps, first_step, **options)
 
-    def _validation_data(self, model: Pretrainer, documents: list[list[str]]) -> Any:
-        if not documents:
-            return None
+    def validation_data(self, model: Pretrainer, documents: Iterable[list[str]]) -> Any:
+        """Batches of held-out documents with masked tokens: the same ones in every run.
+
+        Args:
+            model: whose tokenizer cuts them.
+            documents: lists of sentences.
+        """
         pairs = self._pairs(documents, model.tokenizer)
         # not a seed that a training has: the same rows in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, Self
+from types import UnionType
+from typing import Any, Literal, Protocol, Self, Union, get_args, get_origin, get_type_hints
 
 import keras
 import tensorflow as tf
@@ -141,7 +142,11 @@ class Recipe:
         Example:
             >>> Classify.from_json("saved_models/reviews/recipe.json", save_to="again").run()  # doctest: +SKIP
         """
-        return cls(**read_record(cls, path, changes))
+        fields = read_record(cls, path, changes)
+        try:
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def schedule(self, steps: int) -> LinearWarmupDecay:
         """Warm-up and decay over so many steps."""
@@ -265,7 +270,7 @@ def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str,
         if field not in known:
             near = difflib.get_close_matches(field, known, 1)
             raise ValueError(f"{path}: unknown field {field!r}{f'; is it {near[0]}?' if near else ''}")
-    fields = dict(record)
+    fields, hints = dict(record), get_type_hints(kind)
     for field, value in fields.items():
         if isinstance(value, dict) and "in memory" in value:
             raise ValueError(f"{path}: {field!r} was a table in memory; give it anew: {field}=…")
@@ -273,7 +278,20 @@ def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str,
             fields[field] = tuple(value)
         elif field == "config" and isinstance(value, dict):
             fields[field] = ModelConfig.from_dict(value)
+        elif not _fits(value, hints.get(field, Any)):
+            raise ValueError(f"{path}: {field}={value!r:.60} is of another type than {hints[field]}")
     return fields
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of the type of a field; of a type that JSON does not have it is."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, inner) for inner in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint if hint in (int, bool, str, type(None)) else True
 
 
 class TensorBoardLog(keras.callbacks.Callback):

@@ -24,8 +24,8 @@ class Tag(FineTune[Tagger]):
     """Fine-tune an encoder to give each word a tag, read at its first piece.
 
     Tags may be IOB1, IOB2, BIOES, BILOU, BMES or plain ones; which, is told by rule and said. An I that cannot go on
-    begins an entity, as seqeval reads it (`repair_tags`); the card says how many there were. A word such as "O'Neil" is
-    trained on as the words that `tag` finds in a text. Sentences longer than `max_length` are trained on in parts.
+    begins an entity, as seqeval reads it (`repair_tags`); the card says how many there were. The score is that of `tag`
+    on the sentences as texts. Sentences longer than `max_length` are trained on in parts.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
@@ -57,19 +57,15 @@ class Tag(FineTune[Tagger]):
     def make(self, encoder: Encoder, examples: Examples) -> Tagger:
         """A tagger for the tags of these sentences."""
         assert isinstance(examples, TaggedSentences)
-        tags = distinct_labels([tag for tags in examples.split().tags for tag in tags])
-        return Tagger(encoder.config, tags, encoder.tokenizer, encoder, self.crf)
+        tags = distinct_labels([tag for tags in examples.tags for tag in tags])
+        options: dict[str, Any] = {"crf": self.crf, "splits_words": examples.from_texts}
+        return Tagger(encoder.config, tags, encoder.tokenizer, encoder, **options)
 
     def rows(self, model: Tagger, examples: Examples) -> TextRows:
-        """Pieces with the label of each word at its first one; words are those that `tag` finds in a text."""
+        """Pieces with the label of each word at its first one."""
         assert isinstance(examples, TaggedSentences)
-        split = examples.split()
-        ids = label_rows(split.tags, model.labels, examples.source, "sentence")
-        labels = [
-            [label if read else -1 for label, read in zip(row, kept, strict=True)]
-            for row, kept in zip(ids, examples.read_parts(), strict=True)
-        ]
-        return WordRows.from_words(model.needs_tokenizer(), split.words, labels, self.max_length).rows
+        labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
+        return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
 
     def loss(self, model: Tagger) -> Any:
         """Cross-entropy of each word's tag, or of the whole sequence."""

@@ -19,6 +19,7 @@ settings.register_profile("keras_plm", deadline=None)  # the first call traces g
 settings.load_profile("keras_plm")
 # scripts that tests start as processes of their own
 collect_ignore = [
+    "recipes/run_killed.py",
     "recipes/run_two_replicas.py",
     "training/run_strategy.py",
     "bench",

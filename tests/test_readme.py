@@ -18,10 +18,12 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_story(corpus_file, review_files, tmp_path, monkeypatch):
+def test_the_story(config, tokenizer, corpus_file, review_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
     story = python_blocks()[0]
     for theirs, ours in {
+        '"hf:path/to/folder"': '"encoder"',
         '"books/*.txt"': repr(corpus_file),
         '"train.tsv"': repr(review_files["train"]),
         '"dev.tsv"': repr(review_files["test"]),

@@ -27,7 +27,6 @@ block = plm.EncoderBlock(num_heads=8, intermediate_dim=2048)
 """
 WRONG = """
 recipes.Classify(encodr="mini", train="train.tsv", save_to="reviews")
-reviews.predict_label(["a"])
 reviews.predict_labels(7)
 plm.ModelConfig(num_layer=2)
 export.to_tflite(reviews, "phone", quantisation="int4")
@@ -51,7 +50,7 @@ def test_a_script_of_a_user(tmp_path):
     script.write_text(SCRIPT + WRONG)
     found = mypy(script, "--strict")
     for words in (
-        'Unexpected keyword argument "encodr"', '"predict_label"; maybe "predict_labels"', "incompatible type \"int\"",
+        'Unexpected keyword argument "encodr"', 'incompatible type "int"',
         'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantisation"',
         '"TaggedSpan" has no attribute "labl"', "Classifier",
     ):  # fmt: skip

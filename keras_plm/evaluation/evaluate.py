@@ -1,6 +1,6 @@
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,10 +160,14 @@ def _similarity(model: Embedding, examples: LabelledTexts, batch_size: int) -> E
 
 
 def _tags(model: Tagging, examples: TaggedSentences, batch_size: int) -> Evaluation:
-    if tag_scheme(model.labels) != "plain":
-        examples = examples.split()  # the words that `tag` finds in a text: its spans are what is scored
     label_rows(examples.tags, model.labels, examples.source, "sentence")  # tags of another column are an error
-    found = model.predict_tags(examples.words, batch_size=batch_size)
+    if tag_scheme(model.labels) == "plain":
+        found = model.predict_tags(examples.words, batch_size=batch_size)
+    else:
+        # what `tag` says of the text: its words may be other ones than the file has, so both are cut at all punctuation
+        words = [text.words for text in model.words_of(examples.texts())]
+        tags = model.predict_tags(words, batch_size=batch_size)
+        examples, found = examples.split(), replace(examples, words=words, tags=tags).split().tags
     rows = [
         {"words": words, "wanted": wanted, "found": tags}
         for words, wanted, tags in zip(examples.words, examples.tags, found, strict=True)

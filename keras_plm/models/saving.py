@@ -99,6 +99,8 @@ def load_folder(folder: str | Path) -> Any:
             model = _CLASSES[config["class"]](shape, tokenizer=tokenizer, **fields)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
+    except ValueError as error:
+        raise error if str(folder) in str(error) else ValueError(f"{folder / CONFIG}: {error}") from None
     set_weights(model, folder / WEIGHTS)
     return model
 

@@ -24,6 +24,7 @@ class Tagger(Tagging, keras.Model):
         crf: a conditional random field learns which tags follow each other.
         i_begins: an I may begin an entity, as in IOB1. The labels of a model of others do not tell, so `plm.load` sets
             it for those that have B and I; the answers are IOB2 either way.
+        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; see `Tagging`.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -51,6 +52,7 @@ class Tagger(Tagging, keras.Model):
         encoder: Encoder | None = None,
         crf: bool = False,
         i_begins: bool = False,
+        splits_words: bool = False,
         **kwargs: Any,
     ) -> None:
         check_labels(labels)
@@ -70,6 +72,7 @@ class Tagger(Tagging, keras.Model):
         self.config = config
         self.labels = canonical_labels(labels)
         self.i_begins = i_begins
+        self.splits_words = splits_words
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.head = head
@@ -90,6 +93,7 @@ class Tagger(Tagging, keras.Model):
             "labels": self.labels,
             "crf": self.crf is not None,
             "i_begins": self.i_begins,
+            "splits_words": self.splits_words,
             "name": self.name,
         }
 

@@ -7,14 +7,16 @@ import numpy as np
 
 from keras_plm.layers.conditional_random_field import forbid
 from keras_plm.text import (
+    ALONE,
+    CORPUS_WORDS,
     WordRows,
     allowed_transitions,
     repair_tags,
-    split_each,
     split_words,
     tag_scheme,
     tag_spans,
 )
+from keras_plm.text.words import Words
 
 from .prediction import TextModel, check_texts, softmax
 
@@ -49,19 +51,28 @@ class Tagging(TextModel):
         labels: names of the tags.
         transitions: `begin`, `follow` and `end` of a conditional random field; None without.
         i_begins: an I may begin an entity: the model learned IOB1, or nobody knows that it did not.
+        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; else only around
+            words, as corpora of words do, where O'Neil, L.A. and Baden-Württemberg are one.
     """
 
     labels: list[str]
     transitions: Any
     i_begins: bool = False
+    splits_words: bool = False
+
+    def words_of(self, texts: Sequence[str]) -> list[Words]:
+        """The words that `tag` finds in each text, with their characters."""
+        return split_words(texts, self.words_alone)
+
+    @property
+    def words_alone(self) -> str:
+        """An expression for what is a word of its own in a text, see `split_words_in_graph`."""
+        return ALONE if self.splits_words else CORPUS_WORDS
 
     def predict_tags(
         self, sentences: Sequence[Sequence[str]], max_length: int | None = None, batch_size: int = 32
     ) -> list[list[str]]:
         """The tag of each word.
-
-        A word such as "O'Neil" is read as the words that `tag` finds in a text, and has the tag of the first of them
-        (with BIOES one that ends where the last one ends).
 
         Args:
             sentences: the words of each sentence. One that is too long for a row is read in overlapping parts.
@@ -76,13 +87,7 @@ class Tagging(TextModel):
         for number, words in enumerate(sentences):
             if any(not isinstance(word, str) for word in words):
                 raise ValueError(f"sentences[{number}] is {words!r:.80}; give a list of words")
-        parts = split_each(sentences)
-        flat = [[part for word in words for part in word] for words in parts]
-        found = []
-        for row, (path, _) in zip(parts, self._paths(flat, max_length, batch_size), strict=True):
-            tags = iter(self._tags(path))
-            found.append([_tag_of_word([next(tags) for _ in word]) for word in row])
-        return found
+        return [self._tags(path) for path, _ in self._paths(sentences, max_length, batch_size)]
 
     def _tags(self, path: np.ndarray) -> list[str]:
         tags = [self.labels[i] for i in path]
@@ -91,14 +96,14 @@ class Tagging(TextModel):
     def tag(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 32) -> list[list[TaggedSpan]]:
         """The entities of each text; with plain tags every word.
 
-        Words are those of `keras_plm.text.split_words`. Options as in `predict_tags`.
+        Words are those of `words_of`. Options as in `predict_tags`.
 
         Example:
             >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
             [[TaggedSpan(text='Ada Lovelace', label='PER', start=0, end=12, score=0.99), …]]
         """
         check_texts(texts)
-        split = split_words(texts)
+        split = self.words_of(texts)
         found = self._paths([words.words for words in split], max_length, batch_size)
         plain = tag_scheme(self.labels) == "plain"
         tagged = []
@@ -159,14 +164,6 @@ class Tagging(TextModel):
             for i, path in zip(batch, best_paths(padded, lengths, *scores), strict=True):
                 paths[i] = path[: len(logits[i])]
         return paths
-
-
-def _tag_of_word(tags: list[str]) -> str:
-    """The tag of a word from those of its parts: the first; S for one that begins as B and ends as E."""
-    first, last = tags[0], tags[-1]
-    if len(tags) > 1 and last == f"E-{first[2:]}":
-        return ("S-" if first[0] == "B" else "E-") + first[2:] if first[:2] in ("B-", "I-") else first
-    return first
 
 
 def best_paths(

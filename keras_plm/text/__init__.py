@@ -42,10 +42,12 @@ from .tokenizer import AddedToken, Encoding, SpecialTokens, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
-from .words import BERT_ALONE, split_each, split_words, split_words_in_graph
+from .words import ALONE, BERT_ALONE, CORPUS_WORDS, split_each, split_words, split_words_in_graph
 
 __all__ = [
+    "ALONE",
     "BERT_ALONE",
+    "CORPUS_WORDS",
     "SPECIAL_TOKENS",
     "AddedToken",
     "AnswerWindows",
@@ -84,9 +86,7 @@ __all__ = [
     "read_text",
     "read_vocabulary",
     "repair_tags",
-    "scores",
     "spans_to_tags",
-    "split_labels",
     "split_each",
     "split_sentences",
     "split_words",

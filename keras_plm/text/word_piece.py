@@ -66,13 +66,16 @@ class WordPieceTokenizer(Tokenizer):
         self._stand_ins = dict(zip(asdict(special).values(), _STAND_INS, strict=True))
         # what makes a special token of a word in a text, for contexts of questions, is one of its words
         self.words_alone = f"{self.special_pattern}|{BERT_ALONE}"
-        self._tokenizer = tensorflow_text.FastBertTokenizer(
-            [self._stand_ins.get(piece, piece) for piece in self.vocabulary],
-            token_out_type=tf.int32,
-            max_bytes_per_word=300,
-            unknown_token=self._stand_ins[special.unk],
-            support_detokenization=True,
-        )
+        try:
+            self._tokenizer = tensorflow_text.FastBertTokenizer(
+                [self._stand_ins.get(piece, piece) for piece in self.vocabulary],
+                token_out_type=tf.int32,
+                max_bytes_per_word=300,
+                unknown_token=self._stand_ins[special.unk],
+                support_detokenization=True,
+            )
+        except RuntimeError as error:  # of its trie, about pieces that no text can have
+            raise ValueError(f"a piece of the vocabulary cannot be looked up: {str(error)[:300]}") from None
 
     @classmethod
     def from_file(cls, path: str | Path, lowercase: bool = True, **settings: Any) -> "WordPieceTokenizer":

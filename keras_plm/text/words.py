@@ -14,6 +14,21 @@ BERT_ALONE = (
     r"\x{2a700}-\x{2b73f}\x{2b740}-\x{2b81f}\x{2b820}-\x{2ceaf}\x{2f800}-\x{2fa1f}]"
 )
 _SPACE = r"[\s\p{Z}\x{85}]+"
+# As corpora of tagged words cut a text: O'Neil, L.A., St., Baden-Württemberg and https://example.org are words, and the
+# punctuation around them is apart, as is 's. Each alternative is one word, the last one any other character.
+_IN_WORD = r"[^\s\p{Z}\x{85}\p{P}\p{S}\p{Han}\p{Hiragana}\p{Katakana}]"
+_TITLES = "St|Mr|Mrs|Ms|Dr|Jr|Sr|Inc|Ltd|Co|Corp|Prof|Gen|Col|Lt|Sgt|Rev|Hon|Capt|Mt|Ft"
+CORPUS_WORDS = "|".join(
+    (
+        r"\p{Han}|\p{Hiragana}|\p{Katakana}",
+        r"https?://[^\s\p{Z}]*",
+        rf"(?:\p{{L}}\.){{2,}}|(?:{_TITLES})\.",
+        rf"{_IN_WORD}+(?:[-.&/@_+=%#~*:?]+{_IN_WORD}+|['’]{_IN_WORD}{{2,}}|,\p{{N}}+)*",
+        r"['’](?:s|d|m|t|re|ve|ll)\b",
+        r"\.\.+|--+",
+        r"[^\s\p{Z}\x{85}]",
+    )
+)
 
 
 class Words(NamedTuple):

@@ -1,5 +1,6 @@
 """Rows with words and tags, or with a text and its spans of characters → sentences of words with tags."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,24 +20,28 @@ _NAMES = ("label", "slot", "tag", "type")
 Row = tuple[str, dict[str, Any]]
 
 
-def tagged_rows(rows: Iterable[Row], key: str | None, bad: BadRows) -> Iterator[tuple[str, list[str], list[str], int]]:
+def tagged_rows(
+    rows: Iterable[Row], key: str | None, bad: BadRows, found: Counter[str]
+) -> Iterator[tuple[str, list[str], list[str], int]]:
     """Place, words, tags, and how many spans were moved to the borders of words.
 
     Args:
         rows: places and fields.
         key: of the list of tags; None looks for the usual names.
         bad: takes the rows that are wrong.
+        found: counts the rows that are texts with spans.
     """
     rows = list(rows)
     texts = [row["text"] for _, row in rows if _is_text(row)]
     split = iter(split_words(texts))
     for place, row in rows:
         words = next(split) if _is_text(row) else None
-        found = None
+        found["texts"] += words is not None
+        sentence = None
         with bad.at(place):
-            found = _listed(row, key) if words is None else _spanned(row, words)
-        if found is not None:
-            yield place, *found
+            sentence = _listed(row, key) if words is None else _spanned(row, words)
+        if sentence is not None:
+            yield place, *sentence
 
 
 def _is_text(row: dict) -> bool:

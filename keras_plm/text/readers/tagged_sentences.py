@@ -30,6 +30,7 @@ class TaggedSentences(Examples):
         repaired: how many tags or spans of each sentence were changed: an I that begins an entity became a B.
         notation: what the file writes: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
         comments: how many lines of a CoNLL file are comments.
+        from_texts: most sentences were texts with spans, which have been cut at all punctuation.
     """
 
     words: list[list[str]]
@@ -37,7 +38,8 @@ class TaggedSentences(Examples):
     repaired: list[int]
     notation: str = field(default="", kw_only=True, compare=False)
     comments: int = field(default=0, kw_only=True)
-    facts: ClassVar[tuple[str, ...]] = ("source", "skipped", "notation", "comments")
+    from_texts: bool = field(default=False, kw_only=True)
+    facts: ClassVar[tuple[str, ...]] = ("source", "skipped", "notation", "comments", "from_texts")
 
     @classmethod
     def read(cls, source: Any, tag_column: int | str = -1, on_bad_row: OnBadRow = "error") -> Self:
@@ -94,12 +96,13 @@ class TaggedSentences(Examples):
             skipped=problems,
             notation=notation,
             comments=found["comments"],
+            from_texts=2 * found["texts"] > len(sentences),
         )
 
     def split(self) -> Self:
-        """The same sentences with words that are those of `split_words`: "O'Neil" as three, each with its tag.
+        """The same sentences with their words cut at all punctuation: "O'Neil" as three, each with its tag.
 
-        It is what a tagger is trained on, because it is all that `tag` can know of a text.
+        Two ways to cut a text into words can be compared by it, since each is coarser.
         """
         parts = split_each(self.words)
         tags = [
@@ -107,20 +110,6 @@ class TaggedSentences(Examples):
             for words, tags in zip(parts, self.tags, strict=True)
         ]
         return replace(self, words=[[part for word in words for part in word] for words in parts], tags=tags)
-
-    def read_parts(self) -> list[list[bool]]:
-        """Of each word of `split`, whether a tagger is trained on its tag: all of an entity, of another word the first.
-
-        With all parts of all words a web address counts as thirty words outside: wnut17 fell from 48 to 38.
-        """
-        return [
-            [
-                k == 0 or tag[:2] in ("B-", "I-", "E-", "S-")
-                for word, tag in zip(words, tags, strict=True)
-                for k in range(len(word))
-            ]
-            for words, tags in zip(split_each(self.words), self.tags, strict=True)
-        ]
 
     def texts(self) -> list[str]:
         """Each sentence with spaces between its words."""
@@ -143,11 +132,11 @@ class TaggedSentences(Examples):
 def _sentences(source: Any, tag_column: int | str, bad: BadRows, found: Counter[str]) -> Iterator[Sentence]:
     key = None if isinstance(tag_column, int) else tag_column
     if is_in_memory(source):
-        yield from tagged_rows(rows_in_memory(source), key, bad)
+        yield from tagged_rows(rows_in_memory(source), key, bad, found)
         return
     for path in expand_files(source):
         if file_suffix(path) == ".jsonl":
-            yield from tagged_rows(json_lines(path, bad), key, bad)
+            yield from tagged_rows(json_lines(path, bad), key, bad, found)
         elif isinstance(tag_column, str):
             raise ValueError(f"tag_column={tag_column!r}; in CoNLL a column is a number, counted from 0")
         else:
