@@ -35,7 +35,7 @@ LABELED = 1_200  # labels cost work
 SENTENCES = (
     "Acquire the lock, blocking until another thread has released it.",
     "Return the message body, decoded according to its transfer encoding.",
-    "The number of days between two dates.",
+    "Serialize an object as a JSON formatted string.",
 )
 
 

@@ -23,7 +23,7 @@ SIZES = replace(
     attention_dropout=0.0, normalize_first=True,
 )  # fmt: skip
 SEEDS = range(5)
-LABELED = 400
+LABELED = 600
 LENGTH = 48
 
 
@@ -84,7 +84,7 @@ def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     """Accuracy after the same fine-tuning from the pre-trained weights and from random ones, for each seed."""
     recipe = recipes.Classify(
         encoder=str(folder / "pretrained"), train=str(folder / "train.tsv"), test=str(folder / "test.tsv"),
-        limit_train_rows=LABELED, epochs=6, learning_rate=1e-3, max_length=LENGTH, save_to="unused", verbose=0,
+        limit_train_rows=LABELED, epochs=10, learning_rate=1e-3, max_length=LENGTH, save_to="unused", verbose=0,
         dropout=0.0,
     )  # fmt: skip
     train, every, held_out = recipe.read_all(LABELED)

@@ -1,5 +1,6 @@
 """Strings into a .tflite: the tokenizer as operators of TensorFlow Text, which an app registers."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,19 @@ def prove_strings(model: TaskModel, artifact: Artifact) -> None:
             same, near = np.abs(values - tokens[name]).max(), np.abs(values - keras[name]).max()
             if not (same <= 1e-5 and near <= limits.error * max(1.0, float(np.abs(keras[name]).max()))):
                 raise ExportError(f"the artefact answers other than the model to the string {text[0]!r}: {same:.2g}")
+
+
+def say_cut_otherwise(model: TaskModel, texts: list) -> None:
+    """Warn if TFLite's operators cut some of these texts, or pairs, into other tokens than the model's tokenizer."""
+    singles = [part for text in texts for part in ([text] if isinstance(text, str) else text)]
+    if not singles:
+        return
+    tokenizer = model.needs_tokenizer()
+    theirs, ours = _fast_tokenizer(tokenizer).tokenize(singles).to_list(), tokenizer(singles).to_list()
+    other = [text for text, a, b in zip(singles, theirs, ours, strict=True) if a != b]
+    if other:
+        warnings.warn(
+            f"the tokenizer inside the file cuts {len(other) / len(singles):.0%} of these {len(singles):,} texts into "
+            f"other tokens than the model's, such as {other[0]!r:.80}: their answers may differ",
+            stacklevel=3,
+        )

@@ -17,7 +17,7 @@ from .runtime import Artifact
 from .schemes import Scheme
 from .signature import Signature, example_rows, float32_copy, float32_function
 from .tasks import TaskModel
-from .text_operators import OPERATORS, add_strings, check_strings, prove_strings
+from .text_operators import OPERATORS, add_strings, check_strings, prove_strings, say_cut_otherwise
 
 _STRINGS: dict[Any, list[str]] = {False: [], True: ["text"], "pairs": ["first", "second"]}
 
@@ -60,7 +60,8 @@ def to_tflite(
             signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
             `Artifact.strings` calls it. Classifiers and embedders with WordPiece, in float32, float16 or
             dynamic_int8. Those operators fold forms such as ， and ß, know no
-            special tokens in a text, and lose what follows a NUL.
+            special tokens in a text, and lose what follows a NUL: give `calibration` texts like those it will see, and
+            a warning says how many of them are cut into other tokens than the model's.
         overwrite: replace a file that is there.
         progress: show a progress bar while four bits are fitted to texts.
 
@@ -82,7 +83,8 @@ def to_tflite(
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
     texts = None if calibration is None else list_of_texts(calibration, "calibration")
-    check_scheme(scheme, texts, model.config)
+    # float schemes take no texts to calibrate, but the tokenizer inside can be measured on them
+    check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model.config)
     if strings not in _STRINGS:
         raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
     if strings is True and getattr(model, "pairs", False):
@@ -109,6 +111,7 @@ def to_tflite(
         prove(model, artifact, (texts or [])[:50])
         if strings:
             prove_strings(model, artifact)
+            say_cut_otherwise(model, texts or [])
     return path
 
 

@@ -76,3 +76,11 @@ def test_real_texts(tmp_path, real_data, minilm_classifier):
     found = export.Artifact(path).strings(text=texts)["probabilities"].argmax(-1)
     wanted = minilm_classifier.predict_labels(texts, max_length=64)
     assert [minilm_classifier.labels[i] for i in found] == wanted and len(set(wanted)) > 1
+
+
+def test_texts_that_are_cut_otherwise_are_said(classifier, tmp_path):
+    texts = ["the cat", "the [MASK] cat", "a dog", "it is"]
+    with pytest.warns(UserWarning, match=r"cuts 25% of these 4 texts into other tokens than .*, such as 'the \["):
+        export.to_tflite(classifier, tmp_path, max_length=LENGTH, strings=True, calibration=texts)
+    # none of these is, and a warning would be an error
+    export.to_tflite(classifier, tmp_path, max_length=LENGTH, strings=True, calibration=["the cat"], overwrite=True)

@@ -135,3 +135,15 @@ def test_chinese():
     tokenizer = WordPieceTokenizer(learned)
     assert tokenizer.encode("北京大").tokens == ["北", "京", "大"]
     np.testing.assert_array_equal(tokenizer.encode("我爱。").ends, [1, 2, 3])
+
+
+def test_stand_ins_of_special_tokens_are_unknown_in_a_text(tokenizer):
+    """Code points that stand in for special tokens inside the tokenizer are nothing of that kind outside."""
+    unknown, cat = tokenizer.unk_id, tokenizer.id("cat")
+    for code in range(0xFAF0, 0xFAF6):
+        text = f"cat {chr(code)} cat"
+        assert tokenizer([text]).to_list() == [[cat, unknown, cat]]
+        encoding = tokenizer.encode(text)
+        assert encoding.token_ids == [cat, unknown, cat] and encoding.starts == [0, 4, 6]
+    mixed = "cat \ufaf3 [MASK]"
+    assert tokenizer([mixed]).to_list()[0] == tokenizer.encode(mixed).token_ids == [cat, unknown, tokenizer.mask_id]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_plm.text import (
+    CORPUS_WORDS,
     allowed_transitions,
     canonical_labels,
     repair_tags,
@@ -86,3 +87,26 @@ def test_spans_that_cannot_be_tags():
         spans_to_tags([("x", 1, 4)], 3)
     with pytest.raises(ValueError, match="shares words with another one"):
         spans_to_tags([("x", 0, 2), ("y", 1, 3)], 3)
+
+
+def test_words_of_a_corpus():
+    """As corpora of tagged words cut a text: only around words, and 's apart."""
+    text = "O'Neil left L.A. for St. Lucia, Baden-Württemberg (near Côte d'Ivoire) at 1,000.5 m. It's Ann's:小明!"
+    found = split_words([text], CORPUS_WORDS)[0]
+    assert " ".join(found.words) == (
+        "O'Neil left L.A. for St. Lucia , Baden-Württemberg ( near Côte d'Ivoire ) at 1,000.5 m . "
+        "It 's Ann 's : 小 明 !"
+    )
+    assert [text[s:e] for s, e in zip(found.starts, found.ends, strict=True)] == found.words
+    assert split_words(["see https://example.org/a?b=1, a_b@c.org -- or ..."], CORPUS_WORDS)[0].words == [
+        "see", "https://example.org/a?b=1,", "a_b@c.org", "--", "or", "...",
+    ]  # fmt: skip
+
+
+@given(TEXTS)
+@settings(deadline=None, max_examples=100)
+def test_a_corpus_never_cuts_finer(text):
+    """Cut again at all punctuation, its words are those of the finer rule."""
+    coarse = split_words([text], CORPUS_WORDS)[0].words
+    fine = [part for word in split_words(coarse) for part in word.words] if coarse else []
+    assert fine == split_words([text])[0].words

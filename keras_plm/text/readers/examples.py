@@ -54,6 +54,8 @@ class Examples:
     def _only(self, unknown: list[tuple[int, str]], unit: str) -> Self:
         """Without these (row, unknown label)."""
         bad = {row for row, _ in unknown}
+        if bad and len(bad) == len(self):
+            raise ValueError(f"{self.source}: no {unit} has a label that the model knows; the first: {unknown[0][1]!r}")
         kept = self.take([row for row in range(len(self)) if row not in bad])
         lines = [f"{self.source}, {unit} {row + 1}: unknown label {label!r}" for row, label in unknown]
         return replace(kept, skipped=[*self.skipped, *lines])

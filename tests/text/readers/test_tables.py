@@ -85,7 +85,7 @@ def test_all_bad_rows_are_told_at_once_or_left_out(tmp_path):
         ("a.csv", "\ufefftext;label\r\nI love, it;good\r\nschön ;bad\r\n"),
         ("a.csv", "text\tlabel\nI love, it\tgood\nschön \tbad\n".encode("utf-16")),
         ("a.CSV", "text\tlabel\nI love, it\tgood\nschön \tbad\n".encode("utf-32")),
-        ("a.csv.GZ", gzip.compress(b'text,label\n"I love, it",good\nsch\xc3\xb6n ,bad\n')),
+        ("a.csv.GZ", gzip.compress(mtime=0, data=b'text,label\n"I love, it",good\nsch\xc3\xb6n ,bad\n')),
     ],
 )
 def test_what_spreadsheets_write(tmp_path, name, content):
