@@ -23,7 +23,7 @@ SIZES = replace(
     attention_dropout=0.0, normalize_first=True,
 )  # fmt: skip
 SEEDS = range(5)
-LABELED = 600
+LABELED = 200
 LENGTH = 48
 
 
@@ -35,7 +35,7 @@ def show(folder: Path, console: Console) -> None:
     (folder / "own_corpus.txt").write_text("\n\n".join(d for d in documents if d not in set(held_out)), "utf-8")
     recipe = recipes.Pretrain(
         corpus=str(folder / "own_corpus.txt"), config=SIZES, steps=900, checkpoint_every=300, batch_size=64,
-        max_length=LENGTH, learning_rate=2e-3, save_to=str(folder / "pretrained"),
+        max_length=LENGTH, learning_rate=1e-3, save_to=str(folder / "pretrained"),
     )  # fmt: skip
     model = recipe.run()
     known, unigram, bigram = masked_tokens(model, folder)
@@ -44,8 +44,8 @@ def show(folder: Path, console: Console) -> None:
         f"the one that most often follows the token before it in {bigram:.1%}"
     )
     scores = starts(model, folder)
-    table = Table(title=f"chapters of held-out docstrings, {LABELED} labels, {len(SEEDS)} seeds")
-    for column in ("start", "mean", "lowest", "highest"):
+    table = Table(title=f"what such a start is worth: {LABELED} labels, {len(SEEDS)} seeds", title_justify="left")
+    for column in ("start", "chapters found: mean", "lowest", "highest"):
         table.add_column(column, justify="left" if column == "start" else "right")
     for start, found in scores.items():
         table.add_row(start, *(f"{value:.1%}" for value in (np.mean(found), min(found), max(found))))
@@ -84,7 +84,8 @@ def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     """Accuracy after the same fine-tuning from the pre-trained weights and from random ones, for each seed."""
     recipe = recipes.Classify(
         encoder=str(folder / "pretrained"), train=str(folder / "train.tsv"), test=str(folder / "test.tsv"),
-        limit_train_rows=LABELED, epochs=10, learning_rate=1e-3, max_length=LENGTH, save_to="unused", verbose=0,
+        limit_train_rows=LABELED, epochs=6,
+        pooling="mean", learning_rate=5e-4, max_length=LENGTH, save_to="unused", verbose=0,
         dropout=0.0,
     )  # fmt: skip
     train, every, held_out = recipe.read_all(LABELED)
@@ -103,7 +104,7 @@ def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     for seed in SEEDS:
         for start, scores in found.items():
             keras.utils.set_random_seed(seed)
-            random = plm.Classifier(model.config, model.labels, model.tokenizer)
+            random = plm.Classifier(model.config, model.labels, model.tokenizer, pooling="mean")
             model.set_weights(random.get_weights())
             if start == "pre-trained":
                 model.encoder.set_weights(learned)
