@@ -274,9 +274,8 @@ def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str,
     for field, value in fields.items():
         if isinstance(value, dict) and "in memory" in value:
             raise ValueError(f"{path}: {field!r} was a table in memory; give it anew: {field}=…")
-        if isinstance(value, list):
-            fields[field] = tuple(value)
-        elif field == "config" and isinstance(value, dict):
+        value = fields[field] = tuple(value) if isinstance(value, list) else value
+        if field == "config" and isinstance(value, dict):
             fields[field] = ModelConfig.from_dict(value)
         elif not _fits(value, hints.get(field, Any)):
             raise ValueError(f"{path}: {field}={value!r:.60} is of another type than {hints[field]}")
@@ -291,6 +290,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, inner) for inner in get_args(hint))
     if hint is float:
         return type(value) in (int, float)
+    if isinstance(value, tuple):
+        return hint is Any or get_origin(hint) is tuple
     return type(value) is hint if hint in (int, bool, str, type(None)) else True
 
 

@@ -59,6 +59,9 @@ def test_a_record_is_read_whole(settings, review_files, tmp_path):
         ("[]", "no record of a recipe"),
         ('{"recipe": "Tag"}', "the record of a recipe Tag, not Classify"),
         ('{"recipe": "Classify", "epoch": 3}', "unknown field 'epoch'; is it epochs?"),
+        ('{"recipe": "Classify", "trainable": ["all"]}', "trainable=.*'all'.* is of another type"),
+        ('{"recipe": "Classify", "epochs": "3"}', "epochs='3' is of another type"),
+        ('{"recipe": "Classify", "epochs": 3}', "recipe.json: .*missing"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
