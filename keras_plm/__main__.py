@@ -102,7 +102,7 @@ def _run(prog: str, name: str, command: Command, arguments: list[str]) -> None:
         if is_recipe:
             result.run()
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from the last checkpoint" if is_recipe else "stopped", 130)
+        _fail("stopped; the same command resumes from the last checkpoint" if is_recipe else "stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:

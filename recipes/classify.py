@@ -93,7 +93,7 @@ class Classify(FineTune[Classifier]):
             targets = np.array(examples.scores(), "float32")[:, None]
         elif model.multi_label:
             targets = np.zeros((len(examples), len(model.labels)), "float32")
-            for row, ids in enumerate(label_rows(examples.values, model.labels, examples.source)):
+            for row, ids in enumerate(label_rows(examples.label_lists(), model.labels, examples.source)):
                 targets[row, ids] = 1
         else:
             targets = np.array(label_ids(examples.values, model.labels, examples.source), "int32")

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,8 +12,6 @@ import tyro
 from keras_plm.config import ModelConfig
 from keras_plm.text import Examples
 from keras_plm.text.readers.memory import is_in_memory, rows_in_memory
-
-Files = str | tuple[str, ...]
 
 _FILES = tyro.constructors.PrimitiveConstructorSpec(
     nargs="*",
@@ -31,6 +30,8 @@ def recorded(value: Any) -> Any:
         return value.to_dict()
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Examples):
         return {"in memory": type(value).__name__, "rows": len(value), "sha256": value.fingerprint()}
     if dataclasses.is_dataclass(value):

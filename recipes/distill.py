@@ -102,7 +102,10 @@ class Distill:
             kind = {kind.__name__: kind for kind in (Answer, Classify, Pretrain, Tag)}[student["recipe"]]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is no record of a distillation: {error!r}") from None
-        return cls(recipe=kind(**fields_of(kind, student, path)), **fields | changes)
+        try:
+            return cls(recipe=kind(**fields_of(kind, student, path)), **fields | changes)
+        except TypeError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
         """The fields, those of the student's recipe among them, for recipe.json."""

@@ -194,7 +194,7 @@ class FineTune(TaskTraining, Generic[Model]):
 
 
 def _fingerprint(train: Examples, held_out: dict[str, Examples]) -> str:
-    """A hash of all rows that decide how a training goes on."""
+    """A hash of all rows that a training depends on."""
     parts = [train.fingerprint(), *(f"{name} {examples.fingerprint()}" for name, examples in held_out.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

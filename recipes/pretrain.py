@@ -252,7 +252,7 @@ def _patterns(patterns: str | tuple[str, ...]) -> str | list[str]:
 
 
 def _fingerprint(*corpora: list[list[str]]) -> str:
-    """A hash of all sentences that decide how a training goes on."""
+    """A hash of all sentences that a training depends on."""
     found = hashlib.sha256()
     for documents in corpora:
         for document in documents:

@@ -230,7 +230,7 @@ class Recipe:
         return [*callbacks, *self.callbacks]
 
     def say_resumed(self, done: int, steps: int) -> None:
-        """Tell from where an interrupted training goes on.
+        """Tell from where an interrupted training resumes.
 
         Args:
             done: batches that it has been trained on.

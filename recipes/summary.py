@@ -67,7 +67,7 @@ def _about(train: Examples) -> list[str]:
 
 
 def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None) -> None:
-    """The scores, where the model is, and commands to go on with.
+    """The scores, where the model is, and the next commands.
 
     Args:
         model: the trained one.
@@ -87,7 +87,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
 
 
 def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
-    """The scores of a pre-training, where the model is, and a command to go on with."""
+    """The scores of a pre-training, where the model is, and the next command."""
     console = Console(soft_wrap=True, highlight=False)
     shown = (
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}" for name, value in scores.items()

@@ -449,4 +449,4 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["classify", "--encoder", "x", "--train", "y", "--save-to", "z"])
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "keras-plm: stopped; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "keras-plm: stopped; the same command resumes from the last checkpoint\n"

@@ -102,7 +102,10 @@ def _limit(folder: Path) -> tuple[int | None, bool]:
     positions = config.get("max_position_embeddings")
     if limit is None or positions is None:
         return None, lowercase
-    return min(_positive(limit, "model_max_length", settings), positions), lowercase
+    return min(
+        _positive(limit, "model_max_length", settings),
+        _positive(positions, "max_position_embeddings", folder / "config.json"),
+    ), lowercase
 
 
 def _positive(value: Any, name: str, path: Path) -> int:

@@ -123,7 +123,7 @@ def _by_label(labels: list[str], wanted: np.ndarray, found: np.ndarray) -> tuple
 def _several(model: Classifying, given: list[dict], examples: LabelledTexts, probabilities: np.ndarray) -> Evaluation:
     labels = model.labels or []
     wanted = np.zeros(probabilities.shape, bool)
-    for row, ids in enumerate(label_rows(examples.values, labels, examples.source)):
+    for row, ids in enumerate(label_rows(examples.label_lists(), labels, examples.source)):
         wanted[row, ids] = True
     found = probabilities >= 0.5
     rows = [

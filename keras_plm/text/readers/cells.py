@@ -94,20 +94,14 @@ def flag(value: Any) -> bool:
 def score(value: Any) -> float:
     """A finite number."""
     _present(value)
-    number = value
-    if isinstance(value, str):
-        if not value.strip():
-            raise BadRowError(f"is empty; {_FILL}")
-        try:
-            number = float(value)
-        except ValueError:
-            raise BadRowError(f"is {value!r}, which is not a number") from None
-        if not math.isfinite(number):
-            raise BadRowError(f"is {value!r}, which is not a finite number")
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadRowError(f"is {_kind(value)}, where a number is needed")
+    if isinstance(value, str) and not value.strip():
+        raise BadRowError(f"is empty; {_FILL}")
     try:
-        number = float(number)
+        number = float(value)
+    except ValueError:
+        raise BadRowError(f"is {value!r}, which is not a number") from None
     except OverflowError:
         raise BadRowError(f"is {_shown(value)}, which is too large a number") from None
     if not math.isfinite(number):

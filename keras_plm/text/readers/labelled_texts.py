@@ -79,13 +79,24 @@ class LabelledTexts(Examples):
         Raises:
             ValueError: one that is not; the message names its row.
         """
-        numbers = []
+        return self._converted(cells.score, "score")
+
+    def label_lists(self) -> list[list[str]]:
+        """The values as lists of labels, also where they are given as a table has them: "joy; surprise".
+
+        Raises:
+            ValueError: one that is not; the message names its row.
+        """
+        return self._converted(cells.Labels(), "list of labels")
+
+    def _converted(self, cell: cells.Cell, name: str) -> list:
+        found = []
         for row, value in enumerate(self.values, 1):
             try:
-                numbers.append(cells.score(value))
+                found.append(cell(value))
             except BadRowError as error:
-                raise ValueError(f"{self.source}, row {row}: the score {error}") from None
-        return numbers
+                raise ValueError(f"{self.source}, row {row}: the {name} {error}") from None
+        return found
 
     def counts(self) -> Counter[str]:
         """How often each label occurs; none of scores."""

@@ -38,11 +38,6 @@ def rows_in_memory(source: Any, needed: Sequence[str] = ()) -> Iterator[tuple[st
         yield f"row {number} of the data", dict(zip(columns, map(_plain, values), strict=True))
 
 
-def fingerprint_rows(source: Any) -> list[dict[str, Any]]:
-    """The rows as the types of JSON."""
-    return [row for _, row in rows_in_memory(source)]
-
-
 def _columns(source: Any) -> dict[str, Any]:
     if isinstance(source, Mapping):
         for name, values in source.items():

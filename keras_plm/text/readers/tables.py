@@ -12,7 +12,6 @@ from .cells import Cell, text
 from .files import expand_files, file_suffix, read_text
 from .memory import is_in_memory, rows_in_memory
 
-Patterns = str | Path | Sequence[str | Path]
 # where a row stands, for messages, and its fields
 Row = tuple[str, dict[str, Any]]
 
