@@ -1,18 +1,20 @@
 """The whole path in a few minutes: a published checkpoint → your classifier → a phone, with proof.
 
-    make demo        (or: python examples/demo.py [FOLDER] ["a sentence of yours" …])
+    make demo        (or: python examples/demo.py [FOLDER] ["a sentence of yours" …]; --help)
 
 all-MiniLM-L6-v2 learns to tell from a docstring which chapter of Python's library reference its module belongs to, on
 modules that it has never seen. Then it is compressed, exported, compared in the phone's own runtime, and asked. Beside
 it, small: an encoder of your own, pre-trained on the same machine's text.
 """
 
+import argparse
 import importlib.util
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +30,7 @@ with quiet_start():
     import keras_plm as plm
     from keras_plm import export, recipes
     from keras_plm.models import check_free
+    from keras_plm.training import Precision
 
 CONSOLE = Console(width=100, highlight=False)
 DEFAULT_FOLDER = Path("demo_output")
@@ -83,7 +86,7 @@ def compressed(model: plm.Classifier, folder: Path) -> Path:
     return artifacts["TFLite int4"]
 
 
-def main(folder: Path, sentences: tuple[str, ...]) -> None:
+def main(folder: Path, sentences: tuple[str, ...], seed: int, precision: Precision) -> None:
     """Run all stages; everything that they make stays in the folder."""
     began = time.monotonic()
     if folder == DEFAULT_FOLDER:  # ours; another one may hold what somebody needs
@@ -101,11 +104,13 @@ def main(folder: Path, sentences: tuple[str, ...]) -> None:
         epochs=3,
         learning_rate=2e-4,
         max_length=48,
+        seed=seed,
+        precision=precision,
         save_to=str(folder / "chapters"),
     ).run()
 
     stage(2, "Ask it")
-    ask(model, sentences or SENTENCES)
+    ask(model, sentences)
     CONSOLE.print(f"the first answer, {time.monotonic() - began:.0f} seconds after the start")
     while sys.stdin.isatty() and (text := input("a sentence of yours (an empty line goes on): ")).strip():
         ask(model, (text,))
@@ -113,13 +118,26 @@ def main(folder: Path, sentences: tuple[str, ...]) -> None:
     stage(3, "Compress it, export it, and run each artifact in its own runtime")
     phone = compressed(model, folder)
     CONSOLE.print(f"and the same questions to {phone}:")
-    ask(export.load_artifact(phone), sentences or SENTENCES)
+    ask(export.load_artifact(phone), sentences)
 
     stage(4, "Beside it: an encoder of your own, from nothing but text")
-    own_encoder.show(folder, CONSOLE)
+    own_encoder.show(folder, seed, precision, CONSOLE)
     CONSOLE.print(f"{time.monotonic() - began:.0f} seconds; everything is in {folder}/. Ask the model more:")
     CONSOLE.print(f'  .venv/bin/keras-plm predict --model {folder}/chapters "a sentence of yours"', soft_wrap=True)
 
 
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=DEFAULT_FOLDER, help="where everything is written")
+    parser.add_argument("sentences", nargs="*", default=SENTENCES, help="what to ask the model")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and masks")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the trainings")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER, tuple(sys.argv[2:]))
+    given = arguments()
+    main(given.folder, tuple(given.sentences), given.seed, given.precision)

@@ -16,7 +16,7 @@ import keras_plm as plm
 from keras_plm import recipes
 from keras_plm.models import copy_model
 from keras_plm.text import LabelledTexts, Tokenizer, read_documents
-from keras_plm.training import AdamW, LinearWarmupDecay
+from keras_plm.training import AdamW, LinearWarmupDecay, Precision
 
 SIZES = replace(
     plm.TINY, vocabulary_size=5_000, num_layers=3, hidden_dim=192, num_heads=3, intermediate_dim=768, dropout=0.0,
@@ -27,7 +27,7 @@ LABELED = 200
 LENGTH = 48
 
 
-def show(folder: Path, console: Console) -> None:
+def show(folder: Path, seed: int, precision: Precision, console: Console) -> None:
     """Pre-train, and print both claims."""
     documents = (folder / "corpus.txt").read_text("utf-8").split("\n\n")
     held_out = documents[::25]
@@ -35,7 +35,7 @@ def show(folder: Path, console: Console) -> None:
     (folder / "own_corpus.txt").write_text("\n\n".join(d for d in documents if d not in set(held_out)), "utf-8")
     recipe = recipes.Pretrain(
         corpus=str(folder / "own_corpus.txt"), config=SIZES, steps=900, checkpoint_every=300, batch_size=64,
-        max_length=LENGTH, learning_rate=1e-3, save_to=str(folder / "pretrained"),
+        max_length=LENGTH, learning_rate=1e-3, seed=seed, precision=precision, save_to=str(folder / "pretrained"),
     )  # fmt: skip
     model = recipe.run()
     known, unigram, bigram = masked_tokens(model, folder)

@@ -20,7 +20,7 @@ ODD = ["Ada\0 lived in London", "the \ufaf1\ufaf2 cat", "a [MASK] [SEP] [CLS] ca
 @pytest.mark.parametrize("kind", ["float32", "dynamic_int8", "onnx", "saved_model"])
 def test_every_thread_gets_the_answer_to_its_own_text(artefacts, kind, request):
     """`make test-all` asks a thousand times."""
-    calls = 1_000 if "slow" in request.config.getoption("-m").replace("not slow", "") else 60
+    calls = 60 if "not slow" in request.config.getoption("-m") else 1_000
     model = export.load_artifact(artefacts[kind])
     texts = ["the cat", "a dog sees", "heron", "the otter follows the newt and the mole", "a", "cat " * 9, "!", "it is"]
     inputs = [plm.text.pack(model.tokenizer, plm.text.Spans.from_ragged(model.tokenizer([t])), None, LENGTH, LENGTH)
