@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,7 +172,6 @@ def test_an_interrupted_load_leaves_no_model(folder, monkeypatch):
 
 def test_sentence_transformers_folders(config, tmp_path):
     tokenizer = word_piece()
-    from dataclasses import replace
 
     for pooling, normalize in (("mean", True), ("cls", False)):
         shape = replace(config, vocabulary_size=len(tokenizer))
@@ -203,7 +203,6 @@ def test_sentence_transformers_folders(config, tmp_path):
 
 
 def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
-    from dataclasses import replace
 
     for fields, message in (
         ({"normalize_first": True}, "bert has no normalize_first=True"),
@@ -331,3 +330,14 @@ def test_repositories(folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     refuses("google-bert/small", "no such repository was reached: no connection$", FileNotFoundError)
     refuses("not a name", "there is no folder not a name$", FileNotFoundError)
+
+
+def test_a_classifier_of_the_mean_says_how_to_write_it(config, tmp_path):
+    tokenizer = word_piece()
+    model = plm.Classifier(replace(config, vocabulary_size=len(tokenizer)), ["a", "b"], tokenizer, pooling="mean")
+    with pytest.raises(ValueError, match=r"plm.Embedder\(model.config, model.tokenizer, encoder=model.encoder\)"):
+        plm.checkpoints.to_hugging_face(model, tmp_path / "no")
+    embedder = plm.Embedder(model.config, model.tokenizer, encoder=model.encoder)  # as the error says
+    plm.checkpoints.to_hugging_face(embedder, tmp_path / "encoder")
+    again = plm.load(f"hf:{tmp_path / 'encoder'}")
+    np.testing.assert_allclose(again.embed(["the quiet film"]), embedder.embed(["the quiet film"]), atol=1e-5)
