@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from keras_plm.models import check_free
+from keras_plm.tasks import Columns, TaskModel, task_of
 from keras_plm.text import Examples, list_of_texts
 
 from .budget_search import CHOSEN, GIVEN, Search, search_folder
@@ -14,7 +15,6 @@ from .data import read_data
 from .proof import artifact_path, files_of, record_path
 from .schemes import Scheme
 from .signature import Signature
-from .tasks import ANSWERS, TaskModel, task_of, task_settings
 
 _TRIMS = (None, 1, 2)  # least number of times that a piece occurs
 _SENSITIVITY_TEXTS = 100
@@ -34,7 +34,7 @@ def fit_budget(
     metric: str | None = None,
     text_column: str = "text",
     second_column: str | None = None,
-    label_column: str | tuple[str, ...] = "label",
+    label_column: str | tuple[str, ...] | None = "label",
     tag_column: int | str = -1,
     max_length: int | None = None,
     limit: int | None = None,
@@ -103,7 +103,7 @@ def fit_budget(
     _check_alternatives(models, alternatives or {})
     _check_schemes(models, schemes or (), bool(known_texts))
     Signature.of(model, max_length, fixed=True)
-    rows, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column)
+    rows, examples = read_data(model, data, Columns(text_column, second_column, label_column, tag_column), limit)
     if examples is None or not rows:
         raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
     settings = {"max_length": max_length, "num_threads": num_threads, "metric": metric}
@@ -136,10 +136,10 @@ def fit_budget(
 def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[str, TaskModel]) -> None:
     if GIVEN in alternatives:
         raise ValueError(f"{GIVEN!r} is the name of the model itself; call the alternative something else")
-    facts = {name: (task_of(model), task_settings(model)) for name, model in models.items()}
+    facts = {name: (task_of(model), task_of(model).settings(model)) for name, model in models.items()}
     task, settings = facts[GIVEN]
     for name, (its_task, its) in facts.items():
-        if its_task != task or any(its.get(one) != settings.get(one) for one in ANSWERS):
+        if its_task is not task or any(its[one] != settings[one] for one in task.shared_settings):
             raise ValueError(f"alternative {name!r} is for another task, or has other labels")
 
 

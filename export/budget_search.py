@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from keras_plm.compression import trim_vocabulary
-from keras_plm.evaluation import ERRORS, evaluate
+from keras_plm.evaluation import ERRORS
 from keras_plm.models import tokenizer_settings, weight_arrays
+from keras_plm.tasks import TaskModel, evaluate
 from keras_plm.text import Examples
 from keras_plm.training import write_whole
 
@@ -27,7 +28,6 @@ from .proof import ExportError
 from .runtime import Artifact
 from .schemes import Scheme
 from .sensitivity import sensitivity
-from .tasks import TaskModel
 from .tflite import to_tflite
 
 GIVEN = "given"  # the name of the model that the search is for

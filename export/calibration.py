@@ -8,10 +8,9 @@ import numpy as np
 from keras_plm.compression.watching import watch
 from keras_plm.layers.fake_quantization import kernel_scales, range_of
 from keras_plm.models import remake, weight_arrays
+from keras_plm.tasks import TaskModel
 from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
-
-from .tasks import TaskModel
 
 
 def with_ranges(model: TaskModel, rows: TextRows) -> TaskModel:

@@ -10,16 +10,15 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from keras_plm.evaluation import Evaluation, evaluate
-from keras_plm.models import Classifier, Classifying
+from keras_plm.evaluation import Evaluation
+from keras_plm.tasks import Columns, TaskModel, evaluate, task_of
 from keras_plm.text import Examples, OnBadRow
 
 from .data import read_data
 from .exported import load_artifact
 from .proof import expected
 from .runtime import Artifact
-from .signature import Signature, example_rows, num_truncated
-from .tasks import ANSWERS, PER_TOKEN, TaskModel, keras_outputs, task_of, task_settings
+from .signature import example_rows, num_truncated
 
 
 @dataclass(frozen=True)
@@ -131,22 +130,22 @@ def compare(
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    signature, settings = artifact.signature, task_settings(model)
-    if signature.task != task_of(model):
-        raise ValueError(f"{artifact.path} is a {signature.task}, the model a {type(model).__name__}")
-    for name in ANSWERS:
-        if signature.settings.get(name) != settings.get(name):
-            raise ValueError(
-                f"{artifact.path} has {name}={signature.settings.get(name)}, the model {settings.get(name)}"
-            )
-    texts, examples = read_data(model, data, (text_column, second_column, label_column), limit, tag_column, on_bad_row)
+    signature, task = artifact.signature, task_of(model)
+    if signature.spec is not task:
+        raise ValueError(f"{artifact.path} is for {signature.task}, the model a {type(model).__name__}")
+    settings = task.settings(model)
+    for name in task.shared_settings:
+        if signature.settings[name] != settings[name]:
+            raise ValueError(f"{artifact.path} has {name}={signature.settings[name]}, the model {settings[name]}")
+    columns = Columns(text_column, second_column, label_column, tag_column)
+    texts, examples = read_data(model, data, columns, limit, on_bad_row)
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.longest_row
     # its tokenizer may know fewer pieces
     answering = load_artifact(artifact, max_length=None if signature.length else max_length)
     length = answering.longest_row
-    if signature.task in PER_TOKEN and answering.tokenizer.files() != model.needs_tokenizer().files():
+    if task.per_token and answering.tokenizer.files() != model.needs_tokenizer().files():
         raise ValueError(
             f"{artifact.path} has other pieces than the model, so their tokens cannot be compared: evaluate"
         )
@@ -155,7 +154,9 @@ def compare(
     # the model reads as far as it can: what a shorter artefact cuts off is a loss like any other
     whole = example_rows(model, texts, own_limit)
     wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
-    pairs = [_comparable(signature.task, *three) for three in zip(rows, found, wanted, strict=True)]
+    if task.per_token:
+        found, wanted = _visible(rows, found), _visible(rows, wanted)
+    pairs = list(zip(found, wanted, strict=True))
     errors = np.concatenate([np.abs(f[name] - w[name]).ravel() for f, w in pairs for name in w])
     ours, theirs = (None, None) if examples is None else _evaluations(model, answering, examples, found, wanted)
     return Comparison(
@@ -166,7 +167,7 @@ def compare(
         metric=None if ours is None else ours.main,
         keras_score=None if ours is None else ours.scores[ours.main],
         artifact_score=None if theirs is None else theirs.scores[theirs.main],
-        agreement=_agreement(signature, pairs),
+        agreement=task.agreement(signature.settings, found, wanted),
         largest_error=float(errors.max()),
         mean_error=float(errors.mean()),
         keras_bytes=4 * model.count_params(),
@@ -201,46 +202,22 @@ def _split(batch: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
 
 
-def _comparable(task: str, row: dict, found: dict, wanted: dict) -> tuple[dict, dict]:
-    """Both sides without the tokens that one of them does not have."""
-    if task not in PER_TOKEN:
-        return found, wanted
-    visible = int(row["padding_mask"].sum())
-    kept = [{name: value[:visible] for name, value in side.items()} for side in (found, wanted)]
-    return kept[0], kept[1]
-
-
-def _agreement(signature: Signature, pairs: list[tuple[dict, dict]]) -> float | None:
-    """How often both sides decide alike: the label of a row, the tag of a token, both ends of an answer."""
-    if signature.task == "Embedder" or signature.outputs == ["score"]:
-        return None
-    if signature.settings.get("multi_label"):
-        same = [((f["probabilities"] >= 0.5) == (w["probabilities"] >= 0.5)).all() for f, w in pairs]
-    elif signature.task == "QuestionAnswerer":
-        same = [all(f[name].argmax() == w[name].argmax() for name in w) for f, w in pairs]
-    else:
-        both = [(f["probabilities"], w["probabilities"]) for f, w in pairs]
-        same = [np.mean(f.argmax(-1) == w.argmax(-1)) for f, w in both]
-    return float(np.mean(same))
+def _visible(rows: list[dict], outputs: list[dict]) -> list[dict]:
+    """The outputs of the tokens that the artifact's rows have, without padding."""
+    counts = [int(row["padding_mask"].sum()) for row in rows]
+    return [{name: v[:count] for name, v in side.items()} for count, side in zip(counts, outputs, strict=True)]
 
 
 def _evaluations(
     model: TaskModel, answering: Any, examples: Examples, found: list, wanted: list
 ) -> tuple[Evaluation, Evaluation]:
-    """The scores of both sides; those of a classifier from the outputs that are there already."""
-    if not isinstance(model, Classifier):
-        return evaluate(model, examples), evaluate(answering, examples)
-    keras, runtime = (evaluate(_Known(model, side), examples) for side in (wanted, found))
-    return keras, runtime
+    """The scores of both sides, from the outputs that are there already where the task can."""
+    task = task_of(model)
+    settings = task.settings(model)
+    known = [task.with_outputs(settings, _stacked(side)) for side in (wanted, found)] if not task.per_token else []
+    keras, runtime = (one or other for one, other in zip(known or (None, None), (model, answering), strict=True))
+    return evaluate(keras, examples), evaluate(runtime, examples)
 
 
-class _Known(Classifying):
-    """A classifier whose answers are known already."""
-
-    def __init__(self, model: Classifier, outputs: list[dict]) -> None:
-        self.labels, self.multi_label = model.labels, model.multi_label
-        arrays = {name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
-        self.logits = keras_outputs("Classifier", task_settings(model), arrays)
-
-    def predict_logits(self, *texts: Any, **options: Any) -> np.ndarray:
-        return self.logits
+def _stacked(outputs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([output[name] for output in outputs]) for name in outputs[0]}

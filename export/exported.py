@@ -1,15 +1,15 @@
 """An artefact with the methods of the model that it was made of: texts in, answers out."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_plm.models import Answering, Classifying, Embedding, Tagging, TextModel, load_tokenizer
+from keras_plm.models import load_tokenizer
+from keras_plm.tasks import Task, TextModel
 
 from .runtime import Artifact
-from .tasks import keras_outputs
 
 
 class _Exported(TextModel):
@@ -37,11 +37,12 @@ class _Exported(TextModel):
 
     @cached_property
     def num_outputs(self) -> int:
-        if isinstance(self, Classifying):
-            return 1 if self.labels is None else len(self.labels)
-        ones = np.ones((1, self.artifact.signature.length or self.longest_row), "int32")
-        probe = {"token_ids": ones, "segment_ids": 0 * ones, "padding_mask": ones}
-        return self.artifact(probe).shape[-1]
+        signature = self.artifact.signature
+        known = signature.spec.num_outputs(signature.settings)
+        if known is not None:
+            return known
+        ones = np.ones((1, signature.length or self.longest_row), "int32")
+        return self.artifact({name: ones for name in signature.inputs} | {"segment_ids": 0 * ones}).shape[-1]
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}
@@ -53,31 +54,14 @@ class _Exported(TextModel):
                 for name, array in arrays.items()
             }
         signature = self.artifact.signature
-        return keras_outputs(signature.task, signature.settings, self.artifact.outputs(arrays))
+        return signature.spec.from_outputs(signature.settings, self.artifact.outputs(arrays))
 
 
-class ExportedClassifier(Classifying, _Exported):
-    """A classifier as an artefact, see `keras_plm.models.Classifying`."""
-
-
-class ExportedTagger(Tagging, _Exported):
-    """A tagger as an artefact, see `keras_plm.models.Tagging`."""
-
-
-class ExportedQuestionAnswerer(Answering, _Exported):
-    """A question answerer as an artefact, see `keras_plm.models.Answering`."""
-
-
-class ExportedEmbedder(Embedding, _Exported):
-    """An embedder as an artefact, see `keras_plm.models.Embedding`."""
-
-
-_KINDS = {
-    "Classifier": ExportedClassifier,
-    "Tagger": ExportedTagger,
-    "QuestionAnswerer": ExportedQuestionAnswerer,
-    "Embedder": ExportedEmbedder,
-}
+@cache
+def _exported_class(task: Task) -> Any:
+    """The methods of a task, answered by an artifact."""
+    name = f"Exported{task.model.__name__}"
+    return type(name, (task.methods, _Exported), {"__doc__": f"An exported {task.model.__name__}."})
 
 
 def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_length: int | None = None) -> Any:
@@ -104,4 +88,4 @@ def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_len
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    return _KINDS[artifact.signature.task](artifact, max_length)
+    return _exported_class(artifact.signature.spec)(artifact, max_length)

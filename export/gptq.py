@@ -5,12 +5,12 @@ from rich.progress import track
 
 from keras_plm.compression.second_order import changed_kernel, input_products
 from keras_plm.models import remake, weight_arrays
+from keras_plm.tasks import TaskModel
 from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
 
 from .schemes import Scheme
 from .sensitivity import LARGEST, part_of, scales
-from .tasks import TaskModel
 
 
 def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool = False) -> TaskModel:

@@ -7,17 +7,15 @@ from typing import Any
 import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_plm.models import INPUTS
+from keras_plm.tasks import TaskModel
 from keras_plm.text import WordPieceTokenizer
 
 from .signature import Signature
-from .tasks import TaskModel
 
 # The numbers of metadata_schema.fbs: kinds of file, kind of process unit, and the slot of each field that is written.
 _LABELS, _VOCABULARY = 2, 5
 _BERT_TOKENIZER = 4
-_QUESTION_ANSWERER_LENGTH = 384  # a constant of the Task Library
-_INPUT_NAMES = dict(zip(INPUTS, ("ids", "segment_ids", "mask"), strict=True))
+_INPUT_NAMES = {"token_ids": "ids", "segment_ids": "segment_ids", "padding_mask": "mask"}
 _OUTPUT_NAMES = {
     "probabilities": "probability",  # the Task Library crashes on any other name
     "vectors": "embedding",
@@ -28,10 +26,10 @@ _OUTPUT_NAMES = {
 
 def check_metadata(model: TaskModel, signature: Signature) -> None:
     """Raise ValueError if these runtimes would tokenize or answer otherwise than the model, with what to do."""
-    task, tokenizer, labels = signature.task, model.needs_tokenizer(), signature.labels
-    problem = None
-    if task == "Tagger" or (task == "Classifier" and (labels is None or signature.settings["multi_label"])):
-        problem = "they know classifiers of one label a text, embedders and question answerers"
+    tokenizer, labels = model.needs_tokenizer(), signature.labels
+    problem = signature.spec.task_library_problem(signature.settings, signature.length)
+    if problem is not None:
+        pass
     elif not isinstance(tokenizer, WordPieceTokenizer):
         problem = f"they take BERT's tokenizer, not a {type(tokenizer).__name__}"
     elif not tokenizer.lowercase:
@@ -40,8 +38,6 @@ def check_metadata(model: TaskModel, signature: Signature) -> None:
         "[CLS]", "[SEP]", "[UNK]", 0
     ):  # fmt: skip
         problem = "they need [PAD] as piece 0, and pieces called [CLS], [SEP] and [UNK]"
-    elif task == "QuestionAnswerer" and signature.length != _QUESTION_ANSWERER_LENGTH:
-        problem = f"the Task Library's question answerer takes max_length={_QUESTION_ANSWERER_LENGTH}"
     elif signature.quantization.startswith("int4"):
         problem = "MediaPipe 0.10.33 refuses weights of four bits"
     elif labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):

@@ -3,10 +3,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_plm.tasks import TaskModel
+
 from .proof import ExportError, artifact_path, prove, whole_artifact
 from .runtime import Artifact
 from .signature import Signature, float32_copy, float32_function, least_length
-from .tasks import TaskModel
 
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
@@ -54,12 +55,8 @@ def _convert(model: TaskModel, signature: Signature) -> Any:
     import tf2onnx
 
     module, serve = float32_function(model, signature)
-    specs = signature.input_specs()
-
-    # tf2onnx names the inputs after the parameters and the outputs after the keys
-    def positional(token_ids: Any, segment_ids: Any, padding_mask: Any) -> Any:
-        return serve(token_ids=token_ids, segment_ids=segment_ids, padding_mask=padding_mask)
-
-    function = tf.function(positional, autograph=False)
-    proto, _ = tf2onnx.convert.from_function(function, input_signature=list(specs.values()), opset=OPSET)
+    specs = list(signature.input_specs().values())
+    # tf2onnx names the inputs after the specifications and the outputs after the keys
+    function = tf.function(lambda *inputs: serve(**dict(zip(signature.inputs, inputs, strict=True))), autograph=False)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET)
     return proto

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import check_free
+from keras_plm.tasks import TaskModel, task_of
 
 from .schemes import Scheme
 from .signature import Signature, example_rows
-from .tasks import PER_TOKEN, TaskModel, artifact_outputs, task_of, task_settings
 
 # For when the caller gives none: any text will do to see whether weights and operators survived. Among them one with
 # special tokens written out, one with a NUL, a longer one than any row, and none at all.
@@ -57,9 +57,9 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     found, wanted = artifact.outputs(batch), expected(model, batch)
     scheme = artifact.signature.quantization
-    limits = Scheme.parse(scheme).limits
+    limits, per_token = Scheme.parse(scheme).limits, artifact.signature.spec.per_token
     for name in wanted:
-        f, w = (by_row(side[name], batch["padding_mask"], artifact.signature.task) for side in (found, wanted))
+        f, w = (by_row(side[name], batch["padding_mask"], per_token) for side in (found, wanted))
         if not np.isfinite(f).all():
             raise ExportError(f"the {scheme} artefact gives values that are not finite: weights were lost")
         is_probability = name == "probabilities"
@@ -75,9 +75,9 @@ def prove(model: TaskModel, artifact: Any, texts: Any = None, length: int | None
                 )
 
 
-def by_row(values: np.ndarray, padding_mask: np.ndarray, task: str) -> np.ndarray:
-    """(rows, any) values; of a task with a value for each token a row is a token, and padding is left out."""
-    if task not in PER_TOKEN:
+def by_row(values: np.ndarray, padding_mask: np.ndarray, per_token: bool) -> np.ndarray:
+    """(rows, any) values; with a value `per_token` a row is a token, and padding is left out."""
+    if not per_token:
         return values
     visible = padding_mask.astype(bool)
     return values[visible].reshape(visible.sum(), -1)
@@ -95,7 +95,8 @@ def shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
 def expected(model: TaskModel, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Keras' own answer, under the names of an artefact's outputs."""
     # not predict_on_batch: TensorFlow warns of retracing where several models are compiled once each
-    outputs = artifact_outputs(task_of(model), task_settings(model), model(batch, training=False))
+    task = task_of(model)
+    outputs = task.to_outputs(task.settings(model), model(batch, training=False))
     return {name: np.asarray(value, "float32") for name, value in outputs.items()}
 
 

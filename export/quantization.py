@@ -1,13 +1,12 @@
 import os
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from keras_plm.config import ModelConfig
-from keras_plm.layers import ResidualNorm
 from keras_plm.layers.fake_quantization import rounded_weights
+from keras_plm.layers.graph_hooks import GraphHooks
 
 from .extras import import_extra
 from .schemes import Scheme
@@ -62,30 +61,27 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
         converter.target_spec.supported_types = [tf.float16]
 
 
-def prepare(model: Any, scheme: Scheme) -> None:
-    """Change a copy of a model so that a scheme can do it good."""
-    embedding = model.encoder.embedding
-    if model.config.quantization_aware:  # the table itself, so that it is stored in int8
-        embedding.look_up = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
-        for block in model.encoder.blocks:
-            block.attention.before_mixing = _in_float
+def hooks_of(scheme: Scheme, config: ModelConfig) -> GraphHooks:
+    """What layers do otherwise in the graph that the converter reads, so that a scheme can do it good."""
+    hooks: dict[str, Any] = {}
+    if config.quantization_aware:  # the table itself, so that it is stored in int8
+        hooks["look_up"] = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
+        hooks["attention_weights"] = _in_float
     elif scheme.calibrated:
-        for block in model.encoder.blocks:
-            block.attention.masked_score = _NARROW_MASKED_SCORE
+        hooks["masked_score"] = _NARROW_MASKED_SCORE
     if scheme.by_litert:
-        embedding.look_up = _look_up
+        hooks["look_up"] = _look_up
     if scheme.four_bits:
-        for layer in model._flatten_layers():
-            if isinstance(layer, ResidualNorm):
-                layer.call = _apart(layer.call)  # type: ignore[method-assign]
+        hooks["normalized"] = _apart
+    return GraphHooks(**hooks)
 
 
-def _apart(call: Callable) -> Callable:
-    """A norm with an operator after it, or the converter multiplies its gamma into the kernels behind it.
+def _apart(normalized: tf.Tensor) -> tf.Tensor:
+    """An operator after a norm, or the converter multiplies its gamma into the kernels behind it.
 
     Their rows are then no longer what was rounded to four bits. It costs a hundredth of the time.
     """
-    return lambda *inputs, **options: tf.maximum(call(*inputs, **options), tf.float32.min)
+    return tf.maximum(normalized, tf.float32.min)
 
 
 def _in_float(weights: tf.Tensor) -> tf.Tensor:

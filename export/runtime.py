@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.models import INPUTS
-
 from .extras import import_extra
 from .signature import Signature
 
@@ -83,7 +81,8 @@ class Artifact:
             length: T where the artefact leaves it free, up to its limit.
         """
         shape = (1, self.signature.length or min(length, self.signature.max_length))
-        row = {name: np.ones(shape, "int32") for name in INPUTS} | {"segment_ids": np.zeros(shape, "int32")}
+        row = {name: np.ones(shape, "int32") for name in self.signature.inputs}
+        row |= {"segment_ids": np.zeros(shape, "int32")}
         times = []
         for _ in range(runs + 3):
             start = time.perf_counter()
@@ -125,10 +124,11 @@ class Artifact:
 
     def outputs(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name; see the class."""
-        arrays = {name: np.asarray(batch[name], np.int32) for name in INPUTS}
+        inputs = self.signature.inputs
+        arrays = {name: np.asarray(batch[name], np.int32) for name in inputs}
         shapes = {name: array.shape for name, array in arrays.items()}
         if len(set(shapes.values())) > 1 or arrays["token_ids"].ndim != 2:
-            raise ValueError(f"{self.path} takes {', '.join(INPUTS)} of one shape (rows, T), not {shapes}")
+            raise ValueError(f"{self.path} takes {', '.join(inputs)} of one shape (rows, T), not {shapes}")
         length, names = self.signature.length, self.signature.outputs
         given = arrays["token_ids"].shape[1]
         if length is None:
@@ -136,7 +136,7 @@ class Artifact:
         if given != length:
             raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")
         count = len(arrays["token_ids"])
-        arrays = arrays if count else {name: np.zeros((1, length), np.int32) for name in INPUTS}
+        arrays = arrays if count else {name: np.zeros((1, length), np.int32) for name in inputs}
         rows = [
             self._runtime.run({k: v[i : i + 1] for k, v in arrays.items()}, names)
             for i in range(len(arrays["token_ids"]))

@@ -3,13 +3,13 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import remake, weight_arrays
+from keras_plm.tasks import TaskModel, task_of
 from keras_plm.text import list_of_texts
 from keras_plm.training import dtype_policy
 
 from .proof import by_row, expected, shift
 from .schemes import parts_of
 from .signature import example_rows, float32_copy
-from .tasks import TaskModel, task_of
 
 LARGEST = 7  # of a weight of four bits, in steps
 _CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one of least squared error is taken
@@ -49,8 +49,8 @@ def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
 
     def answers(changed: TaskModel) -> dict[str, np.ndarray]:
         outputs = [(expected(changed, batch), batch["padding_mask"]) for batch in batches]
-        names, task = outputs[0][0], task_of(model)
-        return {name: np.concatenate([by_row(o[name], mask, task) for o, mask in outputs]) for name in names}
+        names, per_token = outputs[0][0], task_of(model).per_token
+        return {name: np.concatenate([by_row(o[name], mask, per_token) for o, mask in outputs]) for name in names}
 
     wanted, found = answers(model), {}
     for part in parts_of(model.config):

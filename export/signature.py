@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.compression.watching import text_rows
-from keras_plm.models import INPUTS, copy_model, merge_lora, tokenizer_settings
+from keras_plm.layers.graph_hooks import tracing_with
+from keras_plm.models import copy_model, merge_lora, tokenizer_settings
+from keras_plm.tasks import Task, TaskModel, task_named, task_of
 from keras_plm.text import pack
 from keras_plm.training import dtype_policy
 
-from .quantization import prepare
+from .quantization import hooks_of
 from .schemes import Scheme
-from .tasks import TaskModel, artifact_outputs, check_settings, output_names, task_of, task_settings
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Signature:
         length: T of the fixed input shape (1, T), in tokens; None where batch and length are free.
         max_length: most tokens that the model can take.
         tokenizer: the class of the tokenizer and its settings.
+        inputs: names of the inputs, (rows, T) int32 each.
+        task: its name.
         quantization: the scheme, "float32" if there is none.
-        task: class of the Keras model.
-        settings: what its methods that take texts need, such as the labels.
+        settings: what the methods that take texts need, such as the labels.
         strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artefacts.
         files: bytes and SHA-256 of each file of the tokenizer that lies beside the artifact.
     """
@@ -38,8 +40,9 @@ class Signature:
     length: int | None
     max_length: int
     tokenizer: dict[str, Any]
+    inputs: list[str]
+    task: str
     quantization: str = "float32"
-    task: str = "Classifier"
     settings: dict[str, Any] = field(default_factory=dict)
     strings: list[str] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -52,10 +55,11 @@ class Signature:
         for name in ("length", "max_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
-        check_settings(self.task, self.settings)
+        task_named(self.task).check_settings(self.settings)
         Scheme.parse(self.quantization)
-        if not all(isinstance(name, str) for name in self.strings):
-            raise ValueError(f"strings is {self.strings!r:.60}; it is a list of names")
+        for name in ("inputs", "strings"):
+            if not all(isinstance(part, str) for part in getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.60}; it is a list of names")
 
     @classmethod
     def of(
@@ -82,8 +86,8 @@ class Signature:
             raise ValueError(f"max_length={length}; the model takes {least} to {limit} tokens")
         tokenizer = tokenizer_settings(model.tokenizer)
         files = {name: _facts(content) for name, content in model.tokenizer.files().items()}
-        settings = task_settings(model)
-        return cls(length, length or limit, tokenizer, quantization, task, settings, strings or [], files)
+        inputs, settings = list(model.input), task.settings(model)
+        return cls(length, length or limit, tokenizer, inputs, task.name, quantization, settings, strings or [], files)
 
     def check_file(self, path: Path, name: str) -> None:
         """Raise an error unless a file of the tokenizer is the one that the artifact was written with.
@@ -108,12 +112,17 @@ class Signature:
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs."""
-        return output_names(self.task, self.settings)
+        return self.spec.output_names(self.settings)
+
+    @property
+    def spec(self) -> Task:
+        """The task."""
+        return task_named(self.task)
 
     def input_specs(self) -> dict[str, tf.TensorSpec]:
         """(1, T) int32 for each input, or (None, None) where free."""
         shape = (None, None) if self.length is None else (1, self.length)
-        return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in INPUTS}
+        return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in self.inputs}
 
     @staticmethod
     def path(artifact: Path) -> Path:
@@ -149,8 +158,8 @@ class Signature:
 
 # what the fields of the facts are
 _KINDS: Mapping[str, Any] = {
-    "length": int | None, "max_length": int, "tokenizer": dict, "quantization": str, "task": str, "settings": dict,
-    "strings": list, "files": dict,
+    "length": int | None, "max_length": int, "tokenizer": dict, "inputs": list, "task": str, "quantization": str,
+    "settings": dict, "strings": list, "files": dict,
 }  # fmt: skip
 
 
@@ -177,14 +186,18 @@ def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module,
 
     The module tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras
     model.
+
+    Args:
+        model: in float32, see `float32_copy`.
+        signature: of the artifact.
     """
-    copy = float32_copy(model)
-    prepare(copy, Scheme.parse(signature.quantization))
+    task, hooks = signature.spec, hooks_of(Scheme.parse(signature.quantization), model.config)
     module = tf.Module()
-    module.weights = [variable.value for variable in copy.variables]
+    module.weights = [variable.value for variable in model.variables]
 
     def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return artifact_outputs(signature.task, signature.settings, copy(inputs, training=False))
+        with tracing_with(hooks):
+            return task.to_outputs(signature.settings, model(inputs, training=False))
 
     return module, serve
 

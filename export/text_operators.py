@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
+from keras_plm.tasks import TaskModel
 from keras_plm.text import Spans, WordPieceTokenizer, pack
 
 from .proof import PROOF_TEXTS, ExportError, expected
 from .runtime import Artifact
 from .schemes import Scheme
 from .signature import Signature, example_rows
-from .tasks import TaskModel
 
 OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets")
 
@@ -21,8 +21,8 @@ OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets")
 def check_strings(model: TaskModel, signature: Signature, scheme: Scheme) -> None:
     """Raise ValueError unless the tokenizer has such operators, and the scheme goes with them."""
     tokenizer = model.tokenizer
-    if signature.task not in ("Classifier", "Embedder"):
-        raise ValueError(f"strings=True takes classifiers and embedders; a {signature.task} needs offsets in the text")
+    if signature.spec.needs_offsets:
+        raise ValueError(f"strings=True takes classifiers and embedders; {signature.task} needs offsets in the text")
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise ValueError(f"TFLite has operators for WordPiece, not for a {type(tokenizer).__name__}")
     if getattr(model, "prompt", ""):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
 from keras_plm.compression.watching import text_rows
+from keras_plm.tasks import TaskModel, task_of
 from keras_plm.text import list_of_texts
 
 from .calibration import with_ranges
@@ -16,7 +17,6 @@ from .quantization import check_scheme, configure, finish
 from .runtime import Artifact
 from .schemes import Scheme
 from .signature import Signature, example_rows, float32_copy, float32_function
-from .tasks import TaskModel
 from .text_operators import OPERATORS, add_strings, check_strings, prove_strings, say_cut_otherwise
 
 _STRINGS: dict[Any, list[str]] = {False: [], True: ["text"], "pairs": ["first", "second"]}
@@ -87,7 +87,7 @@ def to_tflite(
     check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model.config)
     if strings not in _STRINGS:
         raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
-    if strings is True and getattr(model, "pairs", False):
+    if strings is True and task_of(model).settings(model).get("pairs"):
         strings = "pairs"
     signature = Signature.of(model, max_length, quantization, fixed=True, strings=_STRINGS[strings])
     if metadata:

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 if TYPE_CHECKING:
-    from . import checkpoints, compression, config, evaluation, layers, models, text, training  # noqa: F401
+    from . import (  # noqa: F401
+        checkpoints,
+        compression,
+        config,
+        evaluation,
+        layers,
+        models,
+        tasks,
+        text,
+        training,
+    )
     from .checkpoints import choose, load
     from .compression import cluster, factorize_table, prune, shrink, trim_vocabulary
     from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig
-    from .evaluation import evaluate
     from .layers import (
         ClassificationHead,
         DecoderBlock,
@@ -25,31 +34,21 @@ if TYPE_CHECKING:
         NextSentenceHead,
         TokenEmbedding,
     )
-    from .models import (
-        Classifier,
-        Embedder,
-        Encoder,
-        Pretrainer,
-        QuestionAnswerer,
-        Tagger,
-        merge_lora,
-        save,
-    )
+    from .models import Encoder, merge_lora, save
+    from .tasks import Classifier, Embedder, Pretrainer, QuestionAnswerer, Tagger, evaluate
     from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
-_MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "models", "text", "training")
+_MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "models", "tasks", "text", "training")
 _HOMES = {
     "checkpoints": ("choose", "load"),
     "compression": ("cluster", "factorize_table", "prune", "shrink", "trim_vocabulary"),
     "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ModelConfig"),
-    "evaluation": ("evaluate",),
     "layers": (
         "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
         "NextSentenceHead", "TokenEmbedding",
     ),
-    "models": (
-        "Classifier", "Embedder", "Encoder", "Pretrainer", "QuestionAnswerer", "Tagger", "merge_lora", "save",
-    ),
+    "models": ("Encoder", "merge_lora", "save"),
+    "tasks": ("Classifier", "Embedder", "Pretrainer", "QuestionAnswerer", "Tagger", "evaluate"),
     "text": ("BytePairTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

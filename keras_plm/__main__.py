@@ -25,13 +25,12 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "pretrain": Command("learn a vocabulary and an encoder from raw text", "keras_plm.recipes:Pretrain"),
         "classify": Command("fine-tune a classifier of texts, or of pairs of texts", "keras_plm.recipes:Classify"),
         "tag": Command("fine-tune a tagger: entities, parts of speech", "keras_plm.recipes:Tag"),
-        "answer": Command("fine-tune a question answerer", "keras_plm.recipes:Answer"),
-        "similarity": Command("fine-tune an embedder: vectors of texts", "keras_plm.recipes:Embed"),
+        "answer-questions": Command("fine-tune a question answerer", "keras_plm.recipes:AnswerQuestions"),
+        "embed": Command("fine-tune an embedder: vectors of texts", "keras_plm.recipes:Embed"),
         "distill": Command("train a small student with a teacher", "keras_plm.recipes:Distill"),
     },
     "Use": {
-        "predict": Command("label texts, tag them, or answer questions about them", "keras_plm.commands:predict"),
-        "embed": Command("turn texts into vectors", "keras_plm.commands:embed"),
+        "predict": Command("label texts, tag them, answer questions or make vectors", "keras_plm.commands:predict"),
         "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),
     },
     "Export": {

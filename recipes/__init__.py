@@ -1,6 +1,6 @@
 """Whole trainings on Keras `fit`, one file each."""
 
-from .answer import Answer
+from .answer_questions import AnswerQuestions
 from .classify import Classify
 from .cross_validation import CrossValidation, cross_validate
 from .distill import Distill
@@ -12,7 +12,7 @@ from .recipe import Recipe
 from .tag import Tag
 
 __all__ = [
-    "Answer",
+    "AnswerQuestions",
     "Classify",
     "CrossValidation",
     "Distill",

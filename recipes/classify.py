@@ -8,16 +8,14 @@ Time     MINI, 7,000 sentences of 25 tokens: about 25 seconds an epoch on 2 core
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import keras
-import numpy as np
+from typing import Any, ClassVar
 
 from keras_plm.config import ModelConfig
-from keras_plm.models import Classifier, Encoder, Pooling
-from keras_plm.text import Examples, LabelledTexts, TextRows, distinct_labels, label_ids, label_rows
+from keras_plm.models import Encoder
+from keras_plm.tasks import CLASSIFICATION, Classifier, Columns, Pooling, Task
+from keras_plm.tasks.classification.task import ClassWeights
+from keras_plm.text import LabelledTexts, TextRows
 from keras_plm.text.readers.labelled_texts import Kind
-from keras_plm.training import CrossEntropy, Pearson
 
 from .fine_tune import FineTune
 
@@ -44,6 +42,8 @@ class Classify(FineTune[Classifier]):
     Source: Devlin et al. 2019, §4.1, https://arxiv.org/abs/1810.04805
     """
 
+    task: ClassVar[Task] = CLASSIFICATION
+
     text_column: str = "text"  # the (first) text
     second_column: str | None = None  # the second text of a pair
     # labels, or scores; with multi_label also several columns of 0 and 1
@@ -51,7 +51,7 @@ class Classify(FineTune[Classifier]):
     regression: bool = False  # predict a number instead of a label
     multi_label: bool = False  # several labels a text: a JSON list, or names between semicolons
     pooling: Pooling = "cls"  # what stands for the text: its pooled first token, or the mean of all tokens
-    class_weights: Literal["equal", "balanced"] = "equal"  # balanced: rare labels count as much as frequent ones
+    class_weights: ClassWeights = "equal"  # balanced: rare labels count as much as frequent ones
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,55 +66,21 @@ class Classify(FineTune[Classifier]):
         """With a pooler, a new one where the pre-training had none, unless tokens are averaged."""
         return dataclasses.replace(super().shape(config), has_pooler=self.pooling == "cls")
 
+    @property
+    def columns(self) -> Columns:
+        """The fields of that name."""
+        return Columns(self.text_column, self.second_column, self.label_column)
+
     def read(self, source: Any) -> LabelledTexts:
         """Columns of tables."""
         kind: Kind = "score" if self.regression else "labels" if self.multi_label else "label"
-        columns = self.text_column, self.second_column, self.label_column
-        return LabelledTexts.read(source, *columns, kind=kind, on_bad_row=self.on_bad_row)
+        return CLASSIFICATION.read(source, self.columns, self.on_bad_row, kind=kind)
 
-    def make(self, encoder: Encoder, examples: Examples) -> Classifier:
-        """A classifier for the labels of these rows."""
-        assert isinstance(examples, LabelledTexts)
-        labels: list[str] | None = None
-        if not self.regression:
-            labels = distinct_labels(list(examples.counts()))
-            if not labels:
-                raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
-            if self.multi_label and not isinstance(self.label_column, str):
-                labels = list(self.label_column)  # in the order of the columns, also one that no row has
-        pairs = examples.second is not None
-        return Classifier(encoder.config, labels, encoder.tokenizer, encoder, self.pooling, self.multi_label, pairs)
+    def make(self, encoder: Encoder, examples: LabelledTexts) -> Classifier:
+        """A classifier; of one column for each label the labels are in their order, also one that no row has."""
+        labels = None if isinstance(self.label_column, str) else list(self.label_column)
+        return CLASSIFICATION.build(encoder, examples, self.pooling, self.regression, self.multi_label, labels)
 
-    def rows(self, model: Classifier, examples: Examples) -> TextRows:
-        """Texts with the ids of their labels, with 0 and 1 for each label, or with their scores."""
-        assert isinstance(examples, LabelledTexts)
-        weights = None
-        if model.labels is None:
-            targets = np.array(examples.scores(), "float32")[:, None]
-        elif model.multi_label:
-            targets = np.zeros((len(examples), len(model.labels)), "float32")
-            for row, ids in enumerate(label_rows(examples.label_lists(), model.labels, examples.source)):
-                targets[row, ids] = 1
-        else:
-            targets = np.array(label_ids(examples.values, model.labels, examples.source), "int32")
-            if self.class_weights == "balanced":
-                counts = np.bincount(targets, minlength=len(model.labels))
-                weights = (len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[targets]
-        tokenizer = model.needs_tokenizer()
-        return TextRows.from_texts(tokenizer, examples.first, examples.second, targets, self.max_length, weights)
-
-    def loss(self, model: Classifier) -> Any:
-        """Cross-entropy, that of each label alone, or squared error."""
-        if model.labels is None:
-            return keras.losses.MeanSquaredError()
-        return keras.losses.BinaryCrossentropy(from_logits=True) if model.multi_label else CrossEntropy()
-
-    def metrics(self, model: Classifier) -> list[Any]:
-        """Accuracy or correlation."""
-        if model.labels is None:
-            return [Pearson()]
-        return [] if model.multi_label else [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-
-    def facts(self, model: Classifier) -> dict[str, Any]:
-        """The labels."""
-        return {"labels": "a score" if model.labels is None else ", ".join(model.labels)}
+    def rows(self, model: Classifier, examples: LabelledTexts) -> TextRows:
+        """Texts with their labels, and weights where rare labels are to count as much as frequent ones."""
+        return CLASSIFICATION.rows(model, examples, self.max_length, self.class_weights)

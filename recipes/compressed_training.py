@@ -4,7 +4,8 @@ from typing import Any
 from keras_plm.compression import Clusterer, Pruner, factorize_table, shrink
 from keras_plm.compression.pruning import Sparsity
 from keras_plm.compression.shrinking import smaller_config
-from keras_plm.models import Pretrainer, merge_lora
+from keras_plm.models import Encoder, merge_lora
+from keras_plm.tasks.registry import task_of_class
 
 from .recipe import Recipe
 
@@ -58,7 +59,8 @@ class CompressedTraining(Recipe):
         if self.table_rank is None:
             return pretrained
         # without the head that predicts pieces: it needs the whole table
-        model = pretrained.encoder if isinstance(pretrained, Pretrainer) else pretrained
+        has_task = isinstance(pretrained, Encoder) or task_of_class(type(pretrained)) is not None
+        model = pretrained if has_task else pretrained.encoder
         return factorize_table(model, self.table_rank)
 
     def compressor(self, model: Any, updates: int) -> Pruner | Clusterer | None:

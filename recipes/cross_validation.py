@@ -8,9 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_plm.text import Questions
-
-from .embed import Embed
 from .fine_tune import FineTune
 from .folds import fold_of_rows
 
@@ -62,15 +59,16 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     Example:
         >>> print(cross_validate(Classify(encoder="…", train="train.tsv", save_to="none"), folds=5))  # doctest: +SKIP
     """
-    if isinstance(recipe, Embed) and recipe.label_column is None:
-        raise ValueError("pairs without scores cannot be scored; label_column names the column that has them")
+    if recipe.columns.label is None:
+        raise ValueError("rows without labels or scores cannot be scored; label_column names the column that has them")
     recipe = dataclasses.replace(recipe, validation=None, validation_split=None, test=None, keep="last", patience=None)
     if recipe.fast_dev_run:
         recipe = recipe.shortened()
     rows, every, _ = recipe.read_all(recipe.limit_train_rows)
     most, unit = len(rows), "rows"
-    if isinstance(rows, Questions):
-        most, unit = len(set(rows.contexts)), "contexts, which stay whole"
+    groups = rows.groups()
+    if groups is not None:
+        most, unit = len(set(groups)), "contexts, which stay whole"
     if not 2 <= folds <= most:
         raise ValueError(f"folds={folds}; choose from 2 to {most}, the number of {unit}")
     fold_of = fold_of_rows(rows, folds, recipe.seed)

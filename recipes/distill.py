@@ -1,6 +1,6 @@
 """A large teacher and a small student → a student that does nearly as well.
 
-Input    a trained model, and what the student's recipe needs: `Pretrain` on raw text, or `Classify`, `Tag`, `Answer`
+Input    a trained model, and what the student's recipe needs: raw text for `Pretrain`, else labeled examples
 Output   what that recipe writes
 Command  keras-plm distill --teacher saved_models/large recipe:classify --recipe.encoder saved_models/small …
 Time     that of the recipe, and a pass of the teacher for each step
@@ -16,11 +16,11 @@ import keras
 
 from keras_plm.checkpoints import load
 from keras_plm.models import Distiller
-from keras_plm.text import altered
 
-from .answer import Answer
+from .answer_questions import AnswerQuestions
 from .classify import Classify
 from .data import recorded
+from .fine_tune import FineTune
 from .pretrain import Pretrain
 from .recipe import fields_of, read_record
 from .tag import Tag
@@ -50,7 +50,7 @@ class Distill:
     """
 
     teacher: str  # what `plm.load` takes
-    recipe: Classify | Tag | Answer | Pretrain  # of the student
+    recipe: Classify | Tag | AnswerQuestions | Pretrain  # of the student
     hard: float = 0.5  # weight of the labels, or of the losses of pre-training
     soft: float = 0.5  # weight of the teacher's probabilities; 0 for a teacher of another task
     hidden: float = 0.0  # weight of its hidden states
@@ -65,10 +65,11 @@ class Distill:
             raise ValueError(f"temperature={self.temperature}; it must be above 0")
         if self.copies < 0:
             raise ValueError(f"copies={self.copies}; it is a number of copies, 0 for none")
-        if self.copies and (self.hard or not isinstance(self.recipe, Classify)):
+        able = isinstance(self.recipe, FineTune) and self.recipe.task.examples.can_be_augmented
+        if self.copies and (self.hard or not able):
             raise ValueError(
-                f"copies={self.copies} needs hard=0, because an altered text may have another label, and a Classify "
-                f"recipe; hard={self.hard}, {type(self.recipe).__name__}"
+                f"copies={self.copies} needs hard=0, because an altered text may have another label, and a recipe "
+                f"of texts with labels, such as Classify; hard={self.hard}, {type(self.recipe).__name__}"
             )
 
     def run(self) -> Any:
@@ -79,9 +80,7 @@ class Distill:
         """The rows, and altered copies of their texts behind them."""
         if not self.copies:
             return train
-        many = train.take(list(range(len(train))) * (1 + self.copies))
-        more = altered(train.first, self.copies, self.recipe.seed)
-        return dataclasses.replace(many, first=[*train.first, *more])
+        return train.augmented(self.copies, self.recipe.seed)
 
     def wrap(self, model: Any, loss: Any) -> keras.Model:
         """The `Distiller` of a student."""
@@ -99,7 +98,7 @@ class Distill:
         fields = read_record(cls, path, {})
         try:
             student = fields.pop("student")
-            kind = {kind.__name__: kind for kind in (Answer, Classify, Pretrain, Tag)}[student["recipe"]]
+            kind = {kind.__name__: kind for kind in (AnswerQuestions, Classify, Pretrain, Tag)}[student["recipe"]]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is no record of a distillation: {error!r}") from None
         try:

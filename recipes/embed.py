@@ -2,24 +2,21 @@
 
 Input    TSV, CSV or JSONL files with two columns of texts, and a column of scores unless the loss is contrastive
 Output   a folder with an Embedder, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm similarity --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
+Command  keras-plm embed --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
 Time     MiniLM, 5,700 pairs of sentences of 15 tokens: about a minute an epoch on 2 cores with AVX-512 BF16
 """
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import Embedder, Encoder, Pooling
-from keras_plm.text import Examples, LabelledTexts, TextRows
-from keras_plm.training import ContrastiveLoss, CosineLoss, RankingLoss
+from keras_plm.models import Encoder
+from keras_plm.tasks import EMBEDDING, Columns, Embedder, Pooling, Task
+from keras_plm.tasks.embedding.task import Similarity
+from keras_plm.text import LabelledTexts, TextRows
 
 from .fine_tune import FineTune
-
-Similarity = Literal["ranking", "cosine", "contrastive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,8 @@ class Embed(FineTune[Embedder]):
     Source: Reimers & Gurevych 2019, §3, https://arxiv.org/abs/1908.10084
     """
 
+    task: ClassVar[Task] = EMBEDDING
+
     text_column: str = "sentence1"  # the first text
     second_column: str = "sentence2"  # the second text
     label_column: str | None = "score"  # how alike they are, on any scale; None for pairs that all are
@@ -67,46 +66,22 @@ class Embed(FineTune[Embedder]):
                 "validation and test need a column of scores; score the model afterwards with plm.evaluate"
             )
 
-    def read(self, source: Any) -> LabelledTexts:
-        """Columns of tables."""
-        columns = self.text_column, self.second_column, self.label_column
-        return LabelledTexts.read(source, *columns, kind="score", on_bad_row=self.on_bad_row)
+    @property
+    def columns(self) -> Columns:
+        """The fields of that name."""
+        return Columns(self.text_column, self.second_column, self.label_column)
 
-    def make(self, encoder: Encoder, examples: Examples) -> Embedder:
-        """An embedder of vectors of length 1."""
-        return Embedder(encoder.config, encoder.tokenizer, self.pooling, max_length=self.max_length, encoder=encoder)
+    def make(self, encoder: Encoder, examples: LabelledTexts) -> Embedder:
+        """An embedder that reads as far as it was trained."""
+        return EMBEDDING.build(encoder, examples, self.pooling, self.max_length)
 
-    def rows(self, model: Embedder, examples: Examples) -> TextRows:
-        """Both texts of each pair, one after the other, with the pair's score in [0, 1]."""
-        assert isinstance(examples, LabelledTexts) and examples.second is not None
+    def rows(self, model: Embedder, examples: LabelledTexts) -> TextRows:
+        """Both texts of each pair, one after the other."""
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.batch_size % (2 * devices):
             raise ValueError(f"batch_size={self.batch_size} would part pairs; choose a multiple of {2 * devices}")
-        texts = [text for pair in zip(examples.first, examples.second, strict=True) for text in pair]
-        if self.label_column is None:  # equal texts are no negatives of each other
-            numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-            targets = np.array([numbers[text] for text in texts], "int32")
-        else:
-            targets = np.repeat(_in_unit_range(np.array(examples.scores(), "float32")), 2)
-        rows = TextRows.from_texts(model.needs_tokenizer(), texts, None, targets, self.max_length)
-        return dataclasses.replace(rows, group=2)
+        return EMBEDDING.rows(model, examples, self.max_length, self.similarity)
 
     def loss(self, model: Embedder) -> Any:
         """See the class."""
-        if self.similarity == "cosine":
-            return CosineLoss()
-        return RankingLoss(self.scale) if self.similarity == "ranking" else ContrastiveLoss(self.scale)
-
-    def facts(self, model: Embedder) -> dict[str, Any]:
-        """The kind of vectors."""
-        return {
-            "vectors": f"{model.config.hidden_dim} numbers, {self.pooling} of the tokens, trained by {self.similarity}"
-        }
-
-
-def _in_unit_range(scores: np.ndarray) -> np.ndarray:
-    """Scores from 0 to 1 as they are; others from the lowest to the highest."""
-    low, high = float(scores.min()), float(scores.max())
-    if low >= 0 and high <= 1:
-        return scores
-    return (scores - low) / (high - low) if high > low else np.ones_like(scores)
+        return EMBEDDING.loss(model, self.similarity, self.scale)

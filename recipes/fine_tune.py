@@ -6,8 +6,9 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from keras_plm.compression.pruning import measured_sparsity
-from keras_plm.evaluation import Evaluation, evaluate
+from keras_plm.evaluation import Evaluation
 from keras_plm.models import copy_model, save
+from keras_plm.tasks import evaluate
 from keras_plm.text import Examples
 from keras_plm.training import dtype_policy, freeze, is_chief, worker_name
 
@@ -23,7 +24,7 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True, kw_only=True)
 class FineTune(TaskTraining, Generic[Model]):
-    """The course of every fine-tuning; `Classify`, `Tag`, `Answer` and `Embed` say what of.
+    """The course of every fine-tuning; `Classify`, `Tag`, `AnswerQuestions` and `Embed` say what of.
 
     Started again with the same settings after an interruption, it goes on from the last epoch.
     """
@@ -100,7 +101,7 @@ class FineTune(TaskTraining, Generic[Model]):
             trainee.compile(
                 optimizer=self.task_optimizer(model, steps),
                 loss=self.loss(model) if coach is None else None,
-                weighted_metrics=self.metrics(model) if coach is None else None,
+                weighted_metrics=self.task.metrics(model) if coach is None else None,
                 jit_compile=False,
             )
             record = self.to_json() if coach is None else coach.to_json()
@@ -133,7 +134,7 @@ class FineTune(TaskTraining, Generic[Model]):
             "train rows": len(train),
             "train texts truncated": rows.num_truncated,
             "trained weights": f"{trained:,} of {total:,} ({trained / total:.1%})",
-            **self.counts(train),
+            **train.card(),
             **_skipped({"train": every, **held_out}),
             **self._results(copy, found),
         }
@@ -178,7 +179,7 @@ class FineTune(TaskTraining, Generic[Model]):
             "start": self.encoder,
             "trained on": named(self.train),
             "longest row": f"{self.max_length} tokens",
-            **self.facts(model),
+            **self.task.facts(model),
         }
         files = {
             "recipe.json": record,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_plm.text import Examples, LabelledTexts, Questions
+from keras_plm.text import Examples
 
 
 def fold_of_rows(rows: Examples, folds: int, seed: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
     chosen = np.empty(len(order), bool)
     chosen[order] = np.diff(borders) > 0
     if chosen.all() or not chosen.any():
-        what = "contexts, which stay whole" if isinstance(rows, Questions) else "rows"
+        what = "rows" if rows.groups() is None else "contexts, which stay whole,"
         raise ValueError(f"validation_split={fraction} of {len(order)} {what} leaves none to train or to validate on")
     return chosen[units]
 
@@ -38,10 +38,11 @@ def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
 def _units(rows: Examples, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) what each row belongs to, and a random order of these units, sorted by label."""
     random = np.random.default_rng(seed)
-    if isinstance(rows, Questions):
-        contexts = {context: i for i, context in enumerate(dict.fromkeys(rows.contexts))}
-        return np.array([contexts[context] for context in rows.contexts]), random.permutation(len(contexts))
+    groups, strata = rows.groups(), rows.strata()
+    if groups is not None:
+        numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+        return np.array([numbers[group] for group in groups]), random.permutation(len(numbers))
     order = random.permutation(len(rows))
-    if isinstance(rows, LabelledTexts):
-        order = order[np.argsort(np.array([str(value) for value in rows.values])[order], kind="stable")]
+    if strata is not None:
+        order = order[np.argsort(np.array(strata)[order], kind="stable")]
     return np.arange(len(rows)), order

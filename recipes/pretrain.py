@@ -20,7 +20,8 @@ import numpy as np
 
 from keras_plm.checkpoints import load
 from keras_plm.config import SMALL, ModelConfig
-from keras_plm.models import Encoder, Pretrainer, copy_model, save
+from keras_plm.models import Encoder, copy_model, save
+from keras_plm.tasks import Pretrainer
 from keras_plm.text import (
     SentencePairs,
     TokenizedCorpus,

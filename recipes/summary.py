@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_plm.evaluation import Evaluation
-from keras_plm.models import Answering, Classifying, Embedding, Tagging
-from keras_plm.text import Examples, LabelledTexts, TaggedSentences, TextRows
+from keras_plm.tasks import task_of
+from keras_plm.text import Examples, TextRows
 
 # what spreadsheets and pandas write where there is nothing
 _LOOKS_MISSING = {"nan", "na", "n/a", "none", "null", "nil", "-", "?", "<na>"}
@@ -47,22 +47,15 @@ def print_summary(examples: Mapping[str, Examples], rows: Mapping[str, TextRows]
 
 
 def _about(train: Examples) -> list[str]:
-    lines = []
-    if isinstance(train, TaggedSentences):
-        read = "" if train.notation in ("IOB2", "BIOES", "plain") else ", read as BIOES"
-        read = ", read as IOB2" if train.notation == "IOB1" else read
-        comments = f"; {train.comments:,} comment lines left out" if train.comments else ""
-        repaired = f"; {sum(train.repaired):,} tags or spans made legal" if sum(train.repaired) else ""
-        lines.append(f"tags: {train.notation}{read}{comments}{repaired}")
-    if isinstance(train, LabelledTexts | TaggedSentences):
-        counts = train.counts().most_common()
-        shown = [f"{label} {count:,}" for label, count in counts[:_SHOWN_LABELS]]
-        if counts:
-            more = f" · and {len(counts) - _SHOWN_LABELS} more" if len(counts) > _SHOWN_LABELS else ""
-            lines.append(f"{len(counts)} labels: {' · '.join(shown)}{more}")
-        missing = [f"{label!r} ({count:,})" for label, count in counts if label.lower() in _LOOKS_MISSING]
-        if missing:
-            lines.append(f"warning: the labels {', '.join(missing)} look like missing values")
+    lines = train.notes()
+    counts = train.counts().most_common()
+    shown = [f"{label} {count:,}" for label, count in counts[:_SHOWN_LABELS]]
+    if counts:
+        more = f" · and {len(counts) - _SHOWN_LABELS} more" if len(counts) > _SHOWN_LABELS else ""
+        lines.append(f"{len(counts)} labels: {' · '.join(shown)}{more}")
+    missing = [f"{label!r} ({count:,})" for label, count in counts if label.lower() in _LOOKS_MISSING]
+    if missing:
+        lines.append(f"warning: the labels {', '.join(missing)} look like missing values")
     return lines
 
 
@@ -81,9 +74,8 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     if folder is None:
         return
     console.print(f"saved in {folder}; README.md there is its card", markup=False)
-    console.print(
-        f"next:  {_question(model, folder)}\n       keras-plm export tflite {folder} {folder}_phone", markup=False
-    )
+    ask, export = task_of(model).example_command(folder), f"keras-plm export tflite {folder} {folder}_phone"
+    console.print(f"next:  {ask}\n       {export}", markup=False)
 
 
 def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
@@ -96,14 +88,3 @@ def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
     console.print(f"saved in {folder}; README.md there is its card", markup=False)
     command = f"keras-plm classify --encoder {folder} --train train.tsv --save-to {folder}_classifier"
     console.print(f"next:  {command}", markup=False)
-
-
-def _question(model: Any, folder: str) -> str:
-    """A command that asks the model something."""
-    if isinstance(model, Embedding):
-        return f'keras-plm embed --model {folder} "a text" "another text"'
-    command = f'keras-plm predict --model {folder} "a text"'
-    if isinstance(model, Answering):
-        return f'{command} --question "what of it?"'
-    assert isinstance(model, Classifying | Tagging)
-    return command

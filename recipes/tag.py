@@ -7,11 +7,11 @@ Time     MiniLM, 1,000 sentences of 30 tokens: about 15 seconds an epoch on 2 co
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from keras_plm.models import Encoder, Tagger
-from keras_plm.text import Examples, TaggedSentences, TextRows, WordRows, distinct_labels, label_rows
-from keras_plm.training import ChainLoss, CrossEntropy
+from keras_plm.models import Encoder
+from keras_plm.tasks import TAGGING, Columns, Tagger, Task
+from keras_plm.text import TaggedSentences
 
 from .fine_tune import FineTune
 
@@ -44,46 +44,23 @@ class Tag(FineTune[Tagger]):
     Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805
     """
 
+    task: ClassVar[Task] = TAGGING
+
     # CoNLL: the column of the tag from 0, by default the last (CoNLL-U: UPOS); JSONL: its key
     tag_column: int | str = -1
     crf: bool = False  # learn which tags follow each other (conditional random field)
     learning_rate: float = 1e-4  # peak, after the warm-up
     max_length: int = 128  # longest row in tokens; a longer sentence is trained on in parts
 
-    def read(self, source: Any) -> TaggedSentences:
-        """Sentences of CoNLL or JSONL files, or of rows in memory."""
-        return TaggedSentences.read(source, self.tag_column, self.on_bad_row)
+    @property
+    def columns(self) -> Columns:
+        """The field of that name."""
+        return Columns(tag=self.tag_column)
 
-    def make(self, encoder: Encoder, examples: Examples) -> Tagger:
-        """A tagger for the tags of these sentences."""
-        assert isinstance(examples, TaggedSentences)
-        tags = distinct_labels([tag for tags in examples.tags for tag in tags])
-        options: dict[str, Any] = {"crf": self.crf, "splits_words": examples.from_texts}
-        return Tagger(encoder.config, tags, encoder.tokenizer, encoder, **options)
-
-    def rows(self, model: Tagger, examples: Examples) -> TextRows:
-        """Pieces with the label of each word at its first one."""
-        assert isinstance(examples, TaggedSentences)
-        labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
-        return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, self.max_length).rows
-
-    def loss(self, model: Tagger) -> Any:
-        """Cross-entropy of each word's tag, or of the whole sequence."""
-        return CrossEntropy() if model.crf is None else ChainLoss(model.crf)
+    def make(self, encoder: Encoder, examples: TaggedSentences) -> Tagger:
+        """A tagger, with a conditional random field or without."""
+        return TAGGING.build(encoder, examples, self.crf)
 
     def rates(self, model: Tagger) -> dict[str, float]:
         """Multipliers of the learning rate by the path of a weight."""
         return super().rates(model) | {weight.path: _CRF_RATE for weight in (model.crf.weights if model.crf else [])}
-
-    def counts(self, train: Examples) -> dict[str, Any]:
-        """How many tags or spans were changed to be legal."""
-        assert isinstance(train, TaggedSentences)
-        return {
-            "tags are written in": train.notation,
-            "train tags that were made legal": sum(train.repaired),
-            "comment lines left out": train.comments,
-        }
-
-    def facts(self, model: Tagger) -> dict[str, Any]:
-        """The tags."""
-        return {"tags": ", ".join(model.labels), "conditional random field": "yes" if model.crf else "no"}

@@ -1,13 +1,13 @@
 import dataclasses
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
 from keras_plm.checkpoints import load
 from keras_plm.config import ModelConfig
 from keras_plm.models import Encoder, copy_head, encoder_like
+from keras_plm.tasks import Columns, Task
 from keras_plm.text import Examples, OnBadRow, TextRows
 from keras_plm.training import AdamW, layer_rates, parse_trainable, unfreezing_steps
 
@@ -17,7 +17,9 @@ from .data import Data
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTraining(CompressedTraining):
-    """The fields of every fine-tuning, and what a task has to say of itself."""
+    """The fields of every fine-tuning, and what they mean to its task."""
+
+    task: ClassVar[Task]
 
     encoder: str  # what to start from: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
     train: Data  # files: paths or globs
@@ -67,29 +69,26 @@ class TaskTraining(CompressedTraining):
         """Whether there are rows to score after each epoch."""
         return self.validation is not None or self.validation_split is not None
 
-    @abstractmethod
-    def read(self, source: Any) -> Examples:
-        """The rows of files, or of a table in memory."""
+    @property
+    def columns(self) -> Columns:
+        """Which column of a file holds what."""
+        return self.task.columns
 
-    @abstractmethod
-    def make(self, encoder: Encoder, examples: Examples) -> Any:
-        """The task model on an encoder, for these training rows."""
+    def read(self, source: Any) -> Any:
+        """The examples of files, or of a table in memory."""
+        return self.task.read(source, self.columns, self.on_bad_row)
 
-    @abstractmethod
-    def rows(self, model: Any, examples: Examples) -> TextRows:
-        """Training rows as tokens with targets."""
+    def make(self, encoder: Encoder, examples: Any) -> Any:
+        """The task model on an encoder, for these training examples."""
+        return self.task.build(encoder, examples)
 
-    @abstractmethod
+    def rows(self, model: Any, examples: Any) -> TextRows:
+        """Examples as tokens with targets."""
+        return self.task.rows(model, examples, self.max_length)
+
     def loss(self, model: Any) -> Any:
         """The loss that `compile` takes."""
-
-    def metrics(self, model: Any) -> list[Any]:
-        """What `fit` shows beside the loss of the training rows."""
-        return []
-
-    @abstractmethod
-    def facts(self, model: Any) -> dict[str, Any]:
-        """What the model card says of this task."""
+        return self.task.loss(model)
 
     def shape(self, config: ModelConfig) -> ModelConfig:
         """The config of the model, from that of the pre-trained one."""
@@ -129,10 +128,6 @@ class TaskTraining(CompressedTraining):
     def labels_of(self, model: Any) -> list[str] | None:
         """The labels that rows may have; None where any value will do."""
         return getattr(model, "labels", None)
-
-    def counts(self, train: Examples) -> dict[str, Any]:
-        """What the model card says of the training rows, beside their number."""
-        return {}
 
     def rates(self, model: Any) -> dict[str, float]:
         """Multipliers of the learning rate by the path of a weight."""

@@ -98,8 +98,8 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
         main(["predict", "--model", str(tmp_path / "reader"), "the cat"])
     assert "what is the question? Give it with --question" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["embed", "--model", str(tmp_path / "reader"), "the cat"])
-    assert "this command needs an embedder" in capsys.readouterr().err
+        main(["predict", "--model", str(tmp_path / "reader"), "x", "--question", "?", "--save-to", f"{tmp_path}/x.npy"])
+    assert "are no table of numbers" in capsys.readouterr().err
 
 
 def test_shrink(config, tokenizer, capsys, tmp_path):
@@ -178,7 +178,7 @@ def test_the_plot_of_a_budget(saved, tmp_path, monkeypatch, capsys):
     assert "fails by 1.00 MB" in problem(plot)
 
 
-def test_choose_and_embed(capsys, config, tmp_path, monkeypatch):
+def test_choose_and_vectors(capsys, config, tmp_path, monkeypatch):
     from checkpoints.small_folders import word_piece
 
     main(["choose", "--task", "similarity", "--max-megabytes", "30"])
@@ -189,7 +189,7 @@ def test_choose_and_embed(capsys, config, tmp_path, monkeypatch):
     tokenizer = word_piece()
     sizes = replace(config, vocabulary_size=len(tokenizer))
     plm.save(plm.Embedder(sizes, tokenizer), tmp_path / "embedder")
-    command = ["embed", "--model", str(tmp_path / "embedder")]
+    command = ["predict", "--model", str(tmp_path / "embedder")]
     main([*command, "the quiet film", "the quiet film", "a cafe"])
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [line[-1] for line in lines] == ["the quiet film", "the quiet film", "a cafe"]

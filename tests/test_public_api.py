@@ -33,8 +33,8 @@ def test_public_names():
         "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
-        "Answer", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "RateTest", "Recipe",
-        "Tag", "cross_validate", "find_learning_rate",
+        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "RateTest",
+        "Recipe", "Tag", "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -44,7 +44,7 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "classify", "tag", "answer", "similarity", "distill", "predict", "embed", "evaluate", "export",
+        "pretrain", "classify", "tag", "answer-questions", "embed", "distill", "predict", "evaluate", "export",
         "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "saved-model", "tokenizer-vectors"]
@@ -70,7 +70,7 @@ def test_recipe_fields():
         "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "copies", "layers",
     ]  # fmt: skip
     assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
-    assert names["Answer"] == [*FINE_TUNE, "overlap"]
+    assert names["AnswerQuestions"] == [*FINE_TUNE, "overlap"]
     assert names["Embed"] == [
         *FINE_TUNE, "text_column", "second_column", "label_column", "similarity", "pooling", "scale",
     ]  # fmt: skip

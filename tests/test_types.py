@@ -14,7 +14,7 @@ tagger = recipes.Tag(encoder="mini", train="train.conll", save_to="tagger").run(
 for row in tagger.tag(["Ada lived in London."]):
     for span in row:
         print(span.label, span.start + 1)
-reader = recipes.Answer(encoder="mini", train="train.json", save_to="reader").run()
+reader = recipes.AnswerQuestions(encoder="mini", train="train.json", save_to="reader").run()
 print(reader.answer("Who?", "Ada.").text.upper())
 vectors = recipes.Embed(encoder="mini", train="pairs.tsv", save_to="vectors").run().embed(["a"])
 print(vectors.shape, labels)

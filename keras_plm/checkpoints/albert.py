@@ -1,5 +1,8 @@
 """ALBERT: Lan et al. 2020, https://arxiv.org/abs/1909.11942. One block for all layers, narrow embedding tables."""
 
+from keras_plm.models import Encoder
+from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
+
 from .architecture import Architecture, Head, dense, norm
 from .bert import ANSWER, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
 
@@ -41,25 +44,23 @@ ALBERT = Architecture(
     },
     pooler=dense("pooler", "pooler"),
     heads=(
-        Head(their_class="AlbertModel", our_class="Encoder"),
+        Head(their_class="AlbertModel", our_class=Encoder),
         Head(
             their_class="AlbertForPreTraining",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names=_MASKED | dense("sop_classifier.classifier", "next_sentence/dense"),
             tied=_TIED,
             needs_pooler=True,
         ),
         Head(
             their_class="AlbertForMaskedLM",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names=_MASKED,
             tied=_TIED,
             options={"next_sentence": False},
         ),
-        Head(
-            their_class="AlbertForSequenceClassification", our_class="Classifier", names=CLASSIFIER, needs_pooler=True
-        ),
-        Head(their_class="AlbertForTokenClassification", our_class="Tagger", names=CLASSIFIER),
-        Head(their_class="AlbertForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+        Head(their_class="AlbertForSequenceClassification", our_class=Classifier, names=CLASSIFIER, needs_pooler=True),
+        Head(their_class="AlbertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
+        Head(their_class="AlbertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
     ),
 )

@@ -17,7 +17,7 @@ class Head:
 
     Attributes:
         their_class: its name.
-        our_class: the name of ours.
+        our_class: ours.
         names: their tensor → our weight.
         tied: their tensor → our weight of which it is a second copy, if it is there at all.
         ignored: tensors that other versions wrote and nothing reads.
@@ -28,7 +28,7 @@ class Head:
     """
 
     their_class: str
-    our_class: str
+    our_class: type[Any]
     names: dict[str, str] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()

@@ -1,5 +1,8 @@
 """BERT: Devlin et al. 2019, https://arxiv.org/abs/1810.04805."""
 
+from keras_plm.models import Encoder
+from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
+
 from .architecture import Architecture, Head, dense, norm
 
 FIELDS = {
@@ -54,30 +57,30 @@ BERT = Architecture(
     block=BLOCK,
     pooler=POOLER,
     heads=(
-        Head(their_class="BertModel", our_class="Encoder"),
+        Head(their_class="BertModel", our_class=Encoder),
         Head(
             their_class="BertForPreTraining",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names=_MASKED | _NEXT,
             tied=_TIED,
             needs_pooler=True,
         ),
         Head(
             their_class="BertForMaskedLM",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names=_MASKED,
             tied=_TIED,
             options={"next_sentence": False},
         ),
         Head(
             their_class="BertForNextSentencePrediction",
-            our_class="Classifier",
+            our_class=Classifier,
             names=dense("cls.seq_relationship", "head/dense"),
             needs_pooler=True,
             options={"labels": ["IsNext", "NotNext"]},
         ),
-        Head(their_class="BertForSequenceClassification", our_class="Classifier", names=CLASSIFIER, needs_pooler=True),
-        Head(their_class="BertForTokenClassification", our_class="Tagger", names=CLASSIFIER),
-        Head(their_class="BertForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+        Head(their_class="BertForSequenceClassification", our_class=Classifier, names=CLASSIFIER, needs_pooler=True),
+        Head(their_class="BertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
+        Head(their_class="BertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
     ),
 )

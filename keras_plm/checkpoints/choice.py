@@ -154,8 +154,8 @@ def choose(
             f"{smallest.megabytes(quantization):.1f} MB as {quantization}; the fastest, {fastest.name}, takes "
             f"{fastest.latency_ms[quantization]:.1f} ms"
         )
-    kind = "similarity" if task == "similarity" else languages[0] if len(languages) == 1 else "several"
-    measures = _MEASURES.get(kind, _MEASURES["several"])
+    by_language = _MEASURES.get(languages[0] if len(languages) == 1 else "several", _MEASURES["several"])
+    measures = _MEASURES.get(task, by_language)
 
     def merit(c: KnownCheckpoint) -> tuple:
         score = c.score(measures)

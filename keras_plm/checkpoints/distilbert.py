@@ -1,5 +1,8 @@
 """DistilBERT: Sanh et al. 2019, https://arxiv.org/abs/1910.01108. BERT without segments and pooler."""
 
+from keras_plm.models import Encoder
+from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
+
 from .architecture import Architecture, Head, dense, norm
 from .bert import ANSWER, CLASSIFIER
 
@@ -36,10 +39,10 @@ DISTILBERT = Architecture(
     },
     pooler_activation="relu",
     heads=(
-        Head(their_class="DistilBertModel", our_class="Encoder"),
+        Head(their_class="DistilBertModel", our_class=Encoder),
         Head(
             their_class="DistilBertForMaskedLM",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names={
                 **dense("vocab_transform", "masked_tokens/dense"),
                 **norm("vocab_layer_norm", "masked_tokens/norm"),
@@ -50,11 +53,11 @@ DISTILBERT = Architecture(
         ),
         Head(
             their_class="DistilBertForSequenceClassification",
-            our_class="Classifier",
+            our_class=Classifier,
             names=dense("pre_classifier", "pooler") | CLASSIFIER,
             has_pooler=True,
         ),
-        Head(their_class="DistilBertForTokenClassification", our_class="Tagger", names=CLASSIFIER),
-        Head(their_class="DistilBertForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+        Head(their_class="DistilBertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
+        Head(their_class="DistilBertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
     ),
 )

@@ -3,6 +3,9 @@
 The head of its pre-training, which tells replaced tokens, is of no use to another task and is left out.
 """
 
+from keras_plm.models import Encoder
+from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
+
 from .architecture import Architecture, Head, dense, norm
 from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
 
@@ -21,10 +24,10 @@ ELECTRA = Architecture(
     block=BLOCK,
     pooler_activation="gelu",
     heads=(
-        Head(their_class="ElectraModel", our_class="Encoder"),
+        Head(their_class="ElectraModel", our_class=Encoder),
         Head(
             their_class="ElectraForPreTraining",
-            our_class="Encoder",
+            our_class=Encoder,
             ignored=(
                 *dense("discriminator_predictions.dense", ""),
                 *dense("discriminator_predictions.dense_prediction", ""),
@@ -32,7 +35,7 @@ ELECTRA = Architecture(
         ),
         Head(
             their_class="ElectraForMaskedLM",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names={
                 **dense("generator_predictions.dense", "masked_tokens/dense"),
                 **norm("generator_predictions.LayerNorm", "masked_tokens/norm"),
@@ -44,11 +47,11 @@ ELECTRA = Architecture(
         ),
         Head(
             their_class="ElectraForSequenceClassification",
-            our_class="Classifier",
+            our_class=Classifier,
             names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
             has_pooler=True,
         ),
-        Head(their_class="ElectraForTokenClassification", our_class="Tagger", names=CLASSIFIER),
-        Head(their_class="ElectraForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+        Head(their_class="ElectraForTokenClassification", our_class=Tagger, names=CLASSIFIER),
+        Head(their_class="ElectraForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
     ),
 )

@@ -11,8 +11,9 @@ import numpy as np
 
 from keras_plm import models
 from keras_plm.layers import uninitialized
-from keras_plm.models import Classifier, Embedder, assign, check_sizes, named_weights
-from keras_plm.text import canonical_labels, tag_scheme
+from keras_plm.models import Encoder, assign, check_sizes, named_weights
+from keras_plm.tasks import Embedder
+from keras_plm.tasks.registry import task_of_class
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
@@ -28,9 +29,6 @@ from .tokenizer_json import write_tokenizer
 from .torch_pickle import StoredTensor
 
 ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
-
-
-_MULTI_LABEL = "multi_label_classification"
 
 
 def from_hugging_face(where: str | Path) -> keras.Model:
@@ -72,19 +70,17 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         raise ValueError(f"{folder} lower-cases texts before a tokenizer that does not; that is not supported")
     options: dict[str, Any] = dict(head.options)
     our_class = head.our_class
+    task = task_of_class(our_class)
     if modules is not None:
-        our_class, options = "Embedder", modules.options()
-    elif our_class in ("Classifier", "Tagger") and "labels" not in options:
-        options["labels"] = _labels(theirs, head, stored)
-        if our_class == "Classifier" and theirs.get("problem_type") == _MULTI_LABEL and options["labels"] is not None:
-            options["multi_label"] = True
-        if our_class == "Tagger":  # B and I in the labels do not tell IOB1 from IOB2
-            options["i_begins"] = tag_scheme(canonical_labels(options["labels"])) == "BIO"
+        our_class, options = Embedder, modules.options()
+    elif task is not None and "labels" not in options:
+        labels = _labels(theirs, head, stored, task.predicts_scores) if "labels" in task.setting_types else None
+        options |= task.from_hugging_face(theirs, labels)
     names = set(architecture.names(config, head))
     if names <= set(stored):  # or what is missing and what is left over are told together
         _leave_out(stored, names | {*head.tied, *head.ignored}, of_heads, str(weights_folder))
     with uninitialized():
-        model = getattr(models, our_class)(config, tokenizer=tokenizer, **options)
+        model = our_class(config, tokenizer=tokenizer, **options)
     _assign(model, architecture, head, stored, str(weights_folder))
     return model
 
@@ -113,12 +109,8 @@ def to_hugging_face(
         raise ValueError("Transformers' files have no low-rank updates: plm.merge_lora(model) first, or save_lora")
     if model.config.quantization_aware:
         raise ValueError("Transformers' files have no ranges of roundings; export.to_tflite takes such a model")
-    if isinstance(model, Classifier) and model.pooling == "mean":
-        raise ValueError(
-            "Transformers' classifiers read the first token, this one the mean of all (pooling='mean'): train with "
-            "pooling='cls', or write its encoder, to_hugging_face(plm.Embedder(model.config, model.tokenizer, "
-            "encoder=model.encoder), folder), and keep the head in a folder of plm.save"
-        )
+    task = task_of_class(type(model))
+    about_task = {} if task is None else task.to_hugging_face(model)
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
@@ -130,8 +122,9 @@ def to_hugging_face(
     else:
         raise ValueError(f"no architecture of Transformers has such a model: {'; '.join(dict.fromkeys(refusals))}")
     with models.whole_folder(folder, overwrite) as temporary:
-        if isinstance(model, Embedder):
+        if task is not None and task.sentence_encoder:
             write_modules(temporary, model)
+        theirs |= about_task | {"architectures": [head.their_class], "dtype": "float32"}
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         models.write_json(temporary / "config.json", theirs)
         models.write_tensors(dict(_their_tensors(model, architecture, head, names)), temporary / "model.safetensors")
@@ -176,14 +169,16 @@ def _plain(name: str, architecture: Architecture) -> str:
     return name
 
 
-def _labels(theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor]) -> list[str] | None:
-    """The names of the outputs; None for a regression."""
+def _labels(
+    theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor], may_be_score: bool
+) -> list[str] | None:
+    """The names of the outputs; None for a regression, which one number means where the task has it."""
     bias = next(name for name, ours in head.names.items() if ours == "head/dense/bias")
     if bias not in stored:  # _assign says so
         return ["0", "1"]
     number = stored[bias].shape[0]
     kind = theirs.get("problem_type")
-    if head.our_class == "Classifier" and (kind == "regression" or number == 1 and kind != _MULTI_LABEL):
+    if may_be_score and (kind == "regression" or number == 1 and kind != "multi_label_classification"):
         if number != 1:
             raise ValueError(f"a regression of {number} numbers is not supported")
         return None
@@ -255,10 +250,11 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
         raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
     paths = {path for path in named_weights(model) if "low_rank" not in path}
-    our_class = "Encoder" if isinstance(model, Embedder) else type(model).__name__
+    task = task_of_class(type(model))
+    our_class = Encoder if task is not None and task.sentence_encoder else type(model)
     for head in architecture.heads:
         names = architecture.names(config, head)
-        if head.our_class != our_class or set(names.values()) != paths:
+        if head.our_class is not our_class or set(names.values()) != paths:
             continue
         if head.needs_pooler and not config.has_pooler:
             continue
@@ -266,19 +262,8 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
             continue
         if head.activation not in (None, config.activation) or "labels" in head.options:
             continue
-        return head, theirs | _label_fields(model) | {"architectures": [head.their_class], "dtype": "float32"}, names
-    raise ValueError(f"{architecture.model_type} has no {our_class} with this pooler and these weights")
-
-
-def _label_fields(model: keras.Model) -> dict[str, Any]:
-    """The names of the outputs, and what they mean."""
-    labels = getattr(model, "labels", None)
-    if isinstance(model, Classifier) and labels is None:
-        return {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
-    if labels is None:
-        return {}
-    fields = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    return fields | ({"problem_type": _MULTI_LABEL} if getattr(model, "multi_label", False) else {})
+        return head, theirs, names
+    raise ValueError(f"{architecture.model_type} has no {our_class.__name__} with this pooler and these weights")
 
 
 def _their_tensors(

@@ -9,10 +9,7 @@ import numpy as np
 
 from keras_plm.config import ModelConfig
 from keras_plm.models import (
-    Classifier,
     Encoder,
-    QuestionAnswerer,
-    Tagger,
     assign,
     encoder_like,
     named_weights,
@@ -20,6 +17,8 @@ from keras_plm.models import (
     write_json,
     write_tensors,
 )
+from keras_plm.tasks import registered
+from keras_plm.tasks.registry import task_of_class
 
 from .architecture import Architecture, Head
 from .hugging_face import ARCHITECTURES, candidates, fit
@@ -27,7 +26,6 @@ from .tensors import read_json, read_safetensors
 
 _CONFIG, _WEIGHTS, _LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 _BASE = "base_model.model."
-_TASKS = {"Classifier": "SEQ_CLS", "Tagger": "TOKEN_CLS", "QuestionAnswerer": "QUESTION_ANS"}
 
 
 def save_lora(
@@ -68,7 +66,7 @@ def save_lora(
             tensors[f"{_BASE}{prefix}{theirs}"] = np.ascontiguousarray(value.T if ours.endswith("kernel") else value)
     description = {
         "peft_type": "LORA",
-        "task_type": _TASKS[type(model).__name__],
+        "task_type": _peft_type(model),
         "base_model_name_or_path": base,
         "r": config.lora_rank,
         "lora_alpha": config.lora_alpha,
@@ -154,6 +152,19 @@ def _check_base(model: Any, folder: Path) -> None:
         raise ValueError(f"{folder} is for the labels {labels}, the model has {own}")
 
 
+def _peft_type(model: Any) -> str:
+    """What PEFT calls the task.
+
+    Raises:
+        ValueError: it has no name for it.
+    """
+    task = task_of_class(type(model))
+    if task is None or task.peft_type is None:
+        known = ", ".join(task.model.__name__ for task in registered() if task.peft_type is not None)
+        raise ValueError(f"a {type(model).__name__} has no low-rank format; one of {known} has")
+    return task.peft_type
+
+
 def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architecture, Head, dict[str, str]]]:
     """The architectures that have the model without its low-rank updates, with their heads and their names.
 
@@ -162,10 +173,7 @@ def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architectur
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
-    if type(model).__name__ not in _TASKS:
-        raise ValueError(
-            f"a {type(model).__name__} has no low-rank format; a Classifier, Tagger or QuestionAnswerer has"
-        )
+    _peft_type(model)
     found, refusals = [], []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
@@ -212,7 +220,6 @@ def _our_path(name: str, by_module: dict[str, str]) -> str | None:
 
 def _with_encoder(model: Any, encoder: Encoder) -> Any:
     """The model again on another encoder, with its own head."""
-    assert isinstance(model, Classifier | Tagger | QuestionAnswerer)
     fields = model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder, "config": encoder.config.to_dict()}
     copy = type(model).from_config(fields)
     inside = set(named_weights(encoder))

@@ -5,6 +5,9 @@ BERT with other tokenizers, one segment, and positions that are counted from 2.
 
 from dataclasses import replace
 
+from keras_plm.models import Encoder
+from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
+
 from .architecture import Architecture, Head, dense, norm
 from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, POOLER, REQUIRED
 
@@ -25,10 +28,10 @@ ROBERTA = Architecture(
     pooler=POOLER,
     first_position=2,
     heads=(
-        Head(their_class="RobertaModel", our_class="Encoder"),
+        Head(their_class="RobertaModel", our_class=Encoder),
         Head(
             their_class="RobertaForMaskedLM",
-            our_class="Pretrainer",
+            our_class=Pretrainer,
             names={
                 **dense("lm_head.dense", "masked_tokens/dense"),
                 **norm("lm_head.layer_norm", "masked_tokens/norm"),
@@ -40,13 +43,13 @@ ROBERTA = Architecture(
         ),
         Head(
             their_class="RobertaForSequenceClassification",
-            our_class="Classifier",
+            our_class=Classifier,
             names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
             ignored=tuple(POOLER),
             has_pooler=True,
         ),
-        Head(their_class="RobertaForTokenClassification", our_class="Tagger", names=CLASSIFIER),
-        Head(their_class="RobertaForQuestionAnswering", our_class="QuestionAnswerer", names=ANSWER),
+        Head(their_class="RobertaForTokenClassification", our_class=Tagger, names=CLASSIFIER),
+        Head(their_class="RobertaForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
     ),
 )
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_plm.models import Embedder, write_json
-from keras_plm.models.embedder import Pooling
+from keras_plm.models import write_json
+from keras_plm.tasks import Embedder, Pooling
 
 from .tensors import inside, read_json
 

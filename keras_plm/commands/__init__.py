@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "predicting": ("embed", "evaluate_model", "predict"),
+    "predicting": ("evaluate_model", "predict"),
     "compressing": ("shrink_model", "trim"),
     "exporting": (
         "budget", "compare_artifact", "export_onnx", "export_saved_model", "export_tflite", "export_tokenizer_vectors",

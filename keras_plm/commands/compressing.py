@@ -61,8 +61,8 @@ def trim(
         overwrite: replace that folder if it exists.
     """
     check_free(save_to, overwrite, is_folder=True)
-    first, second = read_texts(data, text_column, second_column)
-    texts = [*first, *(second or [])]
+    columns = [text_column] if second_column is None else [text_column, second_column]
+    texts = [text for column in columns for text in read_texts(data, column)]
     large = load(model)
     small = trim_vocabulary(large, texts, min_count, progress=True)
     save(small, save_to, overwrite)

@@ -25,7 +25,7 @@ from keras_plm.export.proof import artifact_path
 from keras_plm.models import check_free
 from keras_plm.text import OnBadRow
 
-from .columns import Columns, read_texts
+from .columns import columns_of, read_texts
 
 
 def export_tflite(
@@ -56,7 +56,7 @@ def export_tflite(
         strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers.
         overwrite: replace the file if it exists.
     """
-    texts = None if calibration is None else _texts(calibration, text_column, second_column, calibration_rows)
+    texts = None if calibration is None else read_texts(calibration, text_column, second_column, calibration_rows)
     takes = "pairs" if strings and second_column else strings
     _report(to_tflite(load(model), path, quantization, max_length, texts, metadata, takes, overwrite, progress=True))
 
@@ -115,13 +115,8 @@ def export_tokenizer_vectors(
         limit: use the first so many of its rows.
         overwrite: replace the file if it exists.
     """
-    own = () if texts is None else _texts(texts, text_column, None, limit)
+    own = () if texts is None else read_texts(texts, text_column, None, limit)
     print(write_tokenizer_vectors(load(model), path, own, overwrite))
-
-
-def _texts(file: str, text_column: str, second_column: str | None, limit: int | None = None) -> list:
-    first, second = read_texts(file, text_column, second_column, limit)
-    return first if second is None else list(zip(first, second, strict=True))
 
 
 def _report(path: Path) -> None:
@@ -164,8 +159,8 @@ def compare_artifact(
         check_free(report, overwrite)
         import_extra("matplotlib", "plots")
     keras, found = load(model), []
-    columns = Columns.of(model, keras, text_column, second_column, label_column, tag_column)
-    names = (*columns[:3], max_length, limit)
+    columns = columns_of(model, keras, text_column, second_column, label_column, tag_column)
+    names = (columns.text, columns.second, columns.label, max_length, limit)
     for artifact in artifacts:
         options: dict[str, Any] = {"progress": True, "tag_column": columns.tag, "on_bad_row": on_bad_row}
         found.append(compare(keras, artifact, data, *names, **options))
@@ -225,12 +220,12 @@ def budget(
         check_free(plot, overwrite or search_folder(artifact_path(path, ".tflite")).exists())
         check_plot(plot)
     given = load(model)
-    columns = Columns.of(model, given, text_column, second_column, label_column, tag_column)
+    columns = columns_of(model, given, text_column, second_column, label_column, tag_column)
     try:
         found = fit_budget(
             given, path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
             alternatives={folder: load(folder) for folder in alternatives},
-            texts=None if texts is None else _texts(texts, columns.text, columns.second),
+            texts=None if texts is None else read_texts(texts, columns.text, columns.second),
             schemes=schemes or None, metric=metric, max_length=max_length, limit=limit, num_threads=num_threads,
             overwrite=overwrite, progress=True, text_column=columns.text, second_column=columns.second,
             label_column=columns.label, tag_column=columns.tag,

@@ -7,7 +7,7 @@ import tyro
 from keras_plm.checkpoints import choose
 from keras_plm.checkpoints.choice import Size, Task
 from keras_plm.models import check_free
-from keras_plm.recipes import Answer, Classify, Embed, Tag, cross_validate, find_learning_rate
+from keras_plm.recipes import AnswerQuestions, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.text import WordPieceTokenizer, learn_vocabulary, read_documents
 from keras_plm.training import write_whole
 
@@ -55,7 +55,7 @@ def vocabulary(
 
 
 def learning_rate(
-    recipe: Classify | Tag | Answer | Embed, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100
+    recipe: Classify | Tag | AnswerQuestions | Embed, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100
 ) -> None:
     """Show the loss while the learning rate rises, and a rate to begin with.
 
@@ -68,7 +68,7 @@ def learning_rate(
     print(find_learning_rate(recipe, lowest, highest, steps))
 
 
-def cross_validation(recipe: Classify | Tag | Answer | Embed, folds: int = 5) -> None:
+def cross_validation(recipe: Classify | Tag | AnswerQuestions | Embed, folds: int = 5) -> None:
     """Fine-tune once for each part of the training rows, score it on that part, and show how far the score varies.
 
     Args:

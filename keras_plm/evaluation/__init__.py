@@ -1,9 +1,9 @@
-"""How good the answers of a model, or of an artefact, are: the metrics of the field, predictions and errors."""
+"""How good the answers of a model, or of an artifact, are: the metrics of the field, predictions and errors."""
 
 from .answers import answer_f1, answer_scores, exact_match, normalize_answer
 from .correlation import ERRORS, correlations
 from .entities import scores_by_label, tag_scores
-from .evaluate import Evaluation, evaluate
+from .evaluation import Evaluation
 from .labels import confusion, label_scores, multi_label_scores
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "answer_scores",
     "confusion",
     "correlations",
-    "evaluate",
     "exact_match",
     "label_scores",
     "multi_label_scores",

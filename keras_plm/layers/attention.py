@@ -7,8 +7,9 @@ from keras import ops
 from keras_plm.config import check_heads
 
 from .checks import check_counts, check_fractions, check_mask
+from .graph_hooks import graph_hooks
 from .low_rank import Projection
-from .masks import MASKED_SCORE, causal_mask, expand_mask, masked_scores
+from .masks import causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 
 
@@ -76,8 +77,6 @@ class MultiHeadAttention(keras.layers.Layer):
         self.low_rank_scale = low_rank_scale
         self.low_rank_targets = tuple(low_rank_targets)
         self.quantized = quantized
-        self.masked_score = MASKED_SCORE  # narrowed for int8x16: export/quantization.py
-        self.before_mixing = _as_it_is  # of the attention weights; an exporter may put an operator there
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
         width = query_shape[-1]
@@ -132,17 +131,18 @@ class MultiHeadAttention(keras.layers.Layer):
             keys = ops.slice_update(cache["key"], start, keys)
             values = ops.slice_update(cache["value"], start, values)
 
+        hooks = graph_hooks()
         scores = ops.einsum("btnh,bsnh->bnts", queries * self.head_dim**-0.5, keys)
         scores = ops.cast(scores, "float32")
         if attention_mask is not None:
-            scores = masked_scores(scores, expand_mask(attention_mask), self.masked_score)
+            scores = masked_scores(scores, expand_mask(attention_mask), hooks.masked_score)
         if causal:
             first = 0 if cache_index is None else cache_index
             visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first)
-            scores = masked_scores(scores, visible, self.masked_score)
+            scores = masked_scores(scores, visible, hooks.masked_score)
         weights = ops.softmax(scores)
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
-        mixed = ops.einsum("bnts,bsnh->btnh", self.before_mixing(dropped), values)
+        mixed = ops.einsum("bnts,bsnh->btnh", hooks.attention_weights(dropped), values)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
         mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
         output = self.output_projection(mixed, training=training)
@@ -174,7 +174,3 @@ class MultiHeadAttention(keras.layers.Layer):
             "key": self._split_heads(self.key(value), value),
             "value": self._split_heads(self.value(value), value),
         }
-
-
-def _as_it_is(weights: Any) -> Any:
-    return weights

@@ -6,8 +6,6 @@ from keras import ops
 
 from .checks import check_counts
 
-_FORBIDDEN = -1e4
-
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ConditionalRandomField(keras.layers.Layer):
@@ -81,48 +79,6 @@ class ConditionalRandomField(keras.layers.Layer):
         first = self.begin[None] + logits[:, 0]
         _, alpha = ops.while_loop(lambda t, alpha: t < ops.shape(logits)[1], step, (1, first))
         return ops.where(mask[:, 0], ops.logsumexp(alpha + self.end[None], axis=1), 0.0)
-
-
-def best_path(logits: Any, mask: Any, begin: Any, follow: Any, end: Any) -> Any:
-    """(B, T) int32 the sequence of highest score over the chain, by Viterbi's algorithm.
-
-    Args:
-        logits: (B, T, C) float; log-probabilities give the same path.
-        mask: (B, T) bool, True at the beginning of each row, for as long as the chain is; the path after it has no
-            meaning.
-        begin: (C,) scores of the first tag; large negative ones forbid it, and so below.
-        follow: (C, C) scores of a tag (column) after another (row).
-        end: (C,) scores of the last tag.
-    """
-    logits = ops.cast(logits, "float32")
-    begin, follow, end = (ops.convert_to_tensor(scores, "float32") for scores in (begin, follow, end))
-    length = ops.shape(logits)[1]
-    same = ops.arange(logits.shape[2], dtype="int32")[None]
-
-    def forward(t: Any, best: Any, came_from: Any) -> tuple:
-        visible = ops.take(mask, t, axis=1)[:, None]
-        paths = best[:, :, None] + follow[None]
-        score = ops.max(paths, axis=1) + ops.take(logits, t, axis=1)
-        pointers = ops.where(visible, ops.cast(ops.argmax(paths, axis=1), "int32"), same)
-        return t + 1, ops.where(visible, score, best), ops.slice_update(came_from, (t, 0, 0), pointers[None])
-
-    def backward(t: Any, path: Any) -> tuple:
-        pointers = ops.take(came_from, t, axis=0)
-        before = ops.take_along_axis(pointers, ops.transpose(ops.take(path, [t], axis=0)), axis=1)
-        return t - 1, ops.slice_update(path, (t - 1, 0), ops.transpose(before))
-
-    came_from = ops.zeros((length, ops.shape(logits)[0], logits.shape[2]), "int32")
-    first = begin[None] + logits[:, 0]
-    _, best, came_from = ops.while_loop(lambda t, *_: t < length, forward, (1, first, came_from))
-    last = ops.cast(ops.argmax(best + end[None], axis=1), "int32")
-    path = ops.tile(last[None], (length, 1))
-    _, path = ops.while_loop(lambda t, *_: t > 0, backward, (length - 1, path))
-    return ops.transpose(path)
-
-
-def forbid(allowed: Any) -> np.ndarray:
-    """0 where a step is allowed, a large negative score where it is not."""
-    return np.where(np.asarray(allowed), 0.0, _FORBIDDEN).astype("float32")
 
 
 def _chain(logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:

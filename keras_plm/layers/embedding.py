@@ -5,6 +5,7 @@ from keras import ops
 
 from .checks import check_counts, check_fractions
 from .fake_quantization import rounded_weights
+from .graph_hooks import graph_hooks
 from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
@@ -83,9 +84,6 @@ class TokenEmbedding(keras.layers.Layer):
         self.table_rank = table_rank
         self.width = embedding_dim or hidden_dim
         self.quantized = quantized
-        self.look_up = (
-            _take_rounded_rows if quantized else _take_rows
-        )  # an exporter may put another operator in its place
 
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size, width=self.table_rank)
@@ -126,7 +124,8 @@ class TokenEmbedding(keras.layers.Layer):
         """See the class."""
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
-        hidden = ops.cast(self.look_up(self.table, token_ids), self.compute_dtype)
+        look_up = graph_hooks().look_up or (_take_rounded_rows if self.quantized else _take_rows)
+        hidden = ops.cast(look_up(self.table, token_ids), self.compute_dtype)
         if self.table_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
         if self.positions != "none":

@@ -4,6 +4,7 @@ import keras
 
 from .checks import check_fractions
 from .fused import dropout, normalize, residual_norm
+from .graph_hooks import graph_hooks
 
 
 class _Seeded(keras.layers.Layer):
@@ -59,20 +60,13 @@ class ResidualNorm(_Seeded):
 
     def call(self, x: Any, residual: Any = None, training: bool | None = None) -> Any:
         """See the class."""
+        normalized = graph_hooks().normalized
         if residual is None:
-            return normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training)
+            return normalized(normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training))
         rate = self.dropout if training else 0.0
         seed = self.seed_generator.next() if rate else 0
-        return residual_norm(
-            x,
-            residual,
-            self.gamma,
-            self.beta,
-            seed,
-            epsilon=self.epsilon,
-            rate=rate,
-            training=training,
-        )
+        options = {"epsilon": self.epsilon, "rate": rate, "training": training}
+        return normalized(residual_norm(x, residual, self.gamma, self.beta, seed, **options))
 
 
 @keras.saving.register_keras_serializable("keras_plm")

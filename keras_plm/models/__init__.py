@@ -1,66 +1,44 @@
-"""Layers wired into graphs with named int32 inputs."""
+"""Backbones: layers wired into graphs with named int32 inputs; saving, loading and cloning of all models."""
 
-from .answering import Answer, Answering
-from .classifier import Classifier
-from .classifying import Classifying
-from .copying import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
+from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .distiller import Distiller
-from .embedder import Embedder
-from .embedding import Embedding
-from .encoder import INPUTS, Encoder
-from .internals import encoder_states
-from .pooling import Pooling
-from .prediction import TextModel, softmax
-from .pretrainer import Pretrainer
-from .question_answerer import QuestionAnswerer
+from .encoder import INPUTS, Encoder, given_or_new, pool_first, token_inputs
+from .files import check_free, whole_file, whole_folder
+from .hidden_states import encoder_states
 from .saving import (
     assign,
     check_sizes,
     load_folder,
-    load_tokenizer,
     named_weights,
     save,
     set_weights,
-    tokenizer_settings,
     write_json,
     write_tensors,
 )
-from .tagger import Tagger
-from .tagging import TaggedSpan, Tagging
-from .whole import check_free, whole_file, whole_folder
+from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 __all__ = [
     "INPUTS",
-    "Answer",
-    "Answering",
-    "Classifier",
-    "Classifying",
     "Distiller",
-    "Embedder",
-    "Embedding",
     "Encoder",
-    "Pooling",
-    "Pretrainer",
-    "QuestionAnswerer",
-    "TaggedSpan",
-    "Tagger",
-    "Tagging",
-    "TextModel",
+    "KeepsTokenizer",
     "assign",
     "check_free",
+    "check_sizes",
     "copy_head",
     "copy_model",
-    "encoder_states",
     "encoder_like",
+    "encoder_states",
+    "given_or_new",
     "load_folder",
     "load_tokenizer",
     "merge_lora",
-    "check_sizes",
     "named_weights",
+    "pool_first",
     "remake",
     "save",
     "set_weights",
-    "softmax",
+    "token_inputs",
     "tokenizer_settings",
     "weight_arrays",
     "whole_file",

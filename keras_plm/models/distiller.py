@@ -6,7 +6,7 @@ from keras import ops
 from keras_plm.training.distillation import AttentionMaps, HiddenStates, SoftLabels, matched_layers
 
 from .encoder import Encoder
-from .internals import encoder_states
+from .hidden_states import encoder_states
 
 
 class Distiller(keras.Model):

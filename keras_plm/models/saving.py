@@ -14,20 +14,11 @@ from safetensors.numpy import save_file
 from keras_plm.config import ModelConfig
 from keras_plm.layers import uninitialized
 
-from .classifier import Classifier
-from .embedder import Embedder
-from .encoder import Encoder
-from .pretrainer import Pretrainer
-from .question_answerer import QuestionAnswerer
-from .tagger import Tagger
-from .tokenizer_assets import load_tokenizer, tokenizer_settings
-from .whole import whole_folder
+from .files import whole_folder
+from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_FORMAT = 2
-_CLASSES: dict[str, Any] = {
-    kind.__name__: kind for kind in (Classifier, Embedder, Encoder, Pretrainer, QuestionAnswerer, Tagger)
-}
+_FORMAT = 3
 
 
 def save(
@@ -56,7 +47,7 @@ def save(
     tokenizer = model.tokenizer
     config: dict[str, Any] = {
         "format": _FORMAT,
-        "class": type(model).__name__,
+        "class": keras.saving.get_registered_name(type(model)),
         "keras_plm": version("keras-plm"),
         "model": model.get_config(),
         "tokenizer": None if tokenizer is None else tokenizer_settings(tokenizer),
@@ -73,7 +64,8 @@ def save(
 def load_folder(folder: str | Path) -> Any:
     """The model that `save` wrote.
 
-    Nothing in the folder is executed; the class is one of this package's.
+    Nothing in the folder is executed, and no module is imported by its name: the class is one of this package's, or one
+    that has been registered with `keras.saving.register_keras_serializable` before.
 
     Raises:
         FileNotFoundError: no such folder, or a file missing in it.
@@ -88,21 +80,27 @@ def load_folder(folder: str | Path) -> Any:
             raise ValueError(f"{folder} is a Hugging Face folder; load it as 'hf:{folder}'")
         if config.get("format") != _FORMAT:
             raise ValueError(f"{folder / CONFIG} has format {config.get('format')}; this version reads {_FORMAT}")
-        if config["class"] not in _CLASSES:
-            raise ValueError(f"{folder / CONFIG}: unknown class {config['class']!r}")
+        kind = _registered_class(config["class"])
         fields = dict(config["model"])
         shape = ModelConfig.from_dict(fields.pop("config"))
         settings = config["tokenizer"]
         tokenizer = None if settings is None else load_tokenizer(settings, lambda name: folder / name)
         check_sizes(shape, _num_stored(folder / WEIGHTS))
         with uninitialized():
-            model = _CLASSES[config["class"]](shape, tokenizer=tokenizer, **fields)
+            model = kind(shape, tokenizer=tokenizer, **fields)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
     except ValueError as error:
         raise error if str(folder) in str(error) else ValueError(f"{folder / CONFIG}: {error}") from None
     set_weights(model, folder / WEIGHTS)
     return model
+
+
+def _registered_class(name: Any) -> Any:
+    kind = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, KeepsTokenizer)):
+        raise ValueError(f"unknown class {name!r}; import the module that registers it before")
+    return kind
 
 
 def check_sizes(config: ModelConfig, stored: int) -> None:

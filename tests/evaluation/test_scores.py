@@ -17,14 +17,13 @@ from keras_plm.evaluation import (
     answer_f1,
     answer_scores,
     correlations,
-    evaluate,
     exact_match,
     label_scores,
     multi_label_scores,
     scores_by_label,
     tag_scores,
 )
-from keras_plm.models import Classifying
+from keras_plm.tasks import ClassifierMethods, evaluate
 from keras_plm.text import LabelledTexts
 
 IDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
@@ -156,7 +155,7 @@ def test_answers():
 
 
 def test_what_is_wrong_comes_worst_first():
-    class Known(Classifying):
+    class Known(ClassifierMethods):
         labels, multi_label = ["a", "b", "c"], False
 
         def predict_logits(self, first, second=None, **options):

@@ -112,7 +112,7 @@ def test_a_vocabulary_of_another_model_is_refused(artefacts, tmp_path, change):
         (lambda facts: facts | {"length": True}, "length is True, a bool"),
         (lambda facts: facts | {"max_length": -1}, "max_length=-1; it must be at least 1"),
         (lambda facts: facts | {"quantization": "int3"}, "int3"),
-        (lambda facts: facts | {"settings": {}}, "the settings of a Classifier are"),
+        (lambda facts: facts | {"settings": {}}, "the settings of classification are"),
         (lambda facts: facts | {"settings": facts["settings"] | {"labels": [1]}}, r"labels is \[1\]; it is a list of"),
         (lambda facts: facts | {"tokenizer": {}}, "its facts tell no tokenizer|unknown tokenizer"),
         (lambda facts: facts | {"tokenizer": {"class": "os"}}, "unknown tokenizer 'os'"),

@@ -12,11 +12,11 @@ import keras_plm as plm
 from conftest import token_batch
 from keras_plm import export
 from keras_plm.export import saved_model as saved_model_module
-from keras_plm.export import text_signature as text_signature_module
 from keras_plm.export import tflite as tflite_module
 from keras_plm.export.proof import expected
 from keras_plm.export.signature import example_rows
 from keras_plm.layers import ClassificationHead
+from keras_plm.tasks.classification import ClassificationTask
 from tests.tflite_operators import operands
 
 from .conftest import LENGTH, TEXTS
@@ -166,8 +166,9 @@ def test_a_saved_model_that_differs_is_removed(classifier, tmp_path, monkeypatch
         patch.setattr(saved_model_module, "float32_function", lambda model, *a: function(other_weights(model), *a))
         with pytest.raises(export.ExportError, match="differs from the model"):
             export.to_saved_model(classifier, tmp_path / "served", max_length=LENGTH)
-    pack = text_signature_module.pack
-    monkeypatch.setattr(text_signature_module, "pack", lambda tokenizer, *a: pack(tokenizer, *a[:2], 5))
+    whole = ClassificationTask.string_function
+    short = lambda self, model, serve, max_length, pairs: whole(self, model, serve, 5, pairs)  # noqa: E731
+    monkeypatch.setattr(ClassificationTask, "string_function", short)
     with pytest.raises(export.ExportError, match="answers other than the model to strings"):
         export.to_saved_model(classifier, tmp_path / "served", max_length=LENGTH)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
@@ -232,7 +233,7 @@ def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch
         def call(self, inputs, training=None):
             return keras.ops.erfinv(keras.ops.tanh(super().call(inputs, training=training)))
 
-    monkeypatch.setattr("keras_plm.models.classifier.ClassificationHead", Odd)
+    monkeypatch.setattr("keras_plm.tasks.classification.keras_model.ClassificationHead", Odd)
     model = plm.Classifier(config, ["a", "b"], tokenizer)
     with pytest.raises(export.ExportError, match=r"converter refused the model: (.|\n)*Erfinv"):
         export.to_tflite(model, tmp_path / "there", max_length=LENGTH)
@@ -297,7 +298,7 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_tflite(aware, tmp_path, "static_int8", calibration=TEXTS)
     with pytest.raises(ValueError, match="max_length=999; the model takes 5 to 47"):
         export.to_tflite(classifier, tmp_path, max_length=999)
-    with pytest.raises(TypeError, match="cannot export a Encoder"):
+    with pytest.raises(TypeError, match="class Encoder has no task"):
         export.to_onnx(classifier.encoder, tmp_path)
     with pytest.raises(ValueError, match="has no tokenizer"):
         export.to_onnx(plm.Classifier(config, ["a", "b"]), tmp_path)

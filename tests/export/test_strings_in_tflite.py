@@ -52,7 +52,7 @@ def test_what_cannot_take_strings(config, tokenizer, classifier, tmp_path):
     pairs = byte_pair()
     half = plm.WordPieceTokenizer(tokenizer.vocabulary, strip_accents=False)
     for model, scheme, words in [
-        (plm.Tagger(config, ["O", "B-a"], tokenizer), "float32", "a Tagger needs offsets"),
+        (plm.Tagger(config, ["O", "B-a"], tokenizer), "float32", "tagging needs offsets"),
         (
             plm.Classifier(replace(config, vocabulary_size=len(pairs)), ["a", "b"], pairs),
             "float32",

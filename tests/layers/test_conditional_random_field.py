@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from keras_plm.layers import ConditionalRandomField
-from keras_plm.layers.conditional_random_field import best_path, forbid
-from keras_plm.models.tagging import best_paths
+from keras_plm.layers.viterbi import best_path, best_paths, forbid
 from keras_plm.training import ChainLoss
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.evaluation import Evaluation
-from keras_plm.recipes import Answer, Classify, Embed, RateTest, cross_validate, find_learning_rate
+from keras_plm.recipes import AnswerQuestions, Classify, Embed, RateTest, cross_validate, find_learning_rate
 from keras_plm.recipes.folds import fold_of_rows
 
 
@@ -53,13 +53,13 @@ def test_every_fold_has_its_share_of_every_label():
 
 
 def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
-    recipe = Answer(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    recipe = AnswerQuestions(encoder="x", train="x", save_to=str(tmp_path / "m"))
     rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
-    monkeypatch.setattr(Answer, "read_all", lambda *_: (rows, rows, {}))
+    monkeypatch.setattr(AnswerQuestions, "read_all", lambda *_: (rows, rows, {}))
     with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of contexts"):
         cross_validate(recipe)
     pairs = {"similarity": "contrastive", "label_column": None}
-    with pytest.raises(ValueError, match="pairs without scores cannot be scored"):
+    with pytest.raises(ValueError, match="rows without labels or scores cannot be scored"):
         cross_validate(Embed(encoder="x", train="x", save_to=str(tmp_path / "m"), **pairs))
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_plm as plm
-from keras_plm.recipes import Answer, Classify, Embed, Pretrain, Tag
+from keras_plm.recipes import AnswerQuestions, Classify, Embed, Pretrain, Tag
 from keras_plm.recipes.folds import is_held_out
 from keras_plm.text import LabelledTexts, Questions, TaggedSentences, WordRows
 
@@ -92,7 +92,7 @@ def test_a_split_has_its_share_of_every_label():
     assert not np.array_equal(held_out, is_held_out(rows, 0.2, seed=1))
     questions = Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
     assert is_held_out(questions, 0.5, seed=0).sum() == 20
-    with pytest.raises(ValueError, match="validation_split=0.1 of 2 contexts, which stay whole leaves none"):
+    with pytest.raises(ValueError, match="validation_split=0.1 of 2 contexts, which stay whole, leaves none"):
         is_held_out(questions, 0.1, seed=0)
 
 
@@ -241,5 +241,5 @@ def test_lengths_of_sentences_are_those_before_they_are_divided(tokenizer):
 
 def test_questions_in_memory(settings, tmp_path):
     rows = [{"question": "who ?", "context": "the cat sees", "answers": {"text": ["cat"], "answer_start": [4]}}] * 4
-    model = Answer(**settings, train=rows, test=rows, epochs=1, save_to=str(tmp_path / "m")).run()
+    model = AnswerQuestions(**settings, train=rows, test=rows, epochs=1, save_to=str(tmp_path / "m")).run()
     assert isinstance(model, plm.QuestionAnswerer)

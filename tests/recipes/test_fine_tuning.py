@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_plm as plm
 from keras_plm.evaluation import Evaluation
-from keras_plm.recipes import Answer, Classify, Embed, Tag
+from keras_plm.recipes import AnswerQuestions, Classify, Embed, Tag
 from keras_plm.recipes.validation import exhausted
 from keras_plm.text import LabelledTexts
 from keras_plm.training import Checkpoint, HistoryLog, layer_rates, unfreezing_steps
@@ -74,7 +74,7 @@ def test_answering_learns(settings, tmp_path):
             lines.append(json.dumps(row))
     (tmp_path / "qa.jsonl").write_text("\n".join(lines))
     path = str(tmp_path / "qa.jsonl")
-    model = Answer(
+    model = AnswerQuestions(
         **settings | {"max_length": 32}, train=path, validation=path, epochs=14, overlap=4, save_to=str(tmp_path / "m")
     ).run()
     score = plm.evaluate(model, plm.text.Questions.read(path)).scores
@@ -250,7 +250,7 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
     answer = {"text": "cat", "answer_start": 4}
     row = {"question": "who sees ?", "context": "the cat sees", "answers": [answer]}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    Answer(**settings, train=str(tmp_path / "rows.jsonl"), save_to=str(folder), fast_dev_run=True).run()
+    AnswerQuestions(**settings, train=str(tmp_path / "rows.jsonl"), save_to=str(folder), fast_dev_run=True).run()
     (tmp_path / "rows.tsv").write_text("sentence1\tsentence2\tscore\nthe cat\tcat\t5\ndog\tthe\t0\n")
     Embed(**settings, train=str(tmp_path / "rows.tsv"), save_to=str(folder), fast_dev_run=True).run()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "rows.tsv"]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ class Examples:
     skipped: list[str] = field(default_factory=list, kw_only=True)
     # what is no list with a value for each row
     facts: ClassVar[tuple[str, ...]] = ("source", "skipped")
+    # whether `augmented` gives more of them
+    can_be_augmented: ClassVar[bool] = False
 
     @property
     def columns(self) -> dict[str, list]:
@@ -45,6 +48,30 @@ class Examples:
 
     def texts(self) -> list:
         """What a model reads of each row, in a form that can be compared."""
+        raise NotImplementedError
+
+    def counts(self) -> Counter[str]:
+        """How often each label occurs; empty where there are none."""
+        return Counter()
+
+    def notes(self) -> list[str]:
+        """What was noticed in reading, for the summary before a training: a line each."""
+        return []
+
+    def card(self) -> dict[str, Any]:
+        """What a model card says of them, beside their number."""
+        return {}
+
+    def strata(self) -> list[str] | None:
+        """A label of each row, of which every held-out part gets its share; None where rows are alike."""
+        return None
+
+    def groups(self) -> list[str] | None:
+        """What each row belongs to, such as a context: a held-out part has all its rows or none; None if nothing."""
+        return None
+
+    def augmented(self, copies: int, seed: int) -> Self:
+        """With so many altered copies of each row behind them, whose labels may have changed."""
         raise NotImplementedError
 
     def known(self, labels: Sequence[str] | None) -> Self:

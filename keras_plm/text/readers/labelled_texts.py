@@ -1,7 +1,9 @@
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+from keras_plm.text.augmentation import altered
 
 from . import cells
 from .bad_rows import BadRowError, OnBadRow
@@ -24,6 +26,7 @@ class LabelledTexts(Examples):
     first: list[str]
     second: list[str] | None
     values: list[Any]
+    can_be_augmented: ClassVar[bool] = True
 
     @classmethod
     def read(
@@ -102,6 +105,21 @@ class LabelledTexts(Examples):
         """How often each label occurs; none of scores."""
         rows = (value if isinstance(value, list) else [value] for value in self.values if not isinstance(value, float))
         return Counter(label for row in rows for label in row)
+
+    def strata(self) -> list[str]:
+        """The label of each row, as text."""
+        return [str(value) for value in self.values]
+
+    def augmented(self, copies: int, seed: int) -> Self:
+        """With altered copies of the (first) texts behind them; see `altered`."""
+        many = self.take(list(range(len(self))) * (1 + copies))
+        return replace(many, first=[*self.first, *altered(self.first, copies, seed)])
+
+    def given(self) -> list[dict[str, str]]:
+        """The text or texts of each row by name, for a page of answers."""
+        if self.second is None:
+            return [{"text": text} for text in self.first]
+        return [{"first": a, "second": b} for a, b in zip(self.first, self.second, strict=True)]
 
     def known(self, labels: Sequence[str] | None) -> Self:
         """Without the rows that have a label which is none of these."""

@@ -57,6 +57,10 @@ class Questions(Examples):
         ids, questions, contexts, answers = (list(column) for column in zip(*rows, strict=True))
         return cls(name_of(source), ids, questions, contexts, answers, skipped=problems)
 
+    def groups(self) -> list[str]:
+        """The contexts: a model must not have read that of a question it is scored on."""
+        return self.contexts
+
     def texts(self) -> list[tuple[str, str]]:
         """Each (question, context)."""
         return list(zip(self.questions, self.contexts, strict=True))

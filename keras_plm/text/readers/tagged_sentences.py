@@ -122,6 +122,22 @@ class TaggedSentences(Examples):
             return Counter(tags)
         return Counter(tag[2:] for tag in tags if tag[:2] in ("B-", "S-"))
 
+    def card(self) -> dict[str, Any]:
+        """How the tags are written, and how many tags or spans were changed to be legal."""
+        return {
+            "tags are written in": self.notation,
+            "train tags that were made legal": sum(self.repaired),
+            "comment lines left out": self.comments,
+        }
+
+    def notes(self) -> list[str]:
+        """How the tags are written, and what was changed."""
+        read = "" if self.notation in ("IOB2", "BIOES", "plain") else ", read as BIOES"
+        read = ", read as IOB2" if self.notation == "IOB1" else read
+        comments = f"; {self.comments:,} comment lines left out" if self.comments else ""
+        repaired = f"; {sum(self.repaired):,} tags or spans made legal" if sum(self.repaired) else ""
+        return [f"tags: {self.notation}{read}{comments}{repaired}"]
+
     def known(self, labels: Sequence[str] | None) -> Self:
         """Without the sentences that have a tag which is none of these."""
         known = set(labels or ())

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.layers.conditional_random_field import forbid
+from keras_plm.layers.viterbi import best_paths, forbid
+from keras_plm.tasks.text_model import TextModel, check_texts, softmax
 from keras_plm.text import (
     ALONE,
     CORPUS_WORDS,
@@ -17,8 +18,6 @@ from keras_plm.text import (
     tag_spans,
 )
 from keras_plm.text.words import Words
-
-from .prediction import TextModel, check_texts, softmax
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TaggedSpan:
     score: float
 
 
-class Tagging(TextModel):
+class TaggerMethods(TextModel):
     """The methods of a tagger that take texts and words, also those of an exported one.
 
     Tags come as a whole: with IOB2 and BIOES the most probable sequence among the legal ones, with a conditional random
@@ -164,33 +163,3 @@ class Tagging(TextModel):
             for i, path in zip(batch, best_paths(padded, lengths, *scores), strict=True):
                 paths[i] = path[: len(logits[i])]
         return paths
-
-
-def best_paths(
-    logits: np.ndarray, lengths: np.ndarray, begin: np.ndarray, follow: np.ndarray, end: np.ndarray
-) -> np.ndarray:
-    """(B, T) the sequence of highest score of each row: what `best_path` does, outside a graph.
-
-    There a step of the loop copies all pointers, which for a text of 100 kB took minutes; here it takes seconds.
-
-    Args:
-        logits: (B, T, C).
-        lengths: (B,) how many positions of each row count, at least 1.
-        begin: (C,) scores of the first tag.
-        follow: (C, C) scores of a tag (column) after another (row).
-        end: (C,) scores of the last tag.
-    """
-    rows, length, count = logits.shape
-    pointers = np.empty((length, rows, count), "int32")
-    best = begin + logits[:, 0]
-    for t in range(1, length):
-        scores = best[:, :, None] + follow
-        pointers[t] = scores.argmax(1)
-        inside = (t < lengths)[:, None]
-        pointers[t] = np.where(inside, pointers[t], np.arange(count))
-        best = np.where(inside, scores.max(1) + logits[:, t], best)
-    paths = np.empty((length, rows), "int64")
-    paths[-1] = (best + end).argmax(-1)
-    for t in range(length - 1, 0, -1):
-        paths[t - 1] = pointers[t, np.arange(rows), paths[t]]
-    return paths.T

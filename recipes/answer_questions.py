@@ -2,25 +2,24 @@
 
 Input    SQuAD's JSON, or JSONL with question, context and answers ([{text, answer_start}])
 Output   a folder with a QuestionAnswerer, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm answer --encoder saved_models/mini --train train.json --save-to saved_models/reader
+Command  keras-plm answer-questions --encoder saved_models/mini --train train.json --save-to saved_models/reader
 Time     MiniLM, 7,000 questions on paragraphs of 150 tokens: about 10 minutes an epoch on 2 cores with AVX-512 BF16
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-import keras
 import numpy as np
 
 from keras_plm.evaluation import answer_scores
-from keras_plm.models import Encoder, QuestionAnswerer
-from keras_plm.text import AnswerWindows, Examples, Questions, TextRows
+from keras_plm.tasks import QUESTION_ANSWERING, QuestionAnswerer, Task
+from keras_plm.text import Examples, Questions, TextRows
 
 from .fine_tune import FineTune
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(FineTune[QuestionAnswerer]):
+class AnswerQuestions(FineTune[QuestionAnswerer]):
     """Fine-tune an encoder to point at the first and the last token of the answer.
 
     A context longer than a row is read in overlapping windows; one without the answer points at [CLS]. Where training
@@ -33,7 +32,7 @@ class Answer(FineTune[QuestionAnswerer]):
         RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
-        >>> reader = Answer(  # doctest: +SKIP
+        >>> reader = AnswerQuestions(  # doctest: +SKIP
         ...     encoder="saved_models/mini", train="train.json", save_to="saved_models/reader"
         ... ).run()
         >>> reader.answer("Who wrote it?", "It was written by Ada Lovelace in 1843.")  # doctest: +SKIP
@@ -42,45 +41,21 @@ class Answer(FineTune[QuestionAnswerer]):
     Source: Devlin et al. 2019, §4.2 and §4.3, https://arxiv.org/abs/1810.04805
     """
 
+    task: ClassVar[Task] = QUESTION_ANSWERING
+
     max_length: int = 384  # longest row in tokens: the question and a window of the context
     overlap: int = 64  # tokens that neighbouring windows of a training context share
     learning_rate: float = 1e-4  # peak, after the warm-up
 
-    def read(self, source: Any) -> Questions:
-        """Questions of SQuAD or JSONL files, or of rows in memory."""
-        return Questions.read(source, self.on_bad_row)
-
-    def make(self, encoder: Encoder, examples: Examples) -> QuestionAnswerer:
-        """A question answerer that may answer nothing if some of these questions have no answer."""
-        assert isinstance(examples, Questions)
-        threshold = None if all(examples.answers) else 0.0
-        return QuestionAnswerer(encoder.config, encoder.tokenizer, encoder, threshold)
-
-    def rows(self, model: QuestionAnswerer, examples: Examples) -> TextRows:
-        """Windows with the positions of both ends of the answer."""
-        assert isinstance(examples, Questions)
-        return AnswerWindows.from_questions(
-            model.needs_tokenizer(),
-            examples.questions,
-            examples.contexts,
-            examples.answers,
-            self.max_length,
-            self.overlap,
-        ).rows
-
-    def loss(self, model: QuestionAnswerer) -> Any:
-        """Cross-entropy over the positions, for both ends."""
-        return {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in model.output}
+    def rows(self, model: QuestionAnswerer, examples: Questions) -> TextRows:
+        """Overlapping windows."""
+        return QUESTION_ANSWERING.rows(model, examples, self.max_length, self.overlap)
 
     def finished(self, model: QuestionAnswerer, held_out: dict[str, Examples]) -> None:
         """Choose the threshold of no answer with the best F1 on the validation rows."""
         examples = held_out.get("validation")
         if model.null_threshold is not None and isinstance(examples, Questions):
             model.null_threshold = best_threshold(model, examples, self.batch_size)
-
-    def facts(self, model: QuestionAnswerer) -> dict[str, Any]:
-        """When it does not answer."""
-        return {"threshold of no answer": "always answers" if model.null_threshold is None else model.null_threshold}
 
 
 def best_threshold(model: QuestionAnswerer, examples: Questions, batch_size: int = 32) -> float:

@@ -3,10 +3,10 @@ from typing import Any
 
 import numpy as np
 
-from .prediction import TextModel, softmax
+from keras_plm.tasks.text_model import TextModel, softmax
 
 
-class Classifying(TextModel):
+class ClassifierMethods(TextModel):
     """The methods of a classifier that take texts, also those of an exported one.
 
     Attributes:

@@ -4,9 +4,7 @@ import keras
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
-
-from .encoder import Encoder, given_or_new, pool_first, token_inputs
-from .tokenizer_assets import KeepsTokenizer
+from keras_plm.models import Encoder, KeepsTokenizer, given_or_new, pool_first, token_inputs
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -1,12 +1,12 @@
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from keras_plm.config import ModelConfig
+from keras_plm.models import Encoder, KeepsTokenizer
 from keras_plm.text import TextRows, Tokenizer
-
-from .tokenizer_assets import KeepsTokenizer
 
 _HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot write
 
@@ -17,10 +17,12 @@ class TextModel(KeepsTokenizer):
     Attributes:
         tokenizer: of the ids; None for a model that is fed ids only.
         longest_row: most tokens of a row.
+        prompt: is put before every text.
     """
 
     tokenizer: Tokenizer | None
     config: Any
+    prompt: str = ""
 
     @property
     def longest_row(self) -> int:
@@ -97,6 +99,45 @@ class TextModel(KeepsTokenizer):
     def num_outputs(self) -> int:
         """C, numbers that a text gets."""
         return self.output_shape[-1]  # type: ignore[attr-defined]
+
+
+class TaskModel(Protocol):
+    """A Keras model of a task: what recipes, compression and exporters may ask of any.
+
+    Attributes:
+        config: the sizes of its encoder.
+        tokenizer: of its ids.
+        encoder: what its head stands on.
+        prompt: is put before every text.
+        input: its symbolic inputs by name.
+        variables: its weights and the states of its dropout.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer | None
+    encoder: Encoder
+    prompt: str
+    input: dict[str, Any]
+    variables: list[Any]
+
+    @property
+    def longest_row(self) -> int:
+        """Most tokens that it can take."""
+
+    def __call__(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Its outputs for a batch of rows."""
+
+    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+        """Its outputs for what the encoder gives for these inputs."""
+
+    def needs_tokenizer(self) -> Tokenizer:
+        """The tokenizer, or an error if there is none."""
+
+    def count_params(self) -> int:
+        """The number of its weights."""
+
+    def get_config(self) -> dict[str, Any]:
+        """What it was made with, as JSON types."""
 
 
 def check_texts(first: Any, second: Any = None, names: tuple[str, str] = ("first", "second")) -> None:

@@ -4,14 +4,14 @@ import keras
 from keras import ops
 
 from keras_plm.config import ModelConfig
+from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
 
-from .embedding import Embedding
-from .encoder import Encoder, given_or_new, token_inputs
-from .pooling import Pooling, check_pooling, mean_of_tokens
+from .text_methods import EmbedderMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Embedder(Embedding, keras.Model):
+class Embedder(EmbedderMethods, keras.Model):
     """An encoder whose hidden states become one vector for the text: texts of like meaning, vectors of like direction.
 
     Args:

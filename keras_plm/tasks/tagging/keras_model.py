@@ -5,15 +5,15 @@ import keras
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead, ConditionalRandomField
+from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.tasks.labels import check_labels
 from keras_plm.text import canonical_labels
 
-from .encoder import Encoder, given_or_new, token_inputs
-from .labels import check_labels
-from .tagging import Tagging
+from .text_methods import TaggerMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Tagger(Tagging, keras.Model):
+class Tagger(TaggerMethods, keras.Model):
     """An encoder with a classification head on every token: entities, parts of speech, corrections.
 
     Args:
@@ -24,7 +24,7 @@ class Tagger(Tagging, keras.Model):
         crf: a conditional random field learns which tags follow each other.
         i_begins: an I may begin an entity, as in IOB1. The labels of a model of others do not tell, so `plm.load` sets
             it for those that have B and I; the answers are IOB2 either way.
-        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; see `Tagging`.
+        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; see `TaggerMethods`.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.

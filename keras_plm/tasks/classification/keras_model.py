@@ -5,15 +5,15 @@ import keras
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead
+from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.tasks.labels import check_labels
+from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
 
-from .classifying import Classifying
-from .encoder import Encoder, given_or_new, token_inputs
-from .labels import check_labels
-from .pooling import Pooling, check_pooling, mean_of_tokens
+from .text_methods import ClassifierMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Classifier(Classifying, keras.Model):
+class Classifier(ClassifierMethods, keras.Model):
     """An encoder with a classification head: a label, several labels, or a number, for a text or a pair of texts.
 
     Args:

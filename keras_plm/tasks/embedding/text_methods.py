@@ -2,10 +2,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .prediction import TextModel, check_texts
+from keras_plm.tasks.text_model import TextModel, check_texts
 
 
-class Embedding(TextModel):
+class EmbedderMethods(TextModel):
     """The methods of an embedder that take texts, also those of an exported one.
 
     Attributes:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from keras_plm.tasks.text_model import TextModel, check_texts
 from keras_plm.text import AnswerWindows
-
-from .prediction import TextModel, check_texts
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Answer:
     score: float
 
 
-class Answering(TextModel):
+class QuestionAnswererMethods(TextModel):
     """The methods of a question answerer that take texts, also those of an exported one.
 
     Attributes:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.models import Answer, TaggedSpan
+from keras_plm.tasks import Answer, TaggedSpan
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 

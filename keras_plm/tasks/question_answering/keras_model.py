@@ -4,13 +4,13 @@ import keras
 
 from keras_plm.config import ModelConfig
 from keras_plm.layers import ClassificationHead
+from keras_plm.models import Encoder, given_or_new, token_inputs
 
-from .answering import Answering
-from .encoder import Encoder, given_or_new, token_inputs
+from .text_methods import QuestionAnswererMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class QuestionAnswerer(Answering, keras.Model):
+class QuestionAnswerer(QuestionAnswererMethods, keras.Model):
     """An encoder that points at the first and the last token of the answer.
 
     Args:

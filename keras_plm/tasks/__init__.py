@@ -1,0 +1,42 @@
+"""One folder a task: its Keras model, its methods that take texts, and all that the rest of the package asks of it."""
+
+from .classification import CLASSIFICATION, Classifier, ClassifierMethods
+from .columns import Columns
+from .embedding import EMBEDDING, Embedder, EmbedderMethods
+from .evaluate import evaluate
+from .pooling import Pooling
+from .pretraining import Pretrainer
+from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, QuestionAnswererMethods
+from .registry import register, registered, task_named, task_of
+from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
+from .task import Task
+from .text_model import TaskModel, TextModel, softmax
+
+__all__ = [
+    "CLASSIFICATION",
+    "EMBEDDING",
+    "QUESTION_ANSWERING",
+    "TAGGING",
+    "Answer",
+    "Classifier",
+    "ClassifierMethods",
+    "Columns",
+    "Embedder",
+    "EmbedderMethods",
+    "Pooling",
+    "Pretrainer",
+    "QuestionAnswerer",
+    "QuestionAnswererMethods",
+    "TaggedSpan",
+    "Tagger",
+    "TaggerMethods",
+    "Task",
+    "TaskModel",
+    "TextModel",
+    "evaluate",
+    "register",
+    "registered",
+    "softmax",
+    "task_named",
+    "task_of",
+]

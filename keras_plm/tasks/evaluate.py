@@ -1,0 +1,34 @@
+from typing import Any
+
+from keras_plm.evaluation import Evaluation
+from keras_plm.text import Examples
+
+from .registry import task_of
+
+
+def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation:
+    """Answer each example and score the answers by the metric of the field.
+
+    | model | examples | scores |
+    |---|---|---|
+    | classifier | `LabelledTexts` | accuracy, macro-F1, Matthews; several labels: micro-F1, macro-F1, exact match |
+    | classifier without labels | `LabelledTexts` | Pearson, Spearman, root mean squared error |
+    | tagger | `TaggedSentences` | F1, precision and recall of entities, accuracy of tags |
+    | question answerer | `Questions` | F1, exact match |
+    | embedder | `LabelledTexts` of pairs with a score | Spearman and Pearson of the cosine |
+
+    Args:
+        model: a task model, or an exported artifact opened by `keras_plm.export.load_artifact`.
+        examples: of the kind that the model is for.
+        batch_size: examples at a time.
+
+    Raises:
+        TypeError: a model without a task, or examples of another task.
+        ValueError: a label that the model does not know, with the row.
+    """
+    task = task_of(model)
+    if not isinstance(examples, task.examples):
+        raise TypeError(
+            f"a {type(model).__name__} is evaluated on {task.examples.__name__}, not {type(examples).__name__}"
+        )
+    return task.evaluate(model, examples, batch_size)
