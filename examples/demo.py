@@ -99,7 +99,7 @@ def main(folder: Path, sentences: tuple[str, ...], seed: int, precision: Precisi
     model = recipes.Classify(
         encoder=minilm(),
         train=str(folder / "train.tsv"),
-        limit_train_rows=LABELED,
+        limit_train_examples=LABELED,
         pooling="mean",
         epochs=3,
         learning_rate=2e-4,

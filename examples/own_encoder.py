@@ -15,6 +15,7 @@ from rich.table import Table
 import keras_plm as plm
 from keras_plm import recipes
 from keras_plm.models import copy_model
+from keras_plm.recipes.starting_model import starting_model
 from keras_plm.text import LabelledTexts, Tokenizer, read_documents
 from keras_plm.training import AdamW, LinearWarmupDecay, Precision
 
@@ -66,7 +67,7 @@ def masked_tokens(model: plm.Pretrainer, folder: Path) -> tuple[float, float, fl
 
     recipe = recipes.Pretrain(
         corpus=str(folder / "own_corpus.txt"), config=SIZES, max_length=LENGTH, batch_size=64, validation_steps=20,
-        validation=str(folder / "held_out.txt"), save_to="unused",
+        validation=str(folder / "held_out.txt"),
     )  # fmt: skip
     right, total = np.zeros(3), 0.0
     for inputs, labels, weights in recipe.validation_data(model, read_documents(recipe.validation)):
@@ -84,14 +85,14 @@ def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     """Accuracy after the same fine-tuning from the pre-trained weights and from random ones, for each seed."""
     recipe = recipes.Classify(
         encoder=str(folder / "pretrained"), train=str(folder / "train.tsv"), test=str(folder / "test.tsv"),
-        limit_train_rows=LABELED, epochs=6,
-        pooling="mean", learning_rate=5e-4, max_length=LENGTH, save_to="unused", verbose=0,
+        limit_train_examples=LABELED, epochs=6,
+        pooling="mean", learning_rate=5e-4, max_length=LENGTH, verbose=0,
         dropout=0.0,
     )  # fmt: skip
-    train, every, held_out = recipe.read_all(LABELED)
+    train, labeled, held_out = recipe.read_all()
     test = held_out["test"].head(600)
     assert isinstance(test, LabelledTexts)
-    model = recipe.build(every)
+    model = starting_model(recipe, labeled)
     rows = recipe.rows(model, train)
     steps = rows.num_steps(recipe.batch_size) * recipe.epochs
     model.compile(

@@ -130,7 +130,7 @@ def compare(
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
-    signature, task = artifact.signature, task_of(model)
+    signature, task = artifact.signature, task_of(model, keras=True)
     if signature.spec is not task:
         raise ValueError(f"{artifact.path} is for {signature.task}, the model a {type(model).__name__}")
     settings = task.settings(model)
@@ -212,11 +212,13 @@ def _evaluations(
     model: TaskModel, answering: Any, examples: Examples, found: list, wanted: list
 ) -> tuple[Evaluation, Evaluation]:
     """The scores of both sides, from the outputs that are there already where the task can."""
+    return _evaluated(model, examples, wanted), _evaluated(answering, examples, found)
+
+
+def _evaluated(model: Any, examples: Examples, outputs: list) -> Evaluation:
     task = task_of(model)
-    settings = task.settings(model)
-    known = [task.with_outputs(settings, _stacked(side)) for side in (wanted, found)] if not task.per_token else []
-    keras, runtime = (one or other for one, other in zip(known or (None, None), (model, answering), strict=True))
-    return evaluate(keras, examples), evaluate(runtime, examples)
+    known = None if task.per_token else task.with_outputs(task.settings(model), _stacked(outputs))
+    return evaluate(model if known is None else known, examples)
 
 
 def _stacked(outputs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from keras_plm.tasks import Columns, TaskModel, task_of
+from keras_plm.tasks import Columns, TaskModel, read_texts, task_of
 from keras_plm.text import Examples, OnBadRow, check_limit, list_of_texts
 
 
@@ -23,9 +23,10 @@ def read_data(
     task = task_of(model)
     if isinstance(data, str | Path):
         if columns.label is None and task.labels_optional:
-            data = task.read_texts(str(data), columns, limit)
+            data = read_texts(str(data), columns, limit)
         else:
-            data = task.read(str(data), columns, on_bad_row, limit, model)
+            # of rows that may be left out, the first so many are known only when all have been read
+            data = task.read(str(data), columns, on_bad_row, None if on_bad_row == "skip" else limit, model)
     if not isinstance(data, Examples):
         return task.inputs(list_of_texts(data, "data")[:limit]), None
     if on_bad_row == "skip":

@@ -26,24 +26,25 @@ _OUTPUT_NAMES = {
 
 def check_metadata(model: TaskModel, signature: Signature) -> None:
     """Raise ValueError if these runtimes would tokenize or answer otherwise than the model, with what to do."""
-    tokenizer, labels = model.needs_tokenizer(), signature.labels
-    problem = signature.spec.task_library_problem(signature.settings, signature.length)
-    if problem is not None:
-        pass
-    elif not isinstance(tokenizer, WordPieceTokenizer):
-        problem = f"they take BERT's tokenizer, not a {type(tokenizer).__name__}"
-    elif not tokenizer.lowercase:
-        problem = "they lower-case every text, and this vocabulary is cased"
-    elif (tokenizer.special.cls, tokenizer.special.sep, tokenizer.special.unk, tokenizer.pad_id) != (
-        "[CLS]", "[SEP]", "[UNK]", 0
-    ):  # fmt: skip
-        problem = "they need [PAD] as piece 0, and pieces called [CLS], [SEP] and [UNK]"
-    elif signature.quantization.startswith("int4"):
-        problem = "MediaPipe 0.10.33 refuses weights of four bits"
-    elif labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):
-        problem = f"a label is a line of a file there, and these are not: {labels}"
+    problem = signature.spec.task_library_problem(signature.settings, signature.length) or _problem(model, signature)
     if problem is not None:
         raise ValueError(f"metadata=True is for MediaPipe Tasks and the TFLite Task Library: {problem}")
+
+
+def _problem(model: TaskModel, signature: Signature) -> str | None:
+    """What these runtimes cannot take of any task."""
+    tokenizer, labels, special = model.needs_tokenizer(), signature.labels, ("[CLS]", "[SEP]", "[UNK]", 0)
+    if not isinstance(tokenizer, WordPieceTokenizer):
+        return f"they take BERT's tokenizer, not a {type(tokenizer).__name__}"
+    if not tokenizer.lowercase:
+        return "they lower-case every text, and this vocabulary is cased"
+    if (tokenizer.special.cls, tokenizer.special.sep, tokenizer.special.unk, tokenizer.pad_id) != special:
+        return "they need [PAD] as token 0, and tokens called [CLS], [SEP] and [UNK]"
+    if signature.quantization.startswith("int4"):
+        return "MediaPipe 0.10.33 refuses weights of four bits"
+    if labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):
+        return f"a label is a line of a file there, and these are not: {labels}"
+    return None
 
 
 def with_metadata(content: bytes, model: TaskModel, signature: Signature) -> bytes:

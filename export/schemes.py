@@ -115,11 +115,11 @@ class Scheme:
         """Raise ValueError if a model of this shape cannot have it."""
         if config.quantization_aware and self.base != "static_int8":
             raise ValueError(f"the model was trained for static_int8 (quantization_aware), not for {self}")
-        width = config.table_rank or config.embedding_dim or config.hidden_dim
+        width = config.embedding_rank or config.embedding_dim or config.hidden_dim
         if self.four_bits and width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
             raise ValueError(f"{self} needs rows of the table of even length, not {width}")
         sizes = ["hidden_dim", "intermediate_dim", "adapter_dim"]
-        sizes += [] if "table" in self.eight_bits else ["embedding_dim", "table_rank"]
+        sizes += [] if "table" in self.eight_bits else ["embedding_dim", "embedding_rank"]
         odd = [f"{name}={size}" for name in sizes if (size := getattr(config, name) or 0) % _BLOCK]
         if self.base == "int4_block32" and odd:
             raise ValueError(

@@ -57,6 +57,8 @@ class Signature:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
         task_named(self.task).check_settings(self.settings)
         Scheme.parse(self.quantization)
+        if "token_ids" not in self.inputs or len(set(map(str, self.inputs))) < len(self.inputs):
+            raise ValueError(f"inputs is {self.inputs!r:.60}; token_ids must be among them, and each of them once")
         for name in ("inputs", "strings"):
             if not all(isinstance(part, str) for part in getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.60}; it is a list of names")
@@ -73,10 +75,10 @@ class Signature:
         """The signature of a model at a fixed length (None: the model's limit if `fixed`, else free).
 
         Raises:
-            TypeError: no task model.
+            TypeError: a model without a task, or an artifact.
             ValueError: no tokenizer, or a length that the model does not have positions for.
         """
-        task = task_of(model)
+        task = task_of(model, keras=True)
         if model.tokenizer is None:
             raise ValueError("the model has no tokenizer: nobody could feed the artefact")
         limit, least = model.longest_row, least_length(model)

@@ -25,7 +25,7 @@ def check_strings(model: TaskModel, signature: Signature, scheme: Scheme) -> Non
         raise ValueError(f"strings=True takes classifiers and embedders; {signature.task} needs offsets in the text")
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise ValueError(f"TFLite has operators for WordPiece, not for a {type(tokenizer).__name__}")
-    if getattr(model, "prompt", ""):
+    if model.prompt:
         raise ValueError("strings=True puts no prompt before a text; let the app do it, and embed with prompt=''")
     if tokenizer.added:
         raise ValueError("TFLite's operators know no added tokens in a text")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         training,
     )
     from .checkpoints import choose, load
-    from .compression import cluster, factorize_table, prune, shrink, trim_vocabulary
+    from .compression import cluster, factorize_embedding, prune, shrink, trim_vocabulary
     from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig
     from .layers import (
         ClassificationHead,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "models", "tasks", "text", "training")
 _HOMES = {
     "checkpoints": ("choose", "load"),
-    "compression": ("cluster", "factorize_table", "prune", "shrink", "trim_vocabulary"),
+    "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
     "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ModelConfig"),
     "layers": (
         "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
@@ -84,7 +84,7 @@ __all__ = [
     "choose",
     "cluster",
     "evaluate",
-    "factorize_table",
+    "factorize_embedding",
     "load",
     "merge_lora",
     "prune",

@@ -36,7 +36,7 @@ class ModelConfig:
     max_sequence_length: int = 512  # longest input in tokens
     num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
     embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
-    table_rank: int | None = None  # of the token table as a product of two narrow ones; None for one table
+    embedding_rank: int | None = None  # of the token table as a product of two narrow ones; None for one table
     activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
     positions: Positions = "learned"
     layer_norm_epsilon: float = 1e-12
@@ -91,14 +91,14 @@ class ModelConfig:
         if self.embedding_dim is not None and self.embedding_dim < 1:
             raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
         width = self.embedding_dim or self.hidden_dim
-        if self.table_rank is not None and not 1 <= self.table_rank < width:
-            raise ValueError(f"table_rank={self.table_rank}; it must be at least 1 and below the width {width}")
+        if self.embedding_rank is not None and not 1 <= self.embedding_rank < width:
+            raise ValueError(f"embedding_rank={self.embedding_rank}; it must be at least 1 and below the width {width}")
 
     @property
     def least_weights(self) -> int:
         """A lower bound of the number of weights: the embedding matrices and the kernels of the blocks."""
         width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)
-        rank = self.table_rank
+        rank = self.embedding_rank
         table = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
         rows = self.max_sequence_length if self.positions == "learned" else 0
         blocks = 1 if self.shared_layers else self.num_layers

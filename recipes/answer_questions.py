@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_plm.evaluation import answer_scores
 from keras_plm.tasks import QUESTION_ANSWERING, QuestionAnswerer, Task
-from keras_plm.text import Examples, Questions, TextRows
+from keras_plm.text import Questions, TextRows
 
 from .fine_tune import FineTune
 
@@ -51,10 +51,10 @@ class AnswerQuestions(FineTune[QuestionAnswerer]):
         """Overlapping windows."""
         return QUESTION_ANSWERING.rows(model, examples, self.max_length, self.overlap)
 
-    def finished(self, model: QuestionAnswerer, held_out: dict[str, Examples]) -> None:
+    def finished(self, model: QuestionAnswerer, held_out: dict[str, Questions]) -> None:
         """Choose the threshold of no answer with the best F1 on the validation rows."""
         examples = held_out.get("validation")
-        if model.null_threshold is not None and isinstance(examples, Questions):
+        if model.null_threshold is not None and examples is not None:
             model.null_threshold = best_threshold(model, examples, self.batch_size)
 
 

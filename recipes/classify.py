@@ -6,11 +6,9 @@ Command  keras-plm classify --encoder saved_models/mini --train train.tsv --save
 Time     MINI, 7,000 sentences of 25 tokens: about 25 seconds an epoch on 2 cores with AVX-512 BF16
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from keras_plm.config import ModelConfig
 from keras_plm.models import Encoder
 from keras_plm.tasks import CLASSIFICATION, Classifier, Columns, Pooling, Task
 from keras_plm.tasks.classification.task import ClassWeights
@@ -62,9 +60,10 @@ class Classify(FineTune[Classifier]):
         if self.class_weights == "balanced" and (self.regression or self.multi_label):
             raise ValueError("class_weights='balanced' needs one label a text")
 
-    def shape(self, config: ModelConfig) -> ModelConfig:
+    @property
+    def needs_pooler(self) -> bool:
         """With a pooler, a new one where the pre-training had none, unless tokens are averaged."""
-        return dataclasses.replace(super().shape(config), has_pooler=self.pooling == "cls")
+        return self.pooling == "cls"
 
     @property
     def columns(self) -> Columns:
@@ -78,6 +77,8 @@ class Classify(FineTune[Classifier]):
 
     def make(self, encoder: Encoder, examples: LabelledTexts) -> Classifier:
         """A classifier; of one column for each label the labels are in their order, also one that no row has."""
+        if not self.regression and not examples.counts():
+            raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
         labels = None if isinstance(self.label_column, str) else list(self.label_column)
         return CLASSIFICATION.build(encoder, examples, self.pooling, self.regression, self.multi_label, labels)
 

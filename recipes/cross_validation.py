@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .fine_tune import FineTune
+from .fine_tune import FineTune, TrainingData
 from .folds import fold_of_rows
 
 
@@ -26,17 +26,17 @@ class CrossValidation:
         """Average of a score."""
         return statistics.fmean(fold[name] for fold in self.folds)
 
-    def deviation(self, name: str) -> float:
+    def standard_deviation(self, name: str) -> float:
         """Standard deviation of a score from fold to fold."""
         return statistics.stdev(fold[name] for fold in self.folds)
 
     def __str__(self) -> str:
         table = Table(title=f"{len(self.folds)} folds")
-        for column in ("score", "mean", "deviation", *(str(i + 1) for i in range(len(self.folds)))):
+        for column in ("score", "mean", "standard deviation", *(str(i + 1) for i in range(len(self.folds)))):
             table.add_column(column, justify="left" if column == "score" else "right")
         # a fold without entities, or without questions that have no answer, has fewer scores
         for name in [name for name in self.folds[0] if all(name in fold for fold in self.folds)]:
-            values = [self.mean(name), self.deviation(name), *(fold[name] for fold in self.folds)]
+            values = [self.mean(name), self.standard_deviation(name), *(fold[name] for fold in self.folds)]
             table.add_row(name, *(f"{value:.4f}" for value in values))
         console = Console(width=100)
         with console.capture() as capture:
@@ -57,24 +57,26 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
         ValueError: fewer than 2 folds, or more than rows (of questions: than contexts); pairs without scores.
 
     Example:
-        >>> print(cross_validate(Classify(encoder="…", train="train.tsv", save_to="none"), folds=5))  # doctest: +SKIP
+        >>> print(cross_validate(Classify(encoder="…", train="train.tsv"), folds=5))  # doctest: +SKIP
     """
     if recipe.columns.label is None:
-        raise ValueError("rows without labels or scores cannot be scored; label_column names the column that has them")
-    recipe = dataclasses.replace(recipe, validation=None, validation_split=None, test=None, keep="last", patience=None)
+        raise ValueError("rows without labels or scores cannot be scored; label_column names their column")
+    recipe = dataclasses.replace(
+        recipe, validation=None, validation_split=None, test=None, load_best=False, patience=None
+    )
     if recipe.fast_dev_run:
         recipe = recipe.shortened()
-    rows, every, _ = recipe.read_all(recipe.limit_train_rows)
+    rows, labeled, _ = recipe.read_all()
     most, unit = len(rows), "rows"
     groups = rows.groups()
     if groups is not None:
-        most, unit = len(set(groups)), "contexts, which stay whole"
+        most, unit = len(set(groups)), "groups (such as contexts), which stay whole"
     if not 2 <= folds <= most:
         raise ValueError(f"folds={folds}; choose from 2 to {most}, the number of {unit}")
     fold_of = fold_of_rows(rows, folds, recipe.seed)
     scores = []
     for fold in range(folds):
         train, held_out = (rows.take(np.flatnonzero(side).tolist()) for side in (fold_of != fold, fold_of == fold))
-        _, found = recipe.train_on(train, every, {"fold": held_out}, save_model=False)
+        _, found = recipe.train_on(TrainingData(train, labeled, {"fold": held_out}), save_model=False)
         scores.append(found["fold"].scores)
     return CrossValidation(scores)

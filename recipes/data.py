@@ -1,17 +1,12 @@
-"""What a recipe is trained on: names of files, or a table in memory; and how its record tells of it."""
+"""What a recipe is trained on: names of files, or a table in memory."""
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from keras_plm.config import ModelConfig
-from keras_plm.text import Examples
-from keras_plm.text.readers.memory import is_in_memory, rows_in_memory
+from keras_plm.text.readers.memory import is_in_memory
+
+from .record import recorded
 
 _FILES = tyro.constructors.PrimitiveConstructorSpec(
     nargs="*",
@@ -22,27 +17,6 @@ _FILES = tyro.constructors.PrimitiveConstructorSpec(
 )
 # paths or globs; a dict of columns, a list of dicts, a DataFrame or a `datasets.Dataset`; or `Examples`
 Data = Annotated[Any, _FILES]
-
-
-def recorded(value: Any) -> Any:
-    """A field of a recipe as the types of JSON."""
-    if isinstance(value, ModelConfig):
-        return value.to_dict()
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Examples):
-        return {"in memory": type(value).__name__, "rows": len(value), "sha256": value.fingerprint()}
-    if dataclasses.is_dataclass(value):
-        return {field.name: recorded(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Sequence) and all(isinstance(item, str | int | float) for item in value):
-        return list(value)
-    if is_in_memory(value):
-        rows = [row for _, row in rows_in_memory(value)]
-        content = json.dumps(rows, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
-        return {"in memory": type(value).__name__, "rows": len(rows), "sha256": hashlib.sha256(content).hexdigest()}
-    return [str(item) for item in value]
 
 
 def named(data: Any) -> str:

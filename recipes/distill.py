@@ -19,26 +19,29 @@ from keras_plm.models import Distiller
 
 from .answer_questions import AnswerQuestions
 from .classify import Classify
-from .data import recorded
 from .fine_tune import FineTune
+from .method import TrainingMethod
 from .pretrain import Pretrain
-from .recipe import fields_of, read_record
+from .record import fields_of, read_record, recorded
 from .tag import Tag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill:
-    """Run a recipe whose student also learns from a teacher: its probabilities, hidden states and attention maps.
+class Distill(TrainingMethod):
+    """Knowledge distillation: run a recipe whose student also learns from a teacher.
+
+    It learns from the teacher's probabilities, hidden states and attention maps.
 
     In two stages, as TinyBERT does it: `Pretrain` with the hidden states of a pre-trained teacher on raw text, then
     `Classify` from there with the probabilities of the fine-tuned one. The student must have the teacher's vocabulary
-    (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `copies` make much of few texts. A compressed
-    copy of the teacher came nearest to it (2:4 zeros, question answering) by `hard=0, soft=1, hidden=1` and a recipe
-    with `dropout=0`.
+    (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `augmentations_per_text` is for few texts. A
+    compressed copy of the teacher came nearest to it (2:4 sparsity, question answering) by `hard=0, soft=1, hidden=1`
+    and a recipe with `dropout=0`.
 
     Raises:
-        ValueError: a temperature that is not above 0; copies beside hard labels, or for another recipe than `Classify`;
-            a teacher of another task, labels or vocabulary; more blocks in the student than in the teacher.
+        ValueError: a temperature that is not above 0; augmentations beside hard labels, or for a recipe without
+            labeled texts; a teacher of another task, labels or vocabulary; more blocks in the student than in the
+            teacher.
 
     Example:
         >>> small = Distill(  # doctest: +SKIP
@@ -56,20 +59,22 @@ class Distill:
     hidden: float = 0.0  # weight of its hidden states
     attention: float = 0.0  # weight of its attention maps
     temperature: float = 2.0  # of the probabilities; higher ones make the small ones count more
-    copies: int = 0  # altered copies of each text, which the teacher labels: for few texts; needs hard=0 and Classify
+    # altered copies of each text, which the teacher labels: for few texts; needs hard=0 and texts with labels
+    augmentations_per_text: int = 0
     # for each block of the student the teacher's, from 0; None spreads them evenly
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(f"temperature={self.temperature}; it must be above 0")
-        if self.copies < 0:
-            raise ValueError(f"copies={self.copies}; it is a number of copies, 0 for none")
-        able = isinstance(self.recipe, FineTune) and self.recipe.task.examples.can_be_augmented
-        if self.copies and (self.hard or not able):
+        more = self.augmentations_per_text
+        if more < 0:
+            raise ValueError(f"augmentations_per_text={more}; it is a number of copies, 0 for none")
+        able = isinstance(self.recipe, FineTune) and self.recipe.task.can_augment
+        if more and (self.hard or not able):
             raise ValueError(
-                f"copies={self.copies} needs hard=0, because an altered text may have another label, and a recipe "
-                f"of texts with labels, such as Classify; hard={self.hard}, {type(self.recipe).__name__}"
+                f"augmentations_per_text={more} needs hard=0, because an altered text may have another label, and a "
+                f"recipe of texts with labels, such as Classify; hard={self.hard}, {type(self.recipe).__name__}"
             )
 
     def run(self) -> Any:
@@ -78,11 +83,10 @@ class Distill:
 
     def examples(self, train: Any) -> Any:
         """The rows, and altered copies of their texts behind them."""
-        if not self.copies:
-            return train
-        return train.augmented(self.copies, self.recipe.seed)
+        more = self.augmentations_per_text
+        return train.augmented(more, self.recipe.seed) if more else train
 
-    def wrap(self, model: Any, loss: Any) -> keras.Model:
+    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
         """The `Distiller` of a student."""
         teacher = load(self.teacher)
         if self.recipe.max_length > teacher.config.max_sequence_length:
@@ -90,7 +94,13 @@ class Distill:
             raise ValueError(f"max_length={self.recipe.max_length}, but the teacher has {longest} positions")
         weights = {name: getattr(self, name) for name in ("hard", "soft", "hidden", "attention", "temperature")}
         layers = None if self.layers is None else list(self.layers)
-        return Distiller(model, teacher, loss, layers=layers, **weights)
+        distiller = Distiller(model, teacher, loss, layers=layers, **weights)
+        distiller.compile(optimizer, jit_compile=False)
+        return distiller
+
+    def record(self, recipe: Any) -> str:
+        """The settings, those of the student's recipe among them."""
+        return self.to_json()
 
     @classmethod
     def from_json(cls, path: str | Path, **changes: Any) -> Self:

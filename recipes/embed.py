@@ -61,7 +61,9 @@ class Embed(FineTune[Embedder]):
             raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of rows")
         if (self.label_column is None) != (self.similarity == "contrastive"):
             raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
-        if self.label_column is None and (self.has_validation or self.test is not None):
+        if self.label_column is None and (
+            self.validation is not None or self.validation_split is not None or self.test is not None
+        ):
             raise ValueError(
                 "validation and test need a column of scores; score the model afterwards with plm.evaluate"
             )

@@ -13,6 +13,7 @@ from rich.table import Table
 from keras_plm.training import AdamW, freeze
 
 from .fine_tune import FineTune
+from .starting_model import starting_model
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
     """Train for some steps while the learning rate rises exponentially; nothing is saved.
 
     Args:
-        recipe: a fine-tuning; its own learning rate, epochs, `accumulate` and `gradual_unfreezing` do not matter.
+        recipe: a fine-tuning; its own learning rate, epochs, gradient accumulation and unfreezing do not matter.
         lowest: the first rate.
         highest: the last one. The test ends early where the loss has grown to four times its lowest.
         steps: batches.
@@ -74,9 +75,9 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
         raise ValueError(f"steps={steps}; a curve needs 10 at least")
     if recipe.fast_dev_run:
         recipe, steps = recipe.shortened(), 10
-    rows, every, _ = recipe.read_all(recipe.limit_train_rows)
+    rows, labeled, _ = recipe.read_all()
     with recipe.session():
-        model = recipe.build(every)
+        model = starting_model(recipe, labeled)
         tokens = recipe.rows(model, rows)
         freeze(model, recipe.trainable)
         optimizer = AdamW(

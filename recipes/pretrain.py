@@ -12,7 +12,6 @@ import itertools
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
@@ -31,10 +30,13 @@ from keras_plm.text import (
     pretraining_dataset,
     read_documents,
 )
-from keras_plm.training import CrossEntropy, Lamb, is_chief, write_whole
+from keras_plm.training import CrossEntropy, Lamb, is_chief
 
-from .recipe import NAMED_SIZE, Coach, Recipe, model_card
+from .method import SUPERVISED, TrainingMethod
+from .model_card import model_card
+from .recipe import NAMED_SIZE, Recipe
 from .summary import print_pretrained
+from .training_state import NOTHING_KEPT, TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,94 +99,77 @@ class Pretrain(Recipe):
         if not 0 <= self.inside_rate <= 1:
             raise ValueError(f"inside_rate={self.inside_rate}; it is a fraction of the pairs, in [0, 1]")
 
-    def run(self, coach: Coach | None = None) -> Pretrainer:
+    def run(self, method: TrainingMethod = SUPERVISED) -> Pretrainer:
         """Train, save and return the model in float32.
 
         Args:
-            coach: trains the model in another way than by the losses of pre-training alone, see `Distill`.
+            method: training by the losses of pre-training, or another one, see `Distill`.
         """
         if self.fast_dev_run:
-            short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "overwrite": True}
-            short["tensorboard"] = None
-            return dataclasses.replace(self, fast_dev_run=False, **short)._train(
-                limit=100, save_model=False, coach=coach
-            )
+            short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "tensorboard": None}
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(100, save_model=False, method=method)
         self.check_save_to()
-        return self._train(limit=None, save_model=True, coach=coach)
+        return self._train(None, save_model=True, method=method)
 
-    def _train(self, limit: int | None, save_model: bool, coach: Coach | None = None) -> Pretrainer:
+    def _train(self, limit: int | None, save_model: bool, method: TrainingMethod) -> Pretrainer:
         epochs = -(-self.steps // self.checkpoint_every)
         steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
         with self.session():
             documents = list(itertools.islice(read_documents(_patterns(self.corpus)), limit))
-            model = self._model(documents)
-            tokenizer = model.tokenizer
-            pairs = self._pairs(documents, tokenizer, self.inside_rate)
+            held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
+            state = TrainingState(self, method, _fingerprint(documents, held_out)) if save_model else NOTHING_KEPT
+            model = self._model(documents, state)
+            pairs = self._pairs(documents, model.tokenizer, self.inside_rate)
             if model.next_sentence:
                 _warn_of_short_documents(documents)
             losses = {name: CrossEntropy() for name in model.output}
             accuracy = {name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output}
-            optimizer = self._optimizer(epochs * steps)
-            trainee = model if coach is None else coach.wrap(model, losses)
-            if coach is not None:  # the model itself is only scored
-                model.compile(loss=losses, weighted_metrics=accuracy, jit_compile=False)
-                trainee.compile(optimizer, jit_compile=False)
-            else:
-                model.compile(optimizer, losses, weighted_metrics=accuracy, jit_compile=False)
-            record = self.to_json() if coach is None else coach.to_json()
-            held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
+            trainee = method.compile(model, self._optimizer(epochs * steps), losses, accuracy)
             validation = self.validation_data(model, held_out) if held_out else None
-            checkpoint = self.checkpoint(record, _fingerprint(documents, held_out)) if save_model else None
-            done = checkpoint.restore(trainee) if checkpoint else 0
-            self.say_resumed(done, epochs * steps)
-            if checkpoint and self._learns_vocabulary and not self._learnt_vocabulary.exists():
-                write_whole(self._learnt_vocabulary, tokenizer.files()["vocab.txt"].decode())
+            done = state.restore(trainee)
+            if self.start_from is None and self.vocabulary is None:
+                state.keep_vocabulary(model.tokenizer)
+            if done and self.verbose:
+                print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
             if done < epochs * steps:  # or only the saving was interrupted
                 trainee.fit(
                     self._dataset(model, pairs, epochs * steps, done),
                     epochs=epochs,
                     initial_epoch=done // steps,
                     steps_per_epoch=steps,
-                    validation_data=validation if coach is None else None,
-                    callbacks=self.all_callbacks(checkpoint),
+                    validation_data=validation if trainee is model else None,
+                    callbacks=self.all_callbacks(state),
                     shuffle=False,
                     verbose=self.verbose,
                 )
             scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
             if validation is not None:
+                if trainee is not model:
+                    model.compile(loss=losses, weighted_metrics=accuracy, jit_compile=False)
                 scores |= model.evaluate(validation, return_dict=True, verbose=0)
                 scores["masked_tokens_unigram_accuracy"] = _unigram_accuracy(validation)
-        if checkpoint is not None:
-            if is_chief():
-                self._save(model, tokenizer, len(pairs), scores, record)
-            self.finish(checkpoint)
-            if self.verbose:
-                print_pretrained(scores, self.save_to)
+        if save_model and is_chief():
+            self._save(model, len(pairs), scores, state)
+        state.finish()
+        if self.verbose and save_model:
+            print_pretrained(scores, self.model_folder)
         return copy_model(model)  # in float32
 
-    @property
-    def _learns_vocabulary(self) -> bool:
-        return self.start_from is None and self.vocabulary is None
-
-    @property
-    def _learnt_vocabulary(self) -> Path:
-        """Kept for a resumed training: learnt again from files that have changed, ids would mean other pieces."""
-        return self.training_folder / "vocab.txt"
-
-    def _tokenizer(self, documents: list[list[str]]) -> Tokenizer:
+    def _tokenizer(self, documents: list[list[str]], state: TrainingState) -> Tokenizer:
         if self.vocabulary is not None:
             return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
-        if self._learnt_vocabulary.exists():
-            return WordPieceTokenizer.from_file(self._learnt_vocabulary, self.lowercase)
-        pieces = learn_vocabulary(
+        kept = state.vocabulary_path
+        if kept is not None and kept.exists():
+            return WordPieceTokenizer.from_file(kept, self.lowercase)
+        tokens = learn_vocabulary(
             itertools.chain.from_iterable(documents),
             self.vocabulary_size or self.config.vocabulary_size,
             self.lowercase,
             progress=self.verbose == 1,
         )
-        return WordPieceTokenizer(pieces, self.lowercase)
+        return WordPieceTokenizer(tokens, self.lowercase)
 
-    def _model(self, documents: list[list[str]]) -> Pretrainer:
+    def _model(self, documents: list[list[str]], state: TrainingState) -> Pretrainer:
         if self.start_from is not None:
             model = load(self.start_from)
             if model.tokenizer is None:
@@ -193,7 +178,7 @@ class Pretrain(Recipe):
                 encoder = model if isinstance(model, Encoder) else model.encoder
                 model = Pretrainer(encoder.config, model.tokenizer, encoder=encoder)
         else:
-            tokenizer = self._tokenizer(documents)
+            tokenizer = self._tokenizer(documents, state)
             model = Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
         positions = model.config.max_sequence_length
         if self.max_length > positions:
@@ -230,7 +215,8 @@ class Pretrain(Recipe):
         # not a seed that a training has: the same rows in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
-    def _save(self, model: Pretrainer, tokenizer: Tokenizer, passages: int, scores: dict, record: str) -> None:
+    def _save(self, model: Pretrainer, passages: int, scores: dict, state: TrainingState) -> None:
+        tokenizer = model.tokenizer
         facts = {
             "trained on": f"{self.corpus} ({passages:,} passages)",
             "sizes": model.config,
@@ -238,11 +224,11 @@ class Pretrain(Recipe):
         }
         save(
             model,
-            self.save_to,
+            self.model_folder,
             self.overwrite,
             {
-                "recipe.json": record,
-                "history.csv": self.history(),
+                "recipe.json": state.record,
+                "history.csv": state.history(),
                 "README.md": model_card("Pre-trained encoder", facts, scores),
             },
         )

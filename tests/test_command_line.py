@@ -45,7 +45,7 @@ def test_help_lists_commands_and_flags(capsys):
             ["pretrain", "--help"],
             ["--corpus", "--config {tiny,mini,small", "--fast-dev-run", "fraction of the"],
         ),
-        (["classify", "--help"], ["--second-column", "--limit-train-rows", "--trainable", "--multi-label"]),
+        (["classify", "--help"], ["--second-column", "--limit-train-examples", "--trainable", "--multi-label"]),
         (["tag", "--help"], ["--crf", "--tag-column"]),
         (["distill", "--help"], ["--teacher", "recipe:classify", "recipe:pretrain"]),
         (["cross-validate", "--help"], ["--folds", "recipe:tag"]),

@@ -11,10 +11,10 @@ RECIPE = [
     "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose", "callbacks",
 ]  # fmt: skip
 FINE_TUNE = [
-    *RECIPE, "num_layers", "num_heads", "table_rank", "prune", "clusters", "quantization_aware",
-    "encoder", "train", "validation", "test", "validation_split", "on_bad_row",
-    "trainable", "dropout", "epochs", "layer_decay", "head_rate",
-    "gradual_unfreezing", "accumulate", "average", "keep", "patience", "limit_train_rows",
+    *RECIPE, "encoder", "train", "validation", "test", "validation_split", "on_bad_row", "limit_train_examples",
+    "epochs", "dropout", "trainable", "layer_decay", "head_rate", "gradual_unfreezing",
+    "gradient_accumulation_steps", "ema_momentum", "load_best", "patience",
+    "num_layers", "num_heads", "embedding_rank", "prune", "clusters", "quantization_aware",
 ]  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def test_public_names():
         "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
         "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "cluster", "evaluate", "factorize_table", "load", "merge_lora", "prune", "save", "shrink",
+        "choose", "cluster", "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink",
         "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
@@ -67,7 +67,7 @@ def test_recipe_fields():
         "class_weights",
     ]  # fmt: skip
     assert names["Distill"] == [
-        "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "copies", "layers",
+        "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "augmentations_per_text", "layers",
     ]  # fmt: skip
     assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
     assert names["AnswerQuestions"] == [*FINE_TUNE, "overlap"]

@@ -1,4 +1,4 @@
-"""The README's Python runs, on a small corpus and with small numbers in place of its own."""
+"""The Python of README and docs runs, on a small corpus and with small numbers in place of their own."""
 
 import functools
 import json
@@ -11,27 +11,37 @@ import pytest
 import keras_plm as plm
 from keras_plm import export, recipes
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parent.parent
+PAGES = {
+    path.name: path.read_text("utf-8")
+    for path in (
+        ROOT / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("fine-tuning", "checkpoints", "export")),
+    )
+}
 
 
-def python_blocks():
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+def test_the_readme_is_short():
+    assert len(PAGES["README.md"].split()) <= 900
 
 
 def test_the_story(config, tokenizer, corpus_file, review_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
-    story = python_blocks()[0]
+    story = python_blocks("README.md")[0] + python_blocks("checkpoints.md")[1]
     for theirs, ours in {
         '"hf:path/to/folder"': '"encoder"',
         '"books/*.txt"': repr(corpus_file),
-        '"train.tsv"': repr(review_files["train"]),
-        '"dev.tsv"': repr(review_files["test"]),
+        'train="train.tsv"': f"train={review_files['train']!r}, epochs=1, verbose=0",
+        "max_length=64": "max_length=16",
         '"test.tsv"': repr(review_files["test"]),
         "plm.MINI": "plm.TINY",
         "vocabulary_size=8_000": "vocabulary_size=89, verbose=0",
         "steps=20_000": "steps=2, checkpoint_every=2, max_length=32",
-        "epochs=3": "epochs=1, max_length=16, verbose=0",
     }.items():
         assert theirs in story, theirs
         story = story.replace(theirs, ours)
@@ -39,7 +49,7 @@ def test_the_story(config, tokenizer, corpus_file, review_files, tmp_path, monke
     exec(compile(story, "README.md", "exec"), names)
     assert names["reviews"].predict_labels(["the cat"])[0] in ("cat", "dog")
     assert (tmp_path / "saved_models" / "phone" / "model.tflite").exists()
-    budget = python_blocks()[4]
+    budget = python_blocks("export.md")[0]
     for theirs, ours in {
         '"train.tsv"': repr(review_files["train"]),
         '"dev.tsv"': repr(review_files["test"]),
@@ -61,9 +71,9 @@ def test_every_task(config, tokenizer, tmp_path, monkeypatch):
     row = {"question": "who ?", "context": "the cat sees", "answers": [answer]}
     (tmp_path / "train.jsonl").write_text(json.dumps(row))
     (tmp_path / "pairs.tsv").write_text("sentence1\tsentence2\tscore\nthe cat\tcat\t5\ndog\tthe\t0\n")
-    story = python_blocks()[1]
+    story = python_blocks("fine-tuning.md")[0]
     for theirs, ours in {
-        'keep="best",': 'keep="best", epochs=1, verbose=0, max_length=16,',
+        "load_best=True,": "load_best=True, epochs=1, verbose=0, max_length=16,",
         'train="train.json", max_length=128,': 'train="train.jsonl", max_length=128, epochs=1, verbose=0,',
         'train="pairs.tsv",': 'train="pairs.tsv", epochs=1, verbose=0, max_length=16,',
     }.items():
@@ -82,7 +92,7 @@ def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
     tokenizer = word_piece()
     sizes = replace(config, vocabulary_size=len(tokenizer))
     plm.checkpoints.to_hugging_face(plm.Embedder(sizes, tokenizer), tmp_path / "sentences")
-    story = python_blocks()[2]
+    story = python_blocks("checkpoints.md")[0]
     for theirs, ours in {
         "path/to/folder": "bert",
         "path/to/sentence_transformer": "sentences",
@@ -98,14 +108,16 @@ def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
 
 def test_the_parts():
     names: dict = {"plm": plm}
-    exec(compile(python_blocks()[3], "README.md", "exec"), names)
+    exec(compile(python_blocks("checkpoints.md")[2], "checkpoints.md", "exec"), names)
     assert names["hidden"].shape == (2, 5, 512)
     assert isinstance(names["model"], plm.Pretrainer)
 
 
-@pytest.mark.parametrize("command", re.findall(r"^keras-plm .*$", README, re.MULTILINE))
+@pytest.mark.parametrize(
+    "command", [line for page in PAGES.values() for line in re.findall(r"^keras-plm .*$", page, re.MULTILINE)]
+)
 def test_the_commands_parse(command, monkeypatch, tmp_path):
-    """Every command and flag of the README exists: all but the work is done."""
+    """Every command and flag that they name exists: all but the work is done."""
     import shlex
 
     from keras_plm import __main__ as command_line
@@ -137,5 +149,7 @@ def recorded(function, called):
 
 
 def test_links_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
-        assert (Path(__file__).parent.parent / target).exists(), target
+    for name, page in PAGES.items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page):
+            assert (folder / target).exists(), (name, target)

@@ -71,7 +71,7 @@ def test_chinese_from_end_to_end(real_data, tmp_path):
         encoder=str(tmp_path / "zh"),
         train=str(folder / "train.tsv"),
         test=str(folder / "dev.tsv"),
-        limit_train_rows=3_000,
+        limit_train_examples=3_000,
         epochs=3,
         learning_rate=1e-3,
         max_length=64,

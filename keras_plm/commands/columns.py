@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_plm.tasks import Columns, task_of
-from keras_plm.text import read_rows
 
 
 def columns_of(
@@ -50,11 +49,3 @@ def _record(path: Path) -> dict[str, Any]:
 def tag_column_of(text: str) -> int | str:
     """The number of a column of CoNLL, or a key of JSONL."""
     return int(text) if text.lstrip("-").isdigit() else text
-
-
-def read_texts(file: str, text_column: str, second_column: str | None = None, limit: int | None = None) -> list:
-    """The texts of a table, or (first, second) pairs."""
-    if second_column is None:
-        return read_rows(file, [text_column], limit)[text_column]
-    table = read_rows(file, [text_column, second_column], limit)
-    return list(zip(table[text_column], table[second_column], strict=True))

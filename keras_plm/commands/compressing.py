@@ -8,8 +8,7 @@ from keras_plm.checkpoints import load
 from keras_plm.compression import shrink, trim_vocabulary
 from keras_plm.compression.shrinking import smaller_config
 from keras_plm.models import check_free, save
-
-from .columns import read_texts
+from keras_plm.text import read_rows
 
 
 def shrink_model(
@@ -62,7 +61,7 @@ def trim(
     """
     check_free(save_to, overwrite, is_folder=True)
     columns = [text_column] if second_column is None else [text_column, second_column]
-    texts = [text for column in columns for text in read_texts(data, column)]
+    texts = [text for column in read_rows(data, columns).values() for text in column]
     large = load(model)
     small = trim_vocabulary(large, texts, min_count, progress=True)
     save(small, save_to, overwrite)

@@ -23,9 +23,10 @@ from keras_plm.export.budget_table import check_plot
 from keras_plm.export.extras import import_extra
 from keras_plm.export.proof import artifact_path
 from keras_plm.models import check_free
+from keras_plm.tasks import Columns, read_texts
 from keras_plm.text import OnBadRow
 
-from .columns import columns_of, read_texts
+from .columns import columns_of
 
 
 def export_tflite(
@@ -56,7 +57,9 @@ def export_tflite(
         strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers.
         overwrite: replace the file if it exists.
     """
-    texts = None if calibration is None else read_texts(calibration, text_column, second_column, calibration_rows)
+    texts = (
+        None if calibration is None else read_texts(calibration, Columns(text_column, second_column), calibration_rows)
+    )
     takes = "pairs" if strings and second_column else strings
     _report(to_tflite(load(model), path, quantization, max_length, texts, metadata, takes, overwrite, progress=True))
 
@@ -115,7 +118,7 @@ def export_tokenizer_vectors(
         limit: use the first so many of its rows.
         overwrite: replace the file if it exists.
     """
-    own = () if texts is None else read_texts(texts, text_column, None, limit)
+    own = () if texts is None else read_texts(texts, Columns(text_column), limit)
     print(write_tokenizer_vectors(load(model), path, own, overwrite))
 
 
@@ -225,7 +228,7 @@ def budget(
         found = fit_budget(
             given, path, data, max_megabytes=max_megabytes, max_latency_ms=max_latency_ms, max_loss=max_loss,
             alternatives={folder: load(folder) for folder in alternatives},
-            texts=None if texts is None else read_texts(texts, columns.text, columns.second),
+            texts=None if texts is None else read_texts(texts, columns),
             schemes=schemes or None, metric=metric, max_length=max_length, limit=limit, num_threads=num_threads,
             overwrite=overwrite, progress=True, text_column=columns.text, second_column=columns.second,
             label_column=columns.label, tag_column=columns.tag,

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from rich.table import Table
 from keras_plm.checkpoints import load
 from keras_plm.export import load_artifact
 from keras_plm.models import check_free
-from keras_plm.tasks import evaluate, task_of
+from keras_plm.tasks import evaluate, read_texts, task_of
 from keras_plm.text import OnBadRow
 from keras_plm.training import write_whole
 
-from .columns import columns_of, read_texts
+from .columns import columns_of
 
 
 def _open(where: str) -> Any:
@@ -61,23 +62,33 @@ def predict(
         raise ValueError(f"--question is for a question answerer; {model} is a {type(opened).__name__}")
     if data is None and second_column is not None:
         raise ValueError("--second-column is of the table that --data names")
-    if data is not None and texts:
+    if data is None:
+        first, second = list(texts) or [line.rstrip("\n") for line in sys.stdin], None
+    elif texts:
         raise ValueError("texts and --data are given; which of them?")
-    first, second = list(texts), None
-    if data is not None:
-        columns = columns_of(model, opened, text_column, second_column)
-        first = read_texts(data, columns.text)
-        second = None if columns.second is None else read_texts(data, columns.second)
-    elif not texts:
-        first = [line.rstrip("\n") for line in sys.stdin]
+    else:
+        first, second = _texts_of(data, model, opened, text_column, second_column)
     if save_to is None:
         for line in task.lines(opened, first, second, question):
             print(line)
         return
-    content, found = io.BytesIO(), task.arrays(opened, first, second)
-    np.save(content, found)
+    content, numbers = io.BytesIO(), task.arrays(opened, first, second)
+    np.save(content, numbers)
     write_whole(Path(save_to), content.getvalue())
-    print(f"{' x '.join(map(str, found.shape))} numbers → {save_to}")
+    print(f"{' x '.join(map(str, numbers.shape))} numbers → {save_to}")
+
+
+def _texts_of(
+    data: str, folder: str, model: Any, text_column: str | None, second_column: str | None
+) -> tuple[list[str], list[str] | None]:
+    """The texts of a table, and the second ones where the model takes pairs or a column is named."""
+    columns = columns_of(folder, model, text_column, second_column)
+    if second_column is None and not task_of(model).takes_pairs:
+        columns = replace(columns, second=None)
+    found = read_texts(data, columns)
+    if columns.second is None:
+        return found, None
+    return [text for text, _ in found], [text for _, text in found]
 
 
 def evaluate_model(

@@ -60,7 +60,7 @@ def learning_rate(
     """Show the loss while the learning rate rises, and a rate to begin with.
 
     Args:
-        recipe: the fine-tuning; its `save_to` must be given and free, but nothing is saved.
+        recipe: the fine-tuning; nothing is saved.
         lowest: the first rate.
         highest: the last one.
         steps: batches.
@@ -72,7 +72,7 @@ def cross_validation(recipe: Classify | Tag | AnswerQuestions | Embed, folds: in
     """Fine-tune once for each part of the training rows, score it on that part, and show how far the score varies.
 
     Args:
-        recipe: the fine-tuning; its `save_to` must be given and free, but nothing is saved.
+        recipe: the fine-tuning; nothing is saved.
         folds: number of parts.
     """
     print(cross_validate(recipe, folds))

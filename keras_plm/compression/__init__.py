@@ -1,9 +1,9 @@
 """A trained model made smaller: each a function from a model to a model of the same kind."""
 
 from .clustering import Clusterer, cluster
-from .factorization import factorize_table
+from .factorization import factorize_embedding
 from .pruning import Pruner, prune
 from .shrinking import shrink
 from .vocabulary_trimming import trim_vocabulary
 
-__all__ = ["Clusterer", "Pruner", "cluster", "factorize_table", "prune", "shrink", "trim_vocabulary"]
+__all__ = ["Clusterer", "Pruner", "cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"]

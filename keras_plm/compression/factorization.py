@@ -8,7 +8,7 @@ from keras_plm.models import remake, weight_arrays
 _TABLE, _WIDEN = "embedding/tokens", "embedding/widen"
 
 
-def factorize_table(model: Any, rank: int) -> Any:
+def factorize_embedding(model: Any, rank: int) -> Any:
     """The model with its token table as a product of two narrow ones, (V, rank) and (rank, E).
 
     Of all products of that rank it is the nearest to the table. In a small model most weights are there; the model is
@@ -19,7 +19,7 @@ def factorize_table(model: Any, rank: int) -> Any:
         rank: below the width of the table. The smaller the worse; half the width keeps about half the weights.
 
     Returns:
-        A model of the same kind, whose config has `table_rank`.
+        A model of the same kind, whose config has `embedding_rank`.
 
     Raises:
         ValueError: a rank that is not below the width, or above the number of pieces; a table that is a product
@@ -27,15 +27,15 @@ def factorize_table(model: Any, rank: int) -> Any:
 
     Example:
         >>> import keras_plm
-        >>> tuple(factorize_table(keras_plm.Encoder(keras_plm.TINY), 32).embedding.table.shape)
+        >>> tuple(factorize_embedding(keras_plm.Encoder(keras_plm.TINY), 32).embedding.table.shape)
         (30522, 32)
 
     Source: Eckart & Young 1936; for the tables of BERT: Lan et al. 2020, §3.1, https://arxiv.org/abs/1909.11942
     Differs: from ALBERT, which learns narrow tables for positions and segments too.
     """
-    if model.config.table_rank is not None:
-        raise ValueError(f"the token table is a product of rank {model.config.table_rank} already")
-    config = replace(model.config, table_rank=rank)
+    if model.config.embedding_rank is not None:
+        raise ValueError(f"the token table is a product of rank {model.config.embedding_rank} already")
+    config = replace(model.config, embedding_rank=rank)
     if rank > config.vocabulary_size:
         raise ValueError(f"rank={rank} is more than the {config.vocabulary_size} pieces of the table")
     there = weight_arrays(model)

@@ -111,7 +111,13 @@ def _check(large: ModelConfig, small: ModelConfig) -> None:
         if getattr(small, name) > getattr(large, name):
             raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
     for config in (large, small):
-        special = (config.shared_layers, config.embedding_dim, config.table_rank, config.lora_rank, config.adapter_dim)
+        special = (
+            config.shared_layers,
+            config.embedding_dim,
+            config.embedding_rank,
+            config.lora_rank,
+            config.adapter_dim,
+        )
         if any(special) or config.quantization_aware:
             raise ValueError(
                 f"shared layers, narrow tables, low-rank updates, adapters and roundings cannot be shrunk: {config}"

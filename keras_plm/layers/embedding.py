@@ -26,7 +26,7 @@ class TokenEmbedding(keras.layers.Layer):
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalisation.
         embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
-        table_rank: R, the token table is a product of (V, R) and (R, E); None means one table.
+        embedding_rank: R, the token table is a product of (V, R) and (R, E); None means one table.
         quantized: round the token table as int8 will.
 
     Call args:
@@ -62,7 +62,7 @@ class TokenEmbedding(keras.layers.Layer):
         dropout: float = 0.0,
         layer_norm_epsilon: float | None = 1e-12,
         embedding_dim: int | None = None,
-        table_rank: int | None = None,
+        embedding_rank: int | None = None,
         quantized: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -81,14 +81,14 @@ class TokenEmbedding(keras.layers.Layer):
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.embedding_dim = embedding_dim
-        self.table_rank = table_rank
+        self.embedding_rank = embedding_rank
         self.width = embedding_dim or hidden_dim
         self.quantized = quantized
 
     def build(self, input_shape: tuple) -> None:
-        self.table = self._table("tokens", self.vocabulary_size, width=self.table_rank)
-        if self.table_rank is not None:
-            self.widen = self._table("widen", self.table_rank)
+        self.table = self._table("tokens", self.vocabulary_size, width=self.embedding_rank)
+        if self.embedding_rank is not None:
+            self.widen = self._table("widen", self.embedding_rank)
         if self.positions == "learned":
             self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.width))
         if self.num_segments:
@@ -126,7 +126,7 @@ class TokenEmbedding(keras.layers.Layer):
         token_ids = ops.cast(token_ids, "int32")
         look_up = graph_hooks().look_up or (_take_rounded_rows if self.quantized else _take_rows)
         hidden = ops.cast(look_up(self.table, token_ids), self.compute_dtype)
-        if self.table_rank is not None:
+        if self.embedding_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, start)

@@ -40,7 +40,7 @@ class Distiller(keras.Model):
 
     Example:
         >>> from keras_plm.config import MINI, TINY
-        >>> from keras_plm.models import Classifier
+        >>> from keras_plm.tasks import Classifier
         >>> pupil, expert = (Classifier(c, ["a", "b"]) for c in (TINY, MINI))
         >>> distiller = Distiller(pupil, expert, hidden=1.0)
         >>> distiller.compile("adam")

@@ -54,7 +54,7 @@ class Encoder(KeepsTokenizer, keras.Model):
             dropout=config.dropout,
             layer_norm_epsilon=config.layer_norm_epsilon,
             embedding_dim=config.embedding_dim,
-            table_rank=config.table_rank,
+            embedding_rank=config.embedding_rank,
             quantized=config.quantization_aware,
             name="embedding",
         )

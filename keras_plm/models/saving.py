@@ -40,14 +40,20 @@ def save(
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
         OSError: no room, no permission; the old folder is still whole.
+        ValueError: a class that is not registered with Keras.
 
     Example:
         >>> plm.save(model, "saved_models/reviews")  # doctest: +SKIP
     """
+    name = keras.saving.get_registered_name(type(model))
+    if keras.saving.get_registered_object(name) is not type(model):
+        raise ValueError(
+            f"{name} could not be loaded again: decorate the class with keras.saving.register_keras_serializable()"
+        )
     tokenizer = model.tokenizer
     config: dict[str, Any] = {
         "format": _FORMAT,
-        "class": keras.saving.get_registered_name(type(model)),
+        "class": name,
         "keras_plm": version("keras-plm"),
         "model": model.get_config(),
         "tokenizer": None if tokenizer is None else tokenizer_settings(tokenizer),

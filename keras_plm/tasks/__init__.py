@@ -1,7 +1,7 @@
 """One folder a task: its Keras model, its methods that take texts, and all that the rest of the package asks of it."""
 
 from .classification import CLASSIFICATION, Classifier, ClassifierMethods
-from .columns import Columns
+from .columns import Columns, read_texts
 from .embedding import EMBEDDING, Embedder, EmbedderMethods
 from .evaluate import evaluate
 from .pooling import Pooling
@@ -34,6 +34,7 @@ __all__ = [
     "TaskModel",
     "TextModel",
     "evaluate",
+    "read_texts",
     "register",
     "registered",
     "softmax",

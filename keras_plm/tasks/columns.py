@@ -1,5 +1,7 @@
 from dataclasses import dataclass
 
+from keras_plm.text import read_rows
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -16,3 +18,11 @@ class Columns:
     second: str | None = None
     label: str | tuple[str, ...] | None = "label"
     tag: int | str = -1
+
+
+def read_texts(source: str, columns: Columns, limit: int | None = None) -> list:
+    """The texts of a table, or (first, second) pairs if there is a second column, without labels."""
+    if columns.second is None:
+        return read_rows(source, [columns.text], limit)[columns.text]
+    table = read_rows(source, [columns.text, columns.second], limit)
+    return list(zip(table[columns.text], table[columns.second], strict=True))

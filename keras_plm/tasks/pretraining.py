@@ -42,9 +42,10 @@ class Pretrainer(KeepsTokenizer, keras.Model):
         encoder: Encoder | None = None,
         **kwargs: Any,
     ) -> None:
-        if config.table_rank is not None:
+        if config.embedding_rank is not None:
             raise ValueError(
-                f"table_rank={config.table_rank}: pieces are predicted by a whole table; factorize its encoder's"
+                f"embedding_rank={config.embedding_rank}: tokens are predicted by a whole embedding matrix; factorize "
+                "that of its encoder"
             )
         # Layers
         encoder = given_or_new(encoder, config, tokenizer)

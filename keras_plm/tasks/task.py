@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_plm.evaluation import Evaluation
 from keras_plm.models import Encoder
-from keras_plm.text import Examples, OnBadRow, TextRows, read_rows
+from keras_plm.text import Examples, OnBadRow, TextRows
 
 from . import strings
 from .columns import Columns
@@ -35,7 +35,8 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         examples: class of its rows.
         columns: of a table, where nobody says otherwise.
         labels_optional: a table without a column of labels can be read too.
-        takes_pairs: an example may be a pair of texts.
+        takes_pairs: a row of the model may be a pair of texts.
+        can_augment: altered copies of an example's text are examples too, once a teacher has labeled them.
         takes_question: it answers a question about a text.
         predicts_scores: a model without labels predicts a number.
         per_token: the outputs have a value for each token; those of padding mean nothing.
@@ -53,6 +54,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
     columns: ClassVar[Columns] = Columns()
     labels_optional: ClassVar[bool] = False
     takes_pairs: ClassVar[bool] = False
+    can_augment: ClassVar[bool] = False
     takes_question: ClassVar[bool] = False
     predicts_scores: ClassVar[bool] = False
     per_token: ClassVar[bool] = False
@@ -109,13 +111,6 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         """What the model itself is run on, for texts or (first, second) pairs of examples."""
         return texts
 
-    def read_texts(self, source: str, columns: Columns, limit: int | None = None) -> list:
-        """The texts of a table, or (first, second) pairs, without their labels."""
-        if columns.second is None:
-            return read_rows(source, [columns.text], limit)[columns.text]
-        table = read_rows(source, [columns.text, columns.second], limit)
-        return list(zip(table[columns.text], table[columns.second], strict=True))
-
     @abstractmethod
     def evaluate(self, model: Methods, examples: Rows, batch_size: int = 32) -> Evaluation:
         """The answers to all examples and their scores; see `keras_plm.evaluate`."""
@@ -131,7 +126,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         """The answers to texts as the command line prints them, a line each."""
 
     def arrays(self, model: Methods, first: list[str], second: list[str] | None) -> np.ndarray:
-        """The answers as numbers, (rows, any) float32, for a `.npy` file.
+        """The answers as numbers, float32, a row or a number for each text, for a `.npy` file.
 
         Raises:
             ValueError: the answers are not the same count of numbers for each text.
@@ -210,7 +205,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
 
     def from_hugging_face(self, theirs: dict[str, Any], labels: list[str] | None) -> dict[str, Any]:
         """The keyword arguments of the Keras model, from their config.json and the names of their outputs."""
-        return {}
+        return {} if labels is None else {"labels": labels}
 
     def to_hugging_face(self, model: Model) -> dict[str, Any]:
         """The fields of their config.json beside those of the encoder.

@@ -143,7 +143,9 @@ class TextRows:
         """Batches of one epoch, the last of which may be smaller."""
         return -(-len(self) // batch_size)
 
-    def training_dataset(self, batch_size: int, epochs: int, seed: int = 0, accumulate: int = 1) -> tf.data.Dataset:
+    def training_dataset(
+        self, batch_size: int, epochs: int, seed: int = 0, gradient_accumulation_steps: int = 1
+    ) -> tf.data.Dataset:
         """`epochs` shuffled passes in batches of rows of similar length.
 
         Every batch is full: the last one of an epoch takes rows of that epoch again.
@@ -152,10 +154,11 @@ class TextRows:
             batch_size: rows of a batch, over all replicas.
             epochs: passes over the rows.
             seed: of the order; each epoch has its own.
-            accumulate: batches whose averaged gradients make one step. Their tokens weigh as if they were one batch.
+            gradient_accumulation_steps: batches whose averaged gradients make one step. Their tokens weigh as if they
+                were one batch.
         """
         order = [self._epoch_order(batch_size, seed, epoch) for epoch in range(epochs)]
-        return self._batches(np.concatenate(order), batch_size, accumulate)
+        return self._batches(np.concatenate(order), batch_size, gradient_accumulation_steps)
 
     def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, np.ndarray]:
         """One pass in order of length, and the row that stands at each place of it."""
@@ -174,9 +177,9 @@ class TextRows:
         order = random.permutation(order.reshape(-1, size)).reshape(-1)
         return (order[:, None] * self.group + np.arange(self.group)).reshape(-1)
 
-    def _batches(self, order: np.ndarray, batch_size: int, accumulate: int = 1) -> tf.data.Dataset:
+    def _batches(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int = 1) -> tf.data.Dataset:
         rows = tf.constant(order)
-        labelled = tf.constant(self._labelled_tokens(order, batch_size, accumulate), tf.float32)
+        labelled = tf.constant(self._labelled_tokens(order, batch_size, gradient_accumulation_steps), tf.float32)
         parts = [part for part in (self.targets, self.weights) if part is not None]
         columns = tf.nest.map_structure(tf.constant, parts)
 
@@ -193,7 +196,7 @@ class TextRows:
         steps = tf.data.Dataset.range(-(-len(order) // batch_size))
         return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
-    def _labelled_tokens(self, order: np.ndarray, batch_size: int, accumulate: int) -> np.ndarray:
+    def _labelled_tokens(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int) -> np.ndarray:
         """(batches,) the mean number of labelled tokens of the batches that make one step with each."""
         batches = -(-len(order) // batch_size)
         if self.token_labels is None:
@@ -203,7 +206,7 @@ class TextRows:
         kept = np.minimum(self.first.lengths.numpy(), self.max_length - self.tokenizer.num_special(pair=False))
         count = before[starts + kept] - before[starts]
         of_batch = np.add.reduceat(count[order], np.arange(0, len(order), batch_size))
-        groups = np.arange(batches) // accumulate
+        groups = np.arange(batches) // gradient_accumulation_steps
         return (np.bincount(groups, of_batch) / np.bincount(groups))[groups]
 
     def _token_targets(self, first: Spans, width: tf.Tensor, labelled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:

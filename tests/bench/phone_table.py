@@ -26,6 +26,7 @@ import keras_plm as plm  # noqa: E402
 from keras_plm import export, recipes  # noqa: E402
 from keras_plm.export.data import read_data  # noqa: E402
 from keras_plm.export.schemes import parts_of  # noqa: E402
+from keras_plm.tasks import Columns
 from keras_plm.text import Examples  # noqa: E402
 from tests.bench.task_scores import DATA, SETS  # noqa: E402
 
@@ -37,7 +38,7 @@ AT_ONCE: dict[str, Callable[[Any, list], Any]] = {  # with texts, without traini
     ),
 }
 # What copies its teacher needs no dropout: docs/results.md, "Without dropout"
-HEALED = {"dropout": 0.0, "average": 0.99}
+HEALED = {"dropout": 0.0, "ema_momentum": 0.99}
 TRAINED: dict[str, dict[str, Any]] = {
     "2:4": {"prune": "2:4", "learning_rate": 1.5e-4, **HEALED},
     "2:4, 16 values": {"clusters": 16, "learning_rate": 5e-5, **HEALED},
@@ -72,14 +73,14 @@ def train(stage: str, start: Path, save_to: Path, arguments: argparse.Namespace)
     fields = {key: value for key, value in task.settings.items() if key in ("max_length", "pooling", "crf")}
     fields |= TRAINED[stage] | {"epochs": arguments.epochs or EPOCHS[arguments.set]}
     if stage == "2:4":  # those after it begin with its table
-        fields["table_rank"] = arguments.table_rank
-    for name in ("learning_rate", "average"):
+        fields["embedding_rank"] = arguments.embedding_rank
+    for name in ("learning_rate", "ema_momentum"):
         if (value := getattr(arguments, name)) is not None:
             fields[name] = value
     recipe = getattr(recipes, task.recipe)(encoder=str(start), save_to=str(save_to), verbose=2, **files, **fields)
     losses: dict[str, Any] = {"hard": 0.0, "soft": 1.0, "hidden": 1.0}
     if arguments.copies:
-        losses = {"hard": 0.0, "soft": 1.0, "copies": arguments.copies}
+        losses = {"hard": 0.0, "soft": 1.0, "augmentations_per_text": arguments.copies}
     elif stage == "roundings":  # measured with half of the loss its labels'
         losses = {"hard": 0.5, "soft": 0.5}
     recipes.Distill(teacher=str(arguments.teacher or arguments.model), recipe=recipe, **losses).run()
@@ -124,15 +125,17 @@ def main() -> None:
     parser.add_argument("--stages", nargs="*", choices=SCHEMES, default=list(SCHEMES), help="all by default")
     parser.add_argument("--epochs", type=int, help="of each training; by default that of the set")
     parser.add_argument("--learning-rate", type=float, help="of each training; by default its own")
-    parser.add_argument("--average", type=float, help="of the weights, in each training")
-    parser.add_argument("--table-rank", type=int, help="with the zeros of the training the table becomes a product too")
+    parser.add_argument("--ema-momentum", type=float, help="of the weights, in each training")
+    parser.add_argument(
+        "--embedding-rank", type=int, help="with the zeros of the training the table becomes a product too"
+    )
     parser.add_argument("--teacher", type=Path, help="of the trainings; MODEL by default")
     parser.add_argument("--copies", type=int, default=0, help="altered copies of each text, for the teacher to label")
     parser.add_argument("--limit", type=int, help="test rows")
     arguments = parser.parse_args()
     name, folder, given = arguments.set, arguments.folder, arguments.model
     models: dict[str, Any] = {"given": plm.load(given)}
-    columns = ("text", None, "label")
+    columns = Columns("text", None, "label")
     _, test = read_data(models["given"], next((DATA / name).glob("test.*")), columns, arguments.limit)
     texts, _ = read_data(models["given"], next((DATA / name).glob("train.*")), columns, None)
     assert test is not None

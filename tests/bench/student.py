@@ -75,9 +75,9 @@ def main() -> None:
         ),
     ).run())  # fmt: skip
     timed("student", folder / "student", lambda: recipes.Distill(
-        teacher=str(teacher), hard=0.0, soft=1.0, hidden=0.3, copies=arguments.copies,
+        teacher=str(teacher), hard=0.0, soft=1.0, hidden=0.3, augmentations_per_text=arguments.copies,
         recipe=recipes.Classify(
-            encoder=str(general), epochs=arguments.epochs, learning_rate=3e-4, average=0.998,
+            encoder=str(general), epochs=arguments.epochs, learning_rate=3e-4, ema_momentum=0.998,
             save_to=str(folder / "student"), **task
         ),
     ).run())  # fmt: skip
@@ -86,9 +86,9 @@ def main() -> None:
         if not (folder / f"{name}_trimmed").exists():
             plm.save(plm.trim_vocabulary(plm.load(folder / name), rows, 2), folder / f"{name}_trimmed")
     timed("fewer pieces", folder / "small", lambda: recipes.Distill(
-        teacher=str(folder / "teacher_trimmed"), hard=0.0, soft=1.0, hidden=0.3, copies=4,
+        teacher=str(folder / "teacher_trimmed"), hard=0.0, soft=1.0, hidden=0.3, augmentations_per_text=4,
         recipe=recipes.Classify(
-            encoder=str(folder / "student_trimmed"), epochs=1, learning_rate=2e-4, average=0.998,
+            encoder=str(folder / "student_trimmed"), epochs=1, learning_rate=2e-4, ema_momentum=0.998,
             save_to=str(folder / "small"), **task
         ),
     ).run())  # fmt: skip

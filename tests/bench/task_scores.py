@@ -64,7 +64,7 @@ SETS = {
         "Classify",
         {
             "text_column": "title", "second_column": "description", "max_length": 128, "epochs": 4,
-            "learning_rate": 5e-5, "average": 0.99,
+            "learning_rate": 5e-5, "ema_momentum": 0.99,
         },
         "accuracy", 90.33, "with 120,000 rows 94.6",
     ),
@@ -78,7 +78,7 @@ SETS = {
     ),
     "snips_intent": DataSet(
         "Classify",
-        {"label_column": "intent", "max_length": 64, "epochs": 4, "learning_rate": 1e-4, "average": 0.99},
+        {"label_column": "intent", "max_length": 64, "epochs": 4, "learning_rate": 1e-4, "ema_momentum": 0.99},
         "accuracy", 98.86, "joint BERT 98.6", "snips",
     ),
     "snips_slots": DataSet(
@@ -94,10 +94,11 @@ SETS = {
         "Tag", {"tag_column": 1, "epochs": 5, "learning_rate": 2e-4}, "accuracy", 96.69, "UDify 96.2, Stanza 96.5-97"
     ),
     "squad1": DataSet(
-        "Answer", {"max_length": 320, "epochs": 2, "learning_rate": 2e-4}, "f1", 57.15, "with 87,000 questions 88.5"
+        "AnswerQuestions", {"max_length": 320, "epochs": 2, "learning_rate": 2e-4}, "f1", 57.15,
+        "with 87,000 questions 88.5",
     ),
     "squad2": DataSet(
-        "Answer", {"max_length": 320, "epochs": 2, "learning_rate": 2e-4}, "f1", None, "never answering: 47.69"
+        "AnswerQuestions", {"max_length": 320, "epochs": 2, "learning_rate": 2e-4}, "f1", None, "never answering: 47.69"
     ),
     "chnsenticorp_hotel": DataSet(
         "Classify", {"max_length": 192, "pooling": "mean", "epochs": 5, "learning_rate": 3e-4}, "accuracy", None,

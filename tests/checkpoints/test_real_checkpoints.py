@@ -177,7 +177,7 @@ def test_minilm_through_fit_and_exporters(minilm, real_data, tmp_path):
         train=str(real_data / "trec" / "train.tsv"),
         test=str(real_data / "trec" / "test.tsv"),
         label_column="coarse",
-        limit_train_rows=640,
+        limit_train_examples=640,
         epochs=2,
         learning_rate=2e-4,
         max_length=32,

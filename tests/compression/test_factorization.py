@@ -6,14 +6,14 @@ import pytest
 import keras_plm as plm
 from conftest import token_batch
 from keras_plm import export
-from keras_plm.compression import factorize_table
+from keras_plm.compression import factorize_embedding
 from keras_plm.models import named_weights
 
 
 def test_it_is_the_nearest_product(config):
     model = plm.Encoder(config)
     table = named_weights(model)["embedding/tokens"].numpy()
-    weights = named_weights(factorize_table(model, 7))
+    weights = named_weights(factorize_embedding(model, 7))
     product = weights["embedding/tokens"].numpy() @ weights["embedding/widen"].numpy()
     sizes = np.linalg.svd(table, compute_uv=False)
     assert np.square(product - table).sum() == pytest.approx(np.square(sizes[7:]).sum(), rel=1e-3)
@@ -24,7 +24,7 @@ def test_a_table_of_low_rank_loses_nothing(config, tokenizer, tmp_path):
     random = np.random.default_rng(0)
     table = random.normal(size=(config.vocabulary_size, 5)) @ random.normal(size=(5, config.hidden_dim))
     named_weights(model)["embedding/tokens"].assign(table)
-    small = factorize_table(model, 5)
+    small = factorize_embedding(model, 5)
     batch = token_batch(config)
     np.testing.assert_allclose(small(batch), model(batch), atol=1e-4)
     plm.save(small, tmp_path / "small")
@@ -38,7 +38,7 @@ def test_a_table_of_low_rank_loses_nothing(config, tokenizer, tmp_path):
 
 @pytest.mark.slow
 def test_both_parts_learn(config):
-    small = factorize_table(plm.Classifier(config, None), 6)
+    small = factorize_embedding(plm.Classifier(config, None), 6)
     before = {path: weight.numpy() for path, weight in named_weights(small).items()}
     small.compile("adam", "mse")
     small.fit(token_batch(config), np.ones((3, 1), "float32"), epochs=2, verbose=0)
@@ -48,11 +48,11 @@ def test_both_parts_learn(config):
 
 def test_errors(config, tmp_path):
     for rank in (0, 33, 40):
-        with pytest.raises(ValueError, match=f"table_rank={rank}; it must be at least 1 and below the width 33"):
-            factorize_table(plm.Encoder(config), rank)
+        with pytest.raises(ValueError, match=f"embedding_rank={rank}; it must be at least 1 and below the width 33"):
+            factorize_embedding(plm.Encoder(config), rank)
     with pytest.raises(ValueError, match="rank=23 is more than the 19 pieces"):
-        factorize_table(plm.Encoder(replace(config, vocabulary_size=19)), 23)
+        factorize_embedding(plm.Encoder(replace(config, vocabulary_size=19)), 23)
     with pytest.raises(ValueError, match="a product of rank 5 already"):
-        factorize_table(factorize_table(plm.Encoder(config), 5), 3)
-    with pytest.raises(ValueError, match="table_rank=5: pieces are predicted by a whole table"):
-        plm.Pretrainer(replace(config, table_rank=5))
+        factorize_embedding(factorize_embedding(plm.Encoder(config), 5), 3)
+    with pytest.raises(ValueError, match="embedding_rank=5: pieces are predicted by a whole table"):
+        plm.Pretrainer(replace(config, embedding_rank=5))

@@ -110,6 +110,7 @@ def test_a_vocabulary_of_another_model_is_refused(artefacts, tmp_path, change):
         (lambda facts: facts | {"task": "Poet"}, "task is 'Poet'; it is one of"),
         (lambda facts: facts | {"length": "23"}, "length is '23', a str"),
         (lambda facts: facts | {"length": True}, "length is True, a bool"),
+        (lambda facts: facts | {"inputs": []}, "token_ids must be among them"),
         (lambda facts: facts | {"max_length": -1}, "max_length=-1; it must be at least 1"),
         (lambda facts: facts | {"quantization": "int3"}, "int3"),
         (lambda facts: facts | {"settings": {}}, "the settings of classification are"),

@@ -302,7 +302,7 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         export.to_onnx(classifier.encoder, tmp_path)
     with pytest.raises(ValueError, match="has no tokenizer"):
         export.to_onnx(plm.Classifier(config, ["a", "b"]), tmp_path)
-    with pytest.raises(ValueError, match="pairs=True is for a classifier of pairs, not for a Embedder"):
+    with pytest.raises(ValueError, match="pairs=True is for a classifier of pairs, not for embedding"):
         export.to_saved_model(plm.Embedder(config, tokenizer), tmp_path / "pairs", pairs=True)
     with pytest.raises(ValueError, match="calibration has no texts"):
         export.to_tflite(even, tmp_path, "int4", calibration=[])

@@ -90,7 +90,7 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
 
 @pytest.mark.parametrize(
     "changes,narrow",
-    [({"embedding_dim": 20, "shared_layers": True}, "projection/kernel"), ({"table_rank": 10}, "widen")],
+    [({"embedding_dim": 20, "shared_layers": True}, "projection/kernel"), ({"embedding_rank": 10}, "widen")],
 )
 def test_every_kernel_is_rounded_and_nothing_else(config, tokenizer, changes, narrow):
     model = plm.Tagger(replace(config, hidden_dim=36, **changes), ["O", "B-X"], tokenizer)

@@ -44,7 +44,7 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
         (["a", ""], tokenizer, "a label is a line of a file"),
         (None, tokenizer, "classifiers of one label"),
         (["a", "b"], plm.WordPieceTokenizer(tokenizer.vocabulary, lowercase=False), "this vocabulary is cased"),
-        (["a", "b"], plm.WordPieceTokenizer(other, special=special), r"pieces called \[CLS\]"),
+        (["a", "b"], plm.WordPieceTokenizer(other, special=special), r"tokens called \[CLS\]"),
         (["a", "b"], pairs, "not a BytePairTokenizer"),
     ]:
         model = plm.Classifier(replace(config, vocabulary_size=max(len(kind), len(tokenizer))), labels, kind)

@@ -19,7 +19,7 @@ from tests.tflite_operators import operands
 @pytest.mark.parametrize("sparsity,share", [("0.8", 0.8), ("2:4", 0.5)])
 def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_path, sparsity, share):
     model = Classify(
-        **settings, train=review_files["train"], test=review_files["test"], epochs=8, prune=sparsity, average=0.8,
+        **settings, train=review_files["train"], test=review_files["test"], epochs=8, prune=sparsity, ema_momentum=0.8,
         save_to=str(tmp_path / "model"),
     ).run()  # fmt: skip
     assert measured_sparsity(model) == pytest.approx(share, abs=0.03)
@@ -35,10 +35,10 @@ def test_training_a_part_of_the_encoder(settings, review_files, tmp_path):
     whole = plm.load(settings["encoder"]).config
     model = Classify(
         **settings, train=review_files["train"], test=review_files["test"], epochs=8, num_layers=1, num_heads=1,
-        table_rank=8, save_to=str(tmp_path / "model"),
+        embedding_rank=8, save_to=str(tmp_path / "model"),
     ).run()  # fmt: skip
     config = plm.load(tmp_path / "model").config
-    assert (config.num_layers, config.num_heads, config.table_rank) == (1, 1, 8)
+    assert (config.num_layers, config.num_heads, config.embedding_rank) == (1, 1, 8)
     assert config.hidden_dim == whole.hidden_dim // whole.num_heads and model.count_params() < 20_000
     card = (tmp_path / "model" / "README.md").read_text()
     assert float(card.split("| test accuracy | ")[1].split(" ")[0]) > 0.7
@@ -71,7 +71,7 @@ def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
 def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_path):
     files = {"train": review_files["train"], "validation": review_files["test"]}
     Classify(**settings, **files, epochs=6, prune="0.6", save_to=str(tmp_path / "pruned")).run()
-    again = {"encoder": str(tmp_path / "pruned"), "keep": "best", "average": 0.8}
+    again = {"encoder": str(tmp_path / "pruned"), "load_best": True, "ema_momentum": 0.8}
     model = Classify(**settings | again, **files, epochs=6, clusters=8, save_to=str(tmp_path / "model")).run()
     kernel = plm.load(tmp_path / "model").encoder.blocks[0].feed_forward.expand.kernel.numpy()
     assert len(np.unique(kernel)) == 8 and (kernel == 0).mean() == pytest.approx(0.6, abs=0.02)
@@ -106,7 +106,7 @@ def test_roundings_of_int8_are_not_mixed_with_those_of_bfloat16(monkeypatch):
 def test_compression_that_cannot_be_kept(tmp_path):
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
-        ({"prune": "0.5", "keep": "best", "validation": "x"}, "prune keeps the last epoch"),
+        ({"prune": "0.5", "load_best": True, "validation": "x"}, "prune keeps the last epoch"),
         ({"prune": "0.5", "trainable": "lora:2"}, "all of them must be trained, not 'lora:2'"),
         ({"clusters": 4, "trainable": "last:1"}, "all of them must be trained, not 'last:1'"),
         ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),

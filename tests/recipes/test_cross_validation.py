@@ -6,14 +6,15 @@ import pytest
 import keras_plm as plm
 from keras_plm.evaluation import Evaluation
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, RateTest, cross_validate, find_learning_rate
+from keras_plm.recipes.fine_tune import TrainingData
 from keras_plm.recipes.folds import fold_of_rows
 
 
 @pytest.mark.slow
 def test_cross_validation(settings, review_files, tmp_path):
     recipe = Classify(
-        **settings, train=review_files["train"], validation="no.such.file", epochs=5, keep="best",
-        save_to=str(tmp_path / "m"),
+        **settings, train=review_files["train"], validation="no.such.file", epochs=5, load_best=True,
+        
     )  # fmt: skip
     found = cross_validate(recipe, folds=3)
     assert len(found.folds) == 3 and found.mean("accuracy") > 0.7
@@ -25,23 +26,23 @@ def test_cross_validation(settings, review_files, tmp_path):
 
 
 def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monkeypatch):
-    recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    recipe = Classify(encoder="x", train="x")
     rows = plm.text.LabelledTexts("here", [f"text {i}" for i in range(23)], None, ["a", "b", "b"] * 7 + ["a"] * 2)
     scored = []
 
-    def train_on(self, train, every, held_out, save_model):
-        fold = held_out["fold"].first
-        assert set(train.first) == set(rows.first) - set(fold) and every is rows and not save_model
+    def train_on(self, data, save_model):
+        fold = data.held_out["fold"].first
+        assert set(data.train.first) == set(rows.first) - set(fold) and data.labeled is rows and not save_model
         scored.extend(fold)
         return None, {"fold": Evaluation({"accuracy": float(len(fold))}, [], [])}
 
-    monkeypatch.setattr(Classify, "read_all", lambda *_: (rows, rows, {}))
+    monkeypatch.setattr(Classify, "read_all", lambda _: TrainingData(rows, rows, {}))
     monkeypatch.setattr(Classify, "train_on", train_on)
     found = cross_validate(recipe, folds=3)
     assert sorted(scored) == sorted(rows.first)
     assert sorted(fold["accuracy"] for fold in found.folds) == [7, 8, 8]
     assert found.mean("accuracy") == pytest.approx(23 / 3)
-    assert found.deviation("accuracy") == pytest.approx(3**-0.5)
+    assert found.standard_deviation("accuracy") == pytest.approx(3**-0.5)
 
 
 def test_every_fold_has_its_share_of_every_label():
@@ -53,14 +54,14 @@ def test_every_fold_has_its_share_of_every_label():
 
 
 def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
-    recipe = AnswerQuestions(encoder="x", train="x", save_to=str(tmp_path / "m"))
+    recipe = AnswerQuestions(encoder="x", train="x")
     rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
-    monkeypatch.setattr(AnswerQuestions, "read_all", lambda *_: (rows, rows, {}))
-    with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of contexts"):
+    monkeypatch.setattr(AnswerQuestions, "read_all", lambda _: TrainingData(rows, rows, {}))
+    with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of groups"):
         cross_validate(recipe)
     pairs = {"similarity": "contrastive", "label_column": None}
     with pytest.raises(ValueError, match="rows without labels or scores cannot be scored"):
-        cross_validate(Embed(encoder="x", train="x", save_to=str(tmp_path / "m"), **pairs))
+        cross_validate(Embed(encoder="x", train="x", **pairs))
 
 
 def test_questions_on_one_context_stay_together():

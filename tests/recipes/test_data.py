@@ -92,7 +92,7 @@ def test_a_split_has_its_share_of_every_label():
     assert not np.array_equal(held_out, is_held_out(rows, 0.2, seed=1))
     questions = Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
     assert is_held_out(questions, 0.5, seed=0).sum() == 20
-    with pytest.raises(ValueError, match="validation_split=0.1 of 2 contexts, which stay whole, leaves none"):
+    with pytest.raises(ValueError, match=r"of 2 groups \(such as contexts\), which stay whole, leaves none"):
         is_held_out(questions, 0.1, seed=0)
 
 
@@ -141,7 +141,7 @@ def test_one_column_for_each_label(settings, tmp_path):
 
 
 def test_validation_rows_that_changed_are_refused(settings, review_files, tmp_path, monkeypatch):
-    from keras_plm.recipes import fine_tune
+    from keras_plm.recipes import result
 
     dev = tmp_path / "dev.tsv"
     dev.write_text("label\ttext\ncat\tthe cat\ndog\ta dog\n")
@@ -153,7 +153,7 @@ def test_validation_rows_that_changed_are_refused(settings, review_files, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(fine_tune, "save", interrupted)
+        patch.setattr(result, "save", interrupted)
         recipe.run()
     dev.write_text("label\ttext\ncat\tthe cat\ncat\ta dog\n")
     with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
@@ -225,7 +225,7 @@ def test_accumulated_gradients_are_those_of_one_batch(config, tokenizer, crf):
 
     order = np.arange(8)
     whole = gradients(tokens._batches(order, 8))
-    halves = gradients(tokens._batches(order, 4, accumulate=2))
+    halves = gradients(tokens._batches(order, 4, gradient_accumulation_steps=2))
     apart = gradients(tokens._batches(order, 4))
     scale = max(np.abs(part).max() for part in whole)
     distance = [

@@ -12,6 +12,8 @@ import tensorflow as tf
 import keras_plm as plm
 from keras_plm.evaluation import Evaluation
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, Tag
+from keras_plm.recipes.fine_tune import TrainingData
+from keras_plm.recipes.starting_model import starting_model
 from keras_plm.recipes.validation import exhausted
 from keras_plm.text import LabelledTexts
 from keras_plm.training import Checkpoint, HistoryLog, layer_rates, unfreezing_steps
@@ -45,7 +47,7 @@ def tagged(tmp_path_factory):
 def test_tagging_learns(crf, tagged, settings, tmp_path):
     model = Tag(
         **settings, train=tagged["train"], validation=tagged["dev"], test=tagged["dev"], crf=crf, epochs=12,
-        keep="best", save_to=str(tmp_path / "m"),
+        load_best=True, save_to=str(tmp_path / "m"),
     ).run()  # fmt: skip
     (spans,) = model.tag(["The otter follows the wren."])
     assert [(span.text, span.label) for span in spans] == [("otter", "SUBJECT")]
@@ -142,7 +144,7 @@ def test_the_best_epoch_is_kept(settings, tagged, tmp_path, monkeypatch):
         return Evaluation({"f1": next(scores)}, [], [])
 
     monkeypatch.setattr("keras_plm.recipes.fine_tune.evaluate", scored)
-    options = {"train": tagged["train"], "validation": tagged["dev"], "epochs": 4, "keep": "best"}
+    options = {"train": tagged["train"], "validation": tagged["dev"], "epochs": 4, "load_best": True}
     model = Tag(**settings, **options, save_to=str(tmp_path / "m")).run()
     assert len(seen) == 5  # the last time for the model card
     distance = [max(np.abs(np.asarray(w) - s).max() for w, s in zip(model.weights, at, strict=True)) for at in seen]
@@ -158,8 +160,8 @@ def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp
     ).run()  # fmt: skip
     assert len((tmp_path / "m" / "history.csv").read_text().splitlines()) == 1 + 3
     assert not exhausted([0.1, 0.2], 2) and exhausted([0.3, 0.2, 0.3], 2) and not exhausted([], 1)
-    with pytest.raises(ValueError, match="`validation` is needed"):
-        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), keep="best")
+    with pytest.raises(ValueError, match="need `validation` or"):
+        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), load_best=True)
 
 
 @pytest.mark.slow
@@ -167,7 +169,7 @@ def test_averaged_weights_are_kept(settings, review_files, tmp_path):
     """With a momentum near 1 the average stays near the start, wherever the training goes."""
     far, near = (
         Classify(
-            **settings, train=review_files["train"], validation=review_files["test"], epochs=2, average=average,
+            **settings, train=review_files["train"], validation=review_files["test"], epochs=2, ema_momentum=average,
             save_to=str(tmp_path / str(average)),
         ).run()
         for average in (None, 0.9999)
@@ -182,9 +184,9 @@ def test_averaged_weights_are_kept(settings, review_files, tmp_path):
 @pytest.mark.parametrize(
     ("special", "killed_after"),
     [
-        ({"keep": "best"}, HistoryLog),
-        ({"keep": "best"}, Checkpoint),
-        ({"keep": "best", "accumulate": 5}, Checkpoint),
+        ({"load_best": True}, HistoryLog),
+        ({"load_best": True}, Checkpoint),
+        ({"load_best": True, "gradient_accumulation_steps": 5}, Checkpoint),
         ({"prune": "0.6"}, Checkpoint),
         ({"prune": "2:4"}, Checkpoint),
         ({"clusters": 8}, Checkpoint),
@@ -197,7 +199,7 @@ def test_an_interrupted_fine_tuning_ends_as_it_would_have(
 ):
     train = tmp_path / "train.tsv"
     train.write_text(rows := Path(review_files["train"]).read_text())
-    options = {"train": str(train), "validation": review_files["test"], "epochs": 4, "average": 0.9, **special}
+    options = {"train": str(train), "validation": review_files["test"], "epochs": 4, "ema_momentum": 0.9, **special}
     whole = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "whole")).run()
     recipe = Classify(**settings | {"dropout": 0.1}, **options, save_to=str(tmp_path / "cut"))
     real = killed_after.on_epoch_end
@@ -232,7 +234,7 @@ def test_rare_labels_count_as_much_as_frequent_ones(settings, tmp_path):
     (tmp_path / "t.tsv").write_text("\n".join(rows))
     recipe = Classify(**settings, train=str(tmp_path / "t.tsv"), class_weights="balanced", save_to=str(tmp_path / "m"))
     examples = recipe.read(recipe.train)
-    model = recipe.build(examples)
+    model = starting_model(recipe, examples)
     weights = recipe.rows(model, examples).weights
     assert weights.mean() == pytest.approx(1.0) and weights[:90].sum() == pytest.approx(weights[90:].sum())
     with pytest.raises(ValueError, match="needs one label a text"):
@@ -244,7 +246,7 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
     folder = tmp_path / "none"
     Tag(**settings, train=tagged["train"], validation=tagged["dev"], save_to=str(folder), fast_dev_run=True).run()
     Classify(
-        **settings, train=review_files["train"], validation=review_files["test"], keep="best", save_to=str(folder),
+        **settings, train=review_files["train"], validation=review_files["test"], load_best=True, save_to=str(folder),
         fast_dev_run=True,
     ).run()  # fmt: skip
     answer = {"text": "cat", "answer_start": 4}
@@ -259,9 +261,10 @@ def test_fast_dev_run_of_every_task_saves_nothing(settings, tagged, review_files
 def test_fields_reach_the_optimizer(settings, review_files, tmp_path):
     recipe = Classify(
         **settings, train=review_files["train"], save_to=str(tmp_path / "m"), epochs=4, gradual_unfreezing=True,
-        head_rate=3.0, layer_decay=0.5, accumulate=2, average=0.9, weight_decay=0.07, clip_norm=0.3, warmup=0.2,
+        head_rate=3.0, layer_decay=0.5, gradient_accumulation_steps=2, ema_momentum=0.9,
+        weight_decay=0.07, clip_norm=0.3, warmup=0.2,
     )  # fmt: skip
-    model = recipe.build(recipe.read(recipe.train))
+    model = starting_model(recipe, recipe.read(recipe.train))
     optimizer = recipe.task_optimizer(model, 10)
     assert optimizer.first_steps == unfreezing_steps(model, 20)  # 4 epochs of 10 batches, two of which make a step
     assert optimizer.rates == layer_rates(model, 0.5, 3.0)
@@ -269,7 +272,14 @@ def test_fields_reach_the_optimizer(settings, review_files, tmp_path):
     assert optimizer.use_ema and optimizer.gradient_accumulation_steps == 2
     rates = [float(optimizer._learning_rate(step)) for step in (0, 3, 4, 12, 20)]
     assert rates == pytest.approx([3e-3 / 4, 3e-3, 3e-3, 1.5e-3, 0], abs=1e-9)
-    plain = replace(recipe, gradual_unfreezing=False, head_rate=1.0, layer_decay=1.0, accumulate=1, average=None)
+    plain = replace(
+        recipe,
+        gradual_unfreezing=False,
+        head_rate=1.0,
+        layer_decay=1.0,
+        gradient_accumulation_steps=1,
+        ema_momentum=None,
+    )
     optimizer = plain.task_optimizer(model, 10)
     assert not (optimizer.first_steps or optimizer.rates or optimizer.use_ema)
     assert optimizer.gradient_accumulation_steps is None
@@ -283,16 +293,20 @@ def test_what_several_devices_cannot_share(settings, review_files, tmp_path, mon
     with pytest.raises(ValueError, match="batch_size=9 cannot be shared by 2 devices; choose a multiple of 2"):
         recipe.run()
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
-    with pytest.raises(ValueError, match="accumulate=2 works on one device only, not on 2"):
-        Classify(**options, accumulate=2).task_optimizer(None, 10)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2 works on one device only, not on 2"):
+        Classify(**options, gradient_accumulation_steps=2).task_optimizer(None, 10)
     pairs = LabelledTexts("here", ["a"] * 9, ["b"] * 9, ["1"] * 9)
     with pytest.raises(ValueError, match="batch_size=6 would part pairs; choose a multiple of 4"):
         Embed(**options | {"batch_size": 6}).rows(None, pairs)
 
 
 def test_batches_that_never_make_a_step(settings, review_files, tmp_path):
-    recipe = Classify(**settings, train=review_files["train"], epochs=1, accumulate=99, save_to=str(tmp_path / "m"))
-    with pytest.raises(ValueError, match=r"accumulate=99 of only \d+ batches in all: nothing would be learnt"):
+    recipe = Classify(
+        **settings, train=review_files["train"], epochs=1, gradient_accumulation_steps=99, save_to=str(tmp_path / "m")
+    )
+    with pytest.raises(
+        ValueError, match=r"gradient_accumulation_steps=99 of only \d+ batches in all: nothing would be learned"
+    ):
         recipe.run()
 
 
@@ -300,5 +314,5 @@ def test_batches_that_never_make_a_step(settings, review_files, tmp_path):
 def test_held_out_rows_are_scored_whole(settings, review_files, tmp_path):
     recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
     rows = recipe.read(review_files["train"])
-    _, found = recipe.train_on(rows.head(16), rows, {"fold": rows}, save_model=False)
+    _, found = recipe.train_on(TrainingData(rows.head(16), rows, {"fold": rows}), save_model=False)
     assert len(found["fold"].rows) == 96

@@ -9,6 +9,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.recipes import Classify
+from keras_plm.recipes.starting_model import fine_tuned_config, starting_model
 from keras_plm.training import AdamW, LinearWarmupDecay, freeze, layer_rates, parse_trainable, unfreezing_steps
 
 
@@ -28,7 +29,7 @@ def test_only_what_is_named_is_trained(trainable, inside, settings, review_files
         **settings, train=review_files["train"], trainable=trainable, epochs=2, save_to=str(tmp_path / "m")
     )
     with recipe.session():
-        start = recipe.build(recipe.read(recipe.train))
+        start = starting_model(recipe, recipe.read(recipe.train))
     before = {w.path: np.asarray(w).copy() for w in start.weights}
     model = recipe.run()
     changed = {w.path for w in model.weights if not np.array_equal(w, before[w.path])}
@@ -120,8 +121,8 @@ def test_a_model_without_a_head_has_no_head_to_train(config, tokenizer):
 def test_adapters_of_another_width_are_not_thrown_away(config, tmp_path):
     recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), trainable="adapter:3", max_length=24)
     with pytest.raises(ValueError, match="but the encoder has adapters of 5"):
-        recipe.shape(replace(config, adapter_dim=5))
-    assert replace(recipe, trainable="all").shape(replace(config, adapter_dim=5)).adapter_dim == 5
+        fine_tuned_config(recipe, replace(config, adapter_dim=5))
+    assert fine_tuned_config(replace(recipe, trainable="all"), replace(config, adapter_dim=5)).adapter_dim == 5
 
 
 def test_accumulated_gradients_make_one_step():

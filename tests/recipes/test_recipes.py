@@ -14,6 +14,8 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.recipes import Classify, Pretrain, Recipe
+from keras_plm.recipes.method import SUPERVISED
+from keras_plm.recipes.training_state import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +372,9 @@ def test_killed_and_started_again_it_ends_the_same(corpus_file, tmp_path):
 
 def test_an_unfinished_training_of_other_settings_is_not_continued(small, corpus_file, tmp_path):
     recipe = Pretrain(corpus=corpus_file, config=small, max_length=32, save_to=str(tmp_path / "m"), verbose=0)
-    recipe.checkpoint()
+    trainee = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    trainee.compile("adam", "mse")
+    TrainingState(recipe, SUPERVISED, "").restore(trainee)
     with pytest.raises(ValueError, match="holds an unfinished training with other settings"):
         replace(recipe, learning_rate=1.0).run()
 

@@ -8,6 +8,7 @@ import pytest
 import keras_plm as plm
 from keras_plm.models import copy_head, weight_arrays
 from keras_plm.recipes import Classify, Tag
+from keras_plm.recipes.starting_model import starting_model
 
 
 @pytest.fixture
@@ -25,18 +26,18 @@ def recipes(settings, review_files, tmp_path):
 @pytest.fixture
 def trained(settings, review_files):
     recipe = Classify(**settings, train=review_files["train"], save_to="none")
-    model = recipe.build(recipe.read(recipe.train))
+    model = starting_model(recipe, recipe.read(recipe.train))
     model.head.dense.bias.assign(np.random.default_rng(0).normal(size=2))
     return model
 
 
 def head(recipe):
-    return np.asarray(recipe.build(recipe.read(recipe.train)).head.dense.kernel)
+    return np.asarray(starting_model(recipe, recipe.read(recipe.train)).head.dense.kernel)
 
 
 def test_the_head_of_the_same_task_goes_on(recipes, trained):
     kernel = np.asarray(trained.head.dense.kernel)
-    for field in ({}, {"quantization_aware": True}, {"table_rank": 8}, {"num_layers": 1}, {"trainable": "lora:2"}):
+    for field in ({}, {"quantization_aware": True}, {"embedding_rank": 8}, {"num_layers": 1}, {"trainable": "lora:2"}):
         np.testing.assert_array_equal(head(recipes(trained, **field)), kernel, str(field))
 
 
@@ -82,16 +83,16 @@ def test_the_transitions_of_a_tagger_go_on(settings, tmp_path):
     fields = settings | {"train": str(tmp_path / "train.conll"), "save_to": str(tmp_path / "new"), "crf": True}
     recipe = Tag(**fields)
     examples = recipe.read(recipe.train)
-    trained = recipe.build(examples)
+    trained = starting_model(recipe, examples)
     for weight in trained.crf.weights:
         weight.assign(np.random.default_rng(0).normal(size=weight.shape))
     plm.save(trained, tmp_path / "start")
     wanted = weight_arrays(trained)
     own = fields | {"encoder": str(tmp_path / "start")}
-    again = weight_arrays(Tag(**own).build(examples))
+    again = weight_arrays(starting_model(Tag(**own), examples))
     assert len(again) == len(wanted)
     for path, weight in again.items():
         np.testing.assert_array_equal(weight, wanted[path], path)
-    plain = Tag(**own | {"crf": False}).build(examples)  # scores of tags in a chain are scores of tags
+    plain = starting_model(Tag(**own | {"crf": False}), examples)  # scores of tags in a chain are scores of tags
     assert plain.crf is None
     np.testing.assert_array_equal(plain.head.dense.kernel, trained.head.dense.kernel)

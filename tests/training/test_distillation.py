@@ -170,15 +170,15 @@ def test_what_is_frozen_stays_so(teacher, student):
 def test_copies_for_the_teacher_to_label(tmp_path):
     recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"))
     rows = LabelledTexts("a.tsv", ["the cat sees a dog", "猫看见狗"], ["so", "it does"], ["yes", "no"])
-    more = Distill(teacher="nowhere", recipe=recipe, hard=0.0, copies=4).examples(rows)
+    more = Distill(teacher="nowhere", recipe=recipe, hard=0.0, augmentations_per_text=4).examples(rows)
     assert more.first[:2] == rows.first and more.values == rows.values * 5 and more.second == rows.second * 5
     assert len({*more.first}) > 6
     assert all(text and set(text) <= set("".join(rows.first)) for text in more.first)
-    again = Distill(teacher="nowhere", recipe=recipe, hard=0.0, copies=4).examples(rows)
+    again = Distill(teacher="nowhere", recipe=recipe, hard=0.0, augmentations_per_text=4).examples(rows)
     assert again.first == more.first
     for fields, words in [
-        ({"copies": 2}, "needs hard=0"),
-        ({"copies": -1, "hard": 0.0}, "copies=-1"),
+        ({"augmentations_per_text": 2}, "needs hard=0"),
+        ({"augmentations_per_text": -1, "hard": 0.0}, "augmentations_per_text=-1"),
         ({"temperature": 0.0}, "temperature=0.0; it must be above 0"),
     ]:
         with pytest.raises(ValueError, match=words):
@@ -205,7 +205,9 @@ def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe).run()
     assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     recipe = replace(recipe, save_to=str(tmp_path / "other"), epochs=4)
-    student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe, hard=0.0, soft=1.0, copies=3).run()
+    student = Distill(
+        teacher=str(tmp_path / "teacher"), recipe=recipe, hard=0.0, soft=1.0, augmentations_per_text=3
+    ).run()
     assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     record = json.loads((tmp_path / "student" / "recipe.json").read_text())
     assert record["recipe"] == "Distill" and record["student"]["recipe"] == "Classify" and record["soft"] == 0.5

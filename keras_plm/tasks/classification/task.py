@@ -32,6 +32,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabelledTexts]):
     model, methods, examples = Classifier, ClassifierMethods, LabelledTexts
     labels_optional = True
     takes_pairs = True
+    can_augment = True
     predicts_scores = True
     setting_types = {"labels": list | None, "multi_label": bool, "pairs": bool | None}
     shared_settings = ("labels", "multi_label")

@@ -14,7 +14,6 @@ class EmbedderMethods(TextModel):
     """
 
     max_length: int | None
-    prompt: str
 
     @property
     def longest_row(self) -> int:

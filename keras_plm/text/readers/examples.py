@@ -20,8 +20,6 @@ class Examples:
     skipped: list[str] = field(default_factory=list, kw_only=True)
     # what is no list with a value for each row
     facts: ClassVar[tuple[str, ...]] = ("source", "skipped")
-    # whether `augmented` gives more of them
-    can_be_augmented: ClassVar[bool] = False
 
     @property
     def columns(self) -> dict[str, list]:

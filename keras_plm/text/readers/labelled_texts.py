@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from keras_plm.text.augmentation import altered
 
@@ -26,7 +26,6 @@ class LabelledTexts(Examples):
     first: list[str]
     second: list[str] | None
     values: list[Any]
-    can_be_augmented: ClassVar[bool] = True
 
     @classmethod
     def read(

@@ -1,0 +1,26 @@
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+class TrainingMethod:
+    """How a model learns from the batches of a recipe. This one is supervised training, by the loss of its task."""
+
+    def examples(self, train: Any) -> Any:
+        """The examples to train on, perhaps more than those of the recipe."""
+        return train
+
+    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
+        """The compiled Keras model that `fit` is called on."""
+        model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=False)
+        return model
+
+    def record(self, recipe: "Recipe") -> str:
+        """The JSON that tells how the model was trained."""
+        return recipe.to_json()
+
+
+SUPERVISED = TrainingMethod()

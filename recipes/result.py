@@ -1,0 +1,61 @@
+"""The folder of a fine-tuned model: record, history, card, answers and errors beside it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_plm.compression.pruning import measured_sparsity
+from keras_plm.evaluation import Evaluation
+from keras_plm.models import save
+
+from .data import named
+from .model_card import model_card
+from .training_state import TrainingState
+
+if TYPE_CHECKING:
+    from .fine_tune import FineTune, TrainingData
+
+
+def save_fine_tuned(
+    recipe: "FineTune",
+    model: Any,
+    data: "TrainingData",
+    facts: Mapping[str, Any],
+    found: Mapping[str, Evaluation],
+    state: TrainingState,
+) -> None:
+    """Write the model and all that tells how it was made and what it scored.
+
+    Args:
+        recipe: the fine-tuning.
+        model: in float32.
+        data: what it was trained on and is scored on.
+        facts: of the training, for the card.
+        found: its evaluations, by the name of the part.
+        state: of the training.
+    """
+    parts = {"train": data.labeled, **data.held_out}
+    results = dict(facts) | data.train.card()
+    results |= {f"{name} rows that were skipped": len(p.skipped) for name, p in parts.items() if p.skipped}
+    if recipe.prune is not None:
+        results["zeros in the kernels"] = f"{measured_sparsity(model):.1%}"
+    for name, evaluation in found.items():
+        results[f"{name} rows"] = len(evaluation.rows)
+        results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
+    about = {
+        "start": recipe.encoder,
+        "trained on": named(recipe.train),
+        "longest row": f"{recipe.max_length} tokens",
+        **recipe.task.facts(model),
+    }
+    files = {
+        "recipe.json": state.record,
+        "history.csv": state.history(),
+        "README.md": model_card(type(model).__name__, about, results),
+    }
+    for name, evaluation in found.items():
+        files[f"{name}.predictions.jsonl"] = evaluation.predictions()
+        files[f"{name}.errors.md"] = evaluation.errors()
+    skipped = [line for part in parts.values() for line in part.skipped]
+    if skipped:
+        files["skipped_rows.txt"] = "\n".join(skipped) + "\n"
+    save(model, recipe.model_folder, recipe.overwrite, files)
