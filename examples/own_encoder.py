@@ -16,7 +16,7 @@ import keras_plm as plm
 from keras_plm import recipes
 from keras_plm.models import copy_model
 from keras_plm.recipes.starting_model import starting_model
-from keras_plm.text import LabelledTexts, Tokenizer, read_documents
+from keras_plm.text import LabeledTexts, Tokenizer, read_documents
 from keras_plm.training import AdamW, LinearWarmupDecay, Precision
 
 SIZES = replace(
@@ -91,7 +91,7 @@ def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     )  # fmt: skip
     train, labeled, held_out = recipe.read_all()
     test = held_out["test"].head(600)
-    assert isinstance(test, LabelledTexts)
+    assert isinstance(test, LabeledTexts)
     model = starting_model(recipe, labeled)
     rows = recipe.rows(model, train)
     steps = rows.num_steps(recipe.batch_size) * recipe.epochs

@@ -1,17 +1,17 @@
-"""Trained model → compressed → artefact → proof that it still works."""
+"""Trained model → compressed → artifact → proof that it still works."""
 
-from .budget import fit_budget
-from .budget_table import Attempt, Bounds, Budget, BudgetError
+from .budget.fit_budget import fit_budget
+from .budget.table import Attempt, Bounds, Budget, BudgetError
 from .compare import Comparison, compare
-from .exported import load_artifact
+from .loaded_model import load_artifact
 from .onnx import to_onnx
-from .proof import ExportError
 from .report import write_report
 from .runtime import Artifact
-from .saved_model import to_saved_model
+from .saved_model.exporter import to_saved_model
 from .sensitivity import sensitivity
-from .tflite import to_tflite
+from .tflite.converter import to_tflite
 from .tokenizer_vectors import write_tokenizer_vectors
+from .verify import ExportError
 
 __all__ = [
     "Artifact",

@@ -14,33 +14,33 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.tasks import Columns, TaskModel, evaluate, task_of
 from keras_plm.text import Examples, OnBadRow
 
-from .data import read_data
-from .exported import load_artifact
-from .proof import expected
+from .inputs import read_data
+from .loaded_model import load_artifact
 from .runtime import Artifact
 from .signature import example_rows, num_truncated
+from .verify import expected
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A Keras model beside its artefact, on the same rows.
+    """A Keras model beside its artifact, on the same rows.
 
     Attributes:
-        artifact: path of the artefact.
+        artifact: path of the artifact.
         kind: its runtime.
         rows: number of rows compared.
-        truncated_rows: how many of them are too long for the artefact and lost their end.
+        truncated_rows: how many of them are too long for the artifact and lost their end.
         metric: the first score of `evaluate`; None if the rows have no answers.
         keras_score, artifact_score: that metric on both sides, in [0, 1] (correlations: [-1, 1]).
         agreement: fraction of rows with the same label (questions with the same ends) on both sides; of a tagger the
             mean over rows of the share of tokens with the same tag, [CLS] and [SEP] among them; None for numbers.
         largest_error, mean_error: absolute differences of the probabilities or scores.
         keras_bytes: bytes of the model's weights in float32.
-        artifact_bytes: bytes of the artefact on disk.
-        p50_ms, p95_ms: latency of one row in the artefact's runtime, median and 95th percentile.
-        operators: how often each operator occurs in the artefact.
+        artifact_bytes: bytes of the artifact on disk.
+        p50_ms, p95_ms: latency of one row in the artifact's runtime, median and 95th percentile.
+        operators: how often each operator occurs in the artifact.
         delegated: how many of them XNNPACK computes; none of other runtimes than TFLite.
-        quantization: the scheme of the artefact.
+        quantization: the scheme of the artifact.
         lengths: tokens of each row.
         keras_evaluation, artifact_evaluation: the answers of both sides; None if the rows have none to compare with.
     """
@@ -70,7 +70,7 @@ class Comparison:
         table = Table(title=escape(f"{self.artifact} ({self.kind}) on {self.rows} rows"))
         table.add_column("")
         table.add_column("Keras", justify="right")
-        table.add_column("artefact", justify="right")
+        table.add_column("artifact", justify="right")
         if self.metric is not None:
             table.add_row(self.metric, f"{self.keras_score:.4f}", f"{self.artifact_score:.4f}")
         if self.agreement is not None:
@@ -108,25 +108,25 @@ def compare(
     tag_column: int | str = -1,
     on_bad_row: OnBadRow = "error",
 ) -> Comparison:
-    """Run a model and its artefact on the same rows and say what differs.
+    """Run a model and its artifact on the same rows and say what differs.
 
     Args:
         model: the Keras model.
-        artifact: an artefact or its path.
+        artifact: an artifact or its path.
         data: a table (.tsv, .csv, .jsonl) with the columns named below, of a tagger CoNLL, of a question answerer
             SQuAD's JSON; `Examples`; or a list of texts, or of (first, second) pairs, without labels.
         text_column: column of the (first) texts.
         second_column: column of the second texts, for a model of pairs.
         label_column: column of the labels or scores; None for a table without.
-        max_length: row length in tokens, where the artefact leaves it free; None or more means the model's limit.
-        limit: compare the first so many rows only.
-        num_threads: of the artefact's runtime.
+        max_length: row length in tokens, where the artifact leaves it free; None or more means the model's limit.
+        limit: compare at most this number of rows.
+        num_threads: of the artifact's runtime.
         progress: show a progress bar.
         on_bad_row: "error", or "skip" to leave out rows that cannot be used, unknown labels among them.
         tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
 
     Raises:
-        ValueError: no rows, an unknown label, a missing column, an artefact of another task or other labels.
+        ValueError: no rows, an unknown label, a missing column, an artifact of another task or other labels.
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
@@ -151,7 +151,7 @@ def compare(
         )
     rows = example_rows(answering, texts, length)
     found, milliseconds = _run(artifact, rows, progress)
-    # the model reads as far as it can: what a shorter artefact cuts off is a loss like any other
+    # the model reads as far as it can: what a shorter artifact cuts off is a loss like any other
     whole = example_rows(model, texts, own_limit)
     wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
     if task.per_token:

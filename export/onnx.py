@@ -5,15 +5,16 @@ import tensorflow as tf
 
 from keras_plm.tasks import TaskModel
 
-from .proof import ExportError, artifact_path, prove, whole_artifact
+from .artifact_files import artifact_path, whole_artifact
 from .runtime import Artifact
 from .signature import Signature, float32_copy, float32_function, least_length
+from .verify import ExportError, verify
 
 OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
 
 
 def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, overwrite: bool = False) -> Path:
-    """Write an ONNX file that takes token ids, and prove with onnxruntime that it answers as the model does.
+    """Write an ONNX file that takes token ids, and verify with onnxruntime that it matches the Keras model.
 
     Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, max_length); output
     see `Artifact`.
@@ -45,9 +46,9 @@ def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, o
             raise ExportError(f"tf2onnx made an invalid file: {error}") from None
         temporary.write_bytes(proto.SerializeToString())
         artifact = Artifact(temporary)
-        prove(model, artifact)
+        verify(model, artifact)
         if max_length is None:  # a second length, or a fixed one could pass for free
-            prove(model, artifact, length=max(model.longest_row // 2, least_length(model)))
+            verify(model, artifact, length=max(model.longest_row // 2, least_length(model)))
     return path
 
 

@@ -1,4 +1,4 @@
-"""One page about a model and its artefacts: figures, and the texts that they disagree on."""
+"""One page about a model and its artifacts: figures, and the texts that they disagree on."""
 
 import html
 import io
@@ -12,7 +12,7 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.models import check_free, whole_file
 
 from .compare import Comparison
-from .extras import import_extra
+from .optional_imports import import_extra
 
 _MOST_LABELS = 30  # of a table of confusions that can be read
 _MOST_ROWS = 40  # of disagreements
@@ -28,7 +28,7 @@ td:first-child, th:first-child, td.text { text-align: left } td.text { max-width
 
 
 def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Path, overwrite: bool = False) -> Path:
-    """Write one self-contained HTML page about artefacts of a model.
+    """Write one self-contained HTML page about artifacts of a model.
 
     Sizes, latencies and scores of all of them; of each the change by class and by length of the text, the calibration
     curve, the confusions, the worst disagreements with their texts, and the operators with those that XNNPACK took.
@@ -54,11 +54,11 @@ def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Pat
         if (one.metric, one.lengths) != (first.metric, first.lengths):
             raise ValueError(f"{one.artifact} was compared on other rows than {first.artifact}: make a page for each")
     check_free(path, overwrite)
-    parts = ["<h1>What the artefacts answer</h1>", _overview(several)]
+    parts = ["<h1>What the artifacts answer</h1>", _overview(several)]
     for one in several:
         parts += [f"<h2>{html.escape(_name(one))}</h2>", *_chapter(one)]
     page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Artefacts</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Artifacts</title>'
         f"<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
     with whole_file(path) as temporary:
@@ -82,7 +82,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: S
 
 
 class _Change(float):
-    """A difference in points, with its sign and colour."""
+    """A difference in points, with its sign and color."""
 
     @property
     def kind(self) -> str:
@@ -161,7 +161,7 @@ def _calibration(keras: Evaluation, found: Evaluation) -> str:
     """How often each side is right when it says that it is so sure."""
     figure = import_extra("matplotlib.figure", "plots").Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for side, name in ((keras, "Keras"), (found, "artefact")):
+    for side, name in ((keras, "Keras"), (found, "artifact")):
         sure = np.array([row["probability"] for row in side.rows])
         right = np.array([row["wanted"] == row["found"] for row in side.rows])
         bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
@@ -169,7 +169,7 @@ def _calibration(keras: Evaluation, found: Evaluation) -> str:
         error = sum(abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in there)
         points = [(sure[bins == b].mean(), right[bins == b].mean()) for b in there]
         axes.plot(*zip(*points, strict=True), marker="o", label=f"{name}: off by {100 * error:.1f} points")
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1)
     axes.set(xlabel="probability of its answer", ylabel="share that is right", ylim=(0, 1.02))
     axes.legend(fontsize=8)
     file = io.StringIO()
@@ -185,13 +185,13 @@ def _confusions(found: Evaluation) -> str:
     for row in found.rows:
         counts[row["wanted"], row["found"]] += 1
     rows = [[wanted, *(counts[wanted, label] for label in labels)] for wanted in labels]
-    return "<h3>Confusions of the artefact</h3>" + _table(["wanted", *labels], rows)
+    return "<h3>Confusions of the artifact</h3>" + _table(["wanted", *labels], rows)
 
 
 def _disagreements(keras: Evaluation, found: Evaluation) -> str:
     """Rows with another answer.
 
-    The one first that the artefact is most sure of, of numbers the farthest off, else the one that it gets most wrong.
+    The one first that the artifact is most sure of, of numbers the farthest off, else the one that it gets most wrong.
     """
     pairs = [(k, f) for k, f in zip(keras.rows, found.rows, strict=True) if k["found"] != f["found"]]
     if _is_number(found):
@@ -209,7 +209,7 @@ def _disagreements(keras: Evaluation, found: Evaluation) -> str:
          f.get("probability", "")]
         for k, f in pairs[:_MOST_ROWS]
     ]  # fmt: skip
-    header = [*given, "wanted", "Keras", "artefact", "probability"]
+    header = [*given, "wanted", "Keras", "artifact", "probability"]
     title = f"<h3>Disagreements: {len(pairs)} of {len(keras.rows)} rows</h3>"
     return title + _table(header, rows, text_columns=range(len(given) + 3))
 

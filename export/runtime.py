@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .extras import import_extra
+from .optional_imports import import_extra
 from .signature import Signature
 
 
@@ -20,7 +20,7 @@ class Artifact:
         num_threads: processor threads of the runtime, where it can be told (TFLite and ONNX).
 
     Call args:
-        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artefact of fixed shape runs
+        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artifact of fixed shape runs
             them one by one.
 
     Returns:
@@ -28,7 +28,7 @@ class Artifact:
         (rows, D) vectors of an embedder; a dict of `start` and `end` logits, (rows, T), of a question answerer.
 
     Raises:
-        FileNotFoundError: no artefact there, or its `.json` is missing.
+        FileNotFoundError: no artifact there, or its `.json` is missing.
         ImportError: the runtime is not installed; the message names the extra.
         ValueError: inputs of another length than the fixed one, or another kind of file.
 
@@ -39,7 +39,7 @@ class Artifact:
     def __init__(self, path: str | Path, num_threads: int = 1) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise FileNotFoundError(f"no artefact at {self.path}")
+            raise FileNotFoundError(f"no artifact at {self.path}")
         runtimes = {".tflite": _TFLite, ".onnx": _ONNX}
         if not self.path.is_dir() and self.path.suffix not in runtimes:
             raise ValueError(f"{self.path}: not a .tflite, a .onnx or a SavedModel folder")
@@ -78,7 +78,7 @@ class Artifact:
 
         Args:
             runs: how often; the first calls, which plan memory, are not counted.
-            length: T where the artefact leaves it free, up to its limit.
+            length: T where the artifact leaves it free, up to its limit.
         """
         shape = (1, self.signature.length or min(length, self.signature.max_length))
         row = {name: np.ones(shape, "int32") for name in self.signature.inputs}
@@ -102,7 +102,7 @@ class Artifact:
                 `context`.
 
         Raises:
-            ValueError: other names than the artefact's, lists of different length, or an artefact that takes token ids
+            ValueError: other names than the artifact's, lists of different length, or an artifact that takes token ids
                 only.
         """
         if not self._takes_strings:

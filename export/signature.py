@@ -1,4 +1,4 @@
-"""The one place that fixes the names, dtypes and shapes of what an artefact takes and gives."""
+"""The one place that fixes the names, dtypes and shapes of what an artifact takes and gives."""
 
 import hashlib
 import json
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.compression.watching import text_rows
+from keras_plm.compression.activation_capture import text_rows
 from keras_plm.layers.graph_hooks import tracing_with
 from keras_plm.models import copy_model, merge_lora, tokenizer_settings
 from keras_plm.tasks import Task, TaskModel, task_named, task_of
 from keras_plm.text import pack
 from keras_plm.training import dtype_policy
 
-from .quantization import hooks_of
-from .schemes import Scheme
+from .tflite.quantization import hooks_of
+from .tflite.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Signature:
         task: its name.
         quantization: the scheme, "float32" if there is none.
         settings: what the methods that take texts need, such as the labels.
-        strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artefacts.
+        strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artifacts.
         files: bytes and SHA-256 of each file of the tokenizer that lies beside the artifact.
     """
 
@@ -80,7 +80,7 @@ class Signature:
         """
         task = task_of(model, keras=True)
         if model.tokenizer is None:
-            raise ValueError("the model has no tokenizer: nobody could feed the artefact")
+            raise ValueError("the model has no tokenizer: nobody could feed the artifact")
         limit, least = model.longest_row, least_length(model)
         if fixed and length is None:
             length = limit
@@ -117,6 +117,11 @@ class Signature:
         return self.spec.output_names(self.settings)
 
     @property
+    def scheme(self) -> Scheme:
+        """The quantization scheme."""
+        return Scheme.parse(self.quantization)
+
+    @property
     def spec(self) -> Task:
         """The task."""
         return task_named(self.task)
@@ -128,7 +133,7 @@ class Signature:
 
     @staticmethod
     def path(artifact: Path) -> Path:
-        """Where the facts of an artefact lie: inside a SavedModel folder, else beside the file."""
+        """Where the facts of an artifact lie: inside a SavedModel folder, else beside the file."""
         return artifact / "signature.json" if artifact.is_dir() else artifact.with_name(f"{artifact.name}.json")
 
     def write(self, path: Path) -> None:
@@ -177,7 +182,7 @@ def least_length(model: TaskModel) -> int:
 def float32_copy(model: TaskModel) -> TaskModel:
     """The same weights under float32: mixed-precision graphs convert to operators that phones do not have.
 
-    Low-rank updates are merged: beside the kernels they would only cost time.
+    LoRA updates are merged: beside the kernels they would only cost time.
     """
     with dtype_policy("float32"):
         return merge_lora(model) if model.config.lora_rank else copy_model(model)
@@ -193,7 +198,7 @@ def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module,
         model: in float32, see `float32_copy`.
         signature: of the artifact.
     """
-    task, hooks = signature.spec, hooks_of(Scheme.parse(signature.quantization), model.config)
+    task, hooks = signature.spec, hooks_of(signature.scheme, model.config)
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
 

@@ -5,7 +5,7 @@ from typing import Any
 from keras_plm.models import check_free, tokenizer_settings, whole_file
 from keras_plm.text import list_of_texts
 
-from .proof import PROOF_TEXTS
+from .verify import SAMPLE_TEXTS
 
 # what ports of BERT's tokenizer get wrong
 _HARD = (
@@ -62,7 +62,7 @@ def write_tokenizer_vectors(model: Any, path: str | Path, texts: Any = (), overw
     if tokenizer is None:
         raise ValueError("the model has no tokenizer")
     rows = []
-    for text in (*own, *PROOF_TEXTS, *_HARD):
+    for text in (*own, *SAMPLE_TEXTS, *_HARD):
         found = tokenizer.encode(text)
         places = {"starts": [int(s) for s in found.starts], "ends": [int(e) for e in found.ends]}
         rows.append({"text": text, "token_ids": [int(i) for i in found.token_ids], "tokens": found.tokens, **places})

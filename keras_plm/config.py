@@ -26,7 +26,7 @@ class ModelConfig:
         Turc et al. 2019, https://arxiv.org/abs/1908.08962
     """
 
-    vocabulary_size: int = 30_522  # word pieces, special tokens included
+    vocabulary_size: int = 30_522  # tokens, special tokens included
     num_layers: int = 12  # blocks
     num_heads: int = 12  # attention heads a block
     hidden_dim: int = 768  # D, width of the residual stream
@@ -36,11 +36,11 @@ class ModelConfig:
     max_sequence_length: int = 512  # longest input in tokens
     num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
     embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
-    embedding_rank: int | None = None  # of the token table as a product of two narrow ones; None for one table
+    embedding_rank: int | None = None  # of the embedding matrix as a product of two narrow ones; None for one table
     activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
     positions: Positions = "learned"
     layer_norm_epsilon: float = 1e-12
-    normalize_first: bool = False  # True: normalise before each sub-layer (pre-norm)
+    normalize_first: bool = False  # True: normalize before each sub-layer (pre-norm)
     shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
     has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
     pooler_activation: PoolerActivation = "tanh"  # of that layer, also of one that a classifier adds
@@ -48,7 +48,7 @@ class ModelConfig:
     lora_alpha: float = 16.0  # they are scaled by lora_alpha / lora_rank
     lora_targets: tuple[str, ...] = ("query", "value")  # of query, key, value, output, expand, contract
     adapter_dim: int = 0  # width of the bottleneck adapters in each block; 0 for none
-    quantization_aware: bool = False  # True: products with weights are rounded as int8 will, in ranges that are learnt
+    quantization_aware: bool = False  # True: products with weights are rounded as int8 will, in ranges that are learned
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -71,7 +71,7 @@ class ModelConfig:
         if unknown or (self.lora_rank and not self.lora_targets):
             raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose of {', '.join(LORA_TARGETS)}")
         if self.quantization_aware and self.lora_rank:
-            raise ValueError("low-rank updates would have to be rounded with their kernels: merge_lora first")
+            raise ValueError("LoRA updates would have to be rounded with their kernels: merge_lora first")
 
     def _check_types(self) -> None:
         """Raise ValueError for a field of another type, as a file may have it."""
@@ -109,7 +109,7 @@ class ModelConfig:
         return asdict(self) | {"lora_targets": list(self.lora_targets)}
 
     def without_lora(self) -> "ModelConfig":
-        """The same without low-rank updates."""
+        """The same without LoRA updates."""
         targets = ModelConfig.lora_targets
         return replace(self, lora_rank=0, lora_alpha=ModelConfig.lora_alpha, lora_targets=targets)
 

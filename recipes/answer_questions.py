@@ -44,7 +44,7 @@ class AnswerQuestions(FineTune[QuestionAnswerer]):
     task: ClassVar[Task] = QUESTION_ANSWERING
 
     max_length: int = 384  # longest row in tokens: the question and a window of the context
-    overlap: int = 64  # tokens that neighbouring windows of a training context share
+    overlap: int = 64  # tokens that neighboring windows of a training context share
     learning_rate: float = 1e-4  # peak, after the warm-up
 
     def rows(self, model: QuestionAnswerer, examples: Questions) -> TextRows:

@@ -1,4 +1,4 @@
-"""A pre-trained encoder and a table of labelled texts → a classifier of texts or of pairs.
+"""A pre-trained encoder and a table of labeled texts → a classifier of texts or of pairs.
 
 Input    TSV, CSV or JSONL files with a column of texts (two for pairs) and a column of labels or scores
 Output   a folder with a Classifier, its tokenizer, recipe, history, card, predictions and errors
@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from keras_plm.models import Encoder
 from keras_plm.tasks import CLASSIFICATION, Classifier, Columns, Pooling, Task
 from keras_plm.tasks.classification.task import ClassWeights
-from keras_plm.text import LabelledTexts, TextRows
-from keras_plm.text.readers.labelled_texts import Kind
+from keras_plm.text import LabeledTexts, TextRows
+from keras_plm.text.readers.labeled_texts import Kind
 
 from .fine_tune import FineTune
 
@@ -70,18 +70,18 @@ class Classify(FineTune[Classifier]):
         """The fields of that name."""
         return Columns(self.text_column, self.second_column, self.label_column)
 
-    def read(self, source: Any) -> LabelledTexts:
+    def read(self, source: Any) -> LabeledTexts:
         """Columns of tables."""
         kind: Kind = "score" if self.regression else "labels" if self.multi_label else "label"
         return CLASSIFICATION.read(source, self.columns, self.on_bad_row, kind=kind)
 
-    def make(self, encoder: Encoder, examples: LabelledTexts) -> Classifier:
+    def make(self, encoder: Encoder, examples: LabeledTexts) -> Classifier:
         """A classifier; of one column for each label the labels are in their order, also one that no row has."""
         if not self.regression and not examples.counts():
             raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
         labels = None if isinstance(self.label_column, str) else list(self.label_column)
         return CLASSIFICATION.build(encoder, examples, self.pooling, self.regression, self.multi_label, labels)
 
-    def rows(self, model: Classifier, examples: LabelledTexts) -> TextRows:
+    def rows(self, model: Classifier, examples: LabeledTexts) -> TextRows:
         """Texts with their labels, and weights where rare labels are to count as much as frequent ones."""
         return CLASSIFICATION.rows(model, examples, self.max_length, self.class_weights)

@@ -50,7 +50,7 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     Args:
         recipe: a fine-tuning; its `validation` and `test` are not read. If its `encoder` was trained on these rows, it
             has seen every fold.
-        folds: parts of the training rows. Of labelled texts each has its share of every label; questions on
+        folds: parts of the training rows. Of labeled texts each has its share of every label; questions on
             one context stay together.
 
     Raises:

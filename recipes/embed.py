@@ -14,14 +14,14 @@ import tensorflow as tf
 from keras_plm.models import Encoder
 from keras_plm.tasks import EMBEDDING, Columns, Embedder, Pooling, Task
 from keras_plm.tasks.embedding.task import Similarity
-from keras_plm.text import LabelledTexts, TextRows
+from keras_plm.text import LabeledTexts, TextRows
 
 from .fine_tune import FineTune
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embed(FineTune[Embedder]):
-    """Fine-tune an encoder so that texts that are alike have vectors of like direction.
+    """Fine-tune an encoder so that similar texts have similar vectors.
 
     Both texts of a pair go through the same encoder: a batch of `batch_size` rows holds half as many pairs. Losses:
     "ranking", pairs of a higher score shall have the higher cosine; "cosine", the squared difference of cosine and
@@ -73,11 +73,11 @@ class Embed(FineTune[Embedder]):
         """The fields of that name."""
         return Columns(self.text_column, self.second_column, self.label_column)
 
-    def make(self, encoder: Encoder, examples: LabelledTexts) -> Embedder:
+    def make(self, encoder: Encoder, examples: LabeledTexts) -> Embedder:
         """An embedder that reads as far as it was trained."""
         return EMBEDDING.build(encoder, examples, self.pooling, self.max_length)
 
-    def rows(self, model: Embedder, examples: LabelledTexts) -> TextRows:
+    def rows(self, model: Embedder, examples: LabeledTexts) -> TextRows:
         """Both texts of each pair, one after the other."""
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.batch_size % (2 * devices):

@@ -68,7 +68,7 @@ class FineTune(Recipe, Generic[Model]):
     gradient_accumulation_steps: int = 1  # batches whose gradients make one step, where a larger batch has no room
     ema_momentum: float | None = None  # of an exponential moving average of the weights, e.g. 0.999, which is kept
     load_best: bool = False  # keep the weights of the epoch with the best first score of `validation`
-    patience: int | None = None  # early stopping after so many epochs that are no better; keeps the best
+    patience: int | None = None  # early stopping after this number of epochs that are no better; keeps the best
     num_layers: int | None = None  # begin with so many of the encoder's blocks, evenly spread
     num_heads: int | None = None  # begin with so many of its heads, the heaviest, and as much of its width
     embedding_rank: int | None = None  # begin with the embedding matrix as a product of two narrow ones

@@ -43,8 +43,8 @@ from .training_state import NOTHING_KEPT, TrainingState
 class Pretrain(Recipe):
     """Pre-train an encoder on raw text by masked words and next sentences.
 
-    Started again with the same settings after an interruption, it goes on from the last checkpoint and ends as it
-    would have ended.
+    Started again with the same settings after an interruption, it resumes from the last checkpoint and ends
+    with the same weights.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
@@ -64,7 +64,7 @@ class Pretrain(Recipe):
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
     config: Annotated[ModelConfig, NAMED_SIZE] = SMALL
-    start_from: str | None = None  # a model to go on from, with its tokenizer: a folder, "hf:…"; heads may be new
+    start_from: str | None = None  # a model to continue from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
@@ -73,7 +73,7 @@ class Pretrain(Recipe):
     whole_word: bool = True  # mask all pieces of a word or none
     inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of rows
-    checkpoint_every: int = 1_000  # most steps of an epoch: then come a checkpoint and a validation
+    checkpoint_every: int = 1_000  # steps between checkpoints, each with a validation, at most
     validation_steps: int = 50  # batches of a validation, the same ones each time
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Pretrain(Recipe):
                 "leave out config, vocabulary, vocabulary_size and lowercase"
             )
         if self.vocabulary is not None and self.vocabulary_size is not None:
-            raise ValueError("vocabulary_size is for a vocabulary that is learnt; vocabulary names one that is there")
+            raise ValueError("vocabulary_size is for a vocabulary that is learned; vocabulary names one that is there")
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate={self.mask_rate}; it is a fraction of the tokens, in (0, 1)")
         if not 0 <= self.inside_rate <= 1:

@@ -13,8 +13,8 @@ from keras_plm.training import HistoryLog
 class Validation(keras.callbacks.Callback):
     """Scores the model after each epoch, keeps the best weights, and ends a training that gains nothing.
 
-    What it knows of earlier epochs is what stands in their history, so that a training that was interrupted goes on as
-    it would have.
+    What it knows of earlier epochs is what stands in their history, so that a training that was interrupted resumes as
+    if it had not been.
 
     Args:
         scored: the model; `fit` may be called on another one that it is a part of.

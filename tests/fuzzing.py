@@ -7,7 +7,6 @@ FileNotFoundError or a TypeError of the package itself; anything else of Python,
 """
 
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -93,19 +92,19 @@ def _other(value: object, random: np.random.Generator) -> object:
 
 def data_cases() -> list[Case]:
     """Files of data, and what reads them."""
-    from keras_plm.text import LabelledTexts, Questions, TaggedSentences, read_documents
+    from keras_plm.text import LabeledTexts, Questions, TaggedSentences, read_documents
 
     lines = "\n".join(map(json.dumps, ROWS)).encode()
     tagged = "\n".join(map(json.dumps, TAGGED)).encode()
 
     def labels(path: Path) -> object:
-        return LabelledTexts.read(str(path), "text", None, "label")
+        return LabeledTexts.read(str(path), "text", None, "label")
 
     def scores(path: Path) -> object:
-        return LabelledTexts.read(str(path), "text", None, "score", kind="score", on_bad_row="skip")
+        return LabeledTexts.read(str(path), "text", None, "score", kind="score", on_bad_row="skip")
 
     def several(path: Path) -> object:
-        return LabelledTexts.read(str(path), "text", None, "label", kind="labels")
+        return LabeledTexts.read(str(path), "text", None, "label", kind="labels")
 
     return [
         ("a.csv", TABLE.encode(), labels), ("a.csv", TABLE.encode(), scores),
@@ -214,6 +213,8 @@ def run(number: int, seed: int = 0, slow_share: float = 0.02) -> list[str]:
 if __name__ == "__main__":
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     found = run(total, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # not getrusage: that of a child begins with the memory of its parent
+    status = Path("/proc/self/status").read_text()
+    gigabytes = int(status.split("VmHWM:")[1].split()[0]) / 1e6
     print(*found, f"{total:,} inputs, {len(found)} kinds of faults, {gigabytes:.2f} GB at most", sep="\n")
     sys.exit(bool(found))

@@ -104,7 +104,7 @@ def test_negatives_cannot_be_told_by_length(real_data, english):
     assert tree.score(lengths[half:], labels[half:]) < 0.55
 
 
-def test_sentiment_and_its_artefacts(real_data, english, tmp_path):
+def test_sentiment_and_its_artifacts(real_data, english, tmp_path):
     folder = real_data / "sst2"
     model = Classify(
         encoder=str(english),

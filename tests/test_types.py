@@ -20,7 +20,7 @@ vectors = recipes.Embed(encoder="mini", train="pairs.tsv", save_to="vectors").ru
 print(vectors.shape, labels)
 path = export.to_tflite(reviews, "phone", quantization="dynamic_int8")
 print(path.name, export.compare(reviews, path, "test.tsv").agreement)
-rows = plm.text.LabelledTexts.read("train.tsv", "text", None, "label")
+rows = plm.text.LabeledTexts.read("train.tsv", "text", None, "label")
 print(plm.evaluate(reviews, rows).scores["accuracy"] + 1.0)
 config = plm.ModelConfig(num_layers=2)
 block = plm.EncoderBlock(num_heads=8, intermediate_dim=2048)
@@ -29,7 +29,7 @@ WRONG = """
 recipes.Classify(encodr="mini", train="train.tsv", save_to="reviews")
 reviews.predict_labels(7)
 plm.ModelConfig(num_layer=2)
-export.to_tflite(reviews, "phone", quantisation="int4")
+export.to_tflite(reviews, "phone", quantization="int4")
 span.labl
 reveal_type(reviews)
 """
@@ -51,7 +51,7 @@ def test_a_script_of_a_user(tmp_path):
     found = mypy(script, "--strict")
     for words in (
         'Unexpected keyword argument "encodr"', 'incompatible type "int"',
-        'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantisation"',
+        'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantization"',
         '"TaggedSpan" has no attribute "labl"', "Classifier",
     ):  # fmt: skip
         assert words in found, (words, found)

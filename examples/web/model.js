@@ -1,4 +1,4 @@
-// An artefact of keras_plm (model.tflite, its .json and its .vocab.txt) in LiteRT.js.
+// An artifact of keras_plm (model.tflite, its .json and its .vocab.txt) in LiteRT.js.
 import {loadAndCompile, Tensor} from '@litertjs/core';
 import {WordPiece} from './wordpiece.js';
 

@@ -13,7 +13,7 @@ const isIdeograph = (c) => {
 };
 
 export class WordPiece {
-  /** @param {string[]} vocabulary the lines of vocab.txt  @param {object} settings `tokenizer` of the artefact's facts */
+  /** @param {string[]} vocabulary the lines of vocab.txt  @param {object} settings `tokenizer` of the artifact's facts */
   constructor(vocabulary, settings) {
     if (settings.class !== 'WordPieceTokenizer') throw new Error(`this is WordPiece, not a ${settings.class}`);
     this.ids = new Map(vocabulary.map((piece, id) => [piece, id]));
@@ -41,7 +41,7 @@ export class WordPiece {
     return tokens;
   }
 
-  /** Words as lists of normalised characters with their places. */
+  /** Words as lists of normalized characters with their places. */
   * words(text, place) {
     let word = [];
     for (const character of text) {

@@ -167,5 +167,5 @@ def dense(theirs: str, ours: str) -> dict[str, str]:
 
 
 def norm(theirs: str, ours: str) -> dict[str, str]:
-    """Names of a layer normalisation's two weights."""
+    """Names of a layer normalization's two weights."""
     return {f"{theirs}.weight": f"{ours}/gamma", f"{theirs}.bias": f"{ours}/beta"}

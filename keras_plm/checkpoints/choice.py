@@ -32,12 +32,12 @@ class KnownCheckpoint:
         parameters: number of the encoder's weights.
         languages: ISO 639-1 codes, or ("multilingual",) for about a hundred.
         cased: whether it tells capitals.
-        licence: as its page says; None if that could not be verified.
+        license: as its page says; None if that could not be verified.
         tasks: what it is a sensible start for.
         ready: what it does as it is; None if it is a start only.
         scores: benchmark → (value, source).
         latency_ms: quantization → milliseconds of a row of 128 tokens in TFLite on one thread, measured with random
-            weights on the machine that docs/results.md describes.
+            weights on the machine that docs/log describes.
         notes: what to know before using it.
     """
 
@@ -46,7 +46,7 @@ class KnownCheckpoint:
     parameters: int
     languages: tuple[str, ...]
     cased: bool
-    licence: str | None
+    license: str | None
     tasks: tuple[str, ...]
     ready: str | None
     scores: dict[str, tuple[float, str]]
@@ -92,12 +92,12 @@ class Choice:
         table = Table(
             title=f"plm.load({self.name!r}), as {self.quantization}", caption=self.reason, caption_justify="left"
         )
-        for column in ("checkpoint", "MB", "ms", "licence", "published"):
+        for column in ("checkpoint", "MB", "ms", "license", "published"):
             table.add_column(column, justify="right" if len(column) == 2 else "left", overflow="fold")
         for row in (self.checkpoint, *self.others):
             scores = "; ".join(f"{benchmark} {value:g}" for benchmark, (value, _) in list(row.scores.items())[:2])
             megabytes, ms = f"{row.megabytes(self.quantization):.0f}", f"{row.latency_ms[self.quantization]:.1f}"
-            table.add_row(row.name, megabytes, ms, row.licence or "see its page", scores)
+            table.add_row(row.name, megabytes, ms, row.license or "see its page", scores)
         console = Console(width=120)
         with console.capture() as capture:
             console.print(table)
@@ -120,7 +120,7 @@ def choose(
         task: "classification", "pairs", "tagging", "question_answering", "similarity" or "pretraining".
         max_megabytes: largest exported file, in 10⁶ bytes.
         max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread of the machine that the table was
-            measured on; yours differs, so measure the artefact with `export.compare`.
+            measured on; yours differs, so measure the artifact with `export.compare`.
         languages: ISO 639-1 codes; the checkpoint must know all of them.
         quantization: of the exported file, for both bounds.
 
@@ -184,7 +184,7 @@ def _reason(
         why += f"the best of the {len(rivals)} with a published {benchmark}: {value:g} ({source})"
     why += (
         f". {best.megabytes(quantization):.0f} MB and {best.latency_ms[quantization]:.1f} ms as {quantization}, "
-        f"licence: {best.licence or 'see its page'}."
+        f"license: {best.license or 'see its page'}."
     )
     return f"{why} {best.notes}".rstrip()
 
@@ -202,7 +202,7 @@ def _row(row: dict[str, Any]) -> KnownCheckpoint:
         parameters=row["parameters"],
         languages=tuple(row["languages"]),
         cased=row["cased"],
-        licence=row["licence"],
+        license=row["license"],
         tasks=tuple(row["tasks"]),
         ready=row["ready"],
         scores={s["benchmark"]: (s["value"], s["source"]) for s in row["scores"]},

@@ -106,9 +106,9 @@ def to_hugging_face(
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
     if model.config.lora_rank:
-        raise ValueError("Transformers' files have no low-rank updates: plm.merge_lora(model) first, or save_lora")
+        raise ValueError("Transformers' files have no LoRA updates: plm.merge_lora(model) first, or save_lora")
     if model.config.quantization_aware:
-        raise ValueError("Transformers' files have no ranges of roundings; export.to_tflite takes such a model")
+        raise ValueError("Transformers' files have no activation ranges; export.to_tflite takes such a model")
     task = task_of_class(type(model))
     about_task = {} if task is None else task.to_hugging_face(model)
     refusals = []
@@ -239,7 +239,7 @@ def candidates(model: keras.Model) -> list[Architecture]:
 def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], dict[str, str]]:
     """The head, the config and the names with which the architecture has exactly this model's weights.
 
-    Low-rank updates do not count.
+    LoRA updates do not count.
 
     Raises:
         ValueError: it has no such model.

@@ -1,4 +1,4 @@
-"""Low-rank updates alone, in the format of the PEFT library: adapter_config.json and adapter_model.safetensors."""
+"""LoRA updates alone, in the format of the PEFT library: adapter_config.json and adapter_model.safetensors."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ _BASE = "base_model.model."
 def save_lora(
     model: Any, folder: str | Path, base: str = "", overwrite: bool = False, model_type: str | None = None
 ) -> None:
-    """Write the low-rank updates of a task model and its head, a few hundred kilobytes, as PEFT does.
+    """Write the LoRA updates of a task model and its head, a few hundred kilobytes, as PEFT does.
 
     Args:
         model: a Classifier, Tagger or QuestionAnswerer with `lora_rank` above 0.
@@ -43,13 +43,13 @@ def save_lora(
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
-        ValueError: no low-rank updates, or no architecture of Transformers has such a model.
+        ValueError: no LoRA updates, or no architecture of Transformers has such a model.
 
     Differs: updates of a classifier that reads the mean of all tokens are for `load_lora` alone: Transformers has none.
     """
     config = model.config
     if not config.lora_rank:
-        raise ValueError("the model has no low-rank updates to save: lora_rank=0")
+        raise ValueError("the model has no LoRA updates to save: lora_rank=0")
     architecture, head, names = _tables(model, model_type)[0]
     tensors = {}
     weights = named_weights(model)
@@ -85,7 +85,7 @@ def save_lora(
 
 
 def load_lora(model: Any, folder: str | Path) -> Any:
-    """A copy of a task model with the low-rank updates and the head of a folder; `merge_lora` makes them part of it.
+    """A copy of a task model with the LoRA updates and the head of a folder; `merge_lora` makes them part of it.
 
     Args:
         model: a Classifier, Tagger or QuestionAnswerer of the checkpoint that the updates were trained on.
@@ -145,7 +145,7 @@ def _rank_and_alpha(folder: Path) -> tuple[int, float]:
 
 def _check_base(model: Any, folder: Path) -> None:
     if model.config.lora_rank:
-        raise ValueError("the model has low-rank updates already; merge_lora makes them part of it")
+        raise ValueError("the model has LoRA updates already; merge_lora makes them part of it")
     own = getattr(model, "labels", None)
     labels = json.loads((folder / _LABELS).read_text("utf-8")) if (folder / _LABELS).is_file() else own
     if labels != own:
@@ -161,12 +161,12 @@ def _peft_type(model: Any) -> str:
     task = task_of_class(type(model))
     if task is None or task.peft_type is None:
         known = ", ".join(task.model.__name__ for task in registered() if task.peft_type is not None)
-        raise ValueError(f"a {type(model).__name__} has no low-rank format; one of {known} has")
+        raise ValueError(f"a {type(model).__name__} has no LoRA format; one of {known} has")
     return task.peft_type
 
 
 def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architecture, Head, dict[str, str]]]:
-    """The architectures that have the model without its low-rank updates, with their heads and their names.
+    """The architectures that have the model without its LoRA updates, with their heads and their names.
 
     Raises:
         ValueError: none has such a model.

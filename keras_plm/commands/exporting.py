@@ -1,4 +1,4 @@
-"""A model → an artefact, and how the two differ."""
+"""A model → an artifact, and how the two differ."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +18,10 @@ from keras_plm.export import (
     write_report,
     write_tokenizer_vectors,
 )
-from keras_plm.export.budget_search import search_folder
-from keras_plm.export.budget_table import check_plot
-from keras_plm.export.extras import import_extra
-from keras_plm.export.proof import artifact_path
+from keras_plm.export.artifact_files import artifact_path
+from keras_plm.export.budget.search import search_folder
+from keras_plm.export.budget.table import check_plot
+from keras_plm.export.optional_imports import import_extra
 from keras_plm.models import check_free
 from keras_plm.tasks import Columns, read_texts
 from keras_plm.text import OnBadRow
@@ -115,7 +115,7 @@ def export_tokenizer_vectors(
         path: of the file.
         texts: a table of texts of your own; they come before those that ports get wrong most often.
         text_column: its column of texts.
-        limit: use the first so many of its rows.
+        limit: use at most this number of its rows.
         overwrite: replace the file if it exists.
     """
     own = () if texts is None else read_texts(texts, Columns(text_column), limit)
@@ -123,7 +123,7 @@ def export_tokenizer_vectors(
 
 
 def _report(path: Path) -> None:
-    print(f"{path}: {Artifact(path).size_bytes / 1e6:.2f} MB, answers as the model does")
+    print(f"{path}: {Artifact(path).size_bytes / 1e6:.2f} MB, matches the Keras model")
 
 
 def compare_artifact(
@@ -140,7 +140,7 @@ def compare_artifact(
     report: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Run a model and its artefacts on the same rows; show scores, agreement, error, bytes and latency.
+    """Run a model and its artifacts on the same rows; show scores, agreement, error, bytes and latency.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
@@ -151,13 +151,13 @@ def compare_artifact(
         label_column: its column of labels.
         tag_column: of CoNLL the number of the column, of JSONL its key.
         on_bad_row: skip leaves out rows that cannot be used.
-        max_length: row length in tokens, where the artefact leaves it free; by default the model's limit.
-        limit: use the first so many rows only.
+        max_length: row length in tokens, where the artifact leaves it free; by default the model's limit.
+        limit: use at most this number of rows.
         report: write a page about them, by class and by length, to this file (needs the extra "plots").
         overwrite: replace that page if it exists.
     """
     if not artifacts:
-        raise ValueError("no artefact to compare the model with")
+        raise ValueError("no artifact to compare the model with")
     if report is not None:
         check_free(report, overwrite)
         import_extra("matplotlib", "plots")
@@ -195,7 +195,7 @@ def budget(
 ) -> None:
     """Search trimming, schemes and smaller models for the best .tflite within bounds of bytes, time and loss.
 
-    Killed in the middle? The same command goes on where it was.
+    Killed in the middle? The same command resumes where it was.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
@@ -213,7 +213,7 @@ def budget(
         label_column: the column of labels.
         tag_column: of CoNLL the number of the column, of JSONL its key.
         max_length: fixed number of tokens; by default the model's limit.
-        limit: use the first so many rows only.
+        limit: use at most this number of rows.
         num_threads: of the runtime.
         plot: draw the attempts into this file (needs the extra "plots").
         overwrite: replace the file if it exists.

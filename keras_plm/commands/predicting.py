@@ -103,10 +103,10 @@ def evaluate_model(
     errors: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Score a saved model or an artefact on rows whose answer is known, by the metric of its task.
+    """Score a saved model or an artifact on rows whose answer is known, by the metric of its task.
 
     Args:
-        model: a folder, "hf:" and a Hugging Face folder or repository, or an artefact.
+        model: a folder, "hf:" and a Hugging Face folder or repository, or an artifact.
         data: a table, CoNLL or SQuAD file, as the recipe of the task takes it.
         text_column: the (first) text; by default each column is that of the training.
         second_column: the second text of pairs.

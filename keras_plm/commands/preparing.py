@@ -22,7 +22,7 @@ def choose_checkpoint(
     """Recommend a published checkpoint to start from, and say why. Nothing is downloaded.
 
     Args:
-        task: what it is to be a start for.
+        task: the task.
         max_megabytes: largest exported file, in 10⁶ bytes.
         max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread.
         languages: ISO 639-1 codes; the checkpoint must know all of them.

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_plm.models import copy_model, named_weights
 
+from .error_compensation import changed_kernel, fitted_values
 from .pruning import changed_by_texts, check_merged, is_prunable
-from .second_order import changed_kernel, fitted_values
 
 _ROUNDS = 20  # of Lloyd's algorithm
 _SAMPLE = 20_000  # weights that k-means++ looks at
@@ -18,7 +18,7 @@ def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = F
     """The model with only so many different weights in each kernel: each weight becomes the mean of those near it.
 
     A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of
-    pruning stay zeros. With texts each weight makes up for the changes before it, in its kernel and in those before.
+    pruning stay zeros. With texts each weight compensates for the changes before it, in its kernel and in those before.
     Training from there with `Clusterer`, or with the field `clusters` of a recipe, moves the values to where the model
     answers best.
 
@@ -32,7 +32,7 @@ def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = F
         A model of the same kind; tables, norms, biases and heads are as they were.
 
     Raises:
-        ValueError: `num_clusters` below 2, a model with low-rank updates, or texts as `prune` refuses them.
+        ValueError: `num_clusters` below 2, a model with LoRA updates, or texts as `prune` refuses them.
 
     Example:
         >>> import keras_plm
@@ -57,7 +57,7 @@ def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = F
 
 
 def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int) -> np.ndarray:
-    """A kernel (D, U) with few different values, each weight the one that suits its products with some inputs.
+    """A kernel (D, U) with few distinct values, each weight the one that suits its products with some inputs.
 
     Args:
         kernel: float; its zeros stay, if there are many.
@@ -118,7 +118,7 @@ class Clusterer(keras.callbacks.Callback):
 
 
 def check_clusters(model: Any, num_clusters: int) -> None:
-    """Raise ValueError for too few, or for a model with low-rank updates."""
+    """Raise ValueError for too few, or for a model with LoRA updates."""
     check_merged(model)
     if num_clusters < 2:
         raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")

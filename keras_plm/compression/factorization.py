@@ -9,7 +9,7 @@ _TABLE, _WIDEN = "embedding/tokens", "embedding/widen"
 
 
 def factorize_embedding(model: Any, rank: int) -> Any:
-    """The model with its token table as a product of two narrow ones, (V, rank) and (rank, E).
+    """The model with its embedding matrix as a product of two narrow ones, (V, rank) and (rank, E).
 
     Of all products of that rank it is the nearest to the table. In a small model most weights are there; the model is
     to be trained a little afterwards, as after every compression.
@@ -34,7 +34,7 @@ def factorize_embedding(model: Any, rank: int) -> Any:
     Differs: from ALBERT, which learns narrow tables for positions and segments too.
     """
     if model.config.embedding_rank is not None:
-        raise ValueError(f"the token table is a product of rank {model.config.embedding_rank} already")
+        raise ValueError(f"the embedding matrix is a product of rank {model.config.embedding_rank} already")
     config = replace(model.config, embedding_rank=rank)
     if rank > config.vocabulary_size:
         raise ValueError(f"rank={rank} is more than the {config.vocabulary_size} pieces of the table")

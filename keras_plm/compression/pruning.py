@@ -8,9 +8,9 @@ import tensorflow as tf
 from keras_plm.models import copy_model, named_weights, weight_arrays
 from keras_plm.text import list_of_texts
 
-from .block_by_block import Change, changed_model
-from .second_order import sparse_kernel
-from .watching import text_rows
+from .activation_capture import text_rows
+from .error_compensation import sparse_kernel
+from .layerwise import Change, changed_model
 
 _HEALING = 0.3  # share of the steps at the end in which the zeros stay where they are
 _UPDATES = 60  # of the masks, before that
@@ -23,7 +23,7 @@ class Sparsity:
 
     Attributes:
         fraction: share of the weights, in (0, 1): the smallest ones.
-        two_of_four: of each four neighbours that make one output, the two smallest: what sparse processors can skip.
+        two_of_four: of each four neighbors that make one output, the two smallest: what sparse processors can skip.
     """
 
     fraction: float
@@ -61,15 +61,15 @@ def prune(model: Any, sparsity: str, texts: Any = None, progress: bool = False) 
     """The model with many weights of each kernel set to 0, at once.
 
     Those are the smallest; with texts, those that change least of what the kernels give for them, and the other weights
-    and the kernels after make up for it. It answers worse, the more the higher the sparsity. Training from there with
+    and the kernels after compensate. It answers worse, the more the higher the sparsity. Training from there with
     `Pruner`, or with the field `prune` of a recipe, mends that: two of four stay the same, of other shares the smallest
-    are chosen anew. It mended most (question answering) with the model as teacher, `hard=0, soft=1, hidden=1` of
+    are chosen anew. It fixed most (question answering) with the model as teacher, `hard=0, soft=1, hidden=1` of
     `Distill`, and without dropout. Zeros make no `.tflite` smaller, but packed it is: by a seventh for MiniLM in int8
     with half of each kernel.
 
     Args:
         model: an `Encoder` or a task model.
-        sparsity: "0.8" for that share of each kernel of the blocks; "2:4" for two of each four neighbours.
+        sparsity: "0.8" for that share of each kernel of the blocks; "2:4" for two of each four neighbors.
         texts: texts (or pairs) like those that it will see, some hundred of them; a kernel needs twice as many of their
             tokens as it has rows, or the smallest of its weights go.
         progress: show a progress bar.
@@ -78,7 +78,7 @@ def prune(model: Any, sparsity: str, texts: Any = None, progress: bool = False) 
         A model of the same kind; tables, norms, biases and heads are as they were.
 
     Raises:
-        ValueError: another spelling of `sparsity`, a model with low-rank updates, or texts that are none, for a model
+        ValueError: another spelling of `sparsity`, a model with LoRA updates, or texts that are none, for a model
             without tokenizer, or no list of them.
 
     Example:
@@ -161,9 +161,9 @@ class Pruner(keras.callbacks.Callback):
 
 
 def check_merged(model: Any) -> None:
-    """Raise ValueError for a model with low-rank updates: added to its kernels, they would fill zeros and clusters."""
+    """Raise ValueError for a model with LoRA updates: added to its kernels, they would fill zeros and clusters."""
     if model.config.lora_rank:
-        raise ValueError("low-rank updates would fill the zeros and clusters of their kernels: merge_lora first")
+        raise ValueError("LoRA updates would fill the zeros and clusters of their kernels: merge_lora first")
 
 
 def is_prunable(path: str) -> bool:

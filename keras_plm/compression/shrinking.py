@@ -120,7 +120,7 @@ def _check(large: ModelConfig, small: ModelConfig) -> None:
         )
         if any(special) or config.quantization_aware:
             raise ValueError(
-                f"shared layers, narrow tables, low-rank updates, adapters and roundings cannot be shrunk: {config}"
+                f"shared layers, narrow tables, LoRA updates, adapters and fake quantization cannot be shrunk: {config}"
             )
     width = large.hidden_dim // large.num_heads
     if small.hidden_dim != small.num_heads * width:

@@ -21,7 +21,7 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
     Args:
         model: an `Encoder` or a task model, with its tokenizer.
         texts: like those that it will see, and many of them; of pairs both parts. Where names count a training file may
-            be too small: going by its 1,100 sentences cost a tagger of Wikipedia 14 points (docs/results.md).
+            be too small: going by its 1,100 sentences cost a tagger of Wikipedia 14 points (docs/log).
         min_count: leave out rarer pieces; their words are cut into smaller ones.
         progress: show a progress bar.
 

@@ -10,6 +10,7 @@ A mask is 1 (or True) where a position is kept.
 """
 
 from .activations import activate
+from .adapter import Adapter
 from .attention import MultiHeadAttention
 from .conditional_random_field import ConditionalRandomField
 from .decoder_block import DecoderBlock
@@ -19,8 +20,8 @@ from .fake_quantization import FakeQuantization
 from .feed_forward import FeedForward
 from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
 from .initialization import uninitialized
-from .low_rank import Adapter, Projection
 from .normalization import Dropout, ResidualNorm
+from .projection import Projection
 
 __all__ = [
     "Adapter",

@@ -8,9 +8,9 @@ from keras_plm.config import check_heads
 
 from .checks import check_counts, check_fractions, check_mask
 from .graph_hooks import graph_hooks
-from .low_rank import Projection
 from .masks import causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
+from .projection import Projection
 
 
 @keras.saving.register_keras_serializable("keras_plm")

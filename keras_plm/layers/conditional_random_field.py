@@ -45,7 +45,7 @@ class ConditionalRandomField(keras.layers.Layer):
         return logits
 
     def transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The learnt scores: `begin` (C,), `follow` (C, C) and `end` (C,)."""
+        """The learned scores: `begin` (C,), `follow` (C, C) and `end` (C,)."""
         return tuple(ops.convert_to_numpy(weight) for weight in (self.begin, self.follow, self.end))  # type: ignore[return-value]
 
     def negative_log_likelihood(self, labels: Any, logits: Any, mask: Any) -> Any:

@@ -13,7 +13,7 @@ from .normalization import Dropout, ResidualNorm
 class DecoderBlock(keras.layers.Layer):
     """Causal self-attention, cross-attention to an encoder if there is one, and feed-forward.
 
-    Each sub-layer has dropout, a residual and layer normalisation, after it (post-norm) or before it
+    Each sub-layer has dropout, a residual and layer normalization, after it (post-norm) or before it
     (pre-norm), as in `EncoderBlock`.
 
     Args:

@@ -12,7 +12,7 @@ from .normalization import Dropout, ResidualNorm
 
 @keras.saving.register_keras_serializable("keras_plm")
 class TokenEmbedding(keras.layers.Layer):
-    """Sum of token, position and segment embeddings, normalised, with dropout.
+    """Sum of token, position and segment embeddings, normalized, with dropout.
 
     `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`, then `output W + b` if the
     tables are of another width than the blocks.
@@ -24,10 +24,10 @@ class TokenEmbedding(keras.layers.Layer):
         positions: "learned", "sinusoidal" or "none".
         num_segments: kinds of segment; 0 means no segment embedding.
         dropout: fraction dropped in training.
-        layer_norm_epsilon: added to the variance; None means no normalisation.
+        layer_norm_epsilon: added to the variance; None means no normalization.
         embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
-        embedding_rank: R, the token table is a product of (V, R) and (R, E); None means one table.
-        quantized: round the token table as int8 will.
+        embedding_rank: R, the embedding matrix is a product of (V, R) and (R, E); None means one table.
+        quantized: round the embedding matrix as int8 will.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).

@@ -3,16 +3,16 @@ from typing import Any
 
 import keras
 
+from .adapter import Adapter
 from .attention import MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
-from .low_rank import Adapter
 from .normalization import Dropout, ResidualNorm
 
 
 @keras.saving.register_keras_serializable("keras_plm")
 class EncoderBlock(keras.layers.Layer):
-    """Self-attention and feed-forward, each with dropout, residual and layer normalisation.
+    """Self-attention and feed-forward, each with dropout, residual and layer normalization.
 
     Post-norm (BERT): `x = norm(x + attention(x))`, `x = norm(x + feed_forward(x))`.
     Pre-norm: `x = x + attention(norm(x))`, `x = x + feed_forward(norm(x))`.
@@ -25,7 +25,7 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm instead of post-norm.
-        low_rank, low_rank_scale, low_rank_targets: updates of low rank beside kernels, see `MultiHeadAttention` and
+        low_rank, low_rank_scale, low_rank_targets: LoRA updates beside kernels, see `MultiHeadAttention` and
             `FeedForward`.
         adapter_dim: width of a bottleneck after attention and after feed-forward, see `Adapter`; 0 for none.
         quantized: round around the products with weights as int8 will, see `Projection`.

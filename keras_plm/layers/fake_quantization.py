@@ -6,7 +6,7 @@ from keras import ops
 _START = 6.0  # the range before training is (-6, 6), about that of normed activations
 _MOMENTUM = 0.98  # of the running range: it forgets its beginning within some hundred steps
 # of the root mean square. In MiniLM's feed-forward layers one value a text is 200 times that, and takes most of the 256
-# values from the others. The factor is that of the best score on dev rows, see docs/results.md
+# values from the others. The factor is that of the best score on dev rows, see docs/log
 _FARTHEST = 32.0
 _LARGEST_BIAS = 8.0  # in units of an output's largest weight; MiniLM's sums of inputs and weights go to some 30 of them
 

@@ -7,7 +7,7 @@ from keras import ops
 from .activations import activate
 from .checks import check_counts
 from .fused import bias_activation
-from .low_rank import Projection
+from .projection import Projection
 
 
 @keras.saving.register_keras_serializable("keras_plm")

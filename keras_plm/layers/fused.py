@@ -1,8 +1,8 @@
-"""Chains of elementwise steps as one kernel each in training: with `unwritten.py` all that knows TensorFlow here.
+"""Chains of elementwise steps as one kernel each in training: with `initialization.py` all that knows TensorFlow here.
 
 A quarter to a third of a small model's training step is spent between the matrix products, in passes over memory for
 biases, GELU, dropout, residuals and norms. XLA makes one pass of such a chain; the matrix products and the softmax
-stay with oneDNN, which is faster at those. docs/results.md has the measurements.
+stay with oneDNN, which is faster at those. docs/log has the measurements.
 """
 
 import functools
@@ -90,7 +90,7 @@ def bias_activation(x: Any, bias: Any, *, activation: str) -> Any:
 
 @fused
 def normalize(x: Any, gamma: Any, beta: Any, *, epsilon: float) -> Any:
-    """Layer normalisation over the last axis, computed in float32.
+    """Layer normalization over the last axis, computed in float32.
 
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
     """
@@ -121,9 +121,9 @@ def dropout(x: Any, seed: Any, *, rate: float) -> Any:
 
 
 def _normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-    scaled = centred * ops.rsqrt(variance + epsilon)
+    centerd = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centerd), axis=-1, keepdims=True)
+    scaled = centerd * ops.rsqrt(variance + epsilon)
     return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
 
 

@@ -6,9 +6,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from .unwritten import Unwritten
-
 _uninitialized = ContextVar("uninitialized", default=False)
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class Unwritten(keras.initializers.Initializer):
+    """Memory that nobody has written to, where the backend can give it: until it is written, the system keeps none.
+
+    A weight is then in memory once while its file is read, and not twice. Assigning it in parts would save as much, but
+    TensorFlow copies a variable that has been assigned in parts at each of its later reads, which took 40 ms for the
+    table of MiniLM (docs/log).
+
+    What is in it is not defined: every weight must be assigned before the model is used.
+    """
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return keras.ops.zeros(shape, dtype)
+        import tensorflow as tf
+
+        return tf.raw_ops.Empty(shape=shape, dtype=dtype or keras.config.floatx(), init=False)
 
 
 @contextmanager
@@ -24,12 +41,12 @@ def uninitialized() -> Iterator[None]:
         _uninitialized.reset(token)
 
 
-def deviation(width: int) -> float:
-    """BERT's deviation of initial weights in proportion to the width: 0.02 · √(768 / width).
+def standard_deviation(width: int) -> float:
+    """BERT's standard deviation of initial weights in proportion to the width: 0.02 · √(768 / width).
 
     BERT uses 0.02 at every width. That is 0.55 / √width at its width of 768, but only 0.32 / √width at 256, where the
     blocks add little to the residual stream. MINI with 0.02 was still at 0.14 of the masked tokens after 1,500 steps;
-    with this and pre-norm it was at 0.24 after 1,000 (docs/results.md).
+    with this and pre-norm it was at 0.24 after 1,000 (docs/log).
 
     Args:
         width: D.
@@ -40,24 +57,24 @@ def deviation(width: int) -> float:
 
 
 def scaled_normal(width: int) -> keras.initializers.Initializer:
-    """Truncated normal of BERT's `deviation` at that width."""
+    """Truncated normal of BERT's `standard_deviation` at that width."""
     if _uninitialized.get():
         return Unwritten()
-    return keras.initializers.TruncatedNormal(stddev=deviation(width))
+    return keras.initializers.TruncatedNormal(stddev=standard_deviation(width))
 
 
 def scaled_sinusoids(width: int) -> Callable:
-    """For learned positions: sinusoids with the same deviation as the other tables.
+    """For learned positions: sinusoids with the same standard deviation as the other tables.
 
-    Neighbours begin alike, so that what is learnt about one distance holds everywhere, also at positions beyond the
-    rows of the training. MINI reached in 600 steps about the loss of 700 (docs/results.md).
+    Neighbors begin alike, so that what is learned about one distance holds everywhere, also at positions beyond the
+    rows of the training. MINI reached in 600 steps about the loss of 700 (docs/log).
     """
     if _uninitialized.get():
         return Unwritten()
 
     def initialize(shape: tuple[int, int], dtype: Any = None) -> Any:
         table = sinusoids(*shape)
-        return keras.ops.convert_to_tensor(table * (deviation(width) / table.std()), dtype)
+        return keras.ops.convert_to_tensor(table * (standard_deviation(width) / table.std()), dtype)
 
     return initialize
 

@@ -25,7 +25,7 @@ class _Seeded(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ResidualNorm(_Seeded):
-    """Layer normalisation, of a tensor or of its sum with a residual.
+    """Layer normalization, of a tensor or of its sum with a residual.
 
     `output = norm(residual + dropout(x))`, or `norm(x)` without a residual; the statistics are float32.
 

@@ -42,7 +42,7 @@ def copy_model(model: Any) -> Any:
 def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
     """An encoder of another config with the weights of a pre-trained model that both have.
 
-    Positions are cut to those of the config; low-rank updates, adapters and a pooler that were not pre-trained are new.
+    Positions are cut to those of the config; LoRA updates, adapters and a pooler that were not pre-trained are new.
 
     Args:
         pretrained: an `Encoder`, or a model that has one.
@@ -91,19 +91,19 @@ def copy_head(trained: Any, model: Any) -> bool:
 
 
 def merge_lora(model: Any) -> Any:
-    """A model without low-rank updates that answers the same: each update is added to its kernel.
+    """A model without LoRA updates that answers the same: each update is added to its kernel.
 
     Args:
         model: one of this package's models, made with `lora_rank` above 0.
 
     Raises:
-        ValueError: it has no low-rank updates.
+        ValueError: it has no LoRA updates.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
     """
     config = model.config
     if not config.lora_rank:
-        raise ValueError("the model has no low-rank updates to merge: lora_rank=0")
+        raise ValueError("the model has no LoRA updates to merge: lora_rank=0")
     there = weight_arrays(model)
 
     def weight_of(path: str) -> np.ndarray:

@@ -23,7 +23,7 @@ class Distiller(keras.Model):
         task_loss: what `compile` would take for the student alone; None where `hard` is 0.
         hard: weight of the task's own loss.
         soft: weight of the teacher's probabilities; for regression and several labels, squared difference of logits.
-        hidden: weight of the hidden states, through a learnt projection where widths differ.
+        hidden: weight of the hidden states, through a learned projection where widths differ.
         attention: weight of the attention maps.
         temperature: of the soft labels.
         layers: for each block of the student the block of the teacher, from 0; None spreads them evenly.

@@ -82,7 +82,7 @@ class Encoder(KeepsTokenizer, keras.Model):
         if config.has_pooler:
             initializer = scaled_normal(config.hidden_dim)
             pooler = keras.layers.Dense(config.hidden_dim, kernel_initializer=initializer, name="pooler")
-        if config.normalize_first:  # the last residual has not been normalised yet
+        if config.normalize_first:  # the last residual has not been normalized yet
             final_norm = ResidualNorm(config.layer_norm_epsilon, name="final_norm")
 
         # Graph
@@ -117,7 +117,7 @@ class Encoder(KeepsTokenizer, keras.Model):
 
 
 class _FirstToken(keras.layers.Layer):
-    """The first token's state, (B, 1, D): in training out of those of all tokens, which set the ranges of roundings."""
+    """The first token's state, (B, 1, D): in training out of those of all tokens, which set the activation ranges."""
 
     def call(self, sequence: Any, alone: Any, training: bool | None = None) -> Any:
         return sequence[:, :1] if training else alone

@@ -1,4 +1,4 @@
-"""Nothing is ever half-written: a temporary name first, and the right one when everything is there."""
+"""Atomic file writes: a temporary name first, the right one when everything is there."""
 
 import os
 import shutil

@@ -11,11 +11,11 @@ def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation
 
     | model | examples | scores |
     |---|---|---|
-    | classifier | `LabelledTexts` | accuracy, macro-F1, Matthews; several labels: micro-F1, macro-F1, exact match |
-    | classifier without labels | `LabelledTexts` | Pearson, Spearman, root mean squared error |
+    | classifier | `LabeledTexts` | accuracy, macro-F1, Matthews; several labels: micro-F1, macro-F1, exact match |
+    | classifier without labels | `LabeledTexts` | Pearson, Spearman, root mean squared error |
     | tagger | `TaggedSentences` | F1, precision and recall of entities, accuracy of tags |
     | question answerer | `Questions` | F1, exact match |
-    | embedder | `LabelledTexts` of pairs with a score | Spearman and Pearson of the cosine |
+    | embedder | `LabeledTexts` of pairs with a score | Spearman and Pearson of the cosine |
 
     Args:
         model: a task model, or an exported artifact opened by `keras_plm.export.load_artifact`.

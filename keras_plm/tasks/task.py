@@ -81,7 +81,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
             source: paths, globs, or a table in memory.
             columns: which column holds what.
             on_bad_row: "error", or "skip" to leave bad rows out.
-            limit: the first so many only.
+            limit: at most this number.
             model: whose examples they are to be, where that decides what stands in a column.
         """
 

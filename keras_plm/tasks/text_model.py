@@ -12,7 +12,7 @@ _HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot wr
 
 
 class TextModel(KeepsTokenizer):
-    """What the methods that take texts need of a model, or of an artefact that has been exported.
+    """What the methods that take texts need of a model, or of an artifact that has been exported.
 
     Attributes:
         tokenizer: of the ids; None for a model that is fed ids only.

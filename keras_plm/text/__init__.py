@@ -12,7 +12,7 @@ from .masking import mask_tokens
 from .packing import Spans, pack
 from .readers import (
     Examples,
-    LabelledTexts,
+    LabeledTexts,
     OnBadRow,
     Questions,
     TaggedSentences,
@@ -54,7 +54,7 @@ __all__ = [
     "BytePairTokenizer",
     "Encoding",
     "Examples",
-    "LabelledTexts",
+    "LabeledTexts",
     "OnBadRow",
     "Questions",
     "SentencePairs",

@@ -47,7 +47,7 @@ class AnswerWindows:
             tokenizer: of the model.
             questions: texts.
             contexts: the text that each is about.
-            answers: (text, first character) of the right answers of each question, the first of which is learnt; none
+            answers: (text, first character) of the right answers of each question, the first of which is learned; none
                 for a question that cannot be answered.
             max_length: longest row in tokens.
             overlap: tokens that a window shares with the one before it, at most half of what it has room for.

@@ -29,8 +29,8 @@ _NEVER = np.iinfo(np.int32).max  # the rank of a pair that is not merged
 class BytePairTokenizer(Tokenizer):
     """Byte-level byte-pair encoding, the tokenizer of GPT-2 and RoBERTa: nothing is unknown, nothing is lost.
 
-    Words, with the space before them, become bytes; the pair of neighbours that was merged first when the vocabulary
-    was learnt is merged again, and so on until no known pair is left. All words of a batch go through the merges
+    Words, with the space before them, become bytes; the pair of neighbors that was merged first when the vocabulary
+    was learned is merged again, and so on until no known pair is left. All words of a batch go through the merges
     together, as integers, each word once.
 
     Args:

@@ -179,7 +179,7 @@ class TextRows:
 
     def _batches(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int = 1) -> tf.data.Dataset:
         rows = tf.constant(order)
-        labelled = tf.constant(self._labelled_tokens(order, batch_size, gradient_accumulation_steps), tf.float32)
+        labeled = tf.constant(self._labeled_tokens(order, batch_size, gradient_accumulation_steps), tf.float32)
         parts = [part for part in (self.targets, self.weights) if part is not None]
         columns = tf.nest.map_structure(tf.constant, parts)
 
@@ -189,15 +189,15 @@ class TextRows:
             first = self.first.take(index)
             inputs = pack(self.tokenizer, first, second, self.max_length)
             if self.token_labels is not None:
-                return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1], labelled[step])
+                return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1], labeled[step])
             chosen = tf.nest.map_structure(lambda column: tf.gather(column, index), columns)
             return (inputs, *chosen) if chosen else inputs
 
         steps = tf.data.Dataset.range(-(-len(order) // batch_size))
         return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
-    def _labelled_tokens(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int) -> np.ndarray:
-        """(batches,) the mean number of labelled tokens of the batches that make one step with each."""
+    def _labeled_tokens(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int) -> np.ndarray:
+        """(batches,) the mean number of labeled tokens of the batches that make one step with each."""
         batches = -(-len(order) // batch_size)
         if self.token_labels is None:
             return np.zeros(batches)
@@ -209,15 +209,15 @@ class TextRows:
         groups = np.arange(batches) // gradient_accumulation_steps
         return (np.bincount(groups, of_batch) / np.bincount(groups))[groups]
 
-    def _token_targets(self, first: Spans, width: tf.Tensor, labelled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labelled tokens."""
+    def _token_targets(self, first: Spans, width: tf.Tensor, labeled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labeled tokens."""
         position = tf.range(width, dtype=tf.int64)[None, :] - 1  # after [CLS]
         kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.num_special(pair=False))[:, None]
         labels = first._replace(tokens=tf.concat([self.token_labels, [-1]], 0)).at(position)
-        labelled = (position >= 0) & (position < kept) & (labels >= 0)
-        weights = tf.cast(labelled, tf.float32)
-        weights *= tf.math.divide_no_nan(tf.cast(tf.size(weights), tf.float32), labelled_tokens)
-        return tf.where(labelled, labels, 0), weights
+        labeled = (position >= 0) & (position < kept) & (labels >= 0)
+        weights = tf.cast(labeled, tf.float32)
+        weights *= tf.math.divide_no_nan(tf.cast(tf.size(weights), tf.float32), labeled_tokens)
+        return tf.where(labeled, labels, 0), weights
 
 
 def tokenize_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:

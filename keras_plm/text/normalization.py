@@ -50,7 +50,7 @@ class Normalizer:
         self._marks = "Mn" if form == "NFD" else "M"
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
-        """(B,) normalised strings of (B,) strings."""
+        """(B,) normalized strings of (B,) strings."""
         texts = tf.convert_to_tensor(texts, tf.string)
         if self.quotes:
             texts = tf.strings.regex_replace(texts, "``|''", '"')
@@ -74,13 +74,13 @@ class Normalizer:
             texts = tensorflow_text.normalize_utf8(texts, self.form)
             texts = tf.strings.regex_replace(texts, rf"\p{{{self._marks}}}+", "")
         if self.lowercase:
-            # a capital sigma at the end of a word: the only letter whose lower case depends on its neighbours
+            # a capital sigma at the end of a word: the only letter whose lower case depends on its neighbors
             texts = tf.strings.regex_replace(texts, "Σ", "σ")
             texts = tf.strings.lower(texts, "utf-8")
         return texts
 
     def aligned(self, text: str) -> tuple[str, list[int], list[int]]:
-        """The normalised text, and for each of its characters where in `text` what it came from starts and ends."""
+        """The normalized text, and for each of its characters where in `text` what it came from starts and ends."""
         parts = [(i, i + 1) for i in range(len(text))]
         if self.quotes:
             parts = [match.span() for match in re.finditer("``|''|.", text, re.DOTALL)]

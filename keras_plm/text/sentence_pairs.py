@@ -87,7 +87,7 @@ class SentencePairs:
         ValueError: a corpus with a single passage, of which no NotNext pair can be drawn.
 
     Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805
-    Differs: in BERT's data a NotNext pair can be recognised by its length; the pairs are drawn anew in
+    Differs: in BERT's data a NotNext pair can be recognized by its length; the pairs are drawn anew in
         each epoch; BERT has no NotNext from inside a document. With a single document, all NotNext come from inside it.
     """
 

@@ -190,7 +190,7 @@ class SentencePieceTokenizer(Tokenizer):
     def _characters(
         self, aligned: tuple, ids: list[int], starts: list[int], ends: list[int]
     ) -> list[tuple[int, int, int]]:
-        """From bytes of the normalised text to characters of the text; the space before a word is left out."""
+        """From bytes of the normalized text to characters of the text; the space before a word is left out."""
         normalized, first, last = aligned
         position = character_positions(normalized)
         spans: list[tuple[int, int, int]] = []

@@ -36,7 +36,7 @@ class _Spacing(dict):
 
 
 def count_words(sentences: Iterable[str], lowercase: bool = True) -> Counter[str]:
-    """How often each word occurs, after BERT's normalisation and splitting.
+    """How often each word occurs, after BERT's normalization and splitting.
 
     Args:
         sentences: texts.
@@ -69,7 +69,7 @@ def learn_vocabulary(
 ) -> list[str]:
     """Learn a WordPiece vocabulary of at most `size` pieces.
 
-    Starts from single characters and merges the most frequent neighbours within words until the size is
+    Starts from single characters and merges the most frequent neighbors within words until the size is
     reached. A piece inside a word begins with `##`.
 
     Args:
@@ -123,7 +123,7 @@ def learn_vocabulary(
 
 
 class _PairCounts:
-    """How often each pair of neighbouring pieces occurs, and in which words."""
+    """How often each pair of neighboring pieces occurs, and in which words."""
 
     def __init__(self, words: list[list[str]], weights: list[int]) -> None:
         self.words, self.weights = words, weights
@@ -144,8 +144,8 @@ class _PairCounts:
             old = self.words[index]
             new = self.words[index] = _merge(old, pair, merged)
             if len(new) < len(old):
-                for neighbours in pairwise(old):
-                    self.counts[neighbours] -= self.weights[index]
+                for neighbors in pairwise(old):
+                    self.counts[neighbors] -= self.weights[index]
                 self._add(index, new)
                 changed.update(pairwise(old), pairwise(new))
         return changed
@@ -165,9 +165,9 @@ def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> I
         if -negative < min_frequency:
             return
         merged = pair[0] + pair[1].removeprefix("##")
-        for neighbours in pairs.merge(pair, merged):
-            if counts[neighbours] > 0:
-                heapq.heappush(heap, (-counts[neighbours], neighbours))
+        for neighbors in pairs.merge(pair, merged):
+            if counts[neighbors] > 0:
+                heapq.heappush(heap, (-counts[neighbors], neighbors))
         if merged not in made:
             made.add(merged)
             yield merged

@@ -115,7 +115,7 @@ def _windows(starts: np.ndarray, ends: np.ndarray, room: int, overlap: int) -> l
         starts: the place of each word's first piece.
         ends: the place after its last.
         room: pieces of a row.
-        overlap: most pieces that two neighbouring rows share.
+        overlap: most pieces that two neighboring rows share.
     """
     count = len(starts)
     bounds: list[tuple[int, int]] = []

@@ -45,7 +45,7 @@ class WordPieceTokenizer(Tokenizer):
         https://arxiv.org/abs/2012.15524
     Differs: from that class: special tokens in the text, offsets in characters instead of bytes, and lower-casing
         that leaves full-width letters alone (`Normalizer`). From Hugging Face's: a word of more than 300 bytes is
-        unknown, there one of more than 100 characters; docs/results.md lists the texts that come out otherwise.
+        unknown, there one of more than 100 characters; docs/log lists the texts that come out otherwise.
     """
 
     filenames = ("vocab.txt",)

@@ -6,10 +6,10 @@ from .distribution import Strategy, is_chief, make_strategy, repair_keras, worke
 from .losses import ChainLoss, CrossEntropy
 from .metrics import Pearson
 from .optimizers import AdamW, Lamb
-from .partial import freeze, layer_rates, parse_trainable, unfreezing_steps
 from .precision import Precision, choose_precision, dtype_policy
 from .schedules import LinearWarmupDecay
 from .similarity import ContrastiveLoss, CosineLoss, RankingLoss
+from .trainable_weights import freeze, layer_rates, parse_trainable, unfreezing_steps
 
 __all__ = [
     "AdamW",

@@ -45,7 +45,7 @@ class HiddenStates(keras.losses.Loss):
 
     Source: Sanh et al. 2019, §3, https://arxiv.org/abs/1910.01108; projection: Jiao et al. 2020, §3.1, eq. 8,
         https://arxiv.org/abs/1909.10351
-    Differs: normalised, because layer norms leave widths of very different size from layer to layer.
+    Differs: normalized, because layer norms leave widths of very different size from layer to layer.
     """
 
     def __init__(self, name: str = "hidden_states", **kwargs: Any) -> None:

@@ -24,7 +24,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 FIELDS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
 
-def artefact(shape: tuple[int, ...], quantization: str, folder: Path) -> export.Artifact:
+def artifact(shape: tuple[int, ...], quantization: str, folder: Path) -> export.Artifact:
     config = plm.ModelConfig(
         vocabulary_size=1_000, max_sequence_length=128, activation="gelu", **dict(zip(FIELDS, shape, strict=True))
     )
@@ -40,10 +40,10 @@ def main() -> None:
     row = {name: np.ones((1, 128), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
     row["segment_ids"] *= 0
     with tempfile.TemporaryDirectory() as folder:
-        artefacts = {(s, q): artefact(s, q, Path(folder)) for s in shapes for q in ("float32", "dynamic_int8")}
-        times: dict = {key: [] for key in artefacts}
+        artifacts = {(s, q): artifact(s, q, Path(folder)) for s in shapes for q in ("float32", "dynamic_int8")}
+        times: dict = {key: [] for key in artifacts}
         for _ in range(3):
-            for key, opened in artefacts.items():
+            for key, opened in artifacts.items():
                 opened(row)
                 for _ in range(10):
                     start = time.perf_counter()

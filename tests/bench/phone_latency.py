@@ -2,7 +2,7 @@
 
     python tests/bench/phone_latency.py      (nothing else should run)
 
-A MiniLM's sizes (6 blocks of 384) with drawn weights. The contestants take turns, so that a slow minute of the machine
+A MiniLM's sizes (6 blocks of 384) with random weights. The contestants take turns, so that a slow minute of the machine
 meets all of them; the median of all calls. A table in Markdown, and how many operators of ours XNNPACK computes.
 """
 
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs, ours = models()
-        # drawn weights take four bits and static int8 so badly that the exporter refuses them
+        # random weights take four bits and static int8 so badly that the exporter refuses them
         files = {f"keras_plm {scheme}": export.to_tflite(ours, folder / scheme, scheme, LENGTH) for scheme in OURS}
         onnx_file = export.to_onnx(ours, folder / "ours.onnx", max_length=LENGTH)
         files["onnxruntime float32"] = onnx_file
@@ -133,7 +133,7 @@ def main() -> None:
                     call()
                     times[key].append(1e3 * (time.perf_counter() - start))
         found = {key: float(np.median(values)) for key, values in times.items()}
-        print("| artefact | MB | ms, 1 thread | ms, 2 threads | on XNNPACK |\n|---|---:|---:|---:|---:|")
+        print("| artifact | MB | ms, 1 thread | ms, 2 threads | on XNNPACK |\n|---|---:|---:|---:|---:|")
         for name, path in files.items():
             share = ""
             if name.startswith("keras_plm"):

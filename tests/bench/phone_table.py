@@ -24,8 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_plm as plm  # noqa: E402
 from keras_plm import export, recipes  # noqa: E402
-from keras_plm.export.data import read_data  # noqa: E402
-from keras_plm.export.schemes import parts_of  # noqa: E402
+from keras_plm.export.inputs import read_data  # noqa: E402
+from keras_plm.export.tflite.schemes import parts_of  # noqa: E402
 from keras_plm.tasks import Columns
 from keras_plm.text import Examples  # noqa: E402
 from tests.bench.task_scores import DATA, SETS  # noqa: E402
@@ -37,7 +37,7 @@ AT_ONCE: dict[str, Callable[[Any, list], Any]] = {  # with texts, without traini
         lambda model, texts: plm.cluster(model, 16, texts),
     ),
 }
-# What copies its teacher needs no dropout: docs/results.md, "Without dropout"
+# What copies its teacher needs no dropout: docs/log, "Without dropout"
 HEALED = {"dropout": 0.0, "ema_momentum": 0.99}
 TRAINED: dict[str, dict[str, Any]] = {
     "2:4": {"prune": "2:4", "learning_rate": 1.5e-4, **HEALED},
@@ -51,7 +51,7 @@ STARTS = {
 EPOCHS = {"sst2": 2, "wikigold": 6, "squad1": 1}
 CALIBRATION = 400
 TABLE_ALONE = "dynamic_int8, table int4"
-# With texts four bits make up for their roundings, and static int8 finds its ranges.
+# With texts four bits compensate for their roundings, and static int8 finds its ranges.
 SCHEMES = {
     "given": [
         ("float16", False), ("dynamic_int8", False), ("int4", False), ("int4", True), ("int4_block32", False),
@@ -102,7 +102,7 @@ def attempts(stages: list[str], trimmed: bool) -> Iterator[tuple[str, str, bool,
 
 
 def attempt(model: Any, scheme: str, texts: list | None, test: Examples, score: str) -> dict[str, float | str]:
-    """One artefact."""
+    """One artifact."""
     if scheme == TABLE_ALONE:
         scheme = f"int4+int8:{','.join(part for part in parts_of(model.config) if part != 'table')}"
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`make bench`: speed and size beside keras-hub and Hugging Face, in one run, as ratios; appends to docs/results.md.
+"""`make bench`: speed and size beside keras-hub and Hugging Face, in one run, as ratios; appends to docs/log.
 
 Each measurement is a process of its own, and the contestants take turns, so that a drift of the machine's speed meets
 all of them. Hugging Face's libraries live in an environment of their own (.venv-peers, made on the first run).
@@ -166,13 +166,14 @@ def header(name: str) -> list[str]:
 
 
 def main() -> None:
-    """Run the named measurements and append each table to docs/results.md as soon as it is there."""
+    """Run the named measurements and append each table to the day's page of docs/log as soon as it is there."""
     for name in sys.argv[1:] or ["tokenizer", "tflite", "step", "epoch"]:
         CONSOLE.rule(name)
         text = "\n".join([*header(name), *MEASUREMENTS[name](), ""])
         CONSOLE.print(text, markup=False)
-        with (ROOT / "docs" / "results.md").open("a", encoding="utf-8") as file:
-            file.write("\n" + text)
+        path = ROOT / "docs" / "log" / f"{date.today()}.md"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("" if path.exists() and path.stat().st_size else f"# {date.today()}\n") + "\n" + text)
 
 
 MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step, "epoch": epoch}

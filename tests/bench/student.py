@@ -16,7 +16,7 @@ from typing import Any
 
 import keras_plm as plm
 from keras_plm import export, recipes
-from keras_plm.text import LabelledTexts, read_rows
+from keras_plm.text import LabeledTexts, read_rows
 from tests.bench.task_scores import DATA, MINILM, scores
 
 START = f"hf:{MINILM}"
@@ -94,7 +94,7 @@ def main() -> None:
     ).run())  # fmt: skip
     some = rows[:: max(len(rows) // 200, 1)][:200]
     path = export.to_tflite(plm.load(folder / "small"), folder, "int4", 64, some, overwrite=True)
-    found = plm.evaluate(export.load_artifact(path), LabelledTexts.read(task["test"], "text", None, "label"))
+    found = plm.evaluate(export.load_artifact(path), LabeledTexts.read(task["test"], "text", None, "label"))
     print(f"| int4 with texts, {path.stat().st_size / 1e6:.2f} MB | {100 * found.scores['accuracy']:.2f} | – |")
 
 

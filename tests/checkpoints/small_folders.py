@@ -1,4 +1,4 @@
-"""Small Hugging Face folders with drawn weights and a tokenizer of each kind."""
+"""Small Hugging Face folders with random weights and a tokenizer of each kind."""
 
 import functools
 import io

@@ -61,7 +61,7 @@ def test_answers_as_transformers_and_goes_back_unchanged(model_type, name, tmp_p
 
 @pytest.mark.slow
 def test_transformers_reads_what_we_write(tmp_path):
-    """Their classes on our folders, from the drawn weights and from a model of our own."""
+    """Their classes on our folders, from the random weights and from a model of our own."""
     python = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
     if not python.is_file():
         pytest.skip("no environment with Transformers; `make peers` makes it")

@@ -1,4 +1,4 @@
-"""Low-rank updates in PEFT's files, both ways."""
+"""LoRA updates in PEFT's files, both ways."""
 
 import json
 import subprocess
@@ -122,9 +122,9 @@ def test_merged_it_answers_the_same(config, trained, tmp_path):
     assert merged.config.lora_rank == 0
     assert len(merged.weights) < len(trained.weights)
     np.testing.assert_allclose(merged(inputs), trained(inputs), atol=1e-5)
-    with pytest.raises(ValueError, match="no low-rank updates to merge"):
+    with pytest.raises(ValueError, match="no LoRA updates to merge"):
         plm.merge_lora(merged)
-    with pytest.raises(ValueError, match="no low-rank updates to save"):
+    with pytest.raises(ValueError, match="no LoRA updates to save"):
         save_lora(merged, tmp_path / "x")
     plm.checkpoints.to_hugging_face(merged, tmp_path / "hf")  # nothing is left of them
     plm.save(trained, tmp_path / "ours")
@@ -139,7 +139,7 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
         save_lora(trained, folder)
     with pytest.raises(FileNotFoundError, match="is it a folder of PEFT"):
         load_lora(base, tmp_path)
-    with pytest.raises(ValueError, match="a Encoder has no low-rank format"):
+    with pytest.raises(ValueError, match="a Encoder has no LoRA format"):
         load_lora(base.encoder, folder)
     tensors = load_file(folder / "adapter_model.safetensors")
     name = next(n for n in tensors if "layer.1.attention.self.query.lora_A" in n)
@@ -153,7 +153,7 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
     with pytest.raises(ValueError, match="low_rank_a is"):
         load_lora(base, folder)
     save_file(tensors, folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="has low-rank updates already"):
+    with pytest.raises(ValueError, match="has LoRA updates already"):
         load_lora(trained, folder)
     with pytest.raises(ValueError, match="is for the labels"):
         load_lora(plm.Classifier(base.config, ["dog", "cat"], tokenizer), folder)

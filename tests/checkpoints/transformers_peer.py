@@ -1,7 +1,7 @@
 """Transformers' side of the comparison, run by its own Python (`.venv-peers`).
 
-golden FILE     write configs, shapes and outputs of every class with drawn weights
-peft FOLDER     low-rank updates, both ways
+golden FILE     write configs, shapes and outputs of every class with random weights
+peft FOLDER     LoRA updates, both ways
 read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
 """
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.compression.block_by_block import changed_model
+from keras_plm.compression.activation_capture import text_rows
+from keras_plm.compression.error_compensation import fitted_kernel, input_products
+from keras_plm.compression.layerwise import changed_model
 from keras_plm.compression.pruning import is_prunable
-from keras_plm.compression.second_order import fitted_kernel, input_products
-from keras_plm.compression.watching import text_rows
 from keras_plm.models import copy_model, named_weights, weight_arrays
 from tests.compression.test_pruning import drift, kernels
 from tests.export.conftest import TEXTS
@@ -47,7 +47,7 @@ def test_without_a_change_nothing_changes(model):
 
 
 def test_each_kernel_makes_up_for_those_before(model):
-    """Two thirds of the weights go: the states stay nearer than where each kernel makes up for itself alone."""
+    """Two thirds of the weights go: the states stay nearer than where each kernel compensates for itself alone."""
     rows = text_rows(model, MANY, model.config.max_sequence_length)
 
     def thinned(kernel, products):

@@ -8,8 +8,8 @@ import keras_plm as plm
 from conftest import token_batch
 from keras_plm.compression import Clusterer, cluster, prune
 from keras_plm.compression.clustering import clustered_kernel
+from keras_plm.compression.error_compensation import fitted_values
 from keras_plm.compression.pruning import is_prunable, measured_sparsity
-from keras_plm.compression.second_order import fitted_values
 from keras_plm.models import weight_arrays
 from tests.compression.test_pruning import TEXTS, correlated
 

@@ -32,7 +32,7 @@ def test_a_table_of_low_rank_loses_nothing(config, tokenizer, tmp_path):
     assert small.count_params() == model.count_params() - 33 * 97 + 5 * (33 + 97)
     path = export.to_tflite(small, tmp_path, max_length=11)
     np.testing.assert_allclose(
-        export.Artifact(path)(batch), export.proof.expected(small, batch)["probabilities"], atol=1e-5
+        export.Artifact(path)(batch), export.verify.expected(small, batch)["probabilities"], atol=1e-5
     )
 
 
@@ -54,5 +54,5 @@ def test_errors(config, tmp_path):
         factorize_embedding(plm.Encoder(replace(config, vocabulary_size=19)), 23)
     with pytest.raises(ValueError, match="a product of rank 5 already"):
         factorize_embedding(factorize_embedding(plm.Encoder(config), 5), 3)
-    with pytest.raises(ValueError, match="embedding_rank=5: pieces are predicted by a whole table"):
+    with pytest.raises(ValueError, match="embedding_rank=5: tokens are predicted by a whole embedding matrix"):
         plm.Pretrainer(replace(config, embedding_rank=5))

@@ -7,9 +7,9 @@ import pytest
 import keras_plm as plm
 from conftest import token_batch
 from keras_plm.compression import prune
+from keras_plm.compression.activation_capture import text_batches, text_rows
+from keras_plm.compression.error_compensation import changed_kernel, fitted_kernel, sparse_kernel
 from keras_plm.compression.pruning import Pruner, Sparsity, is_prunable, measured_sparsity
-from keras_plm.compression.second_order import changed_kernel, fitted_kernel, sparse_kernel
-from keras_plm.compression.watching import text_batches, text_rows
 from keras_plm.models import weight_arrays
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.compression.second_order import Inputs, changed_kernel, fitted_kernel, input_products
-from keras_plm.compression.watching import text_rows
+from keras_plm.compression.activation_capture import text_rows
+from keras_plm.compression.error_compensation import Inputs, changed_kernel, fitted_kernel, input_products
 from keras_plm.export.signature import example_rows
 from keras_plm.models import encoder_states, weight_arrays
 from tests.compression.test_pruning import correlated
@@ -93,7 +93,7 @@ def test_the_nearest_kernel_is_that_of_least_squares(share):
     assert np.square(x @ found - was).sum() < 0.7 * np.square(x @ kernel - was).sum()
 
 
-def test_of_few_inputs_nothing_is_learnt():
+def test_of_few_inputs_nothing_is_learned():
     x, kernel = correlated(193, 97), np.ones((97, 5), "float32")
     known = Inputs(kernel.shape)
     known.add(x, np.ones((193, 5)))

@@ -82,7 +82,7 @@ def test_a_task_model_keeps_its_task(large, config, tokenizer, kind):
         ({"intermediate_dim": 54}, "intermediate_dim=54"),
         ({"hidden_dim": 32, "num_heads": 2}, "heads keep their width: 8"),
         ({"normalize_first": True}, "more than sizes"),
-        ({"lora_rank": 2}, "low-rank"),
+        ({"lora_rank": 2}, "LoRA"),
     ],
 )
 def test_errors(large, change, words):

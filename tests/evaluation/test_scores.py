@@ -24,7 +24,7 @@ from keras_plm.evaluation import (
     tag_scores,
 )
 from keras_plm.tasks import ClassifierMethods, evaluate
-from keras_plm.text import LabelledTexts
+from keras_plm.text import LabeledTexts
 
 IDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -168,7 +168,7 @@ def test_what_is_wrong_comes_worst_first():
         "hardly": [1, 0.9, 0],
         "also right": [0, 5, 0],
     }
-    found = evaluate(Known(), LabelledTexts("here", list(known), None, ["b", "c", "c", "b", "b"]))
+    found = evaluate(Known(), LabeledTexts("here", list(known), None, ["b", "c", "c", "b", "b"]))
     assert [found.rows[i]["text"] for i in found.wrong] == ["sure", "less so", "hardly"]
     assert found.scores["accuracy"] == 0.4 and found.main == "accuracy"
     assert found.details == (

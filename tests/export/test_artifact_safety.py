@@ -18,10 +18,10 @@ ODD = ["Ada\0 lived in London", "the \ufaf1\ufaf2 cat", "a [MASK] [SEP] [CLS] ca
 
 
 @pytest.mark.parametrize("kind", ["float32", "dynamic_int8", "onnx", "saved_model"])
-def test_every_thread_gets_the_answer_to_its_own_text(artefacts, kind, request):
+def test_every_thread_gets_the_answer_to_its_own_text(artifacts, kind, request):
     """`make test-all` asks a thousand times."""
     calls = 60 if "not slow" in request.config.getoption("-m") else 1_000
-    model = export.load_artifact(artefacts[kind])
+    model = export.load_artifact(artifacts[kind])
     texts = ["the cat", "a dog sees", "heron", "the otter follows the newt and the mole", "a", "cat " * 9, "!", "it is"]
     inputs = [plm.text.pack(model.tokenizer, plm.text.Spans.from_ragged(model.tokenizer([t])), None, LENGTH, LENGTH)
               for t in texts]  # fmt: skip
@@ -88,9 +88,9 @@ def damage(path, change):
     ],
     ids=["one more", "one less", "two swapped"],
 )
-def test_a_vocabulary_of_another_model_is_refused(artefacts, tmp_path, change):
-    shutil.copytree(artefacts["float32"].parent, tmp_path / "phone")
-    shutil.copytree(artefacts["saved_model"], tmp_path / "1")
+def test_a_vocabulary_of_another_model_is_refused(artifacts, tmp_path, change):
+    shutil.copytree(artifacts["float32"].parent, tmp_path / "phone")
+    shutil.copytree(artifacts["saved_model"], tmp_path / "1")
     for artifact, file in (("phone/model.tflite", "phone/model.tflite.vocab.txt"), ("1", "1/assets.extra/vocab.txt")):
         damage(tmp_path / file, change)
         with pytest.raises(ValueError, match="vocab.txt is not the file that the artifact was written with"):
@@ -119,8 +119,8 @@ def test_a_vocabulary_of_another_model_is_refused(artefacts, tmp_path, change):
         (lambda facts: facts | {"tokenizer": {"class": "os"}}, "unknown tokenizer 'os'"),
     ],
 )
-def test_damaged_facts_are_named(artefacts, tmp_path, change, message):
-    shutil.copytree(artefacts["float32"].parent, tmp_path / "phone")
+def test_damaged_facts_are_named(artifacts, tmp_path, change, message):
+    shutil.copytree(artifacts["float32"].parent, tmp_path / "phone")
     path = tmp_path / "phone" / "model.tflite.json"
     changed = change(json.loads(path.read_text()))
     path.write_text(changed if isinstance(changed, str) else json.dumps(changed))
@@ -129,8 +129,8 @@ def test_damaged_facts_are_named(artefacts, tmp_path, change, message):
 
 
 @pytest.mark.parametrize("kind", ["float32", "onnx", "saved_model"])
-def test_no_texts_have_no_answers(artefacts, kind):
-    model = export.load_artifact(artefacts[kind])
+def test_no_texts_have_no_answers(artifacts, kind):
+    model = export.load_artifact(artifacts[kind])
     assert model.predict_labels([]) == [] and model.predict_probabilities([]).shape == (0, 3)
     empty = {name: np.zeros((0, LENGTH), "int32") for name in ("token_ids", "segment_ids", "padding_mask")}
     assert model.artifact(empty).shape == (0, 3)
@@ -140,10 +140,10 @@ def test_no_texts_have_no_answers(artefacts, kind):
         assert model.artifact.strings(text=[])["label"].shape == (0,)
 
 
-def test_odd_texts_are_answered_alike(classifier, artefacts):
+def test_odd_texts_are_answered_alike(classifier, artifacts):
     wanted = classifier.predict_probabilities(ODD, max_length=LENGTH)
-    np.testing.assert_allclose(export.load_artifact(artefacts["float32"]).predict_probabilities(ODD), wanted, atol=1e-5)
-    found = export.Artifact(artefacts["saved_model"]).strings(text=ODD)
+    np.testing.assert_allclose(export.load_artifact(artifacts["float32"]).predict_probabilities(ODD), wanted, atol=1e-5)
+    found = export.Artifact(artifacts["saved_model"]).strings(text=ODD)
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-5)
 
 

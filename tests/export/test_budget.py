@@ -6,11 +6,11 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.export import budget_search as search_module
-from keras_plm.export.budget_table import Attempt, Bounds, Budget
-from keras_plm.export.sensitivity import four_bits
+from keras_plm.export.budget import search as search_module
+from keras_plm.export.budget.table import Attempt, Bounds, Budget
+from keras_plm.export.tflite.int4 import four_bits
 from keras_plm.models import copy_model
-from keras_plm.text import LabelledTexts, read_rows
+from keras_plm.text import LabeledTexts, read_rows
 
 SCHEMES = ("dynamic_int8", "int4")
 
@@ -174,7 +174,7 @@ def test_of_an_error_less_is_better(config, tokenizer, tmp_path):
     model = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=160), None, tokenizer)
     texts = [f"the cat {'sees ' * i}" for i in range(9)]
     scores = model.predict_logits(texts)[:, 0]
-    rows = LabelledTexts("rows", texts, None, [str(score) for score in scores])
+    rows = LabeledTexts("rows", texts, None, [str(score) for score in scores])
     budget = export.fit_budget(
         model, tmp_path, rows, max_megabytes=5, metric="rmse", schemes=["dynamic_int8", "float16"], max_length=23
     )

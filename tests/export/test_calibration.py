@@ -5,9 +5,9 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.compression.watching import text_rows
-from keras_plm.export.calibration import with_ranges
+from keras_plm.compression.activation_capture import text_rows
 from keras_plm.export.signature import example_rows
+from keras_plm.export.tflite.calibration import with_ranges
 from keras_plm.models import copy_model, encoder_states, weight_arrays
 from tests.tflite_operators import operands
 
@@ -50,7 +50,7 @@ def test_every_range_is_found_and_little_changes(config, tokenizer, fields):
     assert 0 < error < 0.05 * np.abs(wanted)[tokens].max(), error
 
 
-def test_artefact_computes_in_integers_and_answers_the_same(reviews, review_files, tmp_path):
+def test_artifact_computes_in_integers_and_answers_the_same(reviews, review_files, tmp_path):
     texts = plm.text.read_rows(review_files["train"], ["text"])["text"][:50]
     path = export.to_tflite(reviews, tmp_path, "static_int8", LENGTH, calibration=texts)
     found = export.compare(reviews, path, review_files["test"])

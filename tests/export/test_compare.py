@@ -9,41 +9,41 @@ from keras_plm.text import TaggedSentences
 from .conftest import LENGTH, TEXTS
 
 
-def test_compare(classifier, artefacts, tmp_path):
+def test_compare(classifier, artifacts, tmp_path):
     texts = [TEXTS[i] for i in (0, 2, 5)]
     rows = ["label\ttext"] + [f"{label}\t{text}" for text, label in zip(texts, ("cat", "dog", "cat"), strict=True)]
     (tmp_path / "test.tsv").write_text("\n".join(rows))
-    comparison = compare(classifier, artefacts["dynamic_int8"], tmp_path / "test.tsv")
+    comparison = compare(classifier, artifacts["dynamic_int8"], tmp_path / "test.tsv")
     wanted = classifier.predict_labels(texts, max_length=LENGTH)
     right = np.mean([a == b for a, b in zip(wanted, ("cat", "dog", "cat"), strict=True)])
     assert comparison.keras_score == pytest.approx(right) and comparison.rows == 3
     assert 0 < comparison.p50_ms <= comparison.p95_ms
-    assert comparison.artifact_bytes == artefacts["dynamic_int8"].stat().st_size
+    assert comparison.artifact_bytes == artifacts["dynamic_int8"].stat().st_size
     printed = str(comparison)
     assert "accuracy" in printed and "FULLY_CONNECTED" in printed and "labels agree" in printed
     assert comparison.truncated_rows == 0 and "cut short" not in printed
     with pytest.raises(ValueError, match="no rows to compare"):
-        compare(classifier, artefacts["float32"], [])
+        compare(classifier, artifacts["float32"], [])
     with pytest.raises(ValueError, match="limit=-1; it is a number of rows"):
-        compare(classifier, artefacts["float32"], TEXTS, limit=-1)
+        compare(classifier, artifacts["float32"], TEXTS, limit=-1)
     other = plm.Classifier(classifier.config, ["a", "b"], classifier.tokenizer)
     with pytest.raises(ValueError, match=r"has labels=\['cat', 'dog', 'heron'\], the model \['a', 'b'\]"):
-        compare(other, artefacts["float32"], TEXTS)
+        compare(other, artifacts["float32"], TEXTS)
     several = plm.Classifier(classifier.config, classifier.labels, classifier.tokenizer, multi_label=True)
     with pytest.raises(ValueError, match="has multi_label=False, the model True"):
-        compare(several, artefacts["float32"], TEXTS)
+        compare(several, artifacts["float32"], TEXTS)
 
 
-def test_what_a_short_artefact_cuts_off_is_a_loss(classifier, artefacts):
+def test_what_a_short_artifact_cuts_off_is_a_loss(classifier, artifacts):
     text = "the cat sees the dog, " * 2 + "a heron! " * 6
-    comparison = compare(classifier, artefacts["float32"], [text, "a dog"])
+    comparison = compare(classifier, artifacts["float32"], [text, "a dog"])
     assert comparison.truncated_rows == 1 and comparison.largest_error > 1e-3
     assert "rows cut short" in str(comparison)
-    same = compare(classifier, artefacts["onnx"], [text, "a dog"], max_length=999)  # than which it has less
+    same = compare(classifier, artifacts["onnx"], [text, "a dog"], max_length=999)  # than which it has less
     assert same.largest_error < 1e-5 and same.operators["MatMul"] > 0
-    cut = export.load_artifact(artefacts["onnx"], max_length=7).predict_probabilities([text])
+    cut = export.load_artifact(artifacts["onnx"], max_length=7).predict_probabilities([text])
     np.testing.assert_allclose(cut, classifier.predict_probabilities([text], max_length=7), atol=1e-5)
-    served = compare(classifier, artefacts["saved_model"], [text, "a dog"])
+    served = compare(classifier, artifacts["saved_model"], [text, "a dog"])
     assert served.largest_error < 1e-5 and served.operators["MatMul"] > 0
 
 
@@ -58,7 +58,7 @@ def test_a_shorter_row_holds_for_the_scores_too(config, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trimmed_artefact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):
+def test_a_trimmed_artifact_beside_the_whole_model(reviews, config, tokenizer, tmp_path):
     texts = ["the cat sees", "the dog hears", "the cat, the cat"]
     path = export.to_tflite(plm.trim_vocabulary(reviews, texts), tmp_path / "trimmed", max_length=LENGTH)
     found = compare(reviews, path, texts)

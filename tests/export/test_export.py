@@ -11,10 +11,10 @@ import pytest
 import keras_plm as plm
 from conftest import token_batch
 from keras_plm import export
-from keras_plm.export import saved_model as saved_model_module
-from keras_plm.export import tflite as tflite_module
-from keras_plm.export.proof import expected
+from keras_plm.export.saved_model import exporter as saved_model_module
 from keras_plm.export.signature import example_rows
+from keras_plm.export.tflite import converter as tflite_module
+from keras_plm.export.verify import expected
 from keras_plm.layers import ClassificationHead
 from keras_plm.tasks.classification import ClassificationTask
 from tests.tflite_operators import operands
@@ -31,8 +31,8 @@ def run(classifier, path):
 
 
 @pytest.mark.parametrize("name", ["float32", "onnx", "onnx_fixed", "saved_model"])
-def test_float_artefacts_equal_keras(classifier, artefacts, name):
-    found, wanted = run(classifier, artefacts[name])
+def test_float_artifacts_equal_keras(classifier, artifacts, name):
+    found, wanted = run(classifier, artifacts[name])
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert (found.argmax(-1) == wanted.argmax(-1)).all()
     assert np.ptp(wanted[:, 0]) > 0.05  # the texts do get different answers
@@ -40,40 +40,40 @@ def test_float_artefacts_equal_keras(classifier, artefacts, name):
 
 # three times what was measured; static int8 rounds the statistics of the layer norms too
 @pytest.mark.parametrize("name,error", [("float16", 1e-3), ("dynamic_int8", 0.03), ("static_int8", 0.05)])
-def test_quantized_artefacts_are_near(classifier, artefacts, name, error):
-    found, wanted = run(classifier, artefacts[name])
+def test_quantized_artifacts_are_near(classifier, artifacts, name, error):
+    found, wanted = run(classifier, artifacts[name])
     assert np.abs(found - wanted).max() < error
     assert (found.argmax(-1) == wanted.argmax(-1)).all()
 
 
-def test_sizes_and_operators(classifier, artefacts):
-    sizes = {name: path.stat().st_size for name, path in artefacts.items() if path.is_file()}
+def test_sizes_and_operators(classifier, artifacts):
+    sizes = {name: path.stat().st_size for name, path in artifacts.items() if path.is_file()}
     assert sizes["float16"] < 0.75 * sizes["float32"] and sizes["dynamic_int8"] < sizes["float16"]
     for name in ("float32", "float16", "dynamic_int8", "static_int8"):
-        operators = export.Artifact(artefacts[name]).operators()
+        operators = export.Artifact(artifacts[name]).operators()
         assert operators["FULLY_CONNECTED"] >= 6 * classifier.config.num_layers
         assert not [op for op in operators if op.startswith(("Flex", "CUSTOM", "VAR_HANDLE"))]
 
 
-def test_sidecar(artefacts, classifier, tokenizer):
-    folder = artefacts["dynamic_int8"].parent
+def test_sidecar(artifacts, classifier, tokenizer):
+    folder = artifacts["dynamic_int8"].parent
     facts = json.loads((folder / "model.tflite.json").read_text())
     assert facts["settings"]["labels"] == ["cat", "dog", "heron"] and facts["quantization"] == "dynamic_int8"
     assert (folder / "model.tflite.vocab.txt").read_text("utf-8").split("\n")[:-1] == tokenizer.vocabulary
     assert sorted(p.name for p in folder.iterdir()) == ["model.tflite", "model.tflite.json", "model.tflite.vocab.txt"]
 
 
-def test_inputs_go_by_name_whatever_their_order(classifier, artefacts, config):
+def test_inputs_go_by_name_whatever_their_order(classifier, artifacts, config):
     batch = token_batch(config, rows=2, length=LENGTH)
     backwards = dict(reversed(batch.items()))
     for name in ("float32", "onnx", "saved_model"):
-        artifact = export.Artifact(artefacts[name])
+        artifact = export.Artifact(artifacts[name])
         np.testing.assert_allclose(artifact(batch), artifact(backwards), atol=1e-5)
     with pytest.raises(ValueError, match=f"takes {LENGTH} tokens, not 11"):
-        export.Artifact(artefacts["float32"])(token_batch(config))
+        export.Artifact(artifacts["float32"])(token_batch(config))
 
 
-def test_saved_model_in_a_process_that_has_never_heard_of_us(classifier, artefacts):
+def test_saved_model_in_a_process_that_has_never_heard_of_us(classifier, artifacts):
     program = """
     import json, sys
     sys.modules["keras_plm"] = None      # importing it would fail
@@ -86,7 +86,7 @@ def test_saved_model_in_a_process_that_has_never_heard_of_us(classifier, artefac
         sys.executable,
         "-c",
         textwrap.dedent(program),
-        str(artefacts["saved_model"]),
+        str(artifacts["saved_model"]),
         json.dumps(TEXTS),
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=200)
@@ -169,7 +169,7 @@ def test_a_saved_model_that_differs_is_removed(classifier, tmp_path, monkeypatch
     whole = ClassificationTask.string_function
     short = lambda self, model, serve, max_length, pairs: whole(self, model, serve, 5, pairs)  # noqa: E731
     monkeypatch.setattr(ClassificationTask, "string_function", short)
-    with pytest.raises(export.ExportError, match="answers other than the model to strings"):
+    with pytest.raises(export.ExportError, match="answers differently from the Keras model to strings"):
         export.to_saved_model(classifier, tmp_path / "served", max_length=LENGTH)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
@@ -224,7 +224,7 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         assert found.count("int8") == sum(eight[part] for part in parts), (parts, found)
     with pytest.raises(ValueError, match=r"has no \['block_2'\]; its parts: \['table', 'block_0', 'block_1', 'head'\]"):
         export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
-    with pytest.raises(ValueError, match="parts in eight bits are named as in"):
+    with pytest.raises(ValueError, match="mixed precision are named as in"):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
 
 
@@ -274,9 +274,9 @@ def test_no_room_leaves_nothing(classifier, tmp_path, monkeypatch):
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
-def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch):
+def test_errors(classifier, config, tokenizer, artifacts, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="exists; pass overwrite=True"):
-        export.to_tflite(classifier, artefacts["float32"], max_length=LENGTH)
+        export.to_tflite(classifier, artifacts["float32"], max_length=LENGTH)
     with pytest.raises(ValueError, match="quantization='int3'; choose one of"):
         export.to_tflite(classifier, tmp_path, "int3")
     with pytest.raises(ValueError, match="rows of the table of even length, not 33"):
@@ -294,7 +294,7 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
     aware = plm.Classifier(replace(config, quantization_aware=True), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="trained for static_int8 .* not for int4"):
         export.to_tflite(aware, tmp_path, "int4")
-    with pytest.raises(ValueError, match="has learnt its ranges"):
+    with pytest.raises(ValueError, match="has learned its ranges"):
         export.to_tflite(aware, tmp_path, "static_int8", calibration=TEXTS)
     with pytest.raises(ValueError, match="max_length=999; the model takes 5 to 47"):
         export.to_tflite(classifier, tmp_path, max_length=999)
@@ -322,11 +322,11 @@ def test_errors(classifier, config, tokenizer, artefacts, tmp_path, monkeypatch)
         with pytest.raises(ValueError, match=words):
             export.to_tflite(classifier, tmp_path, "static_int8", calibration=rows)
     with pytest.raises(ValueError, match="takes text, not first and second"):
-        export.Artifact(artefacts["saved_model"]).strings(first=["a"], second=["b"])
+        export.Artifact(artifacts["saved_model"]).strings(first=["a"], second=["b"])
     with pytest.raises(ValueError, match="pass lists of texts"):
-        export.Artifact(artefacts["saved_model"]).strings(text="a quiet film")
-    with pytest.raises(FileNotFoundError, match="no artefact at"):
+        export.Artifact(artifacts["saved_model"]).strings(text="a quiet film")
+    with pytest.raises(FileNotFoundError, match="no artifact at"):
         export.Artifact(tmp_path / "none.tflite")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r'pip install "keras-plm\[onnx\]"'):
-        export.Artifact(artefacts["onnx"])
+        export.Artifact(artifacts["onnx"])

@@ -6,10 +6,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.compression.watching import text_rows
-from keras_plm.export.gptq import rounded_for, rounded_kernel
-from keras_plm.export.schemes import Scheme
-from keras_plm.export.sensitivity import four_bits, scales
+from keras_plm.compression.activation_capture import text_rows
+from keras_plm.export.tflite.gptq import rounded_for, rounded_kernel
+from keras_plm.export.tflite.int4 import four_bits, scales
+from keras_plm.export.tflite.schemes import Scheme
 from keras_plm.models import copy_model, weight_arrays
 from keras_plm.text import read_rows
 

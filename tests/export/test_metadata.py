@@ -11,7 +11,7 @@ from checkpoints.small_folders import byte_pair
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.export.metadata import with_metadata
+from keras_plm.export.tflite.metadata import with_metadata
 from keras_plm.text import SpecialTokens, read_rows
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,7 +97,7 @@ def test_mediapipe_embeds_as_keras_does(config, tokenizer, tmp_path):
 
 @pytest.mark.slow
 def test_real_texts_in_mediapipe(tmp_path, real_data, minilm_classifier):
-    """Sentences of sst2 through a MiniLM with a drawn head: each label is that of Keras."""
+    """Sentences of sst2 through a MiniLM with a random head: each label is that of Keras."""
     model = minilm_classifier
     texts = read_rows(str(real_data / "sst2" / "test.tsv"), ["text"])["text"][:400]
     texts = [text for text in texts if text.isascii()]  # MediaPipe leaves the accents on the letters

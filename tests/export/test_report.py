@@ -52,15 +52,15 @@ def test_the_worst_disagreements_come_first(comparisons, tmp_path):
         rows = [{"question": f"question {i}", "wanted": ["b"], "found": f, "start": 0} for i, f in enumerate(found)]
         return Evaluation({"f1": 0.5}, rows, wrong)
 
-    keras, artefact = side("bbb", []), side(["b c", "", "b d"], [1, 2, 0])
-    one = replace(comparisons[0], keras_evaluation=keras, artifact_evaluation=artefact)
+    keras, artifact = side("bbb", []), side(["b c", "", "b d"], [1, 2, 0])
+    one = replace(comparisons[0], keras_evaluation=keras, artifact_evaluation=artifact)
     page = write_report(one, tmp_path / "report.html").read_text("utf-8")
     assert [page.index(f"question {i}") for i in (1, 2, 0)] == sorted(page.index(f"question {i}") for i in range(3))
     assert "<th>start</th>" not in page
 
 
 def test_the_numbers_of_the_page(comparisons, tmp_path):
-    """Nine rows of which the artefact gets one more wrong than the model does."""
+    """Nine rows of which the artifact gets one more wrong than the model does."""
 
     def side(found):
         rows = [
@@ -72,9 +72,9 @@ def test_the_numbers_of_the_page(comparisons, tmp_path):
         details = ["label", "recall", "support"], [["cat", found[:6].count("cat") / 6, 6], ["dog", 1.0, 3]]
         return Evaluation({"accuracy": right}, rows, wrong, details)
 
-    keras, artefact = side(["dog"] + ["cat"] * 5 + ["dog"] * 3), side(["dog"] * 2 + ["cat"] * 4 + ["dog"] * 3)
+    keras, artifact = side(["dog"] + ["cat"] * 5 + ["dog"] * 3), side(["dog"] * 2 + ["cat"] * 4 + ["dog"] * 3)
     one = replace(
-        comparisons[0], keras_evaluation=keras, artifact_evaluation=artefact, keras_score=8 / 9, artifact_score=7 / 9,
+        comparisons[0], keras_evaluation=keras, artifact_evaluation=artifact, keras_score=8 / 9, artifact_score=7 / 9,
         lengths=list(range(10, 19)), rows=9,
     )  # fmt: skip
     page = write_report(one, tmp_path / "report.html").read_text("utf-8")

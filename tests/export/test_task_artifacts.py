@@ -1,4 +1,4 @@
-"""Every task in every format: the artefact answers texts as the model does."""
+"""Every task in every format: the artifact answers texts as the model does."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.text import LabelledTexts, Questions, TaggedSentences
+from keras_plm.text import LabeledTexts, Questions, TaggedSentences
 from tests.tasks.test_text_methods import TAGS, grown
 
 TEXTS = ["The cat sees 小明, naïve cafe\u0301 🙂.", "dog", "it hears the heron , unafraid .", ""]
@@ -37,7 +37,7 @@ def models(config, tokenizer):
 
 
 @pytest.fixture(scope="module")
-def artefacts(models, tmp_path_factory):
+def artifacts(models, tmp_path_factory):
     """The path of a model in a format, exported when it is first asked for."""
     folder = tmp_path_factory.mktemp("tasks")
 
@@ -70,8 +70,8 @@ def all_of(*lists):
 
 
 @pytest.mark.parametrize(("name", "kind"), all_of(NAMES, FORMATS))
-def test_it_answers_texts_as_the_model_does(name, kind, models, artefacts):
-    model, loaded = models[name], export.load_artifact(artefacts(name, kind))
+def test_it_answers_texts_as_the_model_does(name, kind, models, artifacts):
+    model, loaded = models[name], export.load_artifact(artifacts(name, kind))
     if name in ("tagger", "plain"):
         words = [text.split() for text in [*TEXTS, LONG]]
         assert loaded.predict_tags(words) == model.predict_tags(words)
@@ -87,27 +87,27 @@ def test_it_answers_texts_as_the_model_does(name, kind, models, artefacts):
         assert loaded.predict_labels(TEXTS) == model.predict_labels(TEXTS)
     else:
         np.testing.assert_allclose(loaded.embed(TEXTS), model.embed(TEXTS), atol=1e-5)
-        cut = export.load_artifact(artefacts(name, kind), max_length=7)
+        cut = export.load_artifact(artifacts(name, kind), max_length=7)
         np.testing.assert_allclose(cut.embed([LONG]), model.predict_texts([LONG], max_length=7), atol=1e-5)
 
 
-def test_an_embedder_sees_the_texts_of_a_pair_one_by_one(models, artefacts):
+def test_an_embedder_sees_the_texts_of_a_pair_one_by_one(models, artifacts):
     pairs = list(zip(TEXTS[:3], TEXTS[1:], strict=True))
-    assert export.compare(models["embedder"], artefacts("embedder", "onnx"), pairs).rows == 6
+    assert export.compare(models["embedder"], artifacts("embedder", "onnx"), pairs).rows == 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_int8_is_near(name, models, artefacts):
-    small = artefacts(name, "dynamic_int8")
-    assert export.Artifact(small).size_bytes < 0.6 * export.Artifact(artefacts(name, "float32")).size_bytes
+def test_int8_is_near(name, models, artifacts):
+    small = artifacts(name, "dynamic_int8")
+    assert export.Artifact(small).size_bytes < 0.6 * export.Artifact(artifacts(name, "float32")).size_bytes
     comparison = export.compare(models[name], small, examples(name))
     assert 1e-6 < comparison.mean_error < 0.1
     assert comparison.agreement is None or comparison.agreement > 0.6
 
 
 @pytest.mark.slow
-def test_low_rank_updates_are_merged_in_an_artefact(config, tokenizer, tmp_path):
+def test_low_rank_updates_are_merged_in_an_artifact(config, tokenizer, tmp_path):
     sizes = replace(config, max_sequence_length=40, lora_rank=3)
     model = grown(plm.Classifier(sizes, ["a", "b"], tokenizer))
     for weight in model.weights:
@@ -121,8 +121,8 @@ def test_low_rank_updates_are_merged_in_an_artefact(config, tokenizer, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_megabyte_of_context_is_cut(models, artefacts):
-    served = tf.saved_model.load(str(artefacts("reader", "saved_model"))).signatures["serving_default"]
+def test_a_megabyte_of_context_is_cut(models, artifacts):
+    served = tf.saved_model.load(str(artifacts("reader", "saved_model"))).signatures["serving_default"]
     context = "the cat sees the dog . " * 45_000
     found = served(question=tf.constant(["who ?"]), context=tf.constant([context]))
     start, end = int(found["start"][0]), int(found["end"][0])
@@ -153,8 +153,8 @@ def serve(folder, **given):
 
 
 @pytest.mark.parametrize("name", ["tagger", pytest.param("plain", marks=pytest.mark.slow)])
-def test_strings_in_tags_out(name, models, artefacts):
-    found = serve(artefacts(name, "saved_model"), text=TEXTS)
+def test_strings_in_tags_out(name, models, artifacts):
+    found = serve(artifacts(name, "saved_model"), text=TEXTS)
     for row, (text, words) in enumerate(zip(TEXTS, plm.text.split_words(TEXTS), strict=True)):
         count = len(words.words)
         assert found["words"][row][:count] == words.words and not any(found["words"][row][count:])
@@ -164,11 +164,11 @@ def test_strings_in_tags_out(name, models, artefacts):
         assert all(0 < score <= 1 for score in found["scores"][row][:count])
 
 
-def test_strings_in_answers_out(models, artefacts):
+def test_strings_in_answers_out(models, artifacts):
     reader = models["reader"]
     contexts = [TEXTS[0], TEXTS[2], "小明 follows the newt", "cat"]
     questions = ["who sees ?", "what ?", "dog ?", "it"]
-    found = serve(artefacts("reader", "saved_model"), question=questions, context=contexts)
+    found = serve(artifacts("reader", "saved_model"), question=questions, context=contexts)
     for row, (candidates, null) in enumerate(reader.candidate_answers(questions, contexts)):
         assert found["null_score"][row] == pytest.approx(null, abs=1e-3)
         context, start, end = contexts[row], found["start"][row], found["end"][row]
@@ -182,10 +182,10 @@ def test_strings_in_answers_out(models, artefacts):
 
 
 @pytest.mark.slow
-def test_strings_in_vectors_out(models, artefacts):
-    found = serve(artefacts("embedder", "saved_model"), text=TEXTS)
+def test_strings_in_vectors_out(models, artifacts):
+    found = serve(artifacts("embedder", "saved_model"), text=TEXTS)
     np.testing.assert_allclose(found["vectors"], models["embedder"].embed(TEXTS), atol=1e-5)
-    found = serve(artefacts("several", "saved_model"), text=TEXTS)
+    found = serve(artifacts("several", "saved_model"), text=TEXTS)
     np.testing.assert_allclose(found["probabilities"], models["several"].predict_probabilities(TEXTS), atol=1e-5)
 
 
@@ -196,28 +196,28 @@ def examples(name):
     if name == "reader":
         return Questions("here", ["1", "2"], ["who ?", "dog ?"], [TEXTS[2], TEXTS[0]], [[("heron", 13)], []])
     if name == "several":
-        return LabelledTexts("here", TEXTS[:3], None, ["a; b", "", "c"])
-    return LabelledTexts("here", TEXTS[:3], ["cat", "dog", "it"], ["1", "5", "2"])
+        return LabeledTexts("here", TEXTS[:3], None, ["a; b", "", "c"])
+    return LabeledTexts("here", TEXTS[:3], ["cat", "dog", "it"], ["1", "5", "2"])
 
 
 @pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "reader"), "reader"])
-def test_evaluate_gives_both_the_same_score(name, models, artefacts):
+def test_evaluate_gives_both_the_same_score(name, models, artifacts):
     rows = examples(name)
     wanted = plm.evaluate(models[name], rows)
-    found = plm.evaluate(export.load_artifact(artefacts(name, "float32")), rows)
+    found = plm.evaluate(export.load_artifact(artifacts(name, "float32")), rows)
     assert found.scores == pytest.approx(wanted.scores, abs=1e-5)
-    comparison = export.compare(models[name], artefacts(name, "float32"), rows)
+    comparison = export.compare(models[name], artifacts(name, "float32"), rows)
     assert comparison.metric == wanted.main
     assert comparison.keras_score == pytest.approx(comparison.artifact_score, abs=1e-5)
     assert comparison.largest_error < 1e-3
     assert comparison.agreement in (None, 1.0) and (comparison.agreement is None) == (name == "embedder")
 
 
-def test_what_cannot_be_exported_or_compared(models, artefacts, config, tokenizer, tmp_path):
+def test_what_cannot_be_exported_or_compared(models, artifacts, config, tokenizer, tmp_path):
     with pytest.raises(TypeError, match="class Encoder has no task; one of Classifier, Embedder"):
         export.to_onnx(plm.Encoder(config, tokenizer), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="is for tagging, the model a Embedder"):
-        export.compare(models["embedder"], artefacts("tagger", "saved_model"), ["the cat"])
+        export.compare(models["embedder"], artifacts("tagger", "saved_model"), ["the cat"])
     with pytest.raises(TypeError, match="is evaluated on TaggedSentences, not Questions"):
         plm.evaluate(models["tagger"], examples("reader"))
     with pytest.raises(TypeError, match="has no task; one of"):

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_plm import DecoderBlock, EncoderBlock, FeedForward
 from keras_plm.layers import ResidualNorm
-from keras_plm.layers.low_rank import Adapter, Projection
+from keras_plm.layers.adapter import Adapter, Projection
 from tests.contract import check_layer
 from tests.layers.test_attention import floats
 
@@ -75,7 +75,7 @@ def test_low_rank_updates_and_adapters():
     def make(kind, *arguments, **options):
         layer = kind(*arguments, **options)
         layer.build((B, T, D))
-        for weight in layer.weights:  # some begin as zeros, behind which nothing is learnt
+        for weight in layer.weights:  # some begin as zeros, behind which nothing is learned
             weight.assign(np.random.default_rng(len(weight.path)).normal(size=weight.shape) * 0.2)
         return layer
 

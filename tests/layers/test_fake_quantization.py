@@ -100,7 +100,7 @@ def test_one_output_does_not_take_the_values_of_the_others(weight):
 
 def test_what_cannot_be_rounded():
     for options in ({"low_rank": 2}, {"activation": "relu"}):
-        with pytest.raises(ValueError, match="neither a low-rank update nor an activation"):
+        with pytest.raises(ValueError, match="neither a LoRA update nor an activation"):
             Projection(F, quantized=True, **options)
 
 

@@ -43,7 +43,7 @@ def test_dropout_keeps_the_expected_share_and_scale():
     np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.9, rtol=1e-6)
 
 
-def test_dropout_masks_of_neighbours_are_independent():
+def test_dropout_masks_of_neighbors_are_independent():
     x = tf.ones((500, 400))
     masks = [np.asarray(fused.dropout(x, s, rate=0.3, training=True)) == 0 for s in ((0, 1), (0, 2), (1, 1))]
     for i, j in ((0, 1), (0, 2), (1, 2)):

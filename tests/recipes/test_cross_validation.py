@@ -27,7 +27,7 @@ def test_cross_validation(settings, review_files, tmp_path):
 
 def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monkeypatch):
     recipe = Classify(encoder="x", train="x")
-    rows = plm.text.LabelledTexts("here", [f"text {i}" for i in range(23)], None, ["a", "b", "b"] * 7 + ["a"] * 2)
+    rows = plm.text.LabeledTexts("here", [f"text {i}" for i in range(23)], None, ["a", "b", "b"] * 7 + ["a"] * 2)
     scored = []
 
     def train_on(self, data, save_model):
@@ -46,7 +46,7 @@ def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monk
 
 
 def test_every_fold_has_its_share_of_every_label():
-    rows = plm.text.LabelledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
+    rows = plm.text.LabeledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
     fold_of = fold_of_rows(rows, 5, seed=0)
     assert np.bincount(fold_of).tolist() == [12] * 5
     assert np.bincount(fold_of[:40]).tolist() == [8] * 5

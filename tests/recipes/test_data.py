@@ -11,7 +11,7 @@ import tensorflow as tf
 import keras_plm as plm
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, Pretrain, Tag
 from keras_plm.recipes.folds import is_held_out
-from keras_plm.text import LabelledTexts, Questions, TaggedSentences, WordRows
+from keras_plm.text import LabeledTexts, Questions, TaggedSentences, WordRows
 
 
 class Epochs(keras.callbacks.Callback):
@@ -26,7 +26,7 @@ class Epochs(keras.callbacks.Callback):
 
 
 def test_tables_in_memory_callbacks_and_a_split(settings, review_files, tmp_path, capsys):
-    rows = LabelledTexts.read(review_files["train"], "text", None, "label")
+    rows = LabeledTexts.read(review_files["train"], "text", None, "label")
     table = {"text": rows.first, "label": np.array(rows.values)}
     seen = Epochs()
     recipe = Classify(
@@ -86,7 +86,7 @@ def test_fields_that_do_not_go_together(settings, options, message):
 
 
 def test_a_split_has_its_share_of_every_label():
-    rows = LabelledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
+    rows = LabeledTexts("here", ["x"] * 60, None, ["a"] * 40 + ["b"] * 20)
     held_out = is_held_out(rows, 0.2, seed=0)
     assert held_out[:40].sum() == 8 and held_out[40:].sum() == 4
     assert not np.array_equal(held_out, is_held_out(rows, 0.2, seed=1))
@@ -191,7 +191,7 @@ def test_next_sentences_that_are_never_next_are_said(tmp_path):
 def test_scores_of_similarity_are_left_alone_between_0_and_1(settings, config, tokenizer):
     model = plm.Embedder(config, tokenizer)
     recipe = Embed(**settings, train="x", save_to="m", similarity="cosine")
-    rows = LabelledTexts("here", ["a"] * 4, ["b"] * 4, [0.5, 0.9, 0.7, 0.5])
+    rows = LabeledTexts("here", ["a"] * 4, ["b"] * 4, [0.5, 0.9, 0.7, 0.5])
     assert recipe.rows(model, rows).targets[::2].tolist() == pytest.approx([0.5, 0.9, 0.7, 0.5])
     rows = replace(rows, values=[1.0, 5.0, 3.0, 1.0])
     assert recipe.rows(model, rows).targets[::2].tolist() == [0, 1, 0.5, 0]

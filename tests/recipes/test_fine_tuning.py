@@ -15,7 +15,7 @@ from keras_plm.recipes import AnswerQuestions, Classify, Embed, Tag
 from keras_plm.recipes.fine_tune import TrainingData
 from keras_plm.recipes.starting_model import starting_model
 from keras_plm.recipes.validation import exhausted
-from keras_plm.text import LabelledTexts
+from keras_plm.text import LabeledTexts
 from keras_plm.training import Checkpoint, HistoryLog, layer_rates, unfreezing_steps
 
 ANIMALS = ["cat", "dog", "heron", "fox", "otter", "wren", "mole", "newt"]
@@ -113,8 +113,9 @@ def test_embedding_learns(similarity, settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_several_labels_are_learnt(settings, tmp_path):
-    rows = ["label\ttext"] + [f"{first}; {second}\t{text}" for text, first, second in sentences(96, 7)] + ["\tthe"] * 4
+def test_several_labels_are_learned(settings, tmp_path):
+    labeled = [f"{first}; {second}\t{text}" for text, first, second in sentences(96, 7)]
+    rows = ["label\ttext", *labeled, *["[]\tthe"] * 4]
     (tmp_path / "t.tsv").write_text("\n".join(rows))
     path = str(tmp_path / "t.tsv")
     model = Classify(
@@ -127,7 +128,7 @@ def test_several_labels_are_learnt(settings, tmp_path):
         save_to=str(tmp_path / "m"),
     ).run()
     assert set(model.predict_labels(["The cat sees the newt ."])[0]) == {"cat", "newt"}
-    scores = plm.evaluate(model, plm.text.LabelledTexts.read(path, "text", None, "label")).scores
+    scores = plm.evaluate(model, plm.text.LabeledTexts.read(path, "text", None, "label")).scores
     assert scores["micro_f1"] > 0.9
     with pytest.raises(ValueError, match="exclude each other"):
         Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), multi_label=True, regression=True)
@@ -295,7 +296,7 @@ def test_what_several_devices_cannot_share(settings, review_files, tmp_path, mon
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
     with pytest.raises(ValueError, match="gradient_accumulation_steps=2 works on one device only, not on 2"):
         Classify(**options, gradient_accumulation_steps=2).task_optimizer(None, 10)
-    pairs = LabelledTexts("here", ["a"] * 9, ["b"] * 9, ["1"] * 9)
+    pairs = LabeledTexts("here", ["a"] * 9, ["b"] * 9, ["1"] * 9)
     with pytest.raises(ValueError, match="batch_size=6 would part pairs; choose a multiple of 4"):
         Embed(**options | {"batch_size": 6}).rows(None, pairs)
 

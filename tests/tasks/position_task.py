@@ -12,7 +12,7 @@ from keras_plm.evaluation import Evaluation, correlations
 from keras_plm.models import given_or_new, token_inputs
 from keras_plm.recipes import FineTune
 from keras_plm.tasks import Task, TextModel, register
-from keras_plm.text import LabelledTexts, TextRows
+from keras_plm.text import LabeledTexts, TextRows
 
 
 class PositionMethods(TextModel):
@@ -41,12 +41,12 @@ class PositionFinder(PositionMethods, keras.Model):
         return cls(plm.ModelConfig.from_dict(config.pop("config")), **config)
 
 
-class PositionTask(Task[PositionMethods, PositionFinder, LabelledTexts]):
+class PositionTask(Task[PositionMethods, PositionFinder, LabeledTexts]):
     name = "position"
-    model, methods, examples = PositionFinder, PositionMethods, LabelledTexts
+    model, methods, examples = PositionFinder, PositionMethods, LabeledTexts
 
     def read(self, source, columns, on_bad_row="error", limit=None, model=None):
-        return LabelledTexts.read(source, columns.text, None, columns.label, limit, "score", on_bad_row)
+        return LabeledTexts.read(source, columns.text, None, columns.label, limit, "score", on_bad_row)
 
     def build(self, encoder, examples):
         return PositionFinder(encoder.config, encoder.tokenizer, encoder)

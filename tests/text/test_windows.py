@@ -39,8 +39,8 @@ def test_labels_stand_at_first_pieces(tokenizer):
     rows = WordRows.from_words(tokenizer, sentences, labels, 32).rows
     inputs, found, weights = next(iter(rows.evaluation_dataset(2)[0]))
     assert np.asarray(weights).sum() == pytest.approx(np.size(weights))  # scaled to an average of 1
-    ids, found, labelled = np.asarray(inputs["token_ids"]), np.asarray(found), np.asarray(weights) > 0
-    by_row = {tuple(found[i][labelled[i]]): ids[i][labelled[i]] for i in range(2)}
+    ids, found, labeled = np.asarray(inputs["token_ids"]), np.asarray(found), np.asarray(weights) > 0
+    by_row = {tuple(found[i][labeled[i]]): ids[i][labeled[i]] for i in range(2)}
     assert set(by_row) == {(1, 2, 0), (3,)}
     first = [tokenizer.encode(word).token_ids[0] for word in sentences[0]]
     assert by_row[(1, 2, 0)].tolist() == first

@@ -10,7 +10,7 @@ import pytest
 import keras_plm as plm
 from keras_plm.models import Distiller, encoder_states
 from keras_plm.recipes import Classify, Distill, Pretrain
-from keras_plm.text import LabelledTexts
+from keras_plm.text import LabeledTexts
 from keras_plm.training import AttentionMaps, CrossEntropy, HiddenStates, SoftLabels, freeze, matched_layers
 from tests.conftest import token_batch
 
@@ -79,7 +79,7 @@ def test_layers_are_matched_evenly():
 @pytest.mark.parametrize(
     "part", ["soft", *(pytest.param(p, marks=pytest.mark.slow) for p in ("hard", "hidden", "attention"))]
 )
-def test_each_part_alone_is_learnt(part, teacher, student, config):
+def test_each_part_alone_is_learned(part, teacher, student, config):
     inputs = token_batch(config, rows=8)
     labels = np.arange(8) % 3
     before = [np.asarray(w).copy() for w in teacher.weights]
@@ -100,7 +100,7 @@ def test_each_part_alone_is_learnt(part, teacher, student, config):
 
 
 @pytest.mark.parametrize("part", ["hard", "soft", "hidden", "attention"])
-def test_sample_weights_are_honoured(part, teacher, student, config):
+def test_sample_weights_are_honored(part, teacher, student, config):
     """Rows of weight 0 change nothing."""
     inputs, others = token_batch(config, rows=4), token_batch(config, rows=4, seed=1)
     distiller = Distiller(student, teacher, CrossEntropy(), **({"hard": 0.0, "soft": 0.0} | {part: 1.0}))
@@ -147,8 +147,8 @@ def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokeniz
 
 
 @pytest.mark.parametrize("kind", ["a score", "several labels"])
-def test_numbers_are_learnt_too(kind, config, tokenizer):
-    """What is no distribution is learnt by the squared difference of the logits."""
+def test_numbers_are_learned_too(kind, config, tokenizer):
+    """What is no distribution is learned by the squared difference of the logits."""
     sizes = replace(config, dropout=0.0, attention_dropout=0.0)
     several = {"labels": ["a", "b", "c"], "multi_label": True} if kind == "several labels" else {"labels": None}
     teacher, student = (plm.Classifier(sizes, tokenizer=tokenizer, **several) for _ in range(2))
@@ -169,7 +169,7 @@ def test_what_is_frozen_stays_so(teacher, student):
 
 def test_copies_for_the_teacher_to_label(tmp_path):
     recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"))
-    rows = LabelledTexts("a.tsv", ["the cat sees a dog", "猫看见狗"], ["so", "it does"], ["yes", "no"])
+    rows = LabeledTexts("a.tsv", ["the cat sees a dog", "猫看见狗"], ["so", "it does"], ["yes", "no"])
     more = Distill(teacher="nowhere", recipe=recipe, hard=0.0, augmentations_per_text=4).examples(rows)
     assert more.first[:2] == rows.first and more.values == rows.values * 5 and more.second == rows.second * 5
     assert len({*more.first}) > 6

@@ -14,8 +14,8 @@ from keras_plm.tasks.columns import Columns
 from keras_plm.tasks.pooling import Pooling
 from keras_plm.tasks.registry import register
 from keras_plm.tasks.task import Serve, Settings, Task
-from keras_plm.text import LabelledTexts, OnBadRow, TextRows, distinct_labels, label_ids, label_rows
-from keras_plm.text.readers.labelled_texts import Kind
+from keras_plm.text import LabeledTexts, OnBadRow, TextRows, distinct_labels, label_ids, label_rows
+from keras_plm.text.readers.labeled_texts import Kind
 from keras_plm.training import CrossEntropy, Pearson
 
 from .keras_model import Classifier
@@ -25,11 +25,11 @@ ClassWeights = Literal["equal", "balanced"]
 _MULTI_LABEL = "multi_label_classification"  # as Transformers writes it
 
 
-class ClassificationTask(Task[ClassifierMethods, Classifier, LabelledTexts]):
-    """See `Task`; the examples are `LabelledTexts`."""
+class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
+    """See `Task`; the examples are `LabeledTexts`."""
 
     name = "classification"
-    model, methods, examples = Classifier, ClassifierMethods, LabelledTexts
+    model, methods, examples = Classifier, ClassifierMethods, LabeledTexts
     labels_optional = True
     takes_pairs = True
     can_augment = True
@@ -46,16 +46,16 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabelledTexts]):
         limit: int | None = None,
         model: ClassifierMethods | None = None,
         kind: Kind = "label",
-    ) -> LabelledTexts:
+    ) -> LabeledTexts:
         """Columns of a table; without a model, `kind` says what stands in that of the labels."""
         if model is not None:
             kind = "score" if model.labels is None else "labels" if model.multi_label else "label"
-        return LabelledTexts.read(source, columns.text, columns.second, columns.label, limit, kind, on_bad_row)
+        return LabeledTexts.read(source, columns.text, columns.second, columns.label, limit, kind, on_bad_row)
 
     def build(
         self,
         encoder: Encoder,
-        examples: LabelledTexts,
+        examples: LabeledTexts,
         pooling: Pooling = "cls",
         regression: bool = False,
         multi_label: bool = False,
@@ -70,7 +70,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabelledTexts]):
         return Classifier(encoder.config, labels, encoder.tokenizer, encoder, pooling, multi_label, pairs)
 
     def rows(
-        self, model: Classifier, examples: LabelledTexts, max_length: int, class_weights: ClassWeights = "equal"
+        self, model: Classifier, examples: LabeledTexts, max_length: int, class_weights: ClassWeights = "equal"
     ) -> TextRows:
         """Texts with the ids of their labels, with 0 and 1 for each label, or with their scores.
 
@@ -109,7 +109,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabelledTexts]):
         """The labels."""
         return {"labels": "a score" if model.labels is None else ", ".join(model.labels)}
 
-    def evaluate(self, model: ClassifierMethods, examples: LabelledTexts, batch_size: int = 32) -> Evaluation:
+    def evaluate(self, model: ClassifierMethods, examples: LabeledTexts, batch_size: int = 32) -> Evaluation:
         """Accuracy and its like; of several labels F1; of numbers correlations."""
         logits = model.predict_logits(examples.first, examples.second, batch_size=batch_size)
         if model.labels is None:
@@ -230,7 +230,7 @@ class _Recorded(ClassifierMethods):
         return self.logits
 
 
-def _evaluated_labels(examples: LabelledTexts, labels: list[str], probabilities: np.ndarray) -> Evaluation:
+def _evaluated_labels(examples: LabeledTexts, labels: list[str], probabilities: np.ndarray) -> Evaluation:
     wanted = np.array(label_ids(examples.values, labels, examples.source))
     found = probabilities.argmax(-1)
     rows = [
@@ -252,7 +252,7 @@ def _by_label(labels: list[str], wanted: np.ndarray, found: np.ndarray) -> tuple
     return ["label", "rows", "recall", "precision", "most often taken for"], rows
 
 
-def _evaluated_sets(examples: LabelledTexts, labels: list[str], probabilities: np.ndarray) -> Evaluation:
+def _evaluated_sets(examples: LabeledTexts, labels: list[str], probabilities: np.ndarray) -> Evaluation:
     wanted = _several_hot(examples, labels)
     found = probabilities >= 0.5
     rows = [
@@ -264,7 +264,7 @@ def _evaluated_sets(examples: LabelledTexts, labels: list[str], probabilities: n
     return Evaluation(multi_label_scores(wanted, found), rows, wrong)
 
 
-def _several_hot(examples: LabelledTexts, labels: list[str]) -> np.ndarray:
+def _several_hot(examples: LabeledTexts, labels: list[str]) -> np.ndarray:
     """(rows, C) bool, which labels each text has."""
     found = np.zeros((len(examples), len(labels)), bool)
     for row, ids in enumerate(label_rows(examples.label_lists(), labels, examples.source)):
@@ -272,7 +272,7 @@ def _several_hot(examples: LabelledTexts, labels: list[str]) -> np.ndarray:
     return found
 
 
-def _evaluated_scores(examples: LabelledTexts, found: np.ndarray) -> Evaluation:
+def _evaluated_scores(examples: LabeledTexts, found: np.ndarray) -> Evaluation:
     wanted = examples.scores()
     rows = [
         {**texts, "wanted": w, "found": round(float(f), 4)}

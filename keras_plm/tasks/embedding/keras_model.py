@@ -12,7 +12,7 @@ from .text_methods import EmbedderMethods
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Embedder(EmbedderMethods, keras.Model):
-    """An encoder whose hidden states become one vector for the text: texts of like meaning, vectors of like direction.
+    """An encoder whose hidden states become one vector for the text: texts of similar meaning have similar vectors.
 
     Args:
         config: sizes.

@@ -13,7 +13,7 @@ from keras_plm.tasks.columns import Columns
 from keras_plm.tasks.pooling import Pooling
 from keras_plm.tasks.registry import register
 from keras_plm.tasks.task import Settings, Task
-from keras_plm.text import LabelledTexts, OnBadRow, TextRows
+from keras_plm.text import LabeledTexts, OnBadRow, TextRows
 from keras_plm.training import ContrastiveLoss, CosineLoss, RankingLoss
 
 from .keras_model import Embedder
@@ -22,11 +22,11 @@ from .text_methods import EmbedderMethods
 Similarity = Literal["ranking", "cosine", "contrastive"]
 
 
-class EmbeddingTask(Task[EmbedderMethods, Embedder, LabelledTexts]):
-    """See `Task`; the examples are `LabelledTexts` of pairs with a score."""
+class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
+    """See `Task`; the examples are `LabeledTexts` of pairs with a score."""
 
     name = "embedding"
-    model, methods, examples = Embedder, EmbedderMethods, LabelledTexts
+    model, methods, examples = Embedder, EmbedderMethods, LabeledTexts
     columns = Columns("sentence1", "sentence2", "score")
     labels_optional = True
     setting_types = {"max_length": int | None, "prompt": str}
@@ -39,18 +39,18 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabelledTexts]):
         on_bad_row: OnBadRow = "error",
         limit: int | None = None,
         model: EmbedderMethods | None = None,
-    ) -> LabelledTexts:
+    ) -> LabeledTexts:
         """Columns of a table: two texts and a score."""
-        return LabelledTexts.read(source, columns.text, columns.second, columns.label, limit, "score", on_bad_row)
+        return LabeledTexts.read(source, columns.text, columns.second, columns.label, limit, "score", on_bad_row)
 
     def build(
-        self, encoder: Encoder, examples: LabelledTexts, pooling: Pooling = "mean", max_length: int | None = None
+        self, encoder: Encoder, examples: LabeledTexts, pooling: Pooling = "mean", max_length: int | None = None
     ) -> Embedder:
         """An embedder of vectors of length 1."""
         return Embedder(encoder.config, encoder.tokenizer, pooling, max_length=max_length, encoder=encoder)
 
     def rows(
-        self, model: Embedder, examples: LabelledTexts, max_length: int, similarity: Similarity = "ranking"
+        self, model: Embedder, examples: LabeledTexts, max_length: int, similarity: Similarity = "ranking"
     ) -> TextRows:
         """Both texts of each pair, one after the other, with the pair's score in [0, 1].
 
@@ -85,7 +85,7 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabelledTexts]):
         pairs = texts and not isinstance(texts[0], str)
         return [text for side in zip(*texts, strict=True) for text in side] if pairs else texts
 
-    def evaluate(self, model: EmbedderMethods, examples: LabelledTexts, batch_size: int = 32) -> Evaluation:
+    def evaluate(self, model: EmbedderMethods, examples: LabeledTexts, batch_size: int = 32) -> Evaluation:
         """Correlation of the cosines with the scores."""
         if examples.second is None:
             raise TypeError("an embedder is evaluated on pairs of texts with a score")

@@ -64,7 +64,7 @@ class QuestionAnswererMethods(TextModel):
             questions: texts.
             contexts: the text that each is about. One that is too long for a row is read in overlapping windows.
             best: answers a question.
-            overlap: tokens that neighbouring windows share.
+            overlap: tokens that neighboring windows share.
             max_length: longest row in tokens; None means the model's limit.
             batch_size: rows at a time; rows of similar length go together.
 

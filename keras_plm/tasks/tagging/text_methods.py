@@ -144,10 +144,10 @@ class TaggerMethods(TextModel):
 
     def step_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Scores of the first tag (C,), of each pair (C, C) and of the last tag (C,); None if no step matters."""
-        learnt, legal = self.transitions, self._legal
-        if learnt is None or legal is None:
-            return learnt or legal
-        return tuple(a + b for a, b in zip(learnt, legal, strict=True))  # type: ignore[return-value]
+        learned, legal = self.transitions, self._legal
+        if learned is None or legal is None:
+            return learned or legal
+        return tuple(a + b for a, b in zip(learned, legal, strict=True))  # type: ignore[return-value]
 
     def _decode(self, logits: list[np.ndarray]) -> list[np.ndarray]:
         """The labels of each sentence's words."""

@@ -3,7 +3,7 @@
 from .bad_rows import BadRowError, BadRows, OnBadRow
 from .examples import Examples, list_of_texts
 from .files import expand_files, read_text
-from .labelled_texts import LabelledTexts
+from .labeled_texts import LabeledTexts
 from .labels import distinct_labels, label_ids, label_rows
 from .questions import Questions
 from .tables import check_limit, read_columns, read_rows
@@ -13,7 +13,7 @@ __all__ = [
     "BadRowError",
     "BadRows",
     "Examples",
-    "LabelledTexts",
+    "LabeledTexts",
     "OnBadRow",
     "Questions",
     "TaggedSentences",

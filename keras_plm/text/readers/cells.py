@@ -50,9 +50,11 @@ class Label:
 
 
 class Labels:
-    """Several names: a JSON list of texts, or a text with semicolons between them; "" and [] for none."""
+    """Several names: a JSON list of texts, or a text with semicolons between them; [] for none."""
 
     def __call__(self, value: Any) -> list[str]:
+        if isinstance(value, str) and not value.strip():
+            raise BadRowError("is empty; write [] where a text has no label, or leave the row out")
         if isinstance(value, str) and not value.strip().startswith("["):
             if "," in value:
                 raise BadRowError(

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from keras_plm.text import LabelledTexts, Questions, TaggedSentences
+from keras_plm.text import LabeledTexts, Questions, TaggedSentences
 
 CONLL = "-DOCSTART- -X- O\n\nAda B-PER\nLovelace I-PER\nlived O\n\nin\tO\nLondon\tB-LOC\n"
 
@@ -249,10 +249,10 @@ def test_answers_as_hugging_face_has_them(tmp_path):
 
 def test_labels_of_a_table(tmp_path):
     path = write(tmp_path / "a.tsv", "label\ttext\ta\nx\thello\tb\n")
-    assert LabelledTexts.read(path, "text", "a", "label") == LabelledTexts(path, ["hello"], ["b"], ["x"])
+    assert LabeledTexts.read(path, "text", "a", "label") == LabeledTexts(path, ["hello"], ["b"], ["x"])
 
 
 def test_the_same_rows_from_another_place_are_the_same():
-    rows, again = (LabelledTexts(source, ["a text"], None, ["yes"]) for source in ("/here/a.tsv", "a.tsv"))
+    rows, again = (LabeledTexts(source, ["a text"], None, ["yes"]) for source in ("/here/a.tsv", "a.tsv"))
     assert rows.fingerprint() == again.fingerprint()
-    assert rows.fingerprint() != LabelledTexts("a.tsv", ["a text"], None, ["no"]).fingerprint()
+    assert rows.fingerprint() != LabeledTexts("a.tsv", ["a text"], None, ["no"]).fingerprint()

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from keras_plm.text import LabelledTexts, distinct_labels, label_ids, read_rows
+from keras_plm.text import LabeledTexts, distinct_labels, label_ids, read_rows
 from keras_plm.text.readers import BadRows, read_columns
 from keras_plm.text.readers.cells import Label, Labels, flag, score, text
 
@@ -67,11 +67,11 @@ def test_all_bad_rows_are_told_at_once_or_left_out(tmp_path):
     assert told[0].startswith(f"{path}: 13 bad rows") and "--on-bad-row skip" in told[0]
     assert told[1].endswith("a.jsonl, line 1: 'text' is null; fill it in, or leave the row out")
     assert len(told) == 12 and told[-1].strip() == "… and 3 more"
-    rows = LabelledTexts.read(path, "text", None, "label", on_bad_row="skip")
+    rows = LabeledTexts.read(path, "text", None, "label", on_bad_row="skip")
     assert len(rows) == 24 and rows.first[0] == "text 1" and len(rows.skipped) == 13
     assert len(rows.take([1, 2]).skipped) == 13
     with pytest.raises(ValueError, match="no row in .*a.jsonl: all 1 are bad"):
-        LabelledTexts.read(write(tmp_path, "a.jsonl", lines[0]), "text", None, "label", on_bad_row="skip")
+        LabeledTexts.read(write(tmp_path, "a.jsonl", lines[0]), "text", None, "label", on_bad_row="skip")
     with pytest.raises(ValueError, match="on_bad_row='ignore'; choose 'error' or 'skip'"):
         BadRows("ignore")
 
@@ -89,7 +89,7 @@ def test_all_bad_rows_are_told_at_once_or_left_out(tmp_path):
     ],
 )
 def test_what_spreadsheets_write(tmp_path, name, content):
-    rows = LabelledTexts.read(write(tmp_path, name, content), "text", None, "label")
+    rows = LabeledTexts.read(write(tmp_path, name, content), "text", None, "label")
     assert rows.first == ["I love, it", "schön "] and rows.values == ["good", "bad"]
 
 
@@ -139,9 +139,12 @@ def test_labels_of_a_column_are_of_one_kind():
         with pytest.raises(ValueError, match="but the labels before it are whole numbers"):
             label(other)
     assert [Label()(value) for value in (True, " a ")] == ["true", "a"]
-    assert [Labels()(value) for value in ("joy; surprise;", "", '["fear, and"]', ["a", "a"], [])] == [
+    assert [Labels()(value) for value in ("joy; surprise;", "[]", '["fear, and"]', ["a", "a"], [])] == [
         ["joy", "surprise"], [], ["fear, and"], ["a"], [],
     ]  # fmt: skip
+    for missing in ("", " "):
+        with pytest.raises(ValueError, match=r"is empty; write \[\] where a text has no label"):
+            Labels()(missing)
     assert [flag(value) for value in (0, 1, "0", "1", "1.0", True, 0.0)] == [
         False,
         True,
@@ -155,12 +158,12 @@ def test_labels_of_a_column_are_of_one_kind():
 
 def test_one_column_for_each_label(tmp_path):
     path = write(tmp_path, "a.csv", "text,toxic,insult\nfool,1,1\nnice day,0,0\nhm,0,1\n")
-    rows = LabelledTexts.read(path, "text", None, ("toxic", "insult"), kind="labels")
+    rows = LabeledTexts.read(path, "text", None, ("toxic", "insult"), kind="labels")
     assert rows.values == [["toxic", "insult"], [], ["insult"]] and rows.counts() == {"insult": 2, "toxic": 1}
     with pytest.raises(ValueError, match="are for several labels a text"):
-        LabelledTexts.read(path, "text", None, ("toxic", "insult"))
+        LabeledTexts.read(path, "text", None, ("toxic", "insult"))
     with pytest.raises(ValueError, match="one column for two things: text, text"):
-        LabelledTexts.read(path, "text", "text", "toxic")
+        LabeledTexts.read(path, "text", "text", "toxic")
 
 
 class Frame:
@@ -197,7 +200,7 @@ class DataSet(Frame):
     ids=["dict", "arrays", "list", "DataFrame", "Dataset"],
 )
 def test_tables_in_memory(data):
-    rows = LabelledTexts.read(data, "text", None, "label")
+    rows = LabeledTexts.read(data, "text", None, "label")
     assert rows.first == ["a", "b"] and rows.values == ["no", "yes"]
     assert rows.source.endswith("in memory")
 
@@ -222,7 +225,7 @@ def test_tables_in_memory(data):
 )
 def test_bad_tables_in_memory(data, error, message):
     with pytest.raises(error, match=message):
-        LabelledTexts.read(data, "text", None, "label")
+        LabeledTexts.read(data, "text", None, "label")
 
 
 def test_unusual_rows_are_rows(tmp_path):
@@ -247,12 +250,12 @@ def test_labels_and_scores():
     assert label_ids(["b", "a", "b"], ["a", "b"], "x.tsv") == [1, 0, 1]
     with pytest.raises(ValueError, match=r"x.tsv, row 2: unknown label 'c' \(1 such rows\); the model knows"):
         label_ids(["b", "c"], ["a", "b"], "x.tsv")
-    assert LabelledTexts("x.tsv", ["a", "b"], None, ["1", 2.5]).scores() == [1.0, 2.5]
+    assert LabeledTexts("x.tsv", ["a", "b"], None, ["1", 2.5]).scores() == [1.0, 2.5]
     for value, message in (("high", "is not a number"), ("nan", "is not a finite number")):
         with pytest.raises(ValueError, match=f"x.tsv, row 2: the score is '{value}', which {message}"):
-            LabelledTexts("x.tsv", ["a", "b"], None, [1.0, value]).scores()
+            LabeledTexts("x.tsv", ["a", "b"], None, [1.0, value]).scores()
 
 
 def test_unknown_labels_can_be_left_out():
-    rows = LabelledTexts("x.tsv", ["a", "b", "c"], None, ["yes", "no", "maybe"]).known(["no", "yes"])
+    rows = LabeledTexts("x.tsv", ["a", "b", "c"], None, ["yes", "no", "maybe"]).known(["no", "yes"])
     assert rows.first == ["a", "b"] and rows.skipped == ["x.tsv, row 3: unknown label 'maybe'"]

@@ -1,0 +1,1 @@
+"""The best `.tflite` within bounds of bytes, latency and score."""

@@ -1,0 +1,35 @@
+"""What a model and its artifact are tried on."""
+
+from pathlib import Path
+from typing import Any
+
+from keras_plm.tasks import Columns, TaskModel, read_texts, task_of
+from keras_plm.text import Examples, OnBadRow, check_limit, list_of_texts
+
+
+def read_data(
+    model: TaskModel, data: Any, columns: Columns, limit: int | None, on_bad_row: OnBadRow = "error"
+) -> tuple[list, Examples | None]:
+    """What the model is run on, and the examples with their answers if there are any.
+
+    Args:
+        model: whose task decides what a file holds.
+        data: a path, `Examples`, or texts or pairs as `list_of_texts` takes them.
+        columns: of a file; without a column of labels it is read for its texts.
+        limit: read at most this number of rows, 1 or more.
+        on_bad_row: "error", or "skip" to leave out rows that cannot be used, unknown labels among them.
+    """
+    check_limit(limit)
+    task = task_of(model)
+    if isinstance(data, str | Path):
+        if columns.label is None and task.labels_optional:
+            data = read_texts(str(data), columns, limit)
+        else:
+            # of rows that may be left out, the first so many are known only when all have been read
+            data = task.read(str(data), columns, on_bad_row, None if on_bad_row == "skip" else limit, model)
+    if not isinstance(data, Examples):
+        return task.inputs(list_of_texts(data, "data")[:limit]), None
+    if on_bad_row == "skip":
+        data = data.known(getattr(model, "labels", None))
+    data = data.head(limit)
+    return task.inputs(data.texts()), data

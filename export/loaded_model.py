@@ -1,0 +1,91 @@
+"""An artifact with the methods of the model that it was made of: texts in, answers out."""
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.models import load_tokenizer
+from keras_plm.tasks import Task, TextModel
+
+from .runtime import Artifact
+
+
+class _Exported(TextModel):
+    def __init__(self, artifact: Artifact, max_length: int | None) -> None:
+        signature = artifact.signature
+        self.artifact = artifact
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length={max_length}; it is a number of tokens, or None for the artifact's limit")
+        self._longest_row = signature.max_length if max_length is None else min(max_length, signature.max_length)
+        try:
+            self.tokenizer = load_tokenizer(signature.tokenizer, self._checked)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{artifact.path}: its facts tell no tokenizer: {error!r}") from None
+        for name, value in signature.settings.items():
+            setattr(self, name, value)
+
+    def _checked(self, name: str) -> Path:
+        path = self.artifact.beside(name)
+        self.artifact.signature.check_file(path, name)
+        return path
+
+    @property
+    def longest_row(self) -> int:
+        return self._longest_row
+
+    @cached_property
+    def num_outputs(self) -> int:
+        signature = self.artifact.signature
+        known = signature.spec.num_outputs(signature.settings)
+        if known is not None:
+            return known
+        ones = np.ones((1, signature.length or self.longest_row), "int32")
+        return self.artifact({name: ones for name in signature.inputs} | {"segment_ids": 0 * ones}).shape[-1]
+
+    def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
+        arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}
+        width, length = arrays["token_ids"].shape[1], self.artifact.signature.length
+        if length is not None:
+            empty = {"token_ids": self.needs_tokenizer().pad_id}
+            arrays = {
+                name: np.pad(array, ((0, 0), (0, length - width)), constant_values=empty.get(name, 0))
+                for name, array in arrays.items()
+            }
+        signature = self.artifact.signature
+        return signature.spec.from_outputs(signature.settings, self.artifact.outputs(arrays))
+
+
+@cache
+def _exported_class(task: Task) -> Any:
+    """The methods of a task, answered by an artifact."""
+    name = f"Exported{task.model.__name__}"
+    return type(name, (task.methods, _Exported), {"__doc__": f"An exported {task.model.__name__}."})
+
+
+def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_length: int | None = None) -> Any:
+    """Open an artifact and answer texts with it, in its own runtime and with the tokenizer that lies beside it.
+
+    Args:
+        artifact: a `.tflite` or `.onnx` file or a SavedModel folder that this package wrote, or one that is open.
+        num_threads: of its runtime.
+        max_length: most tokens of a row; None or more than its own limit means that limit.
+
+    Returns:
+        An object with the text-level methods of the Keras model: `predict_labels`, `tag`, `answer`, `embed`, …
+
+    Several threads may call it: a `.tflite` answers one of them at a time, the other runtimes all at once.
+
+    Raises:
+        FileNotFoundError: no artifact there, or a file beside it is missing.
+        ValueError: its facts are damaged, or a file beside it is not the one that it was written with.
+        ImportError: the runtime is not installed; the message names the extra.
+
+    Example:
+        >>> load_artifact("saved_models/phone/model.tflite").predict_labels(["A quiet film."])  # doctest: +SKIP
+        ['positive']
+    """
+    if not isinstance(artifact, Artifact):
+        artifact = Artifact(artifact, num_threads)
+    return _exported_class(artifact.signature.spec)(artifact, max_length)

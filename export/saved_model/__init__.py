@@ -1,0 +1,1 @@
+"""Keras model → SavedModel for TF Serving."""

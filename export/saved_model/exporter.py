@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_plm.export.runtime import Artifact
+from keras_plm.export.signature import Signature, float32_copy, float32_function, least_length
+from keras_plm.export.verify import SAMPLE_TEXTS, ExportError, verify
+from keras_plm.models import whole_folder
+from keras_plm.tasks import TaskModel
+
+from .warmup import write_warm_up
+
+
+def to_saved_model(
+    model: TaskModel,
+    folder: str | Path,
+    max_length: int | None = None,
+    pairs: bool | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a SavedModel for TF Serving that takes raw text, and verify that it matches the Keras model.
+
+    Two signatures. `token_ids` takes `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32, and gives the outputs
+    that `Artifact` describes. `serving_default` takes strings, (B,) each:
+
+    | model | takes | gives |
+    |---|---|---|
+    | classifier | `text`, or `first` and `second` | `probabilities` (B, C), `label` (B,); `score` (B, 1) |
+    | tagger | `text` | `words`, `tags`, `starts`, `ends`, `scores`, (B, W) each, "" or 0 after the last word |
+    | question answerer | `question`, `context` | `answer`, `start`, `end`, `score`, `null_score`, (B,) each |
+    | embedder | `text` | `vectors` (B, D) |
+
+    Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), not
+    this package. TF Serving finds requests in `assets.extra` to warm up with. A classifier with several labels a text
+    gives no `label`. Texts longer than a row lose their end; for taggers and question answerers the methods of
+    `export.load_artifact` read on in windows. A question answerer's tokenizer must be WordPiece.
+
+    Args:
+        model: a task model with its tokenizer.
+        folder: where to; TF Serving wants a version number as its last part, e.g. `models/reviews/1`.
+        max_length: longest row in tokens; None means the model's limit.
+        pairs: a classifier takes pairs of texts; None means what it was trained on, if it knows.
+        overwrite: replace a folder that is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder exists and `overwrite` is False.
+        TypeError: a question answerer whose tokenizer is not WordPiece.
+        ValueError: `pairs` for another model than a classifier.
+        ExportError: it does not answer as the model does; nothing is left on disk.
+    """
+    folder = Path(folder)
+    signature = Signature.of(model, None)
+    if pairs is None:
+        pairs = bool(signature.settings.get("pairs"))
+    if pairs and not signature.spec.takes_pairs:
+        raise ValueError(f"pairs=True is for a classifier of pairs, not for {signature.task}")
+    max_length = Signature.of(model, max_length, fixed=True).max_length
+    model = float32_copy(model)
+    module, serve = float32_function(model, signature)
+    tokenizer = model.needs_tokenizer()
+    module.tokenizer = tokenizer.resources()  # its tables are resources that must be saved along
+    respond, names = signature.spec.string_function(model, serve, max_length, pairs)
+    strings = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
+    module.token_ids = tf.function(serve, autograph=False)
+    module.text = tf.function(respond, autograph=False)
+    signatures = {
+        "serving_default": module.text.get_concrete_function(**strings),
+        "token_ids": module.token_ids.get_concrete_function(**signature.input_specs()),
+    }
+    with whole_folder(folder, overwrite) as temporary:
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        signature.write(Signature.path(temporary))
+        artifact = Artifact(temporary)
+        for name, content in tokenizer.files().items():
+            artifact.beside(name).parent.mkdir(exist_ok=True)
+            artifact.beside(name).write_bytes(content)
+        for length in (max_length, max(max_length // 2, least_length(model))):
+            verify(model, artifact, length=length)
+        _verify_strings(model, signature, temporary, max_length, pairs)
+        write_warm_up(temporary, "serving_default", _warm_up(list(strings)))
+    return folder
+
+
+def _warm_up(names: list[str]) -> list[dict[str, list[str]]]:
+    """One text alone, and a batch: two shapes of work."""
+    return [{name: list(SAMPLE_TEXTS[:rows]) for name in names} for rows in (1, len(SAMPLE_TEXTS))]
+
+
+def _verify_strings(model: TaskModel, signature: Signature, folder: Path, max_length: int, pairs: bool) -> None:
+    """Raise ExportError unless strings get the answers that the model gives to their tokens."""
+    loaded = tf.saved_model.load(str(folder))  # a signature dies with the object it came from
+    given = signature.spec.example_strings(SAMPLE_TEXTS, pairs)
+    tensors = {name: tf.constant(texts) for name, texts in given.items()}
+    found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**tensors).items()}
+    problem = signature.spec.wrong_strings(model, given, found, max_length)
+    if problem is not None:
+        raise ExportError(f"the SavedModel answers differently from the Keras model to strings: {problem}")

@@ -1,0 +1,149 @@
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
+
+from keras_plm.compression.activation_capture import text_rows
+from keras_plm.export.artifact_files import artifact_path, whole_artifact
+from keras_plm.export.runtime import Artifact
+from keras_plm.export.signature import Signature, example_rows, float32_copy, float32_function
+from keras_plm.export.verify import ExportError, verify
+from keras_plm.tasks import TaskModel, task_of
+from keras_plm.text import list_of_texts
+
+from .calibration import with_ranges
+from .gptq import rounded_for
+from .metadata import check_metadata, with_metadata
+from .quantization import check_scheme, configure, finish
+from .schemes import Scheme
+from .text_operators import OPERATORS, add_strings, check_strings, say_cut_otherwise, verify_strings
+
+_STRINGS: dict[Any, list[str]] = {False: [], True: ["text"], "pairs": ["first", "second"]}
+
+
+def to_tflite(
+    model: TaskModel,
+    path: str | Path,
+    quantization: str = "float32",
+    max_length: int | None = None,
+    calibration: Any = None,
+    metadata: bool = False,
+    strings: bool | str = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Write a `.tflite` of built-in operators that takes token ids, and verify that it matches the Keras model.
+
+    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and one
+    or two outputs: see `Artifact`. Beside it go its facts (`model.tflite.json`) and
+    its tokenizer's files (such as `model.tflite.vocab.txt`).
+
+    Args:
+        model: a task model with its tokenizer.
+        path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
+        quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
+            each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
+            2 to 5 times slower); "int4+int8:table,block_0" keeps those mixed precision, see `sensitivity`.
+            "static_int8" has the six products with weights of each block in integers, in ranges that a model of
+            `quantization_aware=True` has learned, which takes no other scheme, or else those of `calibration`; all
+            between them is in float32. "int8x16"
+            (weights of 8 bits, activations of 16) is for neural processors: many times slower on a CPU.
+        max_length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
+        calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
+            them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them: a kernel
+            needs twice as many of their tokens as it has rows, or it is rounded as without.
+        metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
+            as it is: classifiers of one label a text, embedders, and question answerers of 384 tokens; WordPiece that
+            lower-cases, no four bits. They never strip accents, so texts with accents may come out otherwise there.
+        strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
+            signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
+            `Artifact.strings` calls it. Classifiers and embedders with WordPiece, in float32, float16 or
+            dynamic_int8. Those operators fold forms such as ， and ß, know no
+            special tokens in a text, and lose what follows a NUL: give `calibration` texts like those it will see, and
+            a warning says how many of them are cut into other tokens than the model's.
+        overwrite: replace a file that is there.
+        progress: show a progress bar while four bits are fitted to texts.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        ImportError: ai-edge-litert is not installed, or for int4, int4_block32 and int8x16 litert-quantizer.
+        ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32;
+            with `metadata` or `strings` a task, a vocabulary or labels that those runtimes cannot take.
+        ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
+            smaller, or does not answer as the model does; nothing is left on disk.
+
+    Example:
+        >>> to_tflite(reviews, "saved_models/phone", quantization="dynamic_int8")  # doctest: +SKIP
+        PosixPath('saved_models/phone/model.tflite')
+    """
+    path = artifact_path(path, ".tflite")
+    scheme = Scheme.parse(quantization)
+    texts = None if calibration is None else list_of_texts(calibration, "calibration")
+    # float schemes take no texts to calibrate, but the tokenizer inside can be measured on them
+    check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model.config)
+    if strings not in _STRINGS:
+        raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
+    if strings is True and task_of(model).settings(model).get("pairs"):
+        strings = "pairs"
+    signature = Signature.of(model, max_length, quantization, fixed=True, strings=_STRINGS[strings])
+    if metadata:
+        check_metadata(model, signature)
+    if metadata and strings:
+        raise ValueError("metadata=True is for runtimes that take files of one signature; strings=True makes two")
+    if strings:
+        check_strings(model, signature, scheme)
+    model = float32_copy(model)
+    rows = example_rows(model, texts or [], signature.max_length)
+    with whole_artifact(model, path, signature, overwrite) as temporary:
+        fitted = model
+        if texts and scheme.four_bits:
+            fitted = rounded_for(model, text_rows(model, texts, signature.max_length), scheme, progress)
+        elif texts and scheme.base == "static_int8":
+            fitted = with_ranges(model, text_rows(model, texts, signature.max_length))
+        content = finish(_convert(fitted, signature, scheme), scheme, rows)
+        temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
+        artifact = Artifact(temporary)
+        _check(artifact, model, len(content), scheme)
+        verify(model, artifact, (texts or [])[:50])
+        if strings:
+            verify_strings(model, artifact)
+            say_cut_otherwise(model, texts or [])
+    return path
+
+
+def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
+    module, serve = float32_function(model, signature)
+    # not `module.serve`: with that name the converter drops, without a word, all signatures but one
+    module.token_ids = tf.function(serve, autograph=False)
+    concrete = module.token_ids.get_concrete_function(**signature.input_specs())
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = {"serving_default": concrete}
+        if signature.strings:
+            signatures = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
+        converter.allow_custom_ops = bool(signature.strings)
+        configure(converter, scheme)
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise ExportError(f"TFLite's converter refused the model: {error}") from None
+
+
+def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme) -> None:
+    operators = artifact.operators()
+    theirs = OPERATORS if artifact.signature.strings else ()
+    foreign = [name for name in operators if not name.isupper() and name not in theirs or name.startswith("CUSTOM")]
+    if foreign:
+        raise ExportError(f"the model needs operators that phones do not have: {foreign}")
+    if "VAR_HANDLE" in operators:
+        raise ExportError("the converter lost the weights (VAR_HANDLE in the file)")
+    float_bytes = 4 * model.count_params()
+    tables = 700_000 + 100 * len(model.needs_tokenizer()) if artifact.signature.strings else 0  # of Unicode, and a trie
+    if size_bytes - tables > scheme.limits.share * float_bytes + 200_000:
+        raise ExportError(f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32")

@@ -1,0 +1,47 @@
+"""Weights in four bits: the parts of a model, and the step of each group."""
+
+from typing import Any
+
+import numpy as np
+
+LARGEST = 7  # of a weight of four bits, in steps
+_CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one of least squared error is taken
+
+
+def part_of(path: str) -> str | None:
+    """The part that a weight belongs to; None for those that stay in float32."""
+    if path in ("embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
+        return "table"
+    if not path.endswith("kernel"):
+        return None
+    first = path.split("/")[0]
+    return first if first.startswith("block_") else "head"
+
+
+def four_bits(weights: Any, path: str) -> np.ndarray:
+    """Weights rounded to 15 values, with a scale for each piece of a table and for each output of a kernel."""
+    weights = np.asarray(weights, np.float32)
+    of_outputs = weights.T if path == "embedding/tokens" else weights
+    steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))
+    rounded = np.clip(np.round(of_outputs / steps), -LARGEST, LARGEST) * steps
+    return rounded.T if path == "embedding/tokens" else rounded
+
+
+def scales(weights: np.ndarray, importance: np.ndarray, group: int) -> np.ndarray:
+    """The step of four bits for each weight (D, U): that of the least squared error of its group.
+
+    Args:
+        weights: float.
+        importance: (D,), what an error of each row counts.
+        group: so many weights of an output, one after the other, share a step; it divides D.
+    """
+    groups = weights.reshape(-1, group, weights.shape[1])
+    counts = importance.reshape(-1, group, 1)
+    largest = np.maximum(np.abs(groups).max(1, keepdims=True), 1e-8)
+    best, least = largest, np.full(largest.shape, np.inf)
+    for share in _CLIPPED:
+        step = share * largest / LARGEST
+        rounded = np.clip(np.round(groups / step), -LARGEST, LARGEST) * step
+        error = (counts * np.square(rounded - groups)).sum(1, keepdims=True)
+        best, least = np.where(error < least, step, best), np.minimum(error, least)
+    return np.broadcast_to(best, groups.shape).reshape(weights.shape)

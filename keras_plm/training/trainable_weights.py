@@ -1,0 +1,144 @@
+"""Which weights a fine-tuning trains, and at which rates."""
+
+import re
+from typing import Any
+
+_BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
+_LOW_RANK = ("low_rank_a", "low_rank_b")
+
+
+def parse_trainable(trainable: str) -> tuple[str, int]:
+    """The kind and the number of "all", "head", "last:K", "lora:R" or "adapter:R"; the number is 0 where there is none.
+
+    Raises:
+        ValueError: another word, or a number below 1.
+
+    Example:
+        >>> parse_trainable("lora:8")
+        ('lora', 8)
+    """
+    if trainable in ("all", "head"):
+        return trainable, 0
+    kind, _, number = trainable.partition(":")
+    if kind not in ("last", "lora", "adapter") or not number.isdigit() or int(number) < 1:
+        raise ValueError(
+            f"trainable={trainable!r}; choose 'all', 'head', 'last:K', 'lora:R' or 'adapter:R', K and R from 1"
+        )
+    return kind, int(number)
+
+
+def freeze(model: Any, trainable: str) -> tuple[int, int]:
+    """Let `fit` train a part of a task model only: its head, and what `trainable` says of its encoder.
+
+    Args:
+        model: a task model; for "lora:R" and "adapter:R" made with a config that has them.
+        trainable: "all"; "head": nothing else; "last:K": the last K blocks too; "lora:R": the LoRA updates;
+            "adapter:R": the bottleneck adapters and the norms.
+
+    Returns:
+        The numbers of weights that are trained, and of all.
+
+    Raises:
+        ValueError: more blocks than there are, LoRA updates or adapters that the model does not have, nothing left
+            to train.
+
+    Source: Hu et al. 2022, §4, https://arxiv.org/abs/2106.09685; Houlsby et al. 2019, §2, https://arxiv.org/abs/1902.00751
+    """
+    kind, number = parse_trainable(trainable)
+    inside = {weight.path for weight in model.encoder.weights if not weight.path.startswith("pooler/")}
+    num_blocks = model.config.num_layers
+    if kind == "last" and number > num_blocks:
+        raise ValueError(f"trainable={trainable!r}, but the encoder has {num_blocks} blocks")
+    if kind == "last" and model.config.shared_layers:
+        raise ValueError(f"trainable={trainable!r}, but the blocks of this encoder share their weights")
+
+    def trained(path: str) -> bool:
+        if path not in inside or kind == "all":
+            return True
+        if kind == "last":
+            block = _block(path)
+            return path.startswith("final_norm/") if block is None else block >= num_blocks - number
+        if kind == "lora":
+            return path.endswith(_LOW_RANK)
+        return kind == "adapter" and ("adapter" in path or path.endswith(("gamma", "beta")))
+
+    # the range of a rounding goes by what it sees
+    chosen = [trained(weight.path) and not weight.path.endswith("/range") for weight in model.weights]
+    wanted = {"lora": "low_rank_a", "adapter": "adapter"}.get(kind)
+    if wanted is not None and not any(wanted in path for path in inside):
+        raise ValueError(
+            f"trainable={trainable!r}, but no layer of the model has such weights; which layers are they to match?"
+        )
+    if not any(chosen):
+        raise ValueError(f"trainable={trainable!r}, but a {type(model).__name__} has nothing on its encoder to train")
+    for weight, train in zip(model.weights, chosen, strict=True):
+        weight.trainable = train
+    sizes = [_size(weight) for weight in model.weights]
+    return sum(size for size, train in zip(sizes, chosen, strict=True) if train), sum(sizes)
+
+
+def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) -> dict[str, float]:
+    """Multipliers of the learning rate by the path of a weight, for `AdamW(rates=…)`.
+
+    Args:
+        model: a task model.
+        layer_decay: each block learns this much slower than the one above it; the embedding slowest.
+        head_rate: of what stands on the encoder, its pooler included.
+
+    Raises:
+        ValueError: a `layer_decay` for blocks that share their weights.
+
+    Source: Howard & Ruder 2018, §3.2, https://arxiv.org/abs/1801.06146
+    """
+    if layer_decay != 1.0:
+        _check_own_weights(model, "layer_decay")
+    inside = {weight.path for weight in model.encoder.weights}
+    num_blocks = model.config.num_layers
+    rates = {}
+    for weight in model.weights:
+        path = weight.path
+        if path not in inside or path.startswith("pooler/"):
+            rates[path] = head_rate
+        elif not path.startswith("final_norm/"):
+            block = _block(path)
+            rates[path] = layer_decay ** (num_blocks + 1 if block is None else num_blocks - block)
+    return {path: rate for path, rate in rates.items() if rate != 1.0}
+
+
+def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
+    """The step at which each weight begins to learn, for `AdamW(first_steps=…)`.
+
+    The head begins at once, then one block after the other from above, spread over the first half of the training. The
+    embedding begins with the first block.
+
+    Raises:
+        ValueError: blocks that share their weights.
+
+    Source: Howard & Ruder 2018, §3.3, https://arxiv.org/abs/1801.06146
+    Differs: from a block an epoch, by which the lower blocks of a short training would never learn.
+    """
+    _check_own_weights(model, "gradual_unfreezing")
+    num_blocks = model.config.num_layers
+    first = {}
+    for weight in model.encoder.weights:
+        if not weight.path.startswith(("pooler/", "final_norm/")):
+            block = _block(weight.path) or 0
+            first[weight.path] = (num_blocks - block) * total_steps // (2 * num_blocks)
+    return first
+
+
+def _check_own_weights(model: Any, name: str) -> None:
+    if model.config.shared_layers:
+        raise ValueError(f"{name} needs blocks with weights of their own; those of this encoder share theirs")
+
+
+def _block(path: str) -> int | None:
+    found = _BLOCK.search(path)
+    return int(found.group(1)) if found else None
+
+
+def _size(weight: Any) -> int:
+    size = 1
+    for axis in weight.shape:
+        size *= axis
+    return size
