@@ -29,7 +29,7 @@ WRONG = """
 recipes.Classify(encodr="mini", train="train.tsv", save_to="reviews")
 reviews.predict_labels(7)
 plm.ModelConfig(num_layer=2)
-export.to_tflite(reviews, "phone", quantization="int4")
+export.to_tflite(reviews, "phone", quantizaton="int4")
 span.labl
 reveal_type(reviews)
 """
@@ -51,7 +51,7 @@ def test_a_script_of_a_user(tmp_path):
     found = mypy(script, "--strict")
     for words in (
         'Unexpected keyword argument "encodr"', 'incompatible type "int"',
-        'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantization"',
+        'Unexpected keyword argument "num_layer"', 'Unexpected keyword argument "quantizaton"',
         '"TaggedSpan" has no attribute "labl"', "Classifier",
     ):  # fmt: skip
         assert words in found, (words, found)

@@ -330,3 +330,27 @@ def test_errors(classifier, config, tokenizer, artifacts, tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r'pip install "keras-plm\[onnx\]"'):
         export.Artifact(artifacts["onnx"])
+
+
+def test_one_copy_and_one_conversion(classifier, tmp_path, monkeypatch):
+    """An export copies the model once, into float32, and converts it once."""
+    import tensorflow as tf
+
+    from keras_plm.models import cloning
+
+    counted = {"copies": 0, "conversions": 0}
+
+    def counting(name, function):
+        def counts(*arguments, **options):
+            counted[name] += 1
+            return function(*arguments, **options)
+
+        return counts
+
+    monkeypatch.setattr(cloning, "remake", counting("copies", cloning.remake))
+    converter = tf.lite.TFLiteConverter.from_saved_model
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", counting("conversions", converter))
+    export.to_tflite(classifier, tmp_path, "dynamic_int8", max_length=LENGTH)
+    assert counted == {"copies": 1, "conversions": 1}
+    export.to_saved_model(classifier, tmp_path / "1", max_length=LENGTH)
+    assert counted == {"copies": 2, "conversions": 1}
