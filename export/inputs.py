@@ -25,7 +25,7 @@ def read_data(
         if columns.label is None and task.labels_optional:
             data = read_texts(str(data), columns, limit)
         else:
-            # of rows that may be left out, the first so many are known only when all have been read
+            # where bad rows are left out, the limit counts the good ones, so all rows are read first
             data = task.read(str(data), columns, on_bad_row, None if on_bad_row == "skip" else limit, model)
     if not isinstance(data, Examples):
         return task.inputs(list_of_texts(data, "data")[:limit]), None

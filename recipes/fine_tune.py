@@ -69,8 +69,10 @@ class FineTune(Recipe, Generic[Model]):
     ema_momentum: float | None = None  # of an exponential moving average of the weights, e.g. 0.999, which is kept
     load_best: bool = False  # keep the weights of the epoch with the best first score of `validation`
     patience: int | None = None  # early stopping after this number of epochs that are no better; keeps the best
-    num_layers: int | None = None  # begin with so many of the encoder's blocks, evenly spread
-    num_heads: int | None = None  # begin with so many of its heads, the heaviest, and as much of its width
+    num_layers: int | None = None  # begin with this number of the encoder's blocks, evenly spread
+    num_heads: int | None = (
+        None  # begin with this number of heads, those of the largest weights, and the same share of the width
+    )
     embedding_rank: int | None = None  # begin with the embedding matrix as a product of two narrow ones
     prune: str | None = None  # sparsity: "0.8", that share of each kernel by and by; "2:4", two of each four neighbors
     clusters: int | None = None  # weight clustering: different values that each kernel has
@@ -250,11 +252,11 @@ class FineTune(Recipe, Generic[Model]):
         return data._replace(held_out={name: examples.known(labels) for name, examples in data.held_out.items()})
 
     def updates(self, steps: int) -> int:
-        """Steps of the optimizer in the whole training, of so many batches an epoch."""
+        """Optimizer steps of the whole training, of `steps` batches an epoch."""
         return steps * self.epochs // self.gradient_accumulation_steps
 
     def task_optimizer(self, model: Any, steps: int) -> AdamW:
-        """AdamW for so many batches an epoch, with the rates of the blocks."""
+        """AdamW for `steps` batches an epoch, with the learning rates of the blocks."""
         updates, batches = self.updates(steps), self.gradient_accumulation_steps
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if batches > 1 and devices > 1:

@@ -136,11 +136,11 @@ class Recipe:
             raise ValueError(f"{path}: {error}") from None
 
     def schedule(self, steps: int) -> LinearWarmupDecay:
-        """Warm-up and decay over so many steps."""
+        """Warm-up and decay over `steps` steps."""
         return LinearWarmupDecay(self.learning_rate, int(self.warmup * steps), steps)
 
     def optimizer(self, steps: int) -> AdamW:
-        """AdamW with this recipe's settings for a training of so many steps."""
+        """AdamW with this recipe's settings for a training of `steps` steps."""
         return AdamW(
             self.schedule(steps),
             weight_decay=self.weight_decay,
@@ -171,7 +171,7 @@ class Recipe:
 
     def all_callbacks(self, state: TrainingState) -> list[keras.callbacks.Callback]:
         """Those that keep the state of the training, TensorBoard's if it has a folder, and those of the user."""
-        # raised, not stopped: a stopped training would go on to save what it ruined
+        # raised, not stopped: a stopped training would still be saved
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         callbacks += state.callbacks()
         if self.tensorboard is not None and is_chief():

@@ -43,7 +43,7 @@ def test_export_and_compare(saved, capsys, tmp_path):
             "16",
         ]
     )
-    assert "answers as the model does" in capsys.readouterr().out
+    assert "matches the Keras model" in capsys.readouterr().out
     (tmp_path / "test.tsv").write_text("label\ttext\ncat\tthe cat\ndog\ta dog\n")
     main(
         [

@@ -201,7 +201,7 @@ class Budget:
 
 
 def check_plot(path: str | Path) -> None:
-    """Raise an error if nothing can be drawn into a file of that name, see `Budget.plot`."""
+    """Raise an error if no plot can be written to a file of that name, see `Budget.plot`."""
     known = import_extra("matplotlib.backend_bases", "plots").FigureCanvasBase.filetypes
     suffix = Path(path).suffix[1:]
     if suffix not in ("", *known):

@@ -1,4 +1,4 @@
-"""Weights of four bits, each rounded so that it compensates for the roundings before it."""
+"""Weights in four bits, each rounded so that it compensates for the rounding errors before it (GPTQ)."""
 
 import numpy as np
 from rich.progress import track
@@ -50,7 +50,7 @@ def rounded_kernel(kernel: np.ndarray, products: np.ndarray, group: int) -> np.n
     Args:
         kernel: float.
         products: (D, D), the sum of x xᵀ over inputs x.
-        group: so many weights of an output, one after the other, share a scale; it divides D.
+        group: number of consecutive weights of an output that share a scale; it divides D.
     """
     importance = np.diag(products).astype(np.float64)
     steps = scales(kernel, importance, group)

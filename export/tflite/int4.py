@@ -33,7 +33,7 @@ def scales(weights: np.ndarray, importance: np.ndarray, group: int) -> np.ndarra
     Args:
         weights: float.
         importance: (D,), what an error of each row counts.
-        group: so many weights of an output, one after the other, share a step; it divides D.
+        group: number of consecutive weights of an output that share a step; it divides D.
     """
     groups = weights.reshape(-1, group, weights.shape[1])
     counts = importance.reshape(-1, group, 1)

@@ -93,7 +93,7 @@ class Scheme:
 
     @property
     def takes_texts(self) -> bool:
-        """Whether texts can make it better: those that ranges come from, or those that roundings are chosen by."""
+        """Whether calibration texts make it better: activation ranges or rounding come from them."""
         return self.calibrated or self.four_bits
 
     @property

@@ -163,7 +163,7 @@ def _word_piece(
     if before != ["BertPreTokenizer"] or options | normalizer != normalizer | options:
         raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as BERT has them")
     if content["model"].get("continuing_subword_prefix", "##") != "##":
-        raise ValueError("WordPiece whose pieces do not go on with ## is not supported")
+        raise ValueError("WordPiece whose tokens inside a word do not begin with ## is not supported")
     lowercase = normalizer.get("lowercase", True)
     if settings.get("do_lower_case") not in (None, lowercase):
         raise ValueError(

@@ -219,7 +219,7 @@ def budget(
         overwrite: replace the file if it exists.
     """
     if plot is not None:
-        # the one of a budget that was missed is drawn again for the next
+        # the plot of a budget that was missed is replaced by the next
         check_free(plot, overwrite or search_folder(artifact_path(path, ".tflite")).exists())
         check_plot(plot)
     given = load(model)

@@ -15,7 +15,7 @@ _MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
 
 
 def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = False) -> Any:
-    """The model with only so many different weights in each kernel: each weight becomes the mean of those near it.
+    """Weight clustering: each kernel has `num_clusters` distinct values, each the mean of the weights near it.
 
     A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of
     pruning stay zeros. With texts each weight compensates for the changes before it, in its kernel and in those before.
@@ -43,7 +43,7 @@ def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = F
     Source: Han et al. 2016, §3, https://arxiv.org/abs/1510.00149; the first values are chosen by k-means++ of
         `tensorflow_model_optimization`. With texts: Frantar et al. 2023, §3, https://arxiv.org/abs/2210.17323
         and, for the kernels before, Li et al. 2025, §3, https://arxiv.org/abs/2504.02692
-    Differs: Lloyd's algorithm goes on from there, with texts as many times for each weight as its input is large; the
+    Differs: Lloyd's algorithm continues from there, with texts as many times for each weight as its input is large; the
         values of a weight are those of its cluster, not of a grid.
     """
     if texts is None:
@@ -139,7 +139,7 @@ def _many_zeros(weights: np.ndarray) -> bool:
 
 
 def _values(weights: np.ndarray, number: int, importance: np.ndarray | None = None) -> np.ndarray:
-    """The means of so many clusters of some weights, in order; those of fewer weights, if there are no more.
+    """The means of `number` clusters of some weights, in order; fewer if there are fewer distinct weights.
 
     Args:
         weights: (N,).

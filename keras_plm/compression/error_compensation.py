@@ -11,8 +11,8 @@ from keras_plm.text import TextRows
 from .activation_capture import watch
 
 _DAMPING = 0.01  # of the mean of the diagonal: inputs that are nearly the same have no inverse
-# For each row of a kernel so many inputs, or they are memorized: with as many inputs as rows the error on other
-# inputs can be three times that of plain rounding.
+# Inputs needed for each row of a kernel, or they are memorized: with as many inputs as rows the error on other inputs
+# can be three times that of plain rounding.
 _INPUTS = 2
 _TOGETHER = 64  # rows of a kernel whose errors are handed on at once: a hundred small products cost more than a large
 _FITTING = 30  # steps; 10 are within 0.3 % of a hundred
@@ -55,7 +55,7 @@ class Inputs:
 
     @property
     def enough(self) -> bool:
-        """Whether there are so many of them that they are not memorized."""
+        """Whether there are enough of them not to be memorized."""
         return self._count >= _INPUTS * len(self._products)
 
     @property

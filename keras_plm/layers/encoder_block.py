@@ -33,7 +33,7 @@ class EncoderBlock(keras.layers.Layer):
     Call args:
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
-        num_queries: Q, so many positions from the first are computed, though they see all; None means all, T. A
+        num_queries: Q, only the first Q positions are computed, though they see all; None means all, T. A
             `quantized` block does that as in inference, always: its ranges are those of all positions.
         return_attention: also return the attention weights.
 

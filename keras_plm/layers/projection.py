@@ -9,7 +9,7 @@ from .initialization import scaled_normal
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Projection(keras.layers.Dense):
-    """A dense layer with BERT's initializer, and perhaps an LoRA update beside its kernel, or roundings in it.
+    """A dense layer with BERT's initializer; optionally LoRA beside its kernel, or fake quantization.
 
     `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
     zeros, so that the layer begins as it was. `quantized`: `output = s · round(round(x) round(W / s) + b / s)`, as int8

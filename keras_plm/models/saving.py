@@ -29,7 +29,7 @@ def save(
 ) -> None:
     """Write a model as config.json, model.safetensors and the files of its tokenizer.
 
-    Nothing is half-written: the folder appears when it is complete.
+    Writes are atomic: the folder appears when it is complete.
 
     Args:
         model: one of this package's models.

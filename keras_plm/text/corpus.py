@@ -34,7 +34,7 @@ def split_sentences(text: str) -> list[str]:
     for piece in _CHINESE_END.split(text):
         start = 0
         for match in _SPACED_END.finditer(piece):
-            if match[2].islower():  # the sentence goes on; scripts without capitals have nothing lower
+            if match[2].islower():  # the sentence continues; scripts without capitals have nothing lower
                 continue
             sentence = piece[start : match.end(1)]
             if not _ABBREVIATION.search(sentence):

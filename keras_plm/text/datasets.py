@@ -92,7 +92,7 @@ class TextRows:
         num_truncated: rows that are longer and lose their end.
         weights: (rows,) float32, how much each row counts in the loss; None for 1.
         token_labels: int32 labels of `first.tokens`, -1 for a token without; in place of `targets`.
-        group: so many rows, one after the other, stay together in training.
+        group: number of consecutive rows that stay together in training.
         num_tokens: tokens of each example before it is truncated or divided into rows; None if that is `lengths`.
     """
 

@@ -84,7 +84,7 @@ class SentencePairs:
             harder to tell from IsNext, because the topic is the same.
 
     Raises:
-        ValueError: a corpus with a single passage, of which no NotNext pair can be drawn.
+        ValueError: a corpus with a single passage, of which no NotNext pair can be made.
 
     Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805
     Differs: in BERT's data a NotNext pair can be recognized by its length; the pairs are drawn anew in

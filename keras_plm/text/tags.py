@@ -102,14 +102,14 @@ def odd_tags(labels: Iterable[str]) -> list[str]:
 
 
 def continues(previous: str, tag: str) -> bool:
-    """Whether a tag goes on with the entity of the tag before it."""
+    """Whether a tag continues the entity of the tag before it."""
     return tag[:2] in ("I-", "E-") and previous[:2] in ("B-", "I-") and tag[2:] == previous[2:]
 
 
 def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """(label, first word, word after the last) of each entity of BIO or BIOES tags.
 
-    A tag sequence that is not legal is read as seqeval and the CoNLL script read it: an I or E that cannot go on with
+    A tag sequence that is not legal is read as seqeval and the CoNLL script read it: an I or E that cannot continue
     what stands before it begins an entity. So it is what IOB1 means, too.
 
     Example:
@@ -176,7 +176,7 @@ def spread_tag(tag: str, parts: int) -> list[str]:
 def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which tags may begin a sentence (C,), follow each other (C, C; row: the first), and end it (C,); bool.
 
-    All of them for plain tags. In IOB2 an I follows only a B or I of its label; in BIOES a B or I must go on too.
+    All of them for plain tags. In IOB2 an I follows only a B or I of its label; in BIOES a B or I must be continued.
 
     Example:
         >>> begin, follow, end = allowed_transitions(["O", "B-x", "I-x"])

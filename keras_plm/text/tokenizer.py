@@ -244,7 +244,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def continues_word(self) -> np.ndarray:
-        """(V,) bool, True for the pieces that go on inside a word."""
+        """(V,) bool, True for the tokens inside a word, after its first."""
 
     @abstractmethod
     def resources(self) -> Any:

@@ -77,7 +77,7 @@ def learn_vocabulary(
         size: largest number of pieces, the 5 special tokens included.
         lowercase: lower-case and strip accents first.
         min_frequency: a merge must occur this often.
-        max_characters: rarer characters than the first so many become [UNK].
+        max_characters: number of characters to keep, the most frequent ones; rarer ones become [UNK].
         progress: show a progress bar.
 
     Returns:

@@ -62,7 +62,7 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
             return path.endswith(_LOW_RANK)
         return kind == "adapter" and ("adapter" in path or path.endswith(("gamma", "beta")))
 
-    # the range of a rounding goes by what it sees
+    # an activation range follows what it sees
     chosen = [trained(weight.path) and not weight.path.endswith("/range") for weight in model.weights]
     wanted = {"lora": "low_rank_a", "adapter": "adapter"}.get(kind)
     if wanted is not None and not any(wanted in path for path in inside):

@@ -69,7 +69,7 @@ class Examples:
         return None
 
     def augmented(self, copies: int, seed: int) -> Self:
-        """With so many altered copies of each row behind them, whose labels may have changed."""
+        """With this number of altered copies of each row appended; their labels may no longer be right."""
         raise NotImplementedError
 
     def known(self, labels: Sequence[str] | None) -> Self:

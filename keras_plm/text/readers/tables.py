@@ -31,7 +31,7 @@ def read_columns(
     Args:
         source: paths or globs of `.tsv`, `.csv` or `.jsonl` files, `.gz` too; or a table in memory.
         columns: for each column the function of `cells` that makes its values.
-        limit: stop after so many good rows, 1 or more; None means all.
+        limit: stop after this number of good rows, 1 or more; None means all.
         on_bad_row: "error", or "skip" to leave bad rows out.
 
     Returns:
@@ -71,7 +71,7 @@ def read_rows(source: Any, columns: Sequence[str], limit: int | None = None) -> 
 
 
 def check_limit(limit: int | None) -> None:
-    """Raise ValueError unless there is a row in so many."""
+    """Raise ValueError for a limit below 1."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}; it is a number of rows, 1 or more, or None for all")
 
