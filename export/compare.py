@@ -142,12 +142,12 @@ def compare(
     if not texts:
         raise ValueError("no rows to compare")
     own_limit = model.longest_row
-    # its tokenizer may know fewer pieces
+    # its tokenizer may know fewer tokens
     answering = load_artifact(artifact, max_length=None if signature.length else max_length)
     length = answering.longest_row
     if task.per_token and answering.tokenizer.files() != model.needs_tokenizer().files():
         raise ValueError(
-            f"{artifact.path} has other pieces than the model, so their tokens cannot be compared: evaluate"
+            f"{artifact.path} has other tokens than the model, so their tokens cannot be compared: evaluate"
         )
     rows = example_rows(answering, texts, length)
     found, milliseconds = _run(artifact, rows, progress)

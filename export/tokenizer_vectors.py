@@ -36,9 +36,9 @@ _HARD = (
 
 
 def write_tokenizer_vectors(model: Any, path: str | Path, texts: Any = (), overwrite: bool = False) -> Path:
-    """Write texts with their pieces, to check a tokenizer in another language against.
+    """Write texts with their tokens, to check a tokenizer in another language against.
 
-    JSON: `tokenizer`, its settings, and `rows`: each a `text` with the `token_ids` of its pieces, `tokens`, and
+    JSON: `tokenizer`, its settings, and `rows`: each a `text` with the `token_ids` of its tokens, `tokens`, and
     `starts` and `ends` in characters (code points). There are no special tokens around them.
 
     Args:

@@ -3,7 +3,7 @@
 Input    text files, one or more sentences a line, a blank line between documents
 Output   a folder with a Pretrainer (its `.encoder` goes into fine-tuning), its tokenizer, recipe, history and card
 Command  keras-plm pretrain --corpus 'books/*.txt' --config mini --steps 20000 --save-to saved_models/mini
-Time     MINI, 8,000 pieces, batches of 32 × 128 tokens: about 4 steps a second on 2 cores with AVX-512 BF16
+Time     MINI, 8,000 tokens, batches of 32 × 128 tokens: about 4 steps a second on 2 cores with AVX-512 BF16
 """
 
 import dataclasses
@@ -66,11 +66,11 @@ class Pretrain(Recipe):
     config: Annotated[ModelConfig, NAMED_SIZE] = SMALL
     start_from: str | None = None  # a model to continue from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
-    vocabulary_size: int | None = None  # pieces to learn; None for as many as the config says
+    vocabulary_size: int | None = None  # tokens to learn; None for as many as the config says
     lowercase: bool = True  # lower-case and strip accents
     steps: int = 10_000  # batches to train on, rounded up to whole epochs
     mask_rate: float = 0.15  # fraction of the tokens to predict
-    whole_word: bool = True  # mask all pieces of a word or none
+    whole_word: bool = True  # mask all tokens of a word or none
     inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of rows
     checkpoint_every: int = 1_000  # steps between checkpoints, each with a validation, at most
@@ -220,7 +220,7 @@ class Pretrain(Recipe):
         facts = {
             "trained on": f"{self.corpus} ({passages:,} passages)",
             "sizes": model.config,
-            "vocabulary": f"{len(tokenizer):,} pieces, {type(tokenizer).__name__}",
+            "vocabulary": f"{len(tokenizer):,} tokens, {type(tokenizer).__name__}",
         }
         save(
             model,
@@ -260,7 +260,7 @@ def _warn_of_short_documents(documents: list[list[str]]) -> None:
 
 
 def _unigram_accuracy(dataset: Any) -> float:
-    """Accuracy of always predicting the most frequent masked piece: what any model must beat."""
+    """Accuracy of always predicting the most frequent masked token: what any model must beat."""
     pieces = [y["masked_tokens"].numpy()[w["masked_tokens"].numpy() > 0] for _, y, w in dataset]
     counts = np.bincount(np.concatenate(pieces))
     return float(counts.max() / counts.sum())

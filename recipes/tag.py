@@ -21,11 +21,11 @@ _CRF_RATE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tag(FineTune[Tagger]):
-    """Fine-tune an encoder to give each word a tag, read at its first piece.
+    """Fine-tune an encoder to give each word a tag, read at its first token.
 
-    Tags may be IOB1, IOB2, BIOES, BILOU, BMES or plain ones; which, is told by rule and said. An I that continues
-    nothing begins an entity, as seqeval reads it (`repair_tags`); the card says how many there were. The score is that of `tag`
-    on the sentences as texts. Sentences longer than `max_length` are trained on in parts.
+    Tags may be IOB1, IOB2, BIOES, BILOU, BMES or plain ones; which of them is told by rule and printed. An I that
+    continues nothing begins an entity, as seqeval reads it (`repair_tags`); the card says how many there were. The
+    score is that of `tag` on the sentences as texts. Sentences longer than `max_length` are trained on in parts.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.

@@ -35,7 +35,7 @@ Case = tuple[str, bytes, Callable[[Path], object]]
 
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
-    """One to four small changes: bytes, pieces that mean something, cuts, copies, and for JSON other values."""
+    """One to four small changes: bytes, tokens that mean something, cuts, copies, and for JSON other values."""
     for whole in (content, content.split(b"\n")[0]) if random.random() < 0.5 else ():  # or several objects, a line each
         try:
             return json.dumps(_other(json.loads(whole), random)).encode("utf-8", "surrogatepass")

@@ -119,7 +119,7 @@ def test_trim(saved, classifier, capsys, tmp_path):
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
     main(["trim", saved, "--data", str(tmp_path / "rows.jsonl"), "--save-to", str(tmp_path / "small")])
     small = plm.load(tmp_path / "small")
-    assert f"{len(small.tokenizer)} pieces of {len(classifier.tokenizer)}" in capsys.readouterr().out
+    assert f"{len(small.tokenizer)} tokens of {len(classifier.tokenizer)}" in capsys.readouterr().out
     np.testing.assert_allclose(small.predict_logits(texts), classifier.predict_logits(texts), atol=1e-6)
 
 

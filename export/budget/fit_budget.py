@@ -16,7 +16,7 @@ from keras_plm.text import Examples, list_of_texts
 from .search import CHOSEN, GIVEN, Search, search_folder
 from .table import Attempt, Bounds, Budget, BudgetError
 
-_TRIMS = (None, 1, 2)  # least number of times that a piece occurs
+_TRIMS = (None, 1, 2)  # least number of times that a token occurs
 _SENSITIVITY_TEXTS = 100
 
 

@@ -19,7 +19,7 @@ class Attempt:
 
     Attributes:
         model: "given", or the name of an alternative.
-        trim: least number of times that a piece of the vocabulary occurs in the texts; None for the whole vocabulary.
+        trim: least number of times that a token of the vocabulary occurs in the texts; None for the whole vocabulary.
         quantization: the scheme.
         megabytes: of the file, in 10⁶ bytes.
         packed_megabytes: of the file under gzip, as app stores ship it.
@@ -42,7 +42,7 @@ class Attempt:
     @property
     def name(self) -> str:
         """For people, and to find it again."""
-        pieces = "" if self.trim is None else f", pieces from {self.trim}"
+        pieces = "" if self.trim is None else f", tokens from {self.trim}"
         return f"{self.model}{pieces}, {self.quantization}"
 
     @property

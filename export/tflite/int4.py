@@ -19,7 +19,7 @@ def part_of(path: str) -> str | None:
 
 
 def four_bits(weights: Any, path: str) -> np.ndarray:
-    """Weights rounded to 15 values, with a scale for each piece of a table and for each output of a kernel."""
+    """Weights rounded to 15 values, with a scale for each token of a table and for each output of a kernel."""
     weights = np.asarray(weights, np.float32)
     of_outputs = weights.T if path == "embedding/tokens" else weights
     steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))

@@ -54,7 +54,7 @@ def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
         found[_id(int(index), folder / "tokenizer_config.json")] = Listed.of(token, text in special)
     known = {token.text for token in found.values()}
     for number, text in enumerate(sorted(special - known)):
-        found[-1 - number] = Listed(text, normalized=False)  # its id is that of the piece in the vocabulary
+        found[-1 - number] = Listed(text, normalized=False)  # its id is that of the token in the vocabulary
     return found
 
 
@@ -83,7 +83,7 @@ def extended(vocabulary: list[str], listed: dict[int, Listed], special: SpecialT
     """With the tokens that have ids behind those of the vocabulary.
 
     Raises:
-        ValueError: ids with a gap between them, or one that another piece has; a special token without an id.
+        ValueError: ids with a gap between them, or one that another token has; a special token without an id.
     """
     vocabulary = list(vocabulary)
     for index in sorted(listed):
@@ -98,7 +98,7 @@ def extended(vocabulary: list[str], listed: dict[int, Listed], special: SpecialT
                 f"the added token {text!r} has the id {index}, but the vocabulary ends at {len(vocabulary)}"
             )
         elif vocabulary[index] != text:
-            raise ValueError(f"the added token {text!r} has the id {index} of the piece {vocabulary[index]!r}")
+            raise ValueError(f"the added token {text!r} has the id {index} of the token {vocabulary[index]!r}")
     return vocabulary
 
 

@@ -87,7 +87,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
     cased = sum(piece != piece.lower() for piece in vocabulary if piece not in vars(special).values())
     if lowercase and "do_lower_case" not in settings and cased > len(vocabulary) // 20:
         warnings.warn(
-            f"{path.parent} does not say do_lower_case, and {cased:,} of {len(vocabulary):,} pieces have capital "
+            f"{path.parent} does not say do_lower_case, and {cased:,} of {len(vocabulary):,} tokens have capital "
             f"letters: texts are lower-cased, as Transformers does, and these are never found. If the model is cased, "
             f'put {{"do_lower_case": false}} into tokenizer_config.json',
             stacklevel=2,
@@ -97,7 +97,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """What the folder says beside the pieces, after a look at the class: some cut words by a program of their own."""
+    """What the folder says beside the tokens, after a look at the class: some cut words by a program of their own."""
     found: dict[str, Any] = {}
     for name in ("config.json", "special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():

@@ -48,7 +48,7 @@ def trim(
     min_count: int = 1,
     overwrite: bool = False,
 ) -> None:
-    """Save a model with only those pieces in its vocabulary that texts like these need.
+    """Save a model with only those tokens in its vocabulary that texts like these need.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
@@ -56,7 +56,7 @@ def trim(
         save_to: folder for the smaller model.
         text_column: its column of texts.
         second_column: its column of second texts, for a model of pairs.
-        min_count: leave out pieces that occur less often.
+        min_count: leave out tokens that occur less often.
         overwrite: replace that folder if it exists.
     """
     check_free(save_to, overwrite, is_folder=True)
@@ -65,5 +65,5 @@ def trim(
     large = load(model)
     small = trim_vocabulary(large, texts, min_count, progress=True)
     save(small, save_to, overwrite)
-    pieces = f"{len(small.tokenizer):,} pieces of {len(large.tokenizer):,}"
+    pieces = f"{len(small.tokenizer):,} tokens of {len(large.tokenizer):,}"
     print(f"{save_to}: {pieces}, {small.count_params():,} weights of {large.count_params():,}")

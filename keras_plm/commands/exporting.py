@@ -108,7 +108,7 @@ def export_tokenizer_vectors(
     limit: int = 200,
     overwrite: bool = False,
 ) -> None:
-    """Write texts with their pieces as JSON, to check a tokenizer in another language against.
+    """Write texts with their tokens as JSON, to check a tokenizer in another language against.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.

@@ -43,7 +43,7 @@ def vocabulary(
     Args:
         corpus: paths or globs of text files.
         save_to: the file to write.
-        size: largest number of pieces, the 5 special tokens included.
+        size: largest number of tokens, the 5 special tokens included.
         lowercase: lower-case and strip accents.
         overwrite: replace the file if it exists.
     """
@@ -51,7 +51,7 @@ def vocabulary(
     sentences = (s for document in read_documents(list(corpus)) for s in document)
     pieces = learn_vocabulary(sentences, size, lowercase, progress=True)
     write_whole(Path(save_to), WordPieceTokenizer(pieces, lowercase).files()["vocab.txt"].decode())
-    print(f"{len(pieces):,} pieces → {save_to}")
+    print(f"{len(pieces):,} tokens → {save_to}")
 
 
 def learning_rate(

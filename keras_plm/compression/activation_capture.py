@@ -30,7 +30,7 @@ def text_rows(model: Any, texts: list, length: int) -> TextRows:
 
 
 def text_batches(rows: TextRows) -> list[dict[str, np.ndarray]]:
-    """Some rows as inputs of a model, those of like length together."""
+    """Some rows as inputs of a model, those of similar length together."""
     batches = rows.evaluation_dataset(_ROWS)[0]
     return [{name: np.asarray(values) for name, values in batch.items()} for batch in batches]
 

@@ -158,11 +158,11 @@ def fitted_kernel(kernel: np.ndarray, sparse: np.ndarray, products: np.ndarray) 
 
 
 def fitted_values(kernel: np.ndarray, grouped: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """A kernel (D, U) of few values, those that bring its products nearest to what they were; zeros stay zeros.
+    """A clustered kernel (D, U): the values that bring its products nearest to what they were; zeros stay zeros.
 
     Args:
         kernel: float, as it was.
-        grouped: (D, U), of few values: equal ones stay equal.
+        grouped: (D, U), clustered: equal values stay equal.
         products: (D, D), the sum of x xᵀ over inputs x.
     """
     damped = _damped(products)

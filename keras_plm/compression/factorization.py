@@ -22,8 +22,8 @@ def factorize_embedding(model: Any, rank: int) -> Any:
         A model of the same kind, whose config has `embedding_rank`.
 
     Raises:
-        ValueError: a rank that is not below the width, or above the number of pieces; a table that is a product
-            already; or a `Pretrainer`, which predicts pieces by the whole table.
+        ValueError: a rank that is not below the width, or above the number of tokens; a table that is a product
+            already; or a `Pretrainer`, which predicts tokens by the whole table.
 
     Example:
         >>> import keras_plm
@@ -37,7 +37,7 @@ def factorize_embedding(model: Any, rank: int) -> Any:
         raise ValueError(f"the embedding matrix is a product of rank {model.config.embedding_rank} already")
     config = replace(model.config, embedding_rank=rank)
     if rank > config.vocabulary_size:
-        raise ValueError(f"rank={rank} is more than the {config.vocabulary_size} pieces of the table")
+        raise ValueError(f"rank={rank} is more than the {config.vocabulary_size} tokens of the table")
     there = weight_arrays(model)
     left, sizes, right = np.linalg.svd(there[_TABLE], full_matrices=False)
     root = np.sqrt(sizes[:rank])  # half to each side, so that both learn at the same rate

@@ -13,7 +13,7 @@ class ConditionalRandomField(keras.layers.Layer):
 
     `score(y) = begin[y_1] + Σ logits_t[y_t] + Σ follow[y_{t-1}, y_t] + end[y_n]`; the probability of a sequence is the
     softmax of its score over all sequences. Positions whose mask is 0 are passed over, so that the chain runs from the
-    first piece of a word to the first piece of the next.
+    first token of a word to the first token of the next.
 
     Args:
         num_classes: C.

@@ -146,6 +146,6 @@ def check_vocabulary_size(config: ModelConfig, tokenizer: Any) -> None:
     """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
     if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {len(tokenizer)} pieces, but vocabulary_size={config.vocabulary_size}; "
+            f"the tokenizer has {len(tokenizer)} tokens, but vocabulary_size={config.vocabulary_size}; "
             f"use dataclasses.replace(config, vocabulary_size=len(tokenizer))"
         )

@@ -42,7 +42,7 @@ class KeepsTokenizer:
 
 
 def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The class of a tokenizer and what it was made with, as JSON types; its pieces are in its files."""
+    """The class of a tokenizer and what it was made with, as JSON types; its tokens are in its files."""
     return {"class": type(tokenizer).__name__, **tokenizer.settings()}
 
 

@@ -34,16 +34,16 @@ class BytePairTokenizer(Tokenizer):
     together, as integers, each word once.
 
     Args:
-        vocabulary: pieces, the index being the id; bytes are written as GPT-2's printable characters (Ġ is a space).
-        merges: pairs of pieces, "Ġ t", in the order in which they were merged.
+        vocabulary: tokens, the index being the id; bytes are written as GPT-2's printable characters (Ġ is a space).
+        merges: pairs of tokens, "Ġ t", in the order in which they were merged.
         special: spelling of the special tokens.
         add_prefix_space: put a space before the text, so that its first word looks like all others.
         double_separator: RoBERTa's way with pairs, see `Tokenizer`.
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
-        ValueError: a special token or one of the 256 bytes missing from the vocabulary, a piece twice, a merge that is
-            not a pair of pieces that make a piece.
+        ValueError: a special token or one of the 256 bytes missing from the vocabulary, a token twice, a merge that is
+            not a pair of tokens that make a token.
 
     Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
     Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no table that grows, no
@@ -66,13 +66,13 @@ class BytePairTokenizer(Tokenizer):
         self.add_prefix_space = add_prefix_space
         missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
         if missing:
-            raise ValueError(f"the vocabulary has no piece for the bytes written as {missing[:5]}; is it byte-level?")
+            raise ValueError(f"the vocabulary has no token for the bytes written as {missing[:5]}; is it byte-level?")
         self._byte_ids = tf.constant([self._ids[c] for c in BYTE_CHARACTERS])
         keys, merged = [], []
         for rank, merge in enumerate(self.merges):
             left, _, right = merge.partition(" ")
             if not {left, right, left + right} <= self._ids.keys():
-                raise ValueError(f"merge {rank}, {merge!r}, is not a pair of pieces that make a piece")
+                raise ValueError(f"merge {rank}, {merge!r}, is not a pair of tokens that make a token")
             keys.append(self._ids[left] * len(self) + self._ids[right])
             merged.append(self._ids[left + right])
         # a table cannot be empty: without merges it has a pair that never occurs
@@ -87,7 +87,7 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "BytePairTokenizer":
-        """Read a `vocab.json` (piece → id) and a `merges.txt` (one pair a line)."""
+        """Read a `vocab.json` (token → id) and a `merges.txt` (one pair a line)."""
         vocabulary = read_piece_ids(paths["vocab.json"])
         lines = read_text(paths["merges.txt"]).splitlines()
         special = SpecialTokens(**settings.pop("special", asdict(ROBERTA_TOKENS)))
@@ -141,7 +141,7 @@ class BytePairTokenizer(Tokenizer):
         byte_values = tf.strings.unicode_decode(words, "ISO-8859-1")
         ids = byte_values.with_flat_values(tf.gather(self._byte_ids, byte_values.flat_values))
         lengths = ids.row_lengths()
-        # in groups of like length: one unbroken run of letters must not make all words as wide as itself
+        # in groups of similar length: one unbroken run of letters must not make all words as wide as itself
         group = tf.searchsorted(tf.constant(_LENGTHS, lengths.dtype), lengths)
         rows = [tf.where(group == i)[:, 0] for i in range(len(_LENGTHS) + 1)]
         parts = [self._merge_rows(tf.gather(ids, row)) for row in rows]
@@ -168,7 +168,7 @@ class BytePairTokenizer(Tokenizer):
             row_ids = tf.where(here, piece[:, None], tf.where(moved, shifted, row_ids))
             shifted = tf.concat([ranks[:, 1:], tf.fill([tf.shape(ranks)[0], 1], _NEVER)], 1)
             ranks = tf.where(moved[:, :-1], shifted, ranks)
-            # two pairs are new: the one that begins with the new piece, and the one that ends with it
+            # two pairs are new: the one that begins with the new token, and the one that ends with it
             before = tf.gather(row_ids, tf.maximum(place - 1, 0), batch_dims=1)
             behind = tf.gather(row_ids, tf.minimum(place + 1, width - 1), batch_dims=1)
             behind = tf.where(place + 1 < width, behind, -1)
@@ -195,7 +195,7 @@ class BytePairTokenizer(Tokenizer):
         return [self._spans_of(text, row) for text, row in zip(texts, ids, strict=True)]
 
     def _spans_of(self, text: str, ids: list[int]) -> list[tuple[int, int, int]]:
-        """The bytes of the pieces are those of the text."""
+        """The bytes of the tokens are those of the text."""
         lengths = np.array([len(self.vocabulary[i]) for i in ids], np.int64)
         ends = np.cumsum(lengths)
         added = int(ends[-1]) - len(text.encode()) if ids else 0  # the space of add_prefix_space
@@ -225,7 +225,7 @@ class BytePairTokenizer(Tokenizer):
 
 
 def _steps(piece: str, ranks: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """The pieces that a piece becomes on the way from its bytes."""
+    """The tokens that a token becomes on the way from its bytes."""
     parts = list(piece)
     while len(parts) > 1:
         pairs = list(zip(parts, parts[1:], strict=False))
@@ -237,7 +237,7 @@ def _steps(piece: str, ranks: dict[tuple[str, ...], int]) -> Iterator[str]:
 
 
 def read_piece_ids(path: Path) -> list[str]:
-    """The pieces of a JSON file of piece → id, in the order of their ids.
+    """The tokens of a JSON file of token → id, in the order of their ids.
 
     Raises:
         FileNotFoundError: no such file.
@@ -249,7 +249,7 @@ def read_piece_ids(path: Path) -> list[str]:
         if [ids[piece] for piece in pieces] != list(range(len(pieces))):
             raise ValueError("its ids are not 0, 1, 2, …")
     except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is not a vocabulary of pieces and ids: {error}") from None
+        raise ValueError(f"{path} is not a vocabulary of tokens and ids: {error}") from None
     return pieces
 
 

@@ -11,7 +11,7 @@ def mask_tokens(
     rate: float = 0.15,
     whole_word: bool = True,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Choose words, replace 80 % of their pieces by [MASK] and 10 % by a random piece, keep 10 %.
+    """Choose words, replace 80 % of their tokens by [MASK] and 10 % by a random token, keep 10 %.
 
         token_ids        [CLS] the   cat  s   ##at   [SEP]        (before)
         token_ids        [CLS] the [MASK] s [MASK]   [SEP]
@@ -20,17 +20,17 @@ def mask_tokens(
         weights          1 1 0
 
     Args:
-        tokenizer: for special ids, the vocabulary size and which pieces continue a word.
+        tokenizer: for special ids, the vocabulary size and which tokens continue a word.
         packed: `token_ids`, `segment_ids` and `padding_mask`, (B, T), of `pack`.
         seed: (2,) int32; equal seeds give equal masks.
         num_positions: P, most positions a row.
         rate: fraction of a row's real tokens to choose; at least one token is chosen.
-        whole_word: choose all pieces of a word or none, unless one word alone is above the limit.
+        whole_word: choose all tokens of a word or none, unless one word alone is above the limit.
 
     Returns:
         inputs: `packed` with replaced `token_ids` and with `mask_positions` (B, P) int32, ascending, 0 where
             there are fewer.
-        labels: (B, P) int32, the pieces that stood there, [PAD] where there are fewer.
+        labels: (B, P) int32, the tokens that stood there, [PAD] where there are fewer.
         weights: (B, P) float32, 1 or 0.
 
     Source: Devlin et al. 2019, §3.1 and appendix A.1, https://arxiv.org/abs/1810.04805; whole words:
@@ -79,11 +79,11 @@ def mask_tokens(
 def _random_ranks(
     tokenizer: Tokenizer, ids: tf.Tensor, ordinary: tf.Tensor, seed: tf.Tensor, whole_word: bool
 ) -> tf.Tensor:
-    """(B, T) float32: a random number for each word, shared by its pieces; 2 for special tokens."""
+    """(B, T) float32: a random number for each word, shared by its tokens; 2 for special tokens."""
     draw = tf.random.stateless_uniform(tf.shape(ids), seed)
     if whole_word:
         continues = tf.gather(tf.constant(tokenizer.continues_word), ids) & ordinary
-        # the index of the word that a piece belongs to, then that word's own draw
+        # the index of the word that a token belongs to, then that word's own draw
         word = tf.maximum(tf.cumsum(tf.cast(~continues, tf.int32), axis=1) - 1, 0)
         draw = tf.gather(draw, word, batch_dims=1)
     return tf.where(ordinary, draw, 2.0)

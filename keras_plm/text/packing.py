@@ -6,7 +6,7 @@ from .tokenizer import Tokenizer
 
 
 class Spans(NamedTuple):
-    """Rows of tokens as pieces of one flat array, so that no row is copied before it is packed.
+    """Rows of tokens as slices of one flat array, so that no row is copied before it is packed.
 
     Attributes:
         tokens: (any,) int32, all tokens; never empty.

@@ -13,16 +13,16 @@ from .normalization import Normalizer
 from .tokenizer import KEYBOARD, AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
 
 ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of pieces in SentencePiece's files
+_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of tokens in SentencePiece's files
 
 
 @dataclass(frozen=True)
 class Unigram:
-    """A Unigram language model of pieces.
+    """A Unigram language model of tokens.
 
     Attributes:
         pieces: the index is the id; a piece that begins a word begins with ▁.
-        scores: log-probability of each piece.
+        scores: log-probability of each token.
         charsmap: SentencePiece's compiled table of character replacements (NFKC and the like); may be empty.
     """
 
@@ -49,7 +49,7 @@ class Unigram:
         except DecodeError:
             raise ValueError(f"{source} is not a SentencePiece model") from None
         if not proto.pieces:
-            raise ValueError(f"{source} is not a SentencePiece model: it has no piece")
+            raise ValueError(f"{source} is not a SentencePiece model: it has no token")
         if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
             raise ValueError(f"{source} is a SentencePiece model of another kind than Unigram")
         normalizer = proto.normalizer_spec
@@ -96,10 +96,10 @@ def _proto() -> Any:
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5: the most probable pieces of a text.
+    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5: the most probable tokens of a text.
 
     Args:
-        model: pieces with their scores, and the table of character replacements.
+        model: tokens with their scores, and the table of character replacements.
         special: spelling of the special tokens.
         lowercase: lower-case the text first.
         strip_accents: strip accents first.
@@ -108,7 +108,7 @@ class SentencePieceTokenizer(Tokenizer):
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
-        ValueError: a special token missing from the vocabulary, or a piece twice.
+        ValueError: a special token missing from the vocabulary, or a token twice.
 
     Source: Kudo 2018, §3.2, https://arxiv.org/abs/1804.10959; `tensorflow_text.SentencepieceTokenizer`
     Differs: from that class: special tokens in the text, offsets in characters, the space before a word is not part of
@@ -205,7 +205,7 @@ class SentencePieceTokenizer(Tokenizer):
         return spans
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids: pieces joined, special tokens but the mask and the unknown left out.
+        """Text of ids: tokens joined, special tokens but the mask and the unknown left out.
 
         White space and, if `lowercase`, case are not recovered.
 

@@ -19,7 +19,7 @@ KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The pieces with a role, as a vocabulary spells them."""
+    """The tokens with a role, as a vocabulary spells them."""
 
     pad: str = "[PAD]"
     unk: str = "[UNK]"
@@ -30,7 +30,7 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in texts as it is written, before what is between is cut into pieces.
+    """A token that is found in texts as it is written, before what is between is cut into tokens.
 
     Attributes:
         text: as the vocabulary spells it.
@@ -61,7 +61,7 @@ class Encoding:
 
     Attributes:
         token_ids: ids.
-        tokens: pieces of the vocabulary.
+        tokens: tokens of the vocabulary.
         starts: index of each token's first character in the text.
         ends: index after its last character.
     """
@@ -79,7 +79,7 @@ class Tokenizer(ABC):
     in the text become their ids.
 
     Args:
-        vocabulary: pieces, the index being the id.
+        vocabulary: tokens, the index being the id.
         special: spelling of the special tokens.
         double_separator: RoBERTa's way with pairs: two separators between the parts, and one kind of segment.
         added: more tokens of the vocabulary that are found in texts as they are written.
@@ -89,7 +89,7 @@ class Tokenizer(ABC):
         strips_before_mask: the space before a mask belongs to the mask, where a word has its space in front of it.
 
     Raises:
-        ValueError: a special or added token missing from the vocabulary, or a piece twice.
+        ValueError: a special or added token missing from the vocabulary, or a token twice.
     """
 
     filenames: ClassVar[tuple[str, ...]]
@@ -109,13 +109,13 @@ class Tokenizer(ABC):
         self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
         missing = [token for token in asdict(special).values() if token not in self._ids]
         if missing:
-            raise ValueError(f"the vocabulary has no {', '.join(missing)}; which pieces are its special tokens?")
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}; which tokens are its special tokens?")
         lost = [token.text for token in self.added if token.text not in self._ids]
         if lost:
             raise ValueError(f"the added tokens {lost[:5]} are not in the vocabulary")
         if len(self._ids) != len(self.vocabulary):
             twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
-            raise ValueError(f"the vocabulary has pieces twice: {twice[:5]}")
+            raise ValueError(f"the vocabulary has tokens twice: {twice[:5]}")
         ids = {field.name: self._ids[getattr(special, field.name)] for field in fields(special)}
         self.pad_id, self.unk_id, self.cls_id = ids["pad"], ids["unk"], ids["cls"]
         self.sep_id, self.mask_id = ids["sep"], ids["mask"]
@@ -220,18 +220,18 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def subset(self, token_ids: Sequence[int]) -> Self:
-        """A tokenizer of the same kind with only these pieces, in this order.
+        """A tokenizer of the same kind with only these tokens, in this order.
 
         Raises:
-            ValueError: a special token is not among them, or a piece that the kind cannot do without.
+            ValueError: a special token is not among them, or a token that the kind cannot do without.
         """
 
     def needed(self, counts: np.ndarray, min_count: int = 1) -> list[int]:
-        """Ids of the pieces that texts like these need, in their order; `subset` makes a tokenizer of them.
+        """Ids of the tokens that texts like these need, in their order; `subset` makes a tokenizer of them.
 
         Args:
-            counts: (V,) how often each piece occurs in the texts.
-            min_count: rarer pieces are left out. With 1, the tokenizer of the rest cuts these texts as this one does.
+            counts: (V,) how often each token occurs in the texts.
+            min_count: rarer tokens are left out. With 1, the tokenizer of the rest cuts these texts as this one does.
         """
         often, seen = ({self.vocabulary[i] for i in np.flatnonzero(counts >= least)} for least in (min_count, 1))
         kept = often | self._indispensable(often, seen) | set(self._literals)
@@ -239,7 +239,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
-        """Pieces that the frequent ones are made of, or that spell what has no piece of its own."""
+        """Tokens that the frequent ones are made of, or that spell what has no token of its own."""
 
     @property
     @abstractmethod
@@ -271,7 +271,7 @@ class Tokenizer(ABC):
         return len(self.vocabulary)
 
     def id(self, piece: str) -> int:
-        """The id of a piece; KeyError if the vocabulary has none."""
+        """The id of a token; KeyError if the vocabulary has none."""
         return self._ids[piece]
 
     def encode(self, text: str) -> Encoding:
@@ -284,10 +284,10 @@ class Tokenizer(ABC):
         return {self.pad_id, self.cls_id, self.sep_id}
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The pieces that `decode` puts together."""
+        """The tokens that `decode` puts together."""
         for token_id in token_ids:
             if not 0 <= token_id < len(self):
-                raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} pieces")
+                raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} tokens")
         return [self.vocabulary[i] for i in token_ids if i not in self._left_out]
 
 

@@ -67,21 +67,21 @@ def learn_vocabulary(
     max_characters: int = 6_000,
     progress: bool = False,
 ) -> list[str]:
-    """Learn a WordPiece vocabulary of at most `size` pieces.
+    """Learn a WordPiece vocabulary of at most `size` tokens.
 
     Starts from single characters and merges the most frequent neighbors within words until the size is
-    reached. A piece inside a word begins with `##`.
+    reached. A token inside a word begins with `##`.
 
     Args:
         sentences: texts.
-        size: largest number of pieces, the 5 special tokens included.
+        size: largest number of tokens, the 5 special tokens included.
         lowercase: lower-case and strip accents first.
         min_frequency: a merge must occur this often.
         max_characters: number of characters to keep, the most frequent ones; rarer ones become [UNK].
         progress: show a progress bar.
 
     Returns:
-        Pieces: special tokens, characters, then merges, most frequent first.
+        Tokens: special tokens, characters, then merges, most frequent first.
 
     Raises:
         ValueError: no word in `sentences`, or a `size` too small for the characters.
@@ -93,7 +93,7 @@ def learn_vocabulary(
     Source: merges by frequency: Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909; the `##`
         pieces: Wu et al. 2016, §4.1, https://arxiv.org/abs/1609.08144
     Differs: merges by frequency, where Google's unpublished learner maximised likelihood; thirteen times as
-        fast as TensorFlow Text's learner, and it reaches the size if the corpus has the pieces.
+        fast as TensorFlow Text's learner, and it reaches the size if the corpus has the tokens.
     """
     counts = {w: n for w, n in count_words(sentences, lowercase).items() if len(w) <= 100}
     if not counts:
@@ -118,12 +118,12 @@ def learn_vocabulary(
     merges: Iterable[str] = islice(_merges(words, weights, min_frequency), size - len(pieces))
     if progress:
         merges = track(merges, "learning the vocabulary", total=size - len(pieces))
-    # two different merges can spell the same piece
+    # two different merges can spell the same token
     return list(dict.fromkeys([*pieces, *merges]))
 
 
 class _PairCounts:
-    """How often each pair of neighboring pieces occurs, and in which words."""
+    """How often each pair of neighboring tokens occurs, and in which words."""
 
     def __init__(self, words: list[list[str]], weights: list[int]) -> None:
         self.words, self.weights = words, weights
@@ -152,7 +152,7 @@ class _PairCounts:
 
 
 def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> Iterator[str]:
-    """Yield the pieces that merging the most frequent pair, again and again, makes."""
+    """Yield the tokens that merging the most frequent pair, again and again, makes."""
     pairs = _PairCounts(words, weights)
     counts = pairs.counts
     heap = [(-count, pair) for pair, count in counts.items()]
@@ -186,7 +186,7 @@ def _merge(word: list[str], pair: tuple[str, str], merged: str) -> list[str]:
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The pieces of a `vocab.txt`, one a line, the line number being the id.
+    """The tokens of a `vocab.txt`, one a line, the line number being the id.
 
     Raises:
         FileNotFoundError: no such file.

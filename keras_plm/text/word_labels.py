@@ -1,4 +1,4 @@
-"""Labels of words ↔ labels of pieces: a word's label stands at its first piece."""
+"""Labels of words ↔ labels of tokens: a word's label stands at its first token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from .tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class WordRows:
-    """Sentences of words as rows of pieces for a tagger; a sentence that is too long is several rows.
+    """Sentences of words as rows of tokens for a tagger; a sentence that is too long is several rows.
 
         words     [CLS] Angela  Merkel       visited  [SEP]
-        pieces    [CLS] angela  merk ##el    visited  [SEP]
+        tokens    [CLS] angela  merk ##el    visited  [SEP]
         labels      –   B-PER  I-PER  –         O       –
 
     Attributes:
-        rows: the pieces, with the labels if they were given.
+        rows: the tokens, with the labels if they were given.
         sentence: (rows,) the sentence of each row.
         first_word: (rows,) the first word, of all sentences in one line, whose label is read from each row. Rows of a
             long sentence overlap; a word is read where it has more context.
         last_word: (rows,) the word after the last one.
-        position: (words,) the place of each word's first piece among all pieces.
+        position: (words,) the place of each word's first token among all tokens.
         num_words: (sentences,) words of each sentence.
     """
 
@@ -46,7 +46,7 @@ class WordRows:
     ) -> "WordRows":
         """Tokenize the words, each alone.
 
-        A word that the tokenizer makes nothing of (a space, a control character) is one unknown piece; a word that
+        A word that the tokenizer makes nothing of (a space, a control character) is one unknown token; a word that
         would fill a row keeps its beginning.
 
         Args:
@@ -94,7 +94,7 @@ class WordRows:
 
 
 def _pieces(tokenizer: Tokenizer, words: list[str], room: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pieces of all words in one line, and how many each word has."""
+    """All tokens of all words in one line, and how many each word has."""
     if not words:
         return np.zeros(0, "int32"), np.zeros(0, "int64")
     # as Hugging Face does with words: each as it looks inside a text, after a space
@@ -112,10 +112,10 @@ def _windows(starts: np.ndarray, ends: np.ndarray, room: int, overlap: int) -> l
     """(first word, word after the last, first word read, word after the last read) of each row of a sentence.
 
     Args:
-        starts: the place of each word's first piece.
+        starts: the place of each word's first token.
         ends: the place after its last.
-        room: pieces of a row.
-        overlap: most pieces that two neighboring rows share.
+        room: tokens of a row.
+        overlap: most tokens that two neighboring rows share.
     """
     count = len(starts)
     bounds: list[tuple[int, int]] = []

@@ -22,17 +22,17 @@ _ANY_STAND_IN = f"[{_STAND_INS[0]}-{_STAND_INS[-1]}]"
 
 
 class WordPieceTokenizer(Tokenizer):
-    """WordPiece, BERT's tokenizer: words and punctuation marks, cut into the longest pieces of a vocabulary.
+    """WordPiece, BERT's tokenizer: words and punctuation marks, cut into the longest tokens of a vocabulary.
 
     Args:
-        vocabulary: pieces, the index being the id; a piece inside a word begins with ##.
+        vocabulary: tokens, the index being the id; a token inside a word begins with ##.
         lowercase: lower-case the text, as BERT's uncased models do.
         strip_accents: strip accents; None means if `lowercase`.
         special: spelling of the special tokens.
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
-        ValueError: a special token missing from the vocabulary, or a piece twice.
+        ValueError: a special token missing from the vocabulary, or a token twice.
 
     Example:
         >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "quiet", "film", "##s"])
@@ -74,12 +74,12 @@ class WordPieceTokenizer(Tokenizer):
                 unknown_token=self._stand_ins[special.unk],
                 support_detokenization=True,
             )
-        except RuntimeError as error:  # of its trie, about pieces that no text can have
-            raise ValueError(f"a piece of the vocabulary cannot be looked up: {str(error)[:300]}") from None
+        except RuntimeError as error:  # of its trie, about tokens that no text can have
+            raise ValueError(f"a token of the vocabulary cannot be looked up: {str(error)[:300]}") from None
 
     @classmethod
     def from_file(cls, path: str | Path, lowercase: bool = True, **settings: Any) -> "WordPieceTokenizer":
-        """Read a `vocab.txt`: one piece a line."""
+        """Read a `vocab.txt`: one token a line."""
         try:
             return cls(read_vocabulary(path), lowercase, **settings)
         except ValueError as error:
@@ -153,7 +153,7 @@ class WordPieceTokenizer(Tokenizer):
         return spans
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids: pieces joined, special tokens but the mask and the unknown left out.
+        """Text of ids: tokens joined, special tokens but the mask and the unknown left out.
 
         White space and, if `lowercase`, case are not recovered.
 

@@ -6,12 +6,12 @@ from .tokenizer import Tokenizer
 
 
 def word_pieces(words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """(B, None) pieces of the words of each row, and (B, W) the place of each word's first piece in its row.
+    """(B, None) tokens of the words of each row, and (B, W) the place of each word's first token in its row.
 
     Args:
         words: (B, W) words.
-        rows: the pieces of each word, all in one line.
-        room: pieces of a row; a word that does not fit whole has none and the place -1.
+        rows: the tokens of each word, all in one line.
+        room: tokens of a row; a word that does not fit whole has none and the place -1.
     """
     lengths = rows.row_lengths()
     before = tf.cumsum(lengths, exclusive=True)
@@ -30,7 +30,7 @@ def _only(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
 
 
 def with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTensor:
-    """A word without pieces is one unknown piece."""
+    """A word without tokens is one unknown token."""
     missing = tf.cast(rows.row_lengths() == 0, tf.int64)
     filler = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(missing)], tokenizer.unk_id), missing)
     return tf.concat([rows, filler], 1)
@@ -39,12 +39,12 @@ def with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTensor
 def pieces_of_words(
     words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int
 ) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(B, None) pieces, `room` of a row at most; (B, C) the word of each, and whether it is its first and last piece.
+    """(B, None) tokens, `room` of a row at most; (B, C) the word of each, and whether it is its first and last token.
 
     Args:
         words: (B, W) words.
-        rows: the pieces of each word, all in one line.
-        room: pieces of a row; a context of a megabyte is no longer than that from here on.
+        rows: the tokens of each word, all in one line.
+        room: tokens of a row; a context of a megabyte is no longer than that from here on.
     """
     lengths = rows.row_lengths()
     number = tf.range(tf.size(lengths, tf.int64)) - tf.gather(words.row_starts(), words.value_rowids())

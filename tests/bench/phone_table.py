@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("set", choices=EPOCHS)
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--trim", action="store_true", help="the vocabulary too, to the pieces of the training texts")
+    parser.add_argument("--trim", action="store_true", help="the vocabulary too, to the tokens of the training texts")
     parser.add_argument("--stages", nargs="*", choices=SCHEMES, default=list(SCHEMES), help="all by default")
     parser.add_argument("--epochs", type=int, help="of each training; by default that of the set")
     parser.add_argument("--learning-rate", type=float, help="of each training; by default its own")

@@ -3,7 +3,7 @@
     python -m tests.bench.student FOLDER [--steps 1200] [--copies 8] [--epochs 3]
 
 The data sets are those of KERAS_PLM_DATA, the start is the MiniLM of `make test-all`. Everything is kept in FOLDER, and
-what is there already is not made again. At last the vocabulary goes down to the pieces that occur twice, for a file of
+what is there already is not made again. At last the vocabulary goes down to the tokens that occur twice, for a file of
 3 MB in four bits. Prints a table in Markdown; minutes are of processor time.
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
     for name in ("teacher", "student"):
         if not (folder / f"{name}_trimmed").exists():
             plm.save(plm.trim_vocabulary(plm.load(folder / name), rows, 2), folder / f"{name}_trimmed")
-    timed("fewer pieces", folder / "small", lambda: recipes.Distill(
+    timed("fewer tokens", folder / "small", lambda: recipes.Distill(
         teacher=str(folder / "teacher_trimmed"), hard=0.0, soft=1.0, hidden=0.3, augmentations_per_text=4,
         recipe=recipes.Classify(
             encoder=str(folder / "student_trimmed"), epochs=1, learning_rate=2e-4, ema_momentum=0.998,

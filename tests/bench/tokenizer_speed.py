@@ -19,7 +19,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def documents() -> tuple[list[str], list[str]]:
-    """2,000 documents whose words are as frequent as in real text, and a vocabulary of about 8,000 pieces."""
+    """2,000 documents whose words are as frequent as in real text, and a vocabulary of about 8,000 tokens."""
     random = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyz")
     words = ["".join(random.choice(letters, random.integers(2, 10))) for _ in range(8_000)]

@@ -107,7 +107,7 @@ def test_a_config_that_the_layers_cannot_follow(folder):
         ({"num_attention_heads": 5}, "num_heads=5 does not divide hidden_dim=33"),
         ({"hidden_size": "33"}, "config.json"),
         ({"num_hidden_layers": 3}, r"missing: .*encoder.layer.2"),
-        ({"vocab_size": 300}, "the tokenizer has 307 pieces, but vocabulary_size=300"),
+        ({"vocab_size": 300}, "the tokenizer has 307 tokens, but vocabulary_size=300"),
     ):
         before = (folder / "config.json").read_text()
         change(folder, **fields)
@@ -280,9 +280,9 @@ def test_tokenizers_that_would_cut_otherwise(folder, tmp_path):
         ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, "is not supported, only as BERT has them"),
         ({"normalizer": None}, "is not supported, only as BERT has them"),
         ({"normalizer": content["normalizer"] | {"clean_text": False}}, "is not supported, only as BERT has them"),
-        ({"added_tokens": [{"id": 307, "content": "<e1>"}]}, "the tokenizer has 308 pieces, but vocabulary_size=307"),
+        ({"added_tokens": [{"id": 307, "content": "<e1>"}]}, "the tokenizer has 308 tokens, but vocabulary_size=307"),
         ({"added_tokens": [{"id": 309, "content": "<e1>"}]}, "'<e1>' has the id 309, but the vocabulary ends at 307"),
-        ({"added_tokens": [{"id": 9, "content": "<e1>"}]}, f"the id 9 of the piece '{re.escape(pieces[9])}'"),
+        ({"added_tokens": [{"id": 9, "content": "<e1>"}]}, f"the id 9 of the token '{re.escape(pieces[9])}'"),
         ({"added_tokens": [{"id": 9, "content": pieces[9], "single_word": True}]}, "for whole words only"),
         ({"added_tokens": [{"id": "9", "content": "x"}]}, "'9' is no id of a token"),
         ({"normalizer": content["normalizer"] | {"lowercase": False}}, "do_lower_case=True; which one counts"),

@@ -194,7 +194,7 @@ def test_capital_letters_that_are_never_found(tmp_path):
     (tmp_path / "bert" / "vocab.txt").write_text("\n".join(pieces))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "bert" / name).unlink()
-    with pytest.warns(UserWarning, match="does not say do_lower_case, and .* pieces have capital letters"):
+    with pytest.warns(UserWarning, match="does not say do_lower_case, and .* tokens have capital letters"):
         read_tokenizer(tmp_path / "bert")
     (tmp_path / "bert" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert not read_tokenizer(tmp_path / "bert").lowercase

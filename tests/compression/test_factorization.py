@@ -50,7 +50,7 @@ def test_errors(config, tmp_path):
     for rank in (0, 33, 40):
         with pytest.raises(ValueError, match=f"embedding_rank={rank}; it must be at least 1 and below the width 33"):
             factorize_embedding(plm.Encoder(config), rank)
-    with pytest.raises(ValueError, match="rank=23 is more than the 19 pieces"):
+    with pytest.raises(ValueError, match="rank=23 is more than the 19 tokens"):
         factorize_embedding(plm.Encoder(replace(config, vocabulary_size=19)), 23)
     with pytest.raises(ValueError, match="a product of rank 5 already"):
         factorize_embedding(factorize_embedding(plm.Encoder(config), 5), 3)

@@ -15,7 +15,7 @@ from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.sentence_piece import ALBERT_TOKENS
 
 KINDS = {
-    "word piece": word_piece(),
+    "word token": word_piece(),
     "byte pair": byte_pair(),
     "unigram": sentence_piece(ROBERTA_TOKENS, ["<s>", "<pad>", "</s>", "<unk>"]),
     "albert": sentence_piece(ALBERT_TOKENS, ["<pad>", "<unk>", "[CLS]", "[SEP]"]),

@@ -36,7 +36,7 @@ def test_a_budget_that_can_be_met(search, review_files, reviews, tmp_path):
     run, made = search
     texts = read_rows(review_files["train"], ["text"])["text"]
     budget = run(tmp_path / "phone", max_megabytes=1.0, max_loss=6.0, texts=texts)
-    names = [f"given{trim}, {scheme}" for trim in ("", ", pieces from 1", ", pieces from 2") for scheme in SCHEMES]
+    names = [f"given{trim}, {scheme}" for trim in ("", ", tokens from 1", ", tokens from 2") for scheme in SCHEMES]
     assert [attempt.name for attempt in budget.attempts] == made == names
     winner, path = budget.winner, tmp_path / "phone" / "model.tflite"
     assert winner.loss <= 6 and winner.megabytes <= 1 and winner in budget.pareto
@@ -137,7 +137,7 @@ def test_the_next_best_of_four_bits_has_its_turn_too(quick_search, tmp_path, mon
     budget = run(tmp_path, max_megabytes=4.0, max_loss=1.5)
     assert (budget.winner.trim, budget.winner.megabytes) == (1, pytest.approx(2.6))
     tried = [name.split("+")[0] for name in made if "+" in name]  # one part is one too many for the whole vocabulary
-    assert tried == ["given, int4", "given, pieces from 1, int4", "given, pieces from 1, int4"]
+    assert tried == ["given, int4", "given, tokens from 1, int4", "given, tokens from 1, int4"]
 
 
 def test_what_is_left_of_a_search_is_not_taken_for_another(quick_search, tmp_path, monkeypatch):

@@ -65,5 +65,5 @@ def test_a_trimmed_artifact_beside_the_whole_model(reviews, config, tokenizer, t
     assert found.agreement == 1 and found.largest_error < 1e-4
     tagger = plm.Tagger(config, ["O", "B-A"], tokenizer)
     path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", max_length=LENGTH)
-    with pytest.raises(ValueError, match="other pieces than the model"):
+    with pytest.raises(ValueError, match="other tokens than the model"):
         compare(tagger, path, texts)

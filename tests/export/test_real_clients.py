@@ -99,7 +99,7 @@ def test_the_task_library_answers_questions(task_library, minilm_classifier, rea
 
 
 def words_between_spaces(model, artifact, question, context):
-    """The Task Library's search: the five best starts with the five best ends, at most 32 pieces, whole words."""
+    """The Task Library's search: the five best starts with the five best ends, at most 32 tokens, whole words."""
     (row,) = example_rows(model, [(question, context)], 384)
     outputs = artifact.outputs(row)
     start, end = outputs["start"][0], outputs["end"][0]

@@ -132,7 +132,7 @@ def test_config_errors(config, tokenizer):
             replace(config, **fields)
     with pytest.raises(ValueError, match="unknown model config fields"):
         plm.ModelConfig.from_dict({"hidden_size": 3})
-    with pytest.raises(ValueError, match="the tokenizer has 97 pieces, but vocabulary_size=50"):
+    with pytest.raises(ValueError, match="the tokenizer has 97 tokens, but vocabulary_size=50"):
         plm.Encoder(replace(config, vocabulary_size=50), tokenizer)
 
 

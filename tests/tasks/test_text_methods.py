@@ -75,7 +75,7 @@ def test_long_sentences_are_read_with_context_on_both_sides(tagger):
     starts, lengths = (np.asarray(part) for part in (rows.rows.first.starts, rows.rows.first.lengths))
     before = rows.position[rows.first_word] - starts
     after = starts + lengths - 1 - rows.position[rows.last_word - 1]
-    # a quarter of the 18 pieces of a row is shared, half of it on each side
+    # a quarter of the 18 tokens of a row is shared, half of it on each side
     assert len(starts) > 3 and (before[1:] == 2).all() and (after[:-1] == 2).all()
 
 

@@ -24,7 +24,7 @@ from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram, _proto
 BYTE_PAIR = byte_pair()
 UNIGRAM = sentence_piece(ROBERTA_TOKENS, ["<s>", "<pad>", "</s>", "<unk>"])
 ALBERT = sentence_piece(ALBERT_TOKENS, ["<pad>", "<unk>", "[CLS]", "[SEP]"])
-ALL = {"word piece": word_piece(), "byte pair": BYTE_PAIR, "unigram": UNIGRAM, "albert": ALBERT}
+ALL = {"word token": word_piece(), "byte pair": BYTE_PAIR, "unigram": UNIGRAM, "albert": ALBERT}
 TRICKY = [
     "the quiet film's end, I'm sure — they'll 've",
     "  two  spaces   three\n\nand\tlines \n ",
@@ -128,15 +128,15 @@ def test_byte_pair_by_hand():
     assert BYTE_PAIR.encode("the quiet film").tokens == ["the", "Ġquiet", "Ġfilm"]
     assert BYTE_PAIR.encode("films").tokens == ["film", "s"]
     assert BYTE_PAIR.encode("é").ends == [1, 1]  # both bytes are of the one character
-    with pytest.raises(ValueError, match="merge 0, 'x yz', is not a pair of pieces"):
+    with pytest.raises(ValueError, match="merge 0, 'x yz', is not a pair of tokens"):
         plm.BytePairTokenizer(BYTE_PAIR.vocabulary, ["x yz"])
-    with pytest.raises(ValueError, match="no piece for the bytes"):
+    with pytest.raises(ValueError, match="no token for the bytes"):
         plm.BytePairTokenizer(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a"], [])
 
 
 def test_unigram_takes_the_most_probable_pieces():
     pieces = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "▁", "a", "b", "ab", "▁a", "▁ab", "b"]
-    with pytest.raises(ValueError, match="pieces twice: \\['b'\\]"):
+    with pytest.raises(ValueError, match="tokens twice: \\['b'\\]"):
         plm.SentencePieceTokenizer(Unigram(pieces, [-1.0] * 12, b""))
     tokenizer = plm.SentencePieceTokenizer(Unigram(pieces[:-1], [0, 0, 0, 0, 0, -3, -3, -3, -2, -2, -9], b""))
     # ▁ab costs 9; ▁a b 5; ▁ ab 5.0: the first of equals does not matter, the dear one must not come

@@ -87,12 +87,12 @@ def test_80_10_10_and_the_rate():
     shown = np.take_along_axis(inputs["token_ids"].numpy(), inputs["mask_positions"].numpy(), axis=1)[used]
     kept = shown == labels[used]
     mask = shown == TOKENIZER.mask_id
-    # of 4,000 draws the standard deviation is 0.006; a random piece is [MASK] or the right one in 2 of 12
+    # of 4,000 draws the standard deviation is 0.006; a random token is [MASK] or the right one in 2 of 12
     assert abs(mask.mean() - (0.8 + 0.1 / 12)) < 0.025
     assert abs(kept.mean() - (0.1 + 0.1 / 12)) < 0.02
     others = np.bincount(shown[~kept & ~mask], minlength=len(TOKENIZER))
     drawn = np.delete(others, TOKENIZER.mask_id)
-    assert others[TOKENIZER.mask_id] == 0 and drawn.min() > 0.5 * drawn.mean()  # each piece as often as any
+    assert others[TOKENIZER.mask_id] == 0 and drawn.min() > 0.5 * drawn.mean()  # each token as often as any
 
 
 def test_equal_seeds_give_equal_masks_also_in_a_graph():

@@ -104,7 +104,7 @@ def test_vocabulary_file_round_trip(tmp_path):
     (tmp_path / "bad.txt").write_text("[PAD]\n[UNK]\nx\nx\n")
     with pytest.raises(ValueError, match=r"bad.txt: the vocabulary has no \[CLS\], \[SEP\], \[MASK\]"):
         WordPieceTokenizer.from_file(tmp_path / "bad.txt")
-    with pytest.raises(ValueError, match="pieces twice"):
+    with pytest.raises(ValueError, match="tokens twice"):
         WordPieceTokenizer([*VOCABULARY, "un"])
 
 

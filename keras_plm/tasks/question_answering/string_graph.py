@@ -17,7 +17,7 @@ def answers_function(model: Any, serve: Any, max_length: int) -> Callable:
     tokenizer = model.needs_tokenizer()
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise TypeError(
-            f"a question answerer with a {type(tokenizer).__name__} cannot take strings: its pieces have no offsets "
+            f"a question answerer with a {type(tokenizer).__name__} cannot take strings: its tokens have no offsets "
             f"in a graph; export it to TFLite or ONNX, which take token ids"
         )
     longest, threshold = model.max_answer, model.null_threshold

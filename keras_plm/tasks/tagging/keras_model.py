@@ -30,7 +30,7 @@ class Tagger(TaggerMethods, keras.Model):
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        (B, T, C) float32 logits. A word's tag is read at its first piece.
+        (B, T, C) float32 logits. A word's tag is read at its first token.
 
     Raises:
         ValueError: no label, or a label twice; an encoder of another config.

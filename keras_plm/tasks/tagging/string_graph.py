@@ -17,7 +17,7 @@ def tags_function(model: Any, serve: Any, max_length: int) -> Callable:
 
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
         room = max_length - tokenizer.num_special(pair=False)
-        # a word has a piece at least: those behind find no room, and a text of a megabyte is no longer than that
+        # a word has a token at least: those behind find no room, and a text of a megabyte is no longer than that
         words, starts, ends = (part[:, :room] for part in split_words_in_graph(text, model.words_alone))
         rows = with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
         pieces, position = word_pieces(words, rows, room)
