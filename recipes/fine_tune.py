@@ -74,7 +74,7 @@ class FineTune(Recipe, Generic[Model]):
         None  # begin with this number of heads, those of the largest weights, and the same share of the width
     )
     embedding_rank: int | None = None  # begin with the embedding matrix as a product of two narrow ones
-    prune: str | None = None  # sparsity: "0.8", that share of each kernel by and by; "2:4", two of each four neighbors
+    prune: str | None = None  # sparsity: "0.8", a share of each kernel, step by step; "2:4", two of each four neighbors
     clusters: int | None = None  # weight clustering: different values that each kernel has
     quantization_aware: bool = False  # train with fake quantization to int8, for static_int8
 

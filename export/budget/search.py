@@ -181,7 +181,7 @@ class Search:
         return self._trimmed[1]
 
     def mixed(self, attempts: list[Attempt], texts: list, bounds: Bounds) -> Iterator[Attempt]:
-        """Attempts of four bits that are not too large, with more and more of their mixed precision again.
+        """Attempts of four bits that are not too large, with more and more of their parts in 8 bits.
 
         The best one's parts first, the most sensitive of them first; a part that is one too many for the bytes ends its
         turn.

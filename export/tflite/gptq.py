@@ -23,7 +23,7 @@ def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool
     Args:
         model: a task model in float32.
         rows: texts like those that it will see.
-        scheme: of four bits; its mixed precision stay as they are.
+        scheme: of four bits; its parts in 8 bits stay as they are.
         progress: show a progress bar.
 
     Source: Frantar et al. 2023, §4, https://arxiv.org/abs/2210.17323

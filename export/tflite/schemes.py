@@ -44,7 +44,7 @@ _MIXED = "+int8:"
 
 @dataclass(frozen=True)
 class Scheme:
-    """A scheme by its name: "dynamic_int8", or "int4+int8:table,block_0", which keeps some mixed precision.
+    """A scheme by its name: "dynamic_int8", or "int4+int8:table,block_0", which keeps some parts in 8 bits.
 
     Attributes:
         base: one of `SCHEMES`.
@@ -63,13 +63,13 @@ class Scheme:
         """The scheme of that name.
 
         Raises:
-            ValueError: an unknown name, or mixed precision beside a base that is not of four.
+            ValueError: an unknown name, or parts in 8 bits beside a base that is not of four bits.
         """
         base, mixed, parts = name.partition(_MIXED)
         if base not in _LIMITS:
             raise ValueError(f"quantization={name!r}; choose one of {list(SCHEMES)}")
         if mixed and (base not in _INT4 or not all(parts.split(","))):
-            raise ValueError(f"quantization={name!r}; mixed precision are named as in 'int4+int8:table,block_0'")
+            raise ValueError(f"quantization={name!r}; parts in 8 bits are named as in 'int4+int8:table,block_0'")
         return cls(base, tuple(parts.split(",")) if mixed else ())
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Scheme:
 
     @property
     def limits(self) -> Limits:
-        """What it may cost; with mixed precision it saves less."""
+        """What it may cost; with parts in 8 bits it saves less."""
         limits = _LIMITS[self.base]
         return Limits(limits.error, limits.shift, _LIMITS["dynamic_int8"].share) if self.eight_bits else limits
 

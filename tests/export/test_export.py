@@ -224,7 +224,7 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         assert found.count("int8") == sum(eight[part] for part in parts), (parts, found)
     with pytest.raises(ValueError, match=r"has no \['block_2'\]; its parts: \['table', 'block_0', 'block_1', 'head'\]"):
         export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
-    with pytest.raises(ValueError, match="mixed precision are named as in"):
+    with pytest.raises(ValueError, match="parts in 8 bits are named as in"):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
 
 
