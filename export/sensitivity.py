@@ -54,6 +54,6 @@ def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
     for part in parts_of(model.config):
         rounded = {path: four_bits(w, path) if part_of(path) == part else w for path, w in weights.items()}
         with dtype_policy("float32"):
-            changed = answers(remake(model, model.config, rounded.__getitem__))
+            changed = answers(remake(model, rounded.__getitem__))
         found[part] = max(shift(changed[name], values, name == "probabilities") for name, values in wanted.items())
     return dict(sorted(found.items(), key=lambda item: -item[1]))

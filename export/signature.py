@@ -176,7 +176,7 @@ def _facts(content: bytes) -> dict[str, Any]:
 
 def least_length(model: TaskModel) -> int:
     """Fewest tokens of a row: a pair of one token each."""
-    return model.needs_tokenizer().num_special(pair=True) + 2
+    return model.needs_tokenizer().template.num_special(pair=True) + 2
 
 
 def float32_copy(model: TaskModel) -> TaskModel:
@@ -185,7 +185,7 @@ def float32_copy(model: TaskModel) -> TaskModel:
     LoRA updates are merged: beside the kernels they would only cost time.
     """
     with dtype_policy("float32"):
-        return merge_lora(model) if model.config.lora_rank else copy_model(model)
+        return merge_lora(model) if model.adaptation.lora_rank else copy_model(model)
 
 
 def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module, Any]:
@@ -198,7 +198,7 @@ def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module,
         model: in float32, see `float32_copy`.
         signature: of the artifact.
     """
-    task, hooks = signature.spec, hooks_of(signature.scheme, model.config)
+    task, hooks = signature.spec, hooks_of(signature.scheme, model.adaptation)
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from .checkpoints import choose, load
     from .compression import cluster, factorize_embedding, prune, shrink, trim_vocabulary
-    from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, ModelConfig
+    from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, Adaptation, EncoderConfig
     from .layers import (
         ClassificationHead,
         DecoderBlock,
@@ -42,7 +42,7 @@ _MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "mod
 _HOMES = {
     "checkpoints": ("choose", "load"),
     "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
-    "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "ModelConfig"),
+    "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "EncoderConfig"),
     "layers": (
         "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
         "NextSentenceHead", "TokenEmbedding",
@@ -61,6 +61,7 @@ __all__ = [
     "SIZES",
     "SMALL",
     "TINY",
+    "Adaptation",
     "BytePairTokenizer",
     "ClassificationHead",
     "Classifier",
@@ -68,9 +69,9 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderBlock",
+    "EncoderConfig",
     "FeedForward",
     "MaskedTokenHead",
-    "ModelConfig",
     "MultiHeadAttention",
     "NextSentenceHead",
     "Pretrainer",

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_plm.checkpoints import load
-from keras_plm.config import SMALL, ModelConfig
+from keras_plm.config import SMALL, EncoderConfig
 from keras_plm.models import Encoder, copy_model, save
 from keras_plm.tasks import Pretrainer
 from keras_plm.text import (
@@ -63,7 +63,7 @@ class Pretrain(Recipe):
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
-    config: Annotated[ModelConfig, NAMED_SIZE] = SMALL
+    config: Annotated[EncoderConfig, NAMED_SIZE] = SMALL
     start_from: str | None = None  # a model to continue from, with its tokenizer: a folder, "hf:…"; heads may be new
     vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
     vocabulary_size: int | None = None  # tokens to learn; None for as many as the config says
@@ -79,8 +79,8 @@ class Pretrain(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least_one("steps", "checkpoint_every", "validation_steps")
-        if not isinstance(self.config, ModelConfig):
-            raise TypeError(f"config={self.config!r}; give a ModelConfig, such as plm.MINI")
+        if not isinstance(self.config, EncoderConfig):
+            raise TypeError(f"config={self.config!r}; give an EncoderConfig, such as plm.MINI")
         own = (
             self.vocabulary is not None
             or self.vocabulary_size is not None
@@ -186,7 +186,7 @@ class Pretrain(Recipe):
         return model
 
     def _pairs(self, documents: Any, tokenizer: Tokenizer, inside_rate: float = 0.0) -> SentencePairs:
-        room = self.max_length - tokenizer.num_special(pair=True)
+        room = self.max_length - tokenizer.template.num_special(pair=True)
         corpus = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=room)
         return SentencePairs(corpus, room, inside_rate=inside_rate)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import keras
 import tyro
 
-from keras_plm.config import SIZES, ModelConfig
+from keras_plm.config import SIZES, EncoderConfig
 from keras_plm.models import check_free
 from keras_plm.training import (
     AdamW,
@@ -28,21 +28,21 @@ from .tensorboard import TensorBoardLog
 from .training_state import TrainingState
 
 
-def _named_size(words: list[str]) -> ModelConfig:
+def _named_size(words: list[str]) -> EncoderConfig:
     name = words[0]
     if name in SIZES:
         return SIZES[name]
     if name.endswith(".json"):
-        return ModelConfig.from_dict(json.loads(Path(name).read_text("utf-8")))
+        return EncoderConfig.from_dict(json.loads(Path(name).read_text("utf-8")))
     raise ValueError(f"{name!r} is no size; choose one of {', '.join(SIZES)}, or a .json file")
 
 
-# how the command line writes a ModelConfig: --config mini
+# how the command line writes an EncoderConfig: --config mini
 NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar=f"{{{','.join(SIZES)},FILE.json}}",
     instance_from_str=_named_size,
-    is_instance=lambda value: isinstance(value, ModelConfig),
+    is_instance=lambda value: isinstance(value, EncoderConfig),
     str_from_instance=lambda value: [next((n for n, s in SIZES.items() if s == value), "custom")],
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from keras_plm.checkpoints import load
 from keras_plm.compression import Clusterer, Pruner, factorize_embedding, shrink
 from keras_plm.compression.shrinking import smaller_config
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import copy_head, encoder_like, merge_lora
 from keras_plm.tasks import Pretrainer
 from keras_plm.training import parse_trainable
@@ -29,7 +29,8 @@ def starting_model(recipe: "FineTune", examples: Any) -> Any:
     if recipe.max_length > positions:
         raise ValueError(f"max_length={recipe.max_length}, but the encoder has {positions} positions")
     pretrained = _smaller(recipe, pretrained)
-    model = recipe.make(encoder_like(pretrained, fine_tuned_config(recipe, pretrained.config)), examples)
+    config, adaptation = fine_tuned_config(recipe, pretrained.config), fine_tuned_adaptation(recipe, pretrained)
+    model = recipe.make(encoder_like(pretrained, config, adaptation), examples)
     if copy_head(pretrained, model) and recipe.verbose:
         print(f"the head of {recipe.encoder} is reused")
     return model
@@ -37,7 +38,7 @@ def starting_model(recipe: "FineTune", examples: Any) -> Any:
 
 def _smaller(recipe: "FineTune", pretrained: Any) -> Any:
     """The pre-trained model with its LoRA updates merged, or a part of it."""
-    if pretrained.config.lora_rank:
+    if pretrained.adaptation.lora_rank:
         pretrained = merge_lora(pretrained)
     if recipe.num_layers is not None or recipe.num_heads is not None:
         pretrained = shrink(pretrained, smaller_config(pretrained.config, recipe.num_layers, recipe.num_heads))
@@ -48,20 +49,27 @@ def _smaller(recipe: "FineTune", pretrained: Any) -> Any:
     return factorize_embedding(model, recipe.embedding_rank)
 
 
-def fine_tuned_config(recipe: "FineTune", config: ModelConfig) -> ModelConfig:
+def fine_tuned_config(recipe: "FineTune", config: EncoderConfig) -> EncoderConfig:
     """The config of the model, from that of the pre-trained one."""
-    kind, rank = parse_trainable(recipe.trainable)
-    if kind == "adapter" and config.adapter_dim not in (0, rank):
-        raise ValueError(f"trainable={recipe.trainable!r}, but the encoder has adapters of {config.adapter_dim}")
     return dataclasses.replace(
         config,
         dropout=recipe.dropout,
         attention_dropout=recipe.dropout,
         has_pooler=recipe.needs_pooler,
         max_sequence_length=recipe.max_length,  # later positions would go untrained, and into every artifact
+    )
+
+
+def fine_tuned_adaptation(recipe: "FineTune", pretrained: Any) -> Adaptation:
+    """What is added to the layers of the model; adapters that are there stay."""
+    kind, rank = parse_trainable(recipe.trainable)
+    there = pretrained.adaptation.adapter_dim
+    if kind == "adapter" and there not in (0, rank):
+        raise ValueError(f"trainable={recipe.trainable!r}, but the encoder has adapters of {there}")
+    return Adaptation(
         lora_rank=rank if kind == "lora" else 0,
-        lora_alpha=2.0 * rank if kind == "lora" else config.lora_alpha,
-        adapter_dim=rank if kind == "adapter" else config.adapter_dim,
+        lora_alpha=2.0 * rank if kind == "lora" else Adaptation.lora_alpha,
+        adapter_dim=rank if kind == "adapter" else there,
         quantization_aware=recipe.quantization_aware,
     )
 

@@ -67,7 +67,7 @@ def tokenizer(corpus_file) -> plm.Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def config(tokenizer) -> plm.ModelConfig:
+def config(tokenizer) -> plm.EncoderConfig:
     return replace(
         plm.TINY,
         vocabulary_size=len(tokenizer),

@@ -20,9 +20,9 @@ FINE_TUNE = [
 
 def test_public_names():
     assert plm.__all__ == [
-        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "BytePairTokenizer", "ClassificationHead",
-        "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "FeedForward", "MaskedTokenHead",
-        "ModelConfig", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
+        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "BytePairTokenizer",
+        "ClassificationHead", "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "EncoderConfig",
+        "FeedForward", "MaskedTokenHead", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
         "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
         "choose", "cluster", "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink",
         "trim_vocabulary",
@@ -39,7 +39,7 @@ def test_public_names():
     for module in (plm, export, recipes):
         for name in module.__all__:
             thing = getattr(module, name)
-            assert thing.__doc__ or isinstance(thing, plm.ModelConfig | dict), name
+            assert thing.__doc__ or isinstance(thing, plm.EncoderConfig | dict), name
 
 
 def test_commands():

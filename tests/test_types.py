@@ -22,13 +22,13 @@ path = export.to_tflite(reviews, "phone", quantization="dynamic_int8")
 print(path.name, export.compare(reviews, path, "test.tsv").agreement)
 rows = plm.text.LabeledTexts.read("train.tsv", "text", None, "label")
 print(plm.evaluate(reviews, rows).scores["accuracy"] + 1.0)
-config = plm.ModelConfig(num_layers=2)
+config = plm.EncoderConfig(num_layers=2)
 block = plm.EncoderBlock(num_heads=8, intermediate_dim=2048)
 """
 WRONG = """
 recipes.Classify(encodr="mini", train="train.tsv", save_to="reviews")
 reviews.predict_labels(7)
-plm.ModelConfig(num_layer=2)
+plm.EncoderConfig(num_layer=2)
 export.to_tflite(reviews, "phone", quantizaton="int4")
 span.labl
 reveal_type(reviews)

@@ -145,14 +145,14 @@ def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[s
 
 def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:
     """Raise ValueError for a scheme that none of the models can have; those that learned theirs have only that."""
-    bare = {name: model.config for name, model in models.items() if not model.config.quantization_aware}
+    bare = {name: model for name, model in models.items() if not model.adaptation.quantization_aware}
     for scheme in map(Scheme.parse, schemes):
         if scheme.calibrated and bare and not has_texts:
             raise ValueError(f"{scheme} needs texts to calibrate {list(bare)} on")
         problems = []
-        for config in bare.values():
+        for model in bare.values():
             try:
-                scheme.check(config)
+                scheme.check(model.config, model.adaptation)
             except ValueError as error:
                 problems.append(error)
         if problems and len(problems) == len(bare):
@@ -162,7 +162,7 @@ def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_
 def _variants(models: Mapping[str, TaskModel], schemes: Sequence[str] | None, has_texts: bool) -> Iterator[Attempt]:
     everything = ["float16", "dynamic_int8", *(["static_int8"] if has_texts else []), "int4_block32", "int4"]
     for name, model in models.items():
-        own = ["static_int8"] if model.config.quantization_aware else list(schemes or everything)
+        own = ["static_int8"] if model.adaptation.quantization_aware else list(schemes or everything)
         for trim in _TRIMS if has_texts else _TRIMS[:1]:
             for scheme in own:
                 yield Attempt(model=name, trim=trim, quantization=scheme)

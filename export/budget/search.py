@@ -164,7 +164,7 @@ class Search:
     def make(self, variant: Attempt, path: Path, overwrite: bool = False) -> Path:
         """The artifact of an attempt."""
         model = self._model(variant)
-        aware = model.config.quantization_aware
+        aware = model.adaptation.quantization_aware
         wanted = Scheme.parse(variant.quantization).takes_texts and not aware
         calibration = self.texts[:200] or None if wanted else None
         return to_tflite(

@@ -35,4 +35,5 @@ def with_ranges(model: TaskModel, rows: TextRows) -> TaskModel:
     watch(model, rows, [path for path in weights if path.endswith("kernel")], see)
     weights |= {path: np.mean(found, axis=0) for path, found in ranges.items()}
     with dtype_policy("float32"):
-        return remake(model, dataclasses.replace(model.config, quantization_aware=True), weights.__getitem__)
+        aware = dataclasses.replace(model.adaptation, quantization_aware=True)
+        return remake(model, weights.__getitem__, adaptation=aware)

@@ -86,7 +86,7 @@ def to_tflite(
     scheme = Scheme.parse(quantization)
     texts = None if calibration is None else list_of_texts(calibration, "calibration")
     # float schemes take no texts to calibrate, but the tokenizer inside can be measured on them
-    check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model.config)
+    check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model)
     if strings not in _STRINGS:
         raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
     if strings is True and task_of(model).settings(model).get("pairs"):

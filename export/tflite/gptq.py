@@ -41,7 +41,7 @@ def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool
     for path in track(kernels, "rounding the kernels", disable=not progress):
         weights[path] = rounded_kernel(weights[path], products.pop(path), scheme.block or len(weights[path]))
     with dtype_policy("float32"):
-        return remake(model, model.config, weights.__getitem__)
+        return remake(model, weights.__getitem__)
 
 
 def rounded_kernel(kernel: np.ndarray, products: np.ndarray, group: int) -> np.ndarray:

@@ -4,10 +4,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation
 from keras_plm.export.optional_imports import import_extra
 from keras_plm.layers.fake_quantization import rounded_weights
 from keras_plm.layers.graph_hooks import GraphHooks
+from keras_plm.tasks import TaskModel
 
 from .schemes import Scheme
 
@@ -22,7 +23,7 @@ _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
 _BY_LARGEST = "min_max_uniform_quantize"  # the largest weight gives the scale
 
 
-def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
+def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
     """Raise an error before the work and not after.
 
     Raises:
@@ -30,11 +31,12 @@ def check_scheme(scheme: Scheme, calibration: Any, config: ModelConfig) -> None:
             not have, or a model that was trained for another scheme.
         ImportError: the scheme needs a package that is not installed.
     """
-    scheme.check(config)
+    scheme.check(model.config, model.adaptation)
+    aware = model.adaptation.quantization_aware
     missing = calibration is None or not len(calibration)
-    if config.quantization_aware and calibration is not None:
+    if aware and calibration is not None:
         raise ValueError("the model has learned its ranges (quantization_aware); leave calibration out")
-    if scheme.calibrated and missing and not config.quantization_aware:
+    if scheme.calibrated and missing and not aware:
         raise ValueError(f"{scheme} needs calibration: some hundred texts like those it will see")
     if not scheme.takes_texts and calibration is not None:
         raise ValueError(f"{scheme} takes no calibration texts; static_int8, int8x16 and those of four bits do")
@@ -61,10 +63,10 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
         converter.target_spec.supported_types = [tf.float16]
 
 
-def hooks_of(scheme: Scheme, config: ModelConfig) -> GraphHooks:
+def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
     """What layers do otherwise in the graph that the converter reads, so that a scheme can do it good."""
     hooks: dict[str, Any] = {}
-    if config.quantization_aware:  # the table itself, so that it is stored in int8
+    if adaptation.quantization_aware:  # the table itself, so that it is stored in int8
         hooks["look_up"] = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
         hooks["attention_weights"] = _in_float
     elif scheme.calibrated:

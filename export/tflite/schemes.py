@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,17 @@ class Scheme:
         """What that quantizer calls the weights of four bits that share a scale."""
         return _INT4[self.base]
 
-    def check(self, config: ModelConfig) -> None:
-        """Raise ValueError if a model of this shape cannot have it."""
-        if config.quantization_aware and self.base != "static_int8":
+    def check(self, config: EncoderConfig, adaptation: Adaptation) -> None:
+        """Raise ValueError if a model of this shape, with that added to its layers, cannot have it."""
+        if adaptation.quantization_aware and self.base != "static_int8":
             raise ValueError(f"the model was trained for static_int8 (quantization_aware), not for {self}")
         width = config.embedding_rank or config.embedding_dim or config.hidden_dim
         if self.four_bits and width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
             raise ValueError(f"{self} needs rows of the table of even length, not {width}")
-        sizes = ["hidden_dim", "intermediate_dim", "adapter_dim"]
-        sizes += [] if "table" in self.eight_bits else ["embedding_dim", "embedding_rank"]
-        odd = [f"{name}={size}" for name in sizes if (size := getattr(config, name) or 0) % _BLOCK]
+        names = ["hidden_dim", "intermediate_dim"]
+        names += [] if "table" in self.eight_bits else ["embedding_dim", "embedding_rank"]
+        sizes = {name: getattr(config, name) or 0 for name in names} | {"adapter_dim": adaptation.adapter_dim}
+        odd = [f"{name}={size}" for name, size in sizes.items() if size % _BLOCK]
         if self.base == "int4_block32" and odd:
             raise ValueError(
                 f"{self} needs sizes that are multiples of {_BLOCK}, not {' and '.join(odd)}; int4 takes any"
@@ -130,7 +131,7 @@ class Scheme:
             raise ValueError(f"quantization={str(self)!r}: the model has no {unknown}; its parts: {parts_of(config)}")
 
 
-def parts_of(config: ModelConfig) -> list[str]:
+def parts_of(config: EncoderConfig) -> list[str]:
     """The parts whose bits can be chosen: the embedding matrix with what widens it, each block, what comes after."""
     blocks = 1 if config.shared_layers else config.num_layers
     return ["table", *(f"block_{i}" for i in range(blocks)), "head"]

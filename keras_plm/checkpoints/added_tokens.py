@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_plm.models import read_json
 from keras_plm.text import AddedToken, SpecialTokens
-
-from .tensors import read_json
 
 
 class Listed(NamedTuple):
@@ -110,7 +109,7 @@ def added_tokens(listed: dict[int, Listed], special: SpecialTokens, lowercase: b
     """
     found = {}
     for token in listed.values():
-        if token.text in vars(special).values():
+        if token.text in special.by_role.values():
             continue
         if token.single_word:
             raise ValueError(f"the added token {token.text!r} is for whole words only (single_word), not supported")

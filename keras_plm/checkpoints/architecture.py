@@ -1,7 +1,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_plm.config import ModelConfig, PoolerActivation
+from keras_plm.config import EncoderConfig, PoolerActivation
 
 # Hugging Face's names of activations → ours.
 ACTIVATIONS = {
@@ -68,7 +68,7 @@ class Architecture:
     first_position: int = 0
     heads: tuple[Head, ...]
 
-    def config(self, theirs: dict[str, Any], has_pooler: bool) -> ModelConfig:
+    def config(self, theirs: dict[str, Any], has_pooler: bool) -> EncoderConfig:
         """Our config for theirs.
 
         Raises:
@@ -85,9 +85,9 @@ class Architecture:
         if values.get("embedding_dim") == values["hidden_dim"] and not self.fixed.get("shared_layers"):
             values["embedding_dim"] = None
         values |= self.fixed | {"has_pooler": has_pooler, "pooler_activation": self.pooler_activation}
-        return ModelConfig(**values)
+        return EncoderConfig(**values)
 
-    def their_config(self, config: ModelConfig) -> dict[str, Any]:
+    def their_config(self, config: EncoderConfig) -> dict[str, Any]:
         """The inverse of `config`.
 
         Raises:
@@ -106,13 +106,13 @@ class Architecture:
         ours["embedding_dim"] = config.embedding_dim or config.hidden_dim
         theirs: dict[str, Any] = {"model_type": self.model_type}
         theirs |= {name: ours.pop(field) for name, (field, _) in self.fields.items()} | self.required
-        defaults = ModelConfig().to_dict() | {"embedding_dim": config.hidden_dim} | self.fixed
+        defaults = EncoderConfig().to_dict() | {"embedding_dim": config.hidden_dim} | self.fixed
         for name, value in ours.items():
             if "pooler" not in name and value != defaults[name]:
                 raise ValueError(f"{self.model_type} has no {name}={value!r}")
         return theirs
 
-    def names(self, config: ModelConfig, head: Head) -> dict[str, str]:
+    def names(self, config: EncoderConfig, head: Head) -> dict[str, str]:
         """Their tensor → our weight, for a model of that config with that head."""
         names = dict(self.pooler) if config.has_pooler and not head.has_pooler else {}
         for theirs, ours in self.encoder.items():

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from keras_plm import models
 from keras_plm.layers import uninitialized
-from keras_plm.models import Encoder, assign, check_sizes, named_weights
+from keras_plm.models import Encoder, StoredTensor, assign, check_sizes, named_weights, read_json
 from keras_plm.tasks import Embedder
 from keras_plm.tasks.registry import task_of_class
+from keras_plm.text import ROBERTA_TEMPLATE
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
@@ -23,10 +25,9 @@ from .electra import ELECTRA
 from .hub import snapshot
 from .roberta import ROBERTA, XLM_ROBERTA
 from .sentence_transformers import read_modules, write_modules
-from .tensors import read_json, stored_tensors
+from .tensors import stored_tensors
 from .tokenizer_files import read_tokenizer
 from .tokenizer_json import write_tokenizer
-from .torch_pickle import StoredTensor
 
 ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
 
@@ -105,9 +106,9 @@ def to_hugging_face(
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
-    if model.config.lora_rank:
+    if model.adaptation.lora_rank:
         raise ValueError("Transformers' files have no LoRA updates: plm.merge_lora(model) first, or save_lora")
-    if model.config.quantization_aware:
+    if model.adaptation.quantization_aware:
         raise ValueError("Transformers' files have no activation ranges; export.to_tflite takes such a model")
     task = task_of_class(type(model))
     about_task = {} if task is None else task.to_hugging_face(model)
@@ -127,7 +128,7 @@ def to_hugging_face(
         theirs |= about_task | {"architectures": [head.their_class], "dtype": "float32"}
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         models.write_json(temporary / "config.json", theirs)
-        models.write_tensors(dict(_their_tensors(model, architecture, head, names)), temporary / "model.safetensors")
+        models.write_weights(dict(_their_tensors(model, architecture, head, names)), temporary)
 
 
 def _leave_out(stored: dict[str, StoredTensor], wanted: set[str], of_heads: set[str], source: str) -> None:
@@ -231,7 +232,7 @@ def _our_shape(shape: tuple[int, ...], names: dict[str, str], name: str, archite
 
 def candidates(model: keras.Model) -> list[Architecture]:
     """In the order in which they are tried; a tokenizer of RoBERTa's kind belongs to it."""
-    if model.tokenizer is not None and model.tokenizer.double_separator:
+    if model.tokenizer is not None and model.tokenizer.template == ROBERTA_TEMPLATE:
         return [XLM_ROBERTA if "spiece.model" in model.tokenizer.filenames else ROBERTA]
     return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
 
@@ -244,12 +245,12 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
     Raises:
         ValueError: it has no such model.
     """
-    config = model.config.without_lora()
+    config = model.config
     theirs = architecture.their_config(config)
     pad = theirs.get("pad_token_id")
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
         raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
-    paths = {path for path in named_weights(model) if "low_rank" not in path}
+    paths = {path for path in named_weights(model) if "/lora_" not in path}
     task = task_of_class(type(model))
     our_class = Encoder if task is not None and task.sentence_encoder else type(model)
     for head in architecture.heads:
@@ -268,13 +269,15 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
 
 def _their_tensors(
     model: keras.Model, architecture: Architecture, head: Head, names: dict[str, str]
-) -> Iterator[tuple[str, np.ndarray]]:
+) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     variables = named_weights(model)
     bare = head is architecture.heads[0]
-    for name, path in names.items():
+
+    def read(path: str) -> np.ndarray:
         tensor = np.asarray(variables[path], np.float32)
         if path.endswith("kernel"):
-            tensor = np.ascontiguousarray(tensor.T)
-        elif path == "embedding/positions":
-            tensor = np.pad(tensor, ((architecture.first_position, 0), (0, 0)))
-        yield name if bare or name in head.names else f"{architecture.prefix}{name}", tensor
+            return np.ascontiguousarray(tensor.T)
+        return np.pad(tensor, ((architecture.first_position, 0), (0, 0))) if path == "embedding/positions" else tensor
+
+    for name, path in names.items():
+        yield name if bare or name in head.names else f"{architecture.prefix}{name}", partial(read, path)

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import EncoderConfig
 from keras_plm.layers import uninitialized
 from keras_plm.models import Encoder, assign, named_weights
-from keras_plm.text import BytePairTokenizer, Tokenizer, WordPieceTokenizer
+from keras_plm.text import BERT_TEMPLATE, ROBERTA_TEMPLATE, BytePairTokenizer, Tokenizer, WordPieceTokenizer
 from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.sentence_piece import Unigram
 
@@ -76,7 +76,7 @@ def from_keras_hub(backbone: keras.Model, tokenizer: Tokenizer | None = None) ->
     fields = {name: theirs[name] for name in _FIELDS if name in theirs}
     if fields.get("embedding_dim") == fields["hidden_dim"] and kind == "ElectraBackbone":
         del fields["embedding_dim"]
-    config = ModelConfig(**fields | {"attention_dropout": fields["dropout"]} | _FIXED[kind])
+    config = EncoderConfig(**fields | {"attention_dropout": fields["dropout"]} | _FIXED[kind])
     with uninitialized():
         encoder = Encoder(config, tokenizer)
     variables = named_weights(encoder)
@@ -131,11 +131,11 @@ def from_preset(name: str) -> Encoder:
 
 def _our_tokenizer(theirs: Any) -> Tokenizer:
     kind = type(theirs).__name__
-    roberta = "Roberta" in kind
     if hasattr(theirs, "merges"):
         pieces = sorted(theirs.vocabulary, key=theirs.vocabulary.__getitem__)
+        template = ROBERTA_TEMPLATE if "Roberta" in kind else BERT_TEMPLATE
         merges = [merge for merge in theirs.merges if not merge.startswith("#version")]
-        return BytePairTokenizer(pieces, merges, ROBERTA_TOKENS, theirs.add_prefix_space, double_separator=roberta)
+        return BytePairTokenizer(pieces, merges, ROBERTA_TOKENS, theirs.add_prefix_space, template)
     if hasattr(theirs, "proto"):
         return from_sentence_piece(Unigram.from_bytes(theirs.proto, f"the model of the {kind}"), {})
     # keras-hub leaves the accents, which the uncased models have never seen

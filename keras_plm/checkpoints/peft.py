@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation
 from keras_plm.models import (
     Encoder,
     assign,
     encoder_like,
     named_weights,
+    read_json,
+    read_safetensors,
     whole_folder,
     write_json,
     write_tensors,
@@ -22,7 +24,6 @@ from keras_plm.tasks.registry import task_of_class
 
 from .architecture import Architecture, Head
 from .hugging_face import ARCHITECTURES, candidates, fit
-from .tensors import read_json, read_safetensors
 
 _CONFIG, _WEIGHTS, _LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 _BASE = "base_model.model."
@@ -34,7 +35,7 @@ def save_lora(
     """Write the LoRA updates of a task model and its head, a few hundred kilobytes, as PEFT does.
 
     Args:
-        model: a Classifier, Tagger or QuestionAnswerer with `lora_rank` above 0.
+        model: a Classifier, Tagger or QuestionAnswerer with an `Adaptation` of `lora_rank` above 0.
         folder: where to.
         base: name of the checkpoint that the updates belong to, for whoever reads the folder.
         overwrite: replace a folder that is there.
@@ -47,8 +48,8 @@ def save_lora(
 
     Differs: updates of a classifier that reads the mean of all tokens are for `load_lora` alone: Transformers has none.
     """
-    config = model.config
-    if not config.lora_rank:
+    lora = model.adaptation
+    if not lora.lora_rank:
         raise ValueError("the model has no LoRA updates to save: lora_rank=0")
     architecture, head, names = _tables(model, model_type)[0]
     tensors = {}
@@ -57,9 +58,9 @@ def save_lora(
         prefix = "" if theirs in head.names else architecture.prefix
         module = f"{_BASE}{prefix}{theirs.removesuffix('.weight')}"
         path = ours.removesuffix("kernel")
-        if ours.endswith("kernel") and f"{path}low_rank_a" in weights:
+        if ours.endswith("kernel") and f"{path}lora_a" in weights:
             for letter in "ab":
-                value = np.ascontiguousarray(np.asarray(weights[f"{path}low_rank_{letter}"], np.float32).T)
+                value = np.ascontiguousarray(np.asarray(weights[f"{path}lora_{letter}"], np.float32).T)
                 tensors[f"{module}.lora_{letter.upper()}.weight"] = value
         elif _is_head(theirs, ours, head):
             value = np.asarray(weights[ours], np.float32)
@@ -68,12 +69,12 @@ def save_lora(
         "peft_type": "LORA",
         "task_type": _peft_type(model),
         "base_model_name_or_path": base,
-        "r": config.lora_rank,
-        "lora_alpha": config.lora_alpha,
+        "r": lora.lora_rank,
+        "lora_alpha": lora.lora_alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        "target_modules": sorted(_modules(names, config)),
+        "target_modules": sorted(_modules(names, lora)),
         "modules_to_save": sorted(
             {theirs.split(".")[0] for theirs, ours in names.items() if _is_head(theirs, ours, head)}
         ),
@@ -92,7 +93,7 @@ def load_lora(model: Any, folder: str | Path) -> Any:
         folder: what `save_lora` or PEFT wrote.
 
     Returns:
-        A model of `lora_rank` above 0.
+        A model with LoRA updates.
 
     Raises:
         FileNotFoundError: no such folder, or a file missing in it.
@@ -111,12 +112,12 @@ def load_lora(model: Any, folder: str | Path) -> Any:
     if unknown is not None:
         raise ValueError(f"{folder / _WEIGHTS}: {unknown} matches no layer of this {type(model).__name__}")
     tensors: dict[str, Any] = {str(paths[name]): tensor for name, tensor in stored.items()}
-    targets = tuple(sorted({path.split("/")[-2] for path in tensors if "low_rank" in path}))
-    config = dataclasses.replace(model.config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
-    encoder = encoder_like(model, config)
+    targets = tuple(sorted({path.split("/")[-2] for path in tensors if "/lora_" in path}))
+    lora = dataclasses.replace(model.adaptation, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
+    encoder = encoder_like(model, model.config, lora)
     copy = _with_encoder(model, encoder)
-    variables = {p: v for p, v in named_weights(copy).items() if p in tensors or "low_rank" in p}
-    flipped = {path for path in tensors if path.endswith("kernel") or "low_rank" in path}
+    variables = {p: v for p, v in named_weights(copy).items() if p in tensors or "/lora_" in p}
+    flipped = {path for path in tensors if path.endswith("kernel") or "/lora_" in path}
     shapes = {path: t.shape[::-1] if path in flipped else t.shape for path, t in tensors.items()}
 
     def read(path: str) -> np.ndarray:
@@ -144,7 +145,7 @@ def _rank_and_alpha(folder: Path) -> tuple[int, float]:
 
 
 def _check_base(model: Any, folder: Path) -> None:
-    if model.config.lora_rank:
+    if model.adaptation.lora_rank:
         raise ValueError("the model has LoRA updates already; merge_lora makes them part of it")
     own = getattr(model, "labels", None)
     labels = json.loads((folder / _LABELS).read_text("utf-8")) if (folder / _LABELS).is_file() else own
@@ -196,12 +197,12 @@ def _is_head(theirs: str, ours: str, head: Head) -> bool:
     return theirs in head.names or ours.startswith("pooler/")
 
 
-def _modules(names: dict[str, str], config: ModelConfig) -> set[str]:
+def _modules(names: dict[str, str], lora: Adaptation) -> set[str]:
     """The last parts of the names of the layers that have updates, which PEFT matches modules by."""
     modules = set()
     for theirs, ours in names.items():
         parts = ours.split("/")
-        if ours.endswith("kernel") and parts[0].startswith("block_") and parts[-2] in config.lora_targets:
+        if ours.endswith("kernel") and parts[0].startswith("block_") and parts[-2] in lora.lora_targets:
             # the number of the block left out; "dense" alone would match the pooler too
             modules.add(theirs.removesuffix(".weight").split(".", 3)[-1])
     return modules
@@ -214,14 +215,13 @@ def _our_path(name: str, by_module: dict[str, str]) -> str | None:
         for ending in (f".lora_{letter}.weight", f".lora_{letter}.default.weight"):
             kernel = by_module.get(name.removesuffix(ending)) if name.endswith(ending) else None
             if kernel is not None and kernel.endswith("kernel"):
-                return f"{kernel.removesuffix('kernel')}low_rank_{letter.lower()}"
+                return f"{kernel.removesuffix('kernel')}lora_{letter.lower()}"
     return by_module.get(name.removesuffix(".weight"))
 
 
 def _with_encoder(model: Any, encoder: Encoder) -> Any:
     """The model again on another encoder, with its own head."""
-    fields = model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder, "config": encoder.config.to_dict()}
-    copy = type(model).from_config(fields)
+    copy = type(model).from_config(model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder})
     inside = set(named_weights(encoder))
     variables = named_weights(copy)
     for path, weight in named_weights(model).items():

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_plm.models import write_json
+from keras_plm.models import inside, read_json, write_json
 from keras_plm.tasks import Embedder, Pooling
-
-from .tensors import inside, read_json
 
 _MODULES = "modules.json"
 _PROMPTS = "config_sentence_transformers.json"

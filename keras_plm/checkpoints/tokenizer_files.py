@@ -6,10 +6,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from keras_plm.models import read_json
 from keras_plm.text import (
+    BERT_TEMPLATE,
+    ROBERTA_TEMPLATE,
     BytePairTokenizer,
     SentencePieceTokenizer,
     SpecialTokens,
+    Template,
     Tokenizer,
     WordPieceTokenizer,
     read_text,
@@ -19,7 +23,6 @@ from keras_plm.text.byte_pair import ROBERTA_TOKENS, read_piece_ids
 from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
 
 from .added_tokens import Listed, added_tokens, extended, in_tokenizer_json, listed_tokens
-from .tensors import read_json
 
 # Hugging Face's classes of which ours do the same; the last two say nothing, tokenizer.json does.
 _CLASSES = {
@@ -64,7 +67,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         vocabulary = extended(read_piece_ids(folder / "vocab.json"), listed, special)
         added = added_tokens(listed, special, lowercase=False)
         merges = [m for m in read_text(folder / "merges.txt").splitlines() if m and not m.startswith("#version")]
-        return BytePairTokenizer(vocabulary, merges, special, prefix, special.cls == "<s>", added)
+        return BytePairTokenizer(vocabulary, merges, special, prefix, _usual_template(special), added)
     for name in _SENTENCE_PIECE:
         if (folder / name).is_file():
             model = Unigram.from_bytes((folder / name).read_bytes(), str(folder / name))
@@ -84,7 +87,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
     lowercase = settings.get("do_lower_case", True)
     if not isinstance(lowercase, bool):
         raise ValueError(f"{path.parent}: do_lower_case={lowercase!r} is neither true nor false")
-    cased = sum(piece != piece.lower() for piece in vocabulary if piece not in vars(special).values())
+    cased = sum(piece != piece.lower() for piece in vocabulary if piece not in special.by_role.values())
     if lowercase and "do_lower_case" not in settings and cased > len(vocabulary) // 20:
         warnings.warn(
             f"{path.parent} does not say do_lower_case, and {cased:,} of {len(vocabulary):,} tokens have capital "
@@ -93,7 +96,7 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
             stacklevel=2,
         )
     added = added_tokens(listed, special, lowercase)
-    return WordPieceTokenizer(vocabulary, lowercase, settings.get("strip_accents"), special, added)
+    return WordPieceTokenizer(vocabulary, lowercase, settings.get("strip_accents"), special, added=added)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -116,10 +119,47 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
     """The special tokens as the settings spell them, by name or as an object."""
     spelled = {}
-    for role, piece in vars(default).items():
+    for role, piece in default.by_role.items():
         value = settings.get(f"{role}_token") or piece
         spelled[role] = value["content"] if isinstance(value, dict) else value
     return SpecialTokens(**spelled)
+
+
+def _usual_template(special: SpecialTokens) -> Template:
+    """The template where no file tells of one."""
+    return ROBERTA_TEMPLATE if special.cls == "<s>" else BERT_TEMPLATE
+
+
+def _template(content: dict[str, Any], special: SpecialTokens) -> Template:
+    """What tokenizer.json puts around one text and around a pair.
+
+    Raises:
+        ValueError: another kind of step, or a token without a role.
+    """
+    for step in _steps(content.get("post_processor"), "processors"):
+        if step["type"] == "BertProcessing":
+            return BERT_TEMPLATE
+        if step["type"] == "RobertaProcessing":
+            return ROBERTA_TEMPLATE
+        if step["type"] == "TemplateProcessing":
+            return Template(_template_words(step["single"], special), _template_words(step["pair"], special))
+        if step["type"] != "ByteLevel":  # which only moves offsets
+            raise ValueError(f"the post-processor {step['type']} is not supported")
+    return _usual_template(special)
+
+
+def _template_words(parts: list[dict[str, Any]], special: SpecialTokens) -> str:
+    """One row of a TemplateProcessing in the words of our `Template`."""
+    role_of = {token: role for role, token in reversed(special.by_role.items())}
+    words = []
+    for part in parts:
+        text = "Sequence" in part
+        inner = part["Sequence" if text else "SpecialToken"]
+        if not text and inner["id"] not in role_of:
+            raise ValueError(f"its template has the token {inner['id']!r}, which has no role that is known here")
+        name = inner["id"] if text else role_of[inner["id"]]
+        words.append(f"{name}:{inner['type_id']}" if inner["type_id"] else name)
+    return " ".join(words)
 
 
 def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[int, Listed]) -> Tokenizer:
@@ -146,7 +186,8 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[i
         merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
         prefix = steps[0].get("add_prefix_space", False)
         added = added_tokens(listed, special, lowercase=False)
-        return BytePairTokenizer(vocabulary, merges, special, prefix, special.cls == "<s>", added)
+        template = _template(content, special)
+        return BytePairTokenizer(vocabulary, merges, special, prefix, template, added)
     raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
 
 
@@ -171,7 +212,8 @@ def _word_piece(
             f"{settings['do_lower_case']}; which one counts? Correct the other"
         )
     added = added_tokens(listed, special, lowercase)
-    return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special, added)
+    template = _template(content, special)
+    return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special, template, added)
 
 
 def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
@@ -213,7 +255,7 @@ def _unigram(
         lowercase="Lowercase" in kinds,
         strip_accents="StripAccents" in kinds,
         quotes={"String": "``"} in replaced,
-        double_separator="<s>" in pieces,
+        template=_template(content, special),
         added=added_tokens(listed, special, "Lowercase" in kinds),
     )
 
@@ -239,4 +281,4 @@ def from_sentence_piece(
     scores = [0.0] * 4 + scores[3:]
     unigram = Unigram(pieces, scores + [0.0] * (len(pieces) - len(scores)), model.charsmap)
     added = added_tokens(listed, special, lowercase=False)
-    return SentencePieceTokenizer(unigram, special, double_separator=True, added=added)
+    return SentencePieceTokenizer(unigram, special, template=ROBERTA_TEMPLATE, added=added)

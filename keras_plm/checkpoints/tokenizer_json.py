@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_plm.models import write_json
-from keras_plm.text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
+from keras_plm.text import ROBERTA_TEMPLATE, BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
 
 def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) -> dict[str, Any]:
@@ -22,11 +22,11 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
     if tokenizer is None:
         return {}
     parts, settings = _parts(tokenizer)
-    special = vars(tokenizer.special)
+    special = tokenizer.special.by_role
     if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
         for name, file in tokenizer.files().items():
             (folder / name).write_bytes(file)
-    added = [
+    added: list[dict[str, Any]] = [
         {
             "id": tokenizer.id(piece), "content": piece, "single_word": False,
             "lstrip": role == "mask" and not isinstance(tokenizer, WordPieceTokenizer),
@@ -47,7 +47,8 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
     write_json(folder / "tokenizer.json", content)
     roles = {f"{role}_token": piece for role, piece in special.items()}
     write_json(folder / "tokenizer_config.json", settings | roles | {"model_max_length": max_length})
-    return {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+    ids = {role: tokenizer.role_id(role) for role in ("pad", "cls", "sep")}
+    return {"pad_token_id": ids["pad"], "bos_token_id": ids["cls"], "eos_token_id": ids["sep"]}
 
 
 def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,30 +99,28 @@ def _unigram(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
 
 
 def _unigram_settings(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
-    if tokenizer.double_separator:
+    if tokenizer.template == ROBERTA_TEMPLATE:
         return {"tokenizer_class": "XLMRobertaTokenizer"}
     case = {"do_lower_case": tokenizer.lowercase, "keep_accents": not tokenizer.strip_accents}
     return {"tokenizer_class": "AlbertTokenizer", **case}
 
 
 def _template(tokenizer: Tokenizer) -> dict[str, Any]:
-    """[CLS] a [SEP] and [CLS] a [SEP] b [SEP] as a TemplateProcessing."""
-    second = 0 if tokenizer.double_separator else 1
+    """The tokenizer's template as a TemplateProcessing."""
+    special = tokenizer.special.by_role
 
-    def token(piece: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": piece, "type_id": segment}}
+    def row(pair: bool) -> list[dict[str, Any]]:
+        return [
+            {"Sequence": {"id": part.name, "type_id": part.segment}}
+            if part.is_text
+            else {"SpecialToken": {"id": special[part.name], "type_id": part.segment}}
+            for part in tokenizer.template.parts(pair)
+        ]
 
-    def text(name: str, segment: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    cls, sep = tokenizer.special.cls, tokenizer.special.sep
-    single = [token(cls, 0), text("A", 0), token(sep, 0)]
-    middle = [token(sep, 0)] if tokenizer.double_separator else []
+    tokens = sorted({special[role] for role in tokenizer.template.roles})
     return {
         "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, *middle, text("B", second), token(sep, second)],
-        "special_tokens": {
-            piece: {"id": piece, "ids": [tokenizer.id(piece)], "tokens": [piece]} for piece in {cls, sep}
-        },
+        "single": row(pair=False),
+        "pair": row(pair=True),
+        "special_tokens": {token: {"id": token, "ids": [tokenizer.id(token)], "tokens": [token]} for token in tokens},
     }

@@ -18,25 +18,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from keras_plm.models import StoredTensor
+
 _MAGIC = 0x1950A86A20F9469CFC6C  # begins the files of torch before 1.6
 _DTYPES = {
     "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
     "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
     "BoolStorage": np.bool_, "BFloat16Storage": ml_dtypes.bfloat16,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that is still in the file.
-
-    Attributes:
-        shape: sizes of the axes.
-        read: gives its content.
-    """
-
-    shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)

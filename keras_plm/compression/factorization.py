@@ -42,4 +42,4 @@ def factorize_embedding(model: Any, rank: int) -> Any:
     left, sizes, right = np.linalg.svd(there[_TABLE], full_matrices=False)
     root = np.sqrt(sizes[:rank])  # half to each side, so that both learn at the same rate
     parts = {_TABLE: left[:, :rank] * root, _WIDEN: root[:, None] * right[:rank]}
-    return remake(model, config, (there | parts).__getitem__)
+    return remake(model, (there | parts).__getitem__, config)

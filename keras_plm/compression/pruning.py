@@ -162,7 +162,7 @@ class Pruner(keras.callbacks.Callback):
 
 def check_merged(model: Any) -> None:
     """Raise ValueError for a model with LoRA updates: added to its kernels, they would fill zeros and clusters."""
-    if model.config.lora_rank:
+    if model.adaptation.lora_rank:
         raise ValueError("LoRA updates would fill the zeros and clusters of their kernels: merge_lora first")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import remake, weight_arrays
 from keras_plm.training.distillation import matched_layers
 
@@ -36,7 +36,7 @@ _AXES = {
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
-def shrink(model: Any, config: ModelConfig) -> Any:
+def shrink(model: Any, config: EncoderConfig) -> Any:
     """A smaller model of those blocks, heads, inner neurons and features of a larger one that weigh most.
 
     It answers badly until it is trained, but learns far more from little text than random weights do; `Distill`
@@ -63,7 +63,7 @@ def shrink(model: Any, config: ModelConfig) -> Any:
     Differs: the size of weights alone decides what is kept, without data, and nothing is scaled; blocks are spread
         evenly, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
     """
-    _check(model.config, config)
+    _check(model, config)
     there = weight_arrays(model)
     kept = {
         "features": _strongest(_feature_sizes(there), config.hidden_dim),
@@ -85,10 +85,10 @@ def shrink(model: Any, config: ModelConfig) -> Any:
                 weight = np.take(weight, (kept | parts)[name], axis=axis)
         return weight
 
-    return remake(model, config, weight_of)
+    return remake(model, weight_of, config)
 
 
-def smaller_config(config: ModelConfig, num_layers: int | None = None, num_heads: int | None = None) -> ModelConfig:
+def smaller_config(config: EncoderConfig, num_layers: int | None = None, num_heads: int | None = None) -> EncoderConfig:
     """The config of a part of a model: fewer blocks, fewer heads, and with the heads less width.
 
     Args:
@@ -106,22 +106,16 @@ def smaller_config(config: ModelConfig, num_layers: int | None = None, num_heads
     )
 
 
-def _check(large: ModelConfig, small: ModelConfig) -> None:
+def _check(model: Any, small: EncoderConfig) -> None:
+    large = model.config
     for name in _SIZES:
         if getattr(small, name) > getattr(large, name):
             raise ValueError(f"{name}={getattr(small, name)} is more than the larger model's {getattr(large, name)}")
     for config in (large, small):
-        special = (
-            config.shared_layers,
-            config.embedding_dim,
-            config.embedding_rank,
-            config.lora_rank,
-            config.adapter_dim,
-        )
-        if any(special) or config.quantization_aware:
-            raise ValueError(
-                f"shared layers, narrow tables, LoRA updates, adapters and fake quantization cannot be shrunk: {config}"
-            )
+        if config.shared_layers or config.embedding_dim or config.embedding_rank:
+            raise ValueError(f"shared layers and narrow embedding matrices cannot be shrunk: {config}")
+    if model.adaptation != Adaptation():
+        raise ValueError(f"LoRA updates, adapters and fake quantization cannot be shrunk: {model.adaptation}")
     width = large.hidden_dim // large.num_heads
     if small.hidden_dim != small.num_heads * width:
         raise ValueError(
@@ -145,7 +139,7 @@ def _feature_sizes(weights: dict[str, np.ndarray]) -> np.ndarray:
     return read * sum(norms)
 
 
-def _kept_heads(weights: dict[str, np.ndarray], block: str, config: ModelConfig) -> np.ndarray:
+def _kept_heads(weights: dict[str, np.ndarray], block: str, config: EncoderConfig) -> np.ndarray:
     values = np.square(weights[f"{block}/attention/value/kernel"]).sum(0)
     outputs = np.square(weights[f"{block}/attention/output/kernel"]).sum(1)
     width = config.hidden_dim // config.num_heads
@@ -153,6 +147,6 @@ def _kept_heads(weights: dict[str, np.ndarray], block: str, config: ModelConfig)
     return (_strongest(sizes, config.num_heads)[:, None] * width + np.arange(width)).reshape(-1)
 
 
-def _kept_neurons(weights: dict[str, np.ndarray], block: str, config: ModelConfig) -> np.ndarray:
+def _kept_neurons(weights: dict[str, np.ndarray], block: str, config: EncoderConfig) -> np.ndarray:
     expand, contract = (weights[f"{block}/feed_forward/{name}/kernel"] for name in ("expand", "contract"))
     return _strongest(np.square(expand).sum(0) * np.square(contract).sum(1), config.intermediate_dim)

@@ -56,4 +56,5 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
         # the axis of tokens is the first one, in the table and in the bias of a head that predicts tokens
         return there[path][kept] if path in ("embedding/tokens", "masked_tokens/bias") else there[path]
 
-    return remake(model, replace(model.config, vocabulary_size=len(kept)), weight_of, tokenizer.subset(kept))
+    config = replace(model.config, vocabulary_size=len(kept))
+    return remake(model, weight_of, config, tokenizer=tokenizer.subset(kept))

@@ -1,10 +1,9 @@
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_plm.config import check_heads
+from keras_plm.config import Adaptation, check_heads
 
 from .checks import check_counts, check_fractions, check_mask
 from .graph_hooks import graph_hooks
@@ -23,10 +22,7 @@ class MultiHeadAttention(keras.layers.Layer):
     Args:
         num_heads: N; it must divide the width D of the query.
         dropout: fraction of the attention weights dropped in training, in [0, 1).
-        low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
-        low_rank_scale: factor of that update.
-        low_rank_targets: which of "query", "key", "value" and "output" have one.
-        quantized: round around the four products with weights as int8 will. See `Projection`.
+        adaptation: LoRA or fake quantization of the four products with weights, see `Projection`; None for neither.
 
     Call args:
         query: (B, T, D) float.
@@ -60,10 +56,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self,
         num_heads: int,
         dropout: float = 0.0,
-        low_rank: int = 0,
-        low_rank_scale: float = 1.0,
-        low_rank_targets: Sequence[str] = ("query", "value"),
-        quantized: bool = False,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,10 +66,11 @@ class MultiHeadAttention(keras.layers.Layer):
         self.supports_masking = True
         self.num_heads = num_heads
         self.dropout = dropout
-        self.low_rank = low_rank
-        self.low_rank_scale = low_rank_scale
-        self.low_rank_targets = tuple(low_rank_targets)
-        self.quantized = quantized
+        self.adaptation = Adaptation.get(adaptation)
+
+    def get_config(self) -> dict[str, Any]:
+        settings = {"num_heads": self.num_heads, "dropout": self.dropout, "adaptation": self.adaptation.to_dict()}
+        return super().get_config() | settings
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
         width = query_shape[-1]
@@ -89,15 +83,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _dense(self, units: int, name: str, input_shape: tuple) -> Projection:
-        rank = self.low_rank if name in self.low_rank_targets else 0
-        layer = Projection(
-            units,
-            low_rank=rank,
-            low_rank_scale=self.low_rank_scale,
-            quantized=self.quantized,
-            dtype=self.dtype_policy,
-            name=name,
-        )
+        layer = Projection(units, adaptation=self.adaptation, dtype=self.dtype_policy, name=name)
         layer.build(input_shape)
         return layer
 

@@ -1,7 +1,10 @@
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_plm.config import Adaptation
 
 from .checks import check_counts, check_fractions
 from .fake_quantization import rounded_weights
@@ -27,7 +30,7 @@ class TokenEmbedding(keras.layers.Layer):
         layer_norm_epsilon: added to the variance; None means no normalization.
         embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
         embedding_rank: R, the embedding matrix is a product of (V, R) and (R, E); None means one table.
-        quantized: round the embedding matrix as int8 will.
+        adaptation: fake quantization of the embedding matrix; None for none.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).
@@ -63,7 +66,7 @@ class TokenEmbedding(keras.layers.Layer):
         layer_norm_epsilon: float | None = 1e-12,
         embedding_dim: int | None = None,
         embedding_rank: int | None = None,
-        quantized: bool = False,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -83,7 +86,13 @@ class TokenEmbedding(keras.layers.Layer):
         self.embedding_dim = embedding_dim
         self.embedding_rank = embedding_rank
         self.width = embedding_dim or hidden_dim
-        self.quantized = quantized
+        self.adaptation = Adaptation.get(adaptation)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("vocabulary_size", "hidden_dim", "max_sequence_length", "positions", "num_segments", "dropout")
+        settings = {name: getattr(self, name) for name in (*names, "layer_norm_epsilon", "embedding_dim")}
+        more = {"embedding_rank": self.embedding_rank, "adaptation": self.adaptation.to_dict()}
+        return super().get_config() | settings | more
 
     def build(self, input_shape: tuple) -> None:
         self.table = self._table("tokens", self.vocabulary_size, width=self.embedding_rank)
@@ -124,7 +133,7 @@ class TokenEmbedding(keras.layers.Layer):
         """See the class."""
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
-        look_up = graph_hooks().look_up or (_take_rounded_rows if self.quantized else _take_rows)
+        look_up = graph_hooks().look_up or self._look_up
         hidden = ops.cast(look_up(self.table, token_ids), self.compute_dtype)
         if self.embedding_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
@@ -138,6 +147,10 @@ class TokenEmbedding(keras.layers.Layer):
             hidden = self.norm(hidden, training=training)
         hidden = self.dropout_layer(hidden, training=training)
         return hidden if self.embedding_dim is None else self.projection(hidden)
+
+    @property
+    def _look_up(self) -> Callable[[Any, Any], Any]:
+        return _take_rounded_rows if self.adaptation.quantization_aware else _take_rows
 
     def _segments(self, segment_ids: Any, training: bool | None) -> Any:
         if not training:  # int8 TFLite gets one-hot vectors wrong

@@ -1,7 +1,8 @@
-from collections.abc import Sequence
 from typing import Any
 
 import keras
+
+from keras_plm.config import Adaptation
 
 from .adapter import Adapter
 from .attention import MultiHeadAttention
@@ -25,16 +26,14 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm instead of post-norm.
-        low_rank, low_rank_scale, low_rank_targets: LoRA updates beside kernels, see `MultiHeadAttention` and
-            `FeedForward`.
-        adapter_dim: width of a bottleneck after attention and after feed-forward, see `Adapter`; 0 for none.
-        quantized: round around the products with weights as int8 will, see `Projection`.
+        adaptation: LoRA or fake quantization of the products with weights, see `Projection`, and bottlenecks after
+            attention and after feed-forward, see `Adapter`; None for nothing of it.
 
     Call args:
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
-        num_queries: Q, only the first Q positions are computed, though they see all; None means all, T. A
-            `quantized` block does that as in inference, always: its ranges are those of all positions.
+        num_queries: Q, only the first Q positions are computed, though they see all; None means all, T. With fake
+            quantization that is done as in inference, always: the ranges are those of all positions.
         return_attention: also return the attention weights.
 
     Returns:
@@ -61,11 +60,7 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
         normalize_first: bool = False,
-        low_rank: int = 0,
-        low_rank_scale: float = 1.0,
-        low_rank_targets: Sequence[str] = ("query", "value"),
-        adapter_dim: int = 0,
-        quantized: bool = False,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,11 +68,6 @@ class EncoderBlock(keras.layers.Layer):
         check_fractions(dropout=dropout, attention_dropout=attention_dropout)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.supports_masking = True
-        self.low_rank = low_rank
-        self.low_rank_scale = low_rank_scale
-        self.low_rank_targets = tuple(low_rank_targets)
-        self.adapter_dim = adapter_dim
-        self.quantized = quantized
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.activation = activation
@@ -85,17 +75,18 @@ class EncoderBlock(keras.layers.Layer):
         self.attention_dropout = attention_dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.normalize_first = normalize_first
+        self.adaptation = Adaptation.get(adaptation)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("num_heads", "intermediate_dim", "activation", "dropout", "attention_dropout", "layer_norm_epsilon")
+        settings = {name: getattr(self, name) for name in (*names, "normalize_first")}
+        return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, input_shape: tuple) -> None:
         policy = self.dtype_policy
-        names = ("low_rank", "low_rank_scale", "low_rank_targets", "quantized")
-        options = {name: getattr(self, name) for name in names}
-        self.attention = MultiHeadAttention(
-            self.num_heads, self.attention_dropout, **options, dtype=policy, name="attention"
-        )
-        self.feed_forward = FeedForward(
-            self.intermediate_dim, self.activation, **options, dtype=policy, name="feed_forward"
-        )
+        options = {"adaptation": self.adaptation, "dtype": policy}
+        self.attention = MultiHeadAttention(self.num_heads, self.attention_dropout, **options, name="attention")
+        self.feed_forward = FeedForward(self.intermediate_dim, self.activation, **options, name="feed_forward")
         self.attention_norm = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm")
         self.feed_forward_norm = ResidualNorm(
             self.layer_norm_epsilon, self.dropout, dtype=policy, name="feed_forward_norm"
@@ -112,9 +103,9 @@ class EncoderBlock(keras.layers.Layer):
         self.feed_forward_adapter = self._adapter("feed_forward_adapter", input_shape)
 
     def _adapter(self, name: str, input_shape: tuple) -> Any:
-        if not self.adapter_dim:
+        if not self.adaptation.adapter_dim:
             return lambda x: x
-        adapter = Adapter(self.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
+        adapter = Adapter(self.adaptation.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
         adapter.build(input_shape)
         return adapter
 
@@ -136,7 +127,7 @@ class EncoderBlock(keras.layers.Layer):
         queries, seen = x, None
         if num_queries is not None:
             queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
-            training = False if self.quantized else training
+            training = False if self.adaptation.quantization_aware else training
         attended = self.attention(
             queries, seen, attention_mask=padding_mask, return_attention=return_attention, training=training
         )

@@ -1,8 +1,9 @@
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_plm.config import Adaptation
 
 from .activations import activate
 from .checks import check_counts
@@ -20,10 +21,7 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: F, the inner width.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
         gated: multiply the inner layer by an activated gate (GEGLU with gelu, SwiGLU with silu).
-        low_rank: rank of an update beside the kernels; 0 for none. See `Projection`.
-        low_rank_scale: factor of that update.
-        low_rank_targets: which of "expand", "gate" and "contract" have one.
-        quantized: round around the products with weights as int8 will. See `Projection`.
+        adaptation: LoRA or fake quantization of the products with weights, see `Projection`; None for neither.
 
     Call args:
         hidden: (B, T, D) float.
@@ -47,23 +45,21 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: int,
         activation: str = "gelu_tanh",
         gated: bool = False,
-        low_rank: int = 0,
-        low_rank_scale: float = 1.0,
-        low_rank_targets: Sequence[str] = (),
-        quantized: bool = False,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_counts(intermediate_dim=intermediate_dim)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.supports_masking = True
-        self.low_rank = low_rank
-        self.low_rank_scale = low_rank_scale
-        self.low_rank_targets = tuple(low_rank_targets)
-        self.quantized = quantized
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.gated = gated
+        self.adaptation = Adaptation.get(adaptation)
+
+    def get_config(self) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in ("intermediate_dim", "activation", "gated")}
+        return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, input_shape: tuple) -> None:
         self.width = input_shape[-1]
@@ -78,9 +74,8 @@ class FeedForward(keras.layers.Layer):
         self.contract = self._dense(input_shape[-1], "contract", inner_shape)
 
     def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> Projection:
-        rank = self.low_rank if name in self.low_rank_targets else 0
         options = {"use_bias": use_bias, "dtype": self.dtype_policy, "name": name}
-        layer = Projection(units, self.width, rank, self.low_rank_scale, self.quantized, **options)
+        layer = Projection(units, self.width, self.adaptation, **options)
         layer.build(input_shape)
         return layer
 

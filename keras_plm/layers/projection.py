@@ -3,6 +3,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_plm.config import Adaptation
+
 from .fake_quantization import FakeQuantization, kernel_scales, rounded_weights
 from .initialization import scaled_normal
 
@@ -12,15 +14,16 @@ class Projection(keras.layers.Dense):
     """A dense layer with BERT's initializer; optionally LoRA beside its kernel, or fake quantization.
 
     `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
-    zeros, so that the layer begins as it was. `quantized`: `output = s · round(round(x) round(W / s) + b / s)`, as int8
-    has it, s as of `kernel_scales`.
+    zeros, so that the layer begins as it was. With fake quantization, as int8 has it:
+    `output = s · round(round(x) round(W / s) + b / s)`, s as of `kernel_scales`, in ranges that follow what they see.
 
     Args:
         units: width of the output.
         width: that of the model, for the initializer; None means `units`.
-        low_rank: r; 0 for no update.
-        low_rank_scale: α / r.
-        quantized: round the input, the kernel and the output as int8 will, in ranges that follow what they see.
+        adaptation: LoRA if the layer's name is among its targets, or fake quantization; None for neither.
+
+    Raises:
+        ValueError: fake quantization and an activation.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
     Differs: from `Dense.enable_lora`, which adds A B to the kernel first, and so computes the gradient of all of W.
@@ -30,37 +33,31 @@ class Projection(keras.layers.Dense):
         self,
         units: int,
         width: int | None = None,
-        low_rank: int = 0,
-        low_rank_scale: float = 1.0,
-        quantized: bool = False,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **{"kernel_initializer": scaled_normal(width or units), **kwargs})
-        if quantized and (low_rank or kwargs.get("activation") not in (None, "linear")):
-            raise ValueError("a quantized Projection has neither a LoRA update nor an activation")
         self.width = width
-        self.low_rank = low_rank
-        self.low_rank_scale = low_rank_scale
-        self.quantized = quantized
+        self.adaptation = Adaptation.get(adaptation)
+        if self.adaptation.quantization_aware and kwargs.get("activation") not in (None, "linear"):
+            raise ValueError("a Projection with fake quantization has no activation")
 
     def get_config(self) -> dict[str, Any]:
-        names = ("width", "low_rank", "low_rank_scale", "quantized")
-        return super().get_config() | {name: getattr(self, name) for name in names}
+        return super().get_config() | {"width": self.width, "adaptation": self.adaptation.to_dict()}
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
-        if self.quantized:
+        if self.adaptation.quantization_aware:
             self.round_input, self.round_scaled = (
                 FakeQuantization(dtype=self.dtype_policy, name=f"round_{what}") for what in ("input", "scaled")
             )
             self.round_input.build(input_shape)
             self.round_scaled.build((*input_shape[:-1], self.units))
-        if self.low_rank:
-            width = input_shape[-1]
-            self.low_rank_a = self.add_weight(
-                shape=(width, self.low_rank), initializer=scaled_normal(width), name="low_rank_a"
-            )
-            self.low_rank_b = self.add_weight(shape=(self.low_rank, self.units), initializer="zeros", name="low_rank_b")
+        rank, width = self.adaptation.rank_of(self.name), input_shape[-1]
+        self.lora_a = self.lora_b = None
+        if rank:
+            self.lora_a = self.add_weight(shape=(width, rank), initializer=scaled_normal(width), name="lora_a")
+            self.lora_b = self.add_weight(shape=(rank, self.units), initializer="zeros", name="lora_b")
 
     def save_own_variables(self, store: Any) -> None:
         """All of them: what this is inherited from saves the kernel and the bias, not the update beside them."""
@@ -72,12 +69,12 @@ class Projection(keras.layers.Dense):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """See the class."""
-        if self.quantized:
+        if self.adaptation.quantization_aware:
             return self._quantized(inputs, training)
         output = super().call(inputs, training=training)
-        if self.low_rank:
-            update = ops.matmul(ops.matmul(inputs, self.low_rank_a), self.low_rank_b)
-            output = output + ops.cast(self.low_rank_scale, update.dtype) * update
+        if self.lora_a is not None:
+            update = ops.matmul(ops.matmul(inputs, self.lora_a), self.lora_b)
+            output = output + ops.cast(self.adaptation.lora_scale, update.dtype) * update
         return output
 
     def _quantized(self, inputs: Any, training: bool | None) -> Any:

@@ -1,5 +1,6 @@
 """Backbones: layers wired into graphs with named int32 inputs; saving, loading and cloning of all models."""
 
+from .backbone_model import BackboneModel
 from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .distiller import Distiller
 from .encoder import INPUTS, Encoder, given_or_new, pool_first, token_inputs
@@ -12,16 +13,26 @@ from .saving import (
     named_weights,
     save,
     set_weights,
+)
+from .tensor_files import (
+    StoredTensor,
+    inside,
+    read_json,
+    read_safetensors,
+    stored_weights,
     write_json,
     write_tensors,
+    write_weights,
 )
 from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 __all__ = [
     "INPUTS",
+    "BackboneModel",
     "Distiller",
     "Encoder",
     "KeepsTokenizer",
+    "StoredTensor",
     "assign",
     "check_free",
     "check_sizes",
@@ -30,14 +41,18 @@ __all__ = [
     "encoder_like",
     "encoder_states",
     "given_or_new",
+    "inside",
     "load_folder",
     "load_tokenizer",
     "merge_lora",
     "named_weights",
     "pool_first",
+    "read_json",
+    "read_safetensors",
     "remake",
     "save",
     "set_weights",
+    "stored_weights",
     "token_inputs",
     "tokenizer_settings",
     "weight_arrays",
@@ -45,4 +60,5 @@ __all__ = [
     "whole_folder",
     "write_json",
     "write_tensors",
+    "write_weights",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, BackboneConfig, EncoderConfig
 
 from .encoder import Encoder
 from .saving import named_weights
@@ -18,16 +18,27 @@ def weight_arrays(model: Any) -> dict[str, np.ndarray]:
     return {path: np.asarray(weight) for path, weight in named_weights(model).items()}
 
 
-def remake(model: Any, config: ModelConfig, weight_of: Callable[[str], Any], tokenizer: Any = None) -> Any:
-    """The same kind of model, with the same settings, made by another config.
+def remake(
+    model: Any,
+    weight_of: Callable[[str], Any],
+    config: BackboneConfig | None = None,
+    adaptation: Adaptation | None = None,
+    tokenizer: Any = None,
+) -> Any:
+    """The same kind of model with the same settings and other weights.
 
     Args:
         model: one of this package's models.
-        config: of the new one.
         weight_of: the value of each weight of the new model, by its path.
-        tokenizer: None means the model's own.
+        config: of the new one; None means the model's own, as for the next two.
+        adaptation: LoRA, adapters or fake quantization in its layers.
+        tokenizer: of its ids.
     """
-    fields = {"config": config.to_dict(), "tokenizer": tokenizer or model.tokenizer}
+    fields = {
+        "config": (config or model.config).to_dict(),
+        "adaptation": (adaptation or model.adaptation).to_dict(),
+        "tokenizer": tokenizer or model.tokenizer,
+    }
     new = type(model).from_config(model.get_config() | fields)
     for path, variable in named_weights(new).items():
         variable.assign(weight_of(path))
@@ -36,20 +47,21 @@ def remake(model: Any, config: ModelConfig, weight_of: Callable[[str], Any], tok
 
 def copy_model(model: Any) -> Any:
     """The model again, under the surrounding dtype policy."""
-    return remake(model, model.config, weight_arrays(model).__getitem__)
+    return remake(model, weight_arrays(model).__getitem__)
 
 
-def encoder_like(pretrained: Any, config: ModelConfig) -> Encoder:
-    """An encoder of another config with the weights of a pre-trained model that both have.
+def encoder_like(pretrained: Any, config: EncoderConfig, adaptation: Adaptation | None = None) -> Encoder:
+    """An encoder of another config or with another adaptation, with the weights of a pre-trained model that both have.
 
     Positions are cut to those of the config; LoRA updates, adapters and a pooler that were not pre-trained are new.
 
     Args:
         pretrained: an `Encoder`, or a model that has one.
         config: what the encoder shall be like.
+        adaptation: LoRA, adapters or fake quantization in its layers; None means those of the pre-trained one.
     """
     source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
-    encoder = Encoder(config, pretrained.tokenizer)
+    encoder = Encoder(config, pretrained.tokenizer, adaptation or source.adaptation)
     there = named_weights(source)
     for path, variable in named_weights(encoder).items():
         if path in there:
@@ -94,22 +106,22 @@ def merge_lora(model: Any) -> Any:
     """A model without LoRA updates that answers the same: each update is added to its kernel.
 
     Args:
-        model: one of this package's models, made with `lora_rank` above 0.
+        model: one of this package's models, made with an `Adaptation` of `lora_rank` above 0.
 
     Raises:
         ValueError: it has no LoRA updates.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
     """
-    config = model.config
-    if not config.lora_rank:
+    lora = model.adaptation
+    if not lora.lora_rank:
         raise ValueError("the model has no LoRA updates to merge: lora_rank=0")
     there = weight_arrays(model)
 
     def weight_of(path: str) -> np.ndarray:
-        update = path.removesuffix("kernel") + "low_rank_a"
+        update = path.removesuffix("kernel") + "lora_a"
         if not path.endswith("kernel") or update not in there:
             return there[path]
-        return there[path] + config.lora_alpha / config.lora_rank * there[update] @ there[update[:-1] + "b"]
+        return there[path] + lora.lora_scale * there[update] @ there[update[:-1] + "b"]
 
-    return remake(model, config.without_lora(), weight_of)
+    return remake(model, weight_of, adaptation=lora.without_lora())

@@ -2,7 +2,7 @@ from typing import Any
 
 import keras
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding, activate
 from keras_plm.layers.initialization import scaled_normal
 
@@ -24,6 +24,7 @@ class Encoder(KeepsTokenizer, keras.Model):
         config: sizes.
         tokenizer: the tokenizer of the ids, carried along for the text-level methods of task models and
             for `plm.save`; None if the caller tokenizes.
+        adaptation: LoRA, adapters or fake quantization in its layers; None for none.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -42,7 +43,14 @@ class Encoder(KeepsTokenizer, keras.Model):
         https://arxiv.org/abs/1909.11942
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        tokenizer: Any = None,
+        adaptation: Adaptation | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        adaptation = Adaptation.get(adaptation)
         check_vocabulary_size(config, tokenizer)
         # Layers
         embedding = TokenEmbedding(
@@ -55,7 +63,7 @@ class Encoder(KeepsTokenizer, keras.Model):
             layer_norm_epsilon=config.layer_norm_epsilon,
             embedding_dim=config.embedding_dim,
             embedding_rank=config.embedding_rank,
-            quantized=config.quantization_aware,
+            adaptation=adaptation,
             name="embedding",
         )
         blocks = [
@@ -67,11 +75,7 @@ class Encoder(KeepsTokenizer, keras.Model):
                 attention_dropout=config.attention_dropout,
                 layer_norm_epsilon=config.layer_norm_epsilon,
                 normalize_first=config.normalize_first,
-                low_rank=config.lora_rank,
-                low_rank_scale=config.lora_alpha / max(config.lora_rank, 1),
-                low_rank_targets=config.lora_targets,
-                adapter_dim=config.adapter_dim,
-                quantized=config.quantization_aware,
+                adaptation=adaptation,
                 name=f"block_{i}",
             )
             for i in range(1 if config.shared_layers else config.num_layers)
@@ -95,13 +99,14 @@ class Encoder(KeepsTokenizer, keras.Model):
         # first token counts, that saves most of the block
         sequence = blocks[-1](hidden, padding_mask=mask)
         first = blocks[-1](hidden, padding_mask=mask, num_queries=1)
-        if config.quantization_aware:
+        if adaptation.quantization_aware:
             first = _FirstToken(name="first_token")(sequence, first)
         if final_norm is not None:
             sequence, first = final_norm(sequence), final_norm(first)
         outputs = {"sequence_output": sequence, "pooled_output": pool_first(first, pooler, config)}
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "encoder", **kwargs})
         self.config = config
+        self.adaptation = adaptation
         self.tokenizer = tokenizer
         self.embedding = embedding
         self.blocks = blocks
@@ -109,11 +114,11 @@ class Encoder(KeepsTokenizer, keras.Model):
         self.pooler = pooler
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "name": self.name}
+        return {"config": self.config.to_dict(), "adaptation": self.adaptation.to_dict(), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Encoder":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)
+        return cls(EncoderConfig.from_dict(config["config"]), **{k: v for k, v in config.items() if k != "config"})
 
 
 class _FirstToken(keras.layers.Layer):
@@ -123,13 +128,13 @@ class _FirstToken(keras.layers.Layer):
         return sequence[:, :1] if training else alone
 
 
-def pool_first(hidden: Any, pooler: Any, config: ModelConfig) -> Any:
+def pool_first(hidden: Any, pooler: Any, config: EncoderConfig) -> Any:
     """(B, D) for the text, from hidden states (B, T, D): the first one, through the pooler if there is one."""
     pooled = hidden[:, 0, :]
     return pooled if pooler is None else activate(pooler(pooled), config.pooler_activation)
 
 
-def given_or_new(encoder: Encoder | None, config: ModelConfig, tokenizer: Any) -> Encoder:
+def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Any) -> Encoder:
     """The encoder that a task model was given, or a new one.
 
     Raises:
@@ -142,7 +147,7 @@ def given_or_new(encoder: Encoder | None, config: ModelConfig, tokenizer: Any) -
     return encoder
 
 
-def check_vocabulary_size(config: ModelConfig, tokenizer: Any) -> None:
+def check_vocabulary_size(config: EncoderConfig, tokenizer: Any) -> None:
     """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
     if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
         raise ValueError(

@@ -1,24 +1,23 @@
 import json
 import math
-import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import BackboneConfig
 from keras_plm.layers import uninitialized
 
 from .files import whole_folder
+from .tensor_files import WEIGHTS, StoredTensor, read_safetensors, stored_weights, write_json, write_weights
 from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_FORMAT = 3
+CONFIG = "config.json"
+_FORMAT = 4
 
 
 def save(
@@ -29,7 +28,7 @@ def save(
 ) -> None:
     """Write a model as config.json, model.safetensors and the files of its tokenizer.
 
-    Writes are atomic: the folder appears when it is complete.
+    Writes are atomic: the folder appears when it is complete. Weights of more than 5 GB become several files.
 
     Args:
         model: one of this package's models.
@@ -60,7 +59,7 @@ def save(
     }
     with whole_folder(folder, overwrite) as temporary:
         write_json(temporary / CONFIG, config)
-        write_tensors({name: np.asarray(v) for name, v in named_weights(model).items()}, temporary / WEIGHTS)
+        write_weights({name: partial(np.asarray, v) for name, v in named_weights(model).items()}, temporary)
         for name, content in ({} if tokenizer is None else tokenizer.files()).items():
             (temporary / name).write_bytes(content)
         for name, text in (extra_files or {}).items():
@@ -87,18 +86,20 @@ def load_folder(folder: str | Path) -> Any:
         if config.get("format") != _FORMAT:
             raise ValueError(f"{folder / CONFIG} has format {config.get('format')}; this version reads {_FORMAT}")
         kind = _registered_class(config["class"])
-        fields = dict(config["model"])
-        shape = ModelConfig.from_dict(fields.pop("config"))
         settings = config["tokenizer"]
         tokenizer = None if settings is None else load_tokenizer(settings, lambda name: folder / name)
-        check_sizes(shape, _num_stored(folder / WEIGHTS))
+        shape = BackboneConfig.from_dict(config["model"]["config"])
+        stored = stored_weights(folder)
+        if stored is None:
+            raise FileNotFoundError(f"{folder} has no {WEIGHTS}")
+        check_sizes(shape, sum(math.prod(tensor.shape) for tensor in stored.values()))
         with uninitialized():
-            model = kind(shape, tokenizer=tokenizer, **fields)
+            model = kind.from_config(config["model"] | {"tokenizer": tokenizer})
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a model config: {error!r}") from None
     except ValueError as error:
         raise error if str(folder) in str(error) else ValueError(f"{folder / CONFIG}: {error}") from None
-    set_weights(model, folder / WEIGHTS)
+    _assign_stored(model, stored, str(folder / WEIGHTS))
     return model
 
 
@@ -109,7 +110,7 @@ def _registered_class(name: Any) -> Any:
     return kind
 
 
-def check_sizes(config: ModelConfig, stored: int) -> None:
+def check_sizes(config: BackboneConfig, stored: int) -> None:
     """Raise ValueError if a config asks for far more weights than a file has, before anything is allocated.
 
     Where it is a little more, the names of what is missing say better what is wrong.
@@ -118,60 +119,28 @@ def check_sizes(config: ModelConfig, stored: int) -> None:
         config: of the model to make.
         stored: numbers in all tensors of the file.
     """
-    # sinusoids are no weights, but as long positions take as much memory
-    sinusoids = config.max_sequence_length * config.hidden_dim if config.positions == "sinusoidal" else 0
-    if max(config.least_weights, sinusoids) > 2 * stored + 2**22:
+    if config.least_numbers > 2 * stored + 2**22:
         raise ValueError(
             f"a model of num_layers={config.num_layers}, hidden_dim={config.hidden_dim}, "
             f"intermediate_dim={config.intermediate_dim}, vocabulary_size={config.vocabulary_size} and "
-            f"max_sequence_length={config.max_sequence_length} has {config.least_weights + sinusoids:,} numbers, but "
+            f"max_sequence_length={config.max_sequence_length} has {config.least_numbers:,} numbers, but "
             f"there are only {stored:,}"
         )
 
 
-def _num_stored(path: Path) -> int:
-    """Numbers in all tensors of a safetensors file, by its header."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON that people can read."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
-    """Write a safetensors file.
-
-    Raises:
-        OSError: no room.
-    """
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-        # safetensors makes it for its owner alone; another user serves it
-        mask = os.umask(0)
-        os.umask(mask)
-        path.chmod(0o666 & ~mask)
-    except SafetensorError as error:  # its name for a full disk
-        raise OSError(f"{path} could not be written: {error}") from None
-
-
 def set_weights(model: keras.Model, path: Path) -> None:
-    """Read weights into a model, tensor by tensor.
+    """Read the weights of a safetensors file into a model, tensor by tensor.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a truncated file; missing, unexpected or misshapen tensors, each named.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            assign(named_weights(model), shapes, file.get_tensor, str(path))
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+    _assign_stored(model, read_safetensors(path), str(path))
+
+
+def _assign_stored(model: keras.Model, stored: dict[str, StoredTensor], source: str) -> None:
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    assign(named_weights(model), shapes, lambda name: stored[name].read(), source)
 
 
 def assign(

@@ -2,13 +2,13 @@ from typing import Any
 
 import keras
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import EncoderConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
-from keras_plm.models import Encoder, KeepsTokenizer, given_or_new, pool_first, token_inputs
+from keras_plm.models import BackboneModel, Encoder, given_or_new, pool_first, token_inputs
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Pretrainer(KeepsTokenizer, keras.Model):
+class Pretrainer(BackboneModel, keras.Model):
     """An encoder with the two heads of BERT's pre-training: masked tokens and next sentence.
 
     Args:
@@ -36,7 +36,7 @@ class Pretrainer(KeepsTokenizer, keras.Model):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EncoderConfig,
         tokenizer: Any = None,
         next_sentence: bool = True,
         encoder: Encoder | None = None,
@@ -77,11 +77,7 @@ class Pretrainer(KeepsTokenizer, keras.Model):
         return _predictions(self.masked_token_head, self.next_sentence_head, self.encoder, states, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "next_sentence": self.next_sentence, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Pretrainer":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)
+        return super().get_config() | {"next_sentence": self.next_sentence}
 
 
 def _predictions(masked: Any, following: Any, encoder: Encoder, states: dict[str, Any], inputs: Any) -> dict[str, Any]:

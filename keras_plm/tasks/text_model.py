@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import Encoder, KeepsTokenizer
 from keras_plm.text import TextRows, Tokenizer
 
@@ -106,6 +106,7 @@ class TaskModel(Protocol):
 
     Attributes:
         config: the sizes of its encoder.
+        adaptation: what is added to the layers of its encoder.
         tokenizer: of its ids.
         encoder: what its head stands on.
         prompt: is put before every text.
@@ -113,7 +114,8 @@ class TaskModel(Protocol):
         variables: its weights and the states of its dropout.
     """
 
-    config: ModelConfig
+    config: EncoderConfig
+    adaptation: Adaptation
     tokenizer: Tokenizer | None
     encoder: Encoder
     prompt: str

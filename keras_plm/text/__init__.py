@@ -38,7 +38,8 @@ from .tags import (
     tag_scheme,
     tag_spans,
 )
-from .tokenizer import AddedToken, Encoding, SpecialTokens, Tokenizer
+from .template import BERT_TEMPLATE, ROBERTA_TEMPLATE, SpecialTokens, Template
+from .tokenizer import AddedToken, Encoding, Tokenizer
 from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
@@ -47,7 +48,9 @@ from .words import ALONE, BERT_ALONE, CORPUS_WORDS, split_each, split_words, spl
 __all__ = [
     "ALONE",
     "BERT_ALONE",
+    "BERT_TEMPLATE",
     "CORPUS_WORDS",
+    "ROBERTA_TEMPLATE",
     "SPECIAL_TOKENS",
     "AddedToken",
     "AnswerWindows",
@@ -62,6 +65,7 @@ __all__ = [
     "Spans",
     "SpecialTokens",
     "TaggedSentences",
+    "Template",
     "TextRows",
     "TokenizedCorpus",
     "Tokenizer",

@@ -58,7 +58,8 @@ class AnswerWindows:
         """
         if len(questions) != len(contexts):
             raise ValueError(f"{len(questions)} questions, but {len(contexts)} contexts")
-        special = tokenizer.num_special(pair=True)
+        special = tokenizer.template.num_special(pair=True)
+        before = tokenizer.template.num_before("B", pair=True)  # beside the question
         max_question = min(max_question, max_length // 2)
         room = max_length - special - max_question
         if room < 1:
@@ -80,7 +81,7 @@ class AnswerWindows:
             for first, last in _windows(len(encoding.token_ids), room, overlap):
                 target = (0, 0)
                 if span is not None and first <= span[0] and span[1] < last:
-                    shift = len(ids) + special - 1 - first
+                    shift = len(ids) + before - first
                     target = (span[0] + shift, span[1] + shift)
                 table.append((index, first, last - first, *target))
         columns = np.array(table, "int64").reshape(-1, 5)
@@ -99,7 +100,7 @@ class AnswerWindows:
             targets = {"start": columns[:, 3].astype("int32"), "end": columns[:, 4].astype("int32")}
         packed = question_lengths[question] + lengths + special
         rows = TextRows(tokenizer, first_part, second, targets, max_length, packed, 0)
-        offset = question_lengths[question] + special - 1
+        offset = question_lengths[question] + before
         return cls(rows, question, offset, begin, [encoded[context] for context in contexts])
 
 

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import tensorflow as tf
 import tensorflow_text
 
 from .readers.files import read_text
-from .tokenizer import AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
+from .template import ROBERTA_TEMPLATE, SpecialTokens, Template
+from .tokenizer import AddedToken, Tokenizer, character_positions, string_tensor
 
 ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
 
@@ -38,7 +38,7 @@ class BytePairTokenizer(Tokenizer):
         merges: pairs of tokens, "Ġ t", in the order in which they were merged.
         special: spelling of the special tokens.
         add_prefix_space: put a space before the text, so that its first word looks like all others.
-        double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+        template: how texts become rows of tokens.
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
@@ -58,10 +58,10 @@ class BytePairTokenizer(Tokenizer):
         merges: Sequence[str],
         special: SpecialTokens = ROBERTA_TOKENS,
         add_prefix_space: bool = False,
-        double_separator: bool = True,
+        template: Template = ROBERTA_TEMPLATE,
         added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(vocabulary, special, double_separator, added)
+        super().__init__(vocabulary, special, template, added)
         self.merges = list(merges)
         self.add_prefix_space = add_prefix_space
         missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
@@ -90,9 +90,8 @@ class BytePairTokenizer(Tokenizer):
         """Read a `vocab.json` (token → id) and a `merges.txt` (one pair a line)."""
         vocabulary = read_piece_ids(paths["vocab.json"])
         lines = read_text(paths["merges.txt"]).splitlines()
-        special = SpecialTokens(**settings.pop("special", asdict(ROBERTA_TOKENS)))
         merges = [line for line in lines if line and not line.startswith("#version")]
-        return cls(vocabulary, merges, special, added=cls._added_from(settings), **settings)
+        return cls(vocabulary, merges, **cls._from_common(settings))
 
     def files(self) -> dict[str, bytes]:
         ids = {piece: index for index, piece in enumerate(self.vocabulary)}
@@ -103,10 +102,8 @@ class BytePairTokenizer(Tokenizer):
 
     def settings(self) -> dict[str, Any]:
         return {
-            "special": asdict(self.special),
             "add_prefix_space": self.add_prefix_space,
-            "double_separator": self.double_separator,
-            **self._added_settings,
+            **self._common_settings,
         }
 
     def resources(self) -> Any:
@@ -116,7 +113,7 @@ class BytePairTokenizer(Tokenizer):
         pieces = [self.vocabulary[i] for i in token_ids]
         kept = set(pieces)
         merges = [merge for merge in self.merges if {*merge.split(" "), merge.replace(" ", "")} <= kept]
-        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.double_separator, self.added)
+        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.template, self.added)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(self.merges)}

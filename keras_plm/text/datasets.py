@@ -49,7 +49,7 @@ def pretraining_dataset(
         `next_sentence` (B,). The weights of `masked_tokens` are scaled to an average of 1 over the batch, so
         that Keras' mean over B·P is the mean over the masked tokens of all replicas together.
     """
-    length = pairs.max_tokens + tokenizer.num_special(pair=True)
+    length = pairs.max_tokens + tokenizer.template.num_special(pair=True)
     if num_positions is None:
         num_positions = int(np.ceil(length * mask_rate))
     total = len(pairs)
@@ -203,7 +203,7 @@ class TextRows:
             return np.zeros(batches)
         before = np.concatenate([[0], np.cumsum(self.token_labels >= 0)])
         starts = self.first.starts.numpy()
-        kept = np.minimum(self.first.lengths.numpy(), self.max_length - self.tokenizer.num_special(pair=False))
+        kept = np.minimum(self.first.lengths.numpy(), self.max_length - self.tokenizer.template.num_special(pair=False))
         count = before[starts + kept] - before[starts]
         of_batch = np.add.reduceat(count[order], np.arange(0, len(order), batch_size))
         groups = np.arange(batches) // gradient_accumulation_steps
@@ -211,8 +211,9 @@ class TextRows:
 
     def _token_targets(self, first: Spans, width: tf.Tensor, labeled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labeled tokens."""
-        position = tf.range(width, dtype=tf.int64)[None, :] - 1  # after [CLS]
-        kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.num_special(pair=False))[:, None]
+        before = self.tokenizer.template.num_before("A", pair=False)
+        position = tf.range(width, dtype=tf.int64)[None, :] - before
+        kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.template.num_special(pair=False))[:, None]
         labels = first._replace(tokens=tf.concat([self.token_labels, [-1]], 0)).at(position)
         labeled = (position >= 0) & (position < kept) & (labels >= 0)
         weights = tf.cast(labeled, tf.float32)

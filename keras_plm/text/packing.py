@@ -40,7 +40,7 @@ class Spans(NamedTuple):
 
 def packed_length(tokenizer: Tokenizer, first: tf.Tensor, second: tf.Tensor | None = None) -> tf.Tensor:
     """Number of tokens of a row with its special tokens, before truncation."""
-    special = tokenizer.num_special(second is not None)
+    special = tokenizer.template.num_special(second is not None)
     return first + special if second is None else first + second + special
 
 
@@ -51,16 +51,16 @@ def pack(
     max_length: int = 128,
     pad_to: int | None = None,
 ) -> dict[str, tf.Tensor]:
-    """[CLS] first [SEP], or [CLS] first [SEP] second [SEP], with segment ids and padding mask.
+    """Rows of tokens as the tokenizer's template has them, with segment ids and padding mask.
+
+    For BERT:
 
         token_ids    [CLS] the  cat  sat [SEP] it  ran [SEP] [PAD]
         segment_ids     0    0    0    0    0   1    1     1    0
         padding_mask    1    1    1    1    1   1    1     1    0
 
-    With RoBERTa's tokenizers [CLS] first [SEP] [SEP] second [SEP], and all segment ids are 0.
-
     Args:
-        tokenizer: for the ids of the special tokens, and how pairs are separated.
+        tokenizer: its template, and the ids of the special tokens.
         first: B rows of tokens.
         second: B rows of tokens, or None for single texts.
         max_length: most tokens a row keeps, special tokens included. Of a pair that is too long, the
@@ -76,9 +76,10 @@ def pack(
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805
     """
-    special = tokenizer.num_special(second is not None)
+    template = tokenizer.template
+    special = template.num_special(second is not None)
     if max_length < special + (1 if second is None else 2):
-        raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
+        raise ValueError(f"max_length={max_length} leaves no room for a token beside the special tokens")
     if second is None:
         kept_first = tf.minimum(first.lengths, max_length - special)
         kept_second = tf.zeros_like(kept_first)
@@ -98,21 +99,22 @@ def pack(
         width = tf.constant(pad_to, tf.int64)
 
     position = tf.range(width)[None, :]
-    first_separator = kept_first[:, None] + 1
-    last = length[:, None] - 1
-    ids = tf.where(position < first_separator, first.at(position - 1), tokenizer.pad_id)
-    if second is not None:
-        begin = first_separator + special - 2
-        inside = (position >= begin) & (position < last)
-        ids = tf.where(inside, second.at(position - begin), ids)
-        ids = tf.where((position >= first_separator) & (position < begin), tokenizer.sep_id, ids)
-    ids = tf.where((position == first_separator) | (position == last), tokenizer.sep_id, ids)
-    ids = tf.where(position == 0, tokenizer.cls_id, ids)
-    in_second = (position > first_separator) & (position <= last) & (not tokenizer.double_separator)
+    ids = tf.fill([tf.size(first.lengths), tf.cast(width, tf.int32)], tokenizer.pad_id)
+    segments = tf.zeros_like(ids)
+    texts = {"A": (first, kept_first), "B": (second, kept_second)}
+    start = tf.zeros_like(kept_first)
+    for name, segment in template.parts(second is not None):
+        rows, length_of = texts.get(name, (None, tf.ones_like(start)))
+        end = start + length_of
+        inside = (position >= start[:, None]) & (position < end[:, None])
+        tokens = tokenizer.role_id(name) if rows is None else rows.at(position - start[:, None])
+        ids = tf.where(inside, tokens, ids)
+        segments = tf.where(inside, segment, segments) if segment else segments
+        start = end
     packed = {
         "token_ids": ids,
-        "segment_ids": tf.cast(in_second, tf.int32),
-        "padding_mask": tf.cast(position <= last, tf.int32),
+        "segment_ids": segments,
+        "padding_mask": tf.cast(position < length[:, None], tf.int32),
     }
     if pad_to is not None:
         packed = {name: tf.ensure_shape(value, (None, pad_to)) for name, value in packed.items()}

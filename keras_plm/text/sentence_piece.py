@@ -1,6 +1,6 @@
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import KEYBOARD, AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
+from .template import BERT_TEMPLATE, SpecialTokens, Template
+from .tokenizer import KEYBOARD, AddedToken, Tokenizer, character_positions, string_tensor
 
 ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of tokens in SentencePiece's files
@@ -61,12 +62,12 @@ class Unigram:
     def to_bytes(self, special: SpecialTokens, added: Sequence[AddedToken] = ()) -> bytes:
         """The content of a SentencePiece model file that gives these ids."""
         proto = _proto()
-        literals = {*asdict(special).values(), *(token.text for token in added)}
+        literals = {*special.by_role.values(), *(token.text for token in added)}
         for piece, score in zip(self.pieces, self.scores, strict=True):
             kind = _UNKNOWN if piece == special.unk else _CONTROL if piece in literals else _NORMAL
             proto.pieces.add(piece=piece, score=score, type=kind)
         proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
-        proto.trainer_spec.unk_id = self.pieces.index(special.unk)
+        proto.trainer_spec.unk_id = self.pieces.index(special.by_role["unk"])
         # -1: the file has none; the packing puts them
         proto.trainer_spec.pad_id = proto.trainer_spec.bos_id = proto.trainer_spec.eos_id = -1
         proto.normalizer_spec.precompiled_charsmap = self.charsmap
@@ -104,7 +105,7 @@ class SentencePieceTokenizer(Tokenizer):
         lowercase: lower-case the text first.
         strip_accents: strip accents first.
         quotes: turn `` and '' into one double quote first; with the two above, what ALBERT does.
-        double_separator: RoBERTa's way with pairs, see `Tokenizer`.
+        template: how texts become rows of tokens.
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Raises:
@@ -124,10 +125,10 @@ class SentencePieceTokenizer(Tokenizer):
         lowercase: bool = False,
         strip_accents: bool = False,
         quotes: bool = False,
-        double_separator: bool = False,
+        template: Template = BERT_TEMPLATE,
         added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(model.pieces, special, double_separator, added)
+        super().__init__(model.pieces, special, template, added)
         self.model = model
         self.lowercase = lowercase
         self.strip_accents = strip_accents
@@ -139,21 +140,18 @@ class SentencePieceTokenizer(Tokenizer):
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "SentencePieceTokenizer":
         """Read a `spiece.model`."""
-        special = SpecialTokens(**settings.pop("special", asdict(ALBERT_TOKENS)))
         model = Unigram.from_bytes(paths["spiece.model"].read_bytes(), str(paths["spiece.model"]))
-        return cls(model, special, added=cls._added_from(settings), **settings)
+        return cls(model, **cls._from_common(settings))
 
     def files(self) -> dict[str, bytes]:
         return {"spiece.model": self._content}
 
     def settings(self) -> dict[str, Any]:
         return {
-            "special": asdict(self.special),
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
             "quotes": self.quotes,
-            "double_separator": self.double_separator,
-            **self._added_settings,
+            **self._common_settings,
         }
 
     def resources(self) -> Any:
@@ -167,7 +165,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.lowercase,
             self.strip_accents,
             self.quotes,
-            self.double_separator,
+            self.template,
             self.added,
         )
 

@@ -1,7 +1,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,22 +10,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
+from .template import BERT_TEMPLATE, ROLES, SpecialTokens, Template
+
 # TensorFlow Text loses what follows a NUL, or never comes back; another control character says as little
 _NUL, _NOT_NUL = "\0", "\1"
 
 # the characters of a keyboard: whoever types will type these
 KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The tokens with a role, as a vocabulary spells them."""
-
-    pad: str = "[PAD]"
-    unk: str = "[UNK]"
-    cls: str = "[CLS]"
-    sep: str = "[SEP]"
-    mask: str = "[MASK]"
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ class Tokenizer(ABC):
     Args:
         vocabulary: tokens, the index being the id.
         special: spelling of the special tokens.
-        double_separator: RoBERTa's way with pairs: two separators between the parts, and one kind of segment.
+        template: how texts become rows of tokens.
         added: more tokens of the vocabulary that are found in texts as they are written.
 
     Attributes:
@@ -89,7 +80,8 @@ class Tokenizer(ABC):
         strips_before_mask: the space before a mask belongs to the mask, where a word has its space in front of it.
 
     Raises:
-        ValueError: a special or added token missing from the vocabulary, or a token twice.
+        ValueError: a special or added token missing from the vocabulary, a token twice, or a template with a role that
+            has no token.
     """
 
     filenames: ClassVar[tuple[str, ...]]
@@ -99,15 +91,16 @@ class Tokenizer(ABC):
         self,
         vocabulary: Sequence[str],
         special: SpecialTokens,
-        double_separator: bool = False,
+        template: Template = BERT_TEMPLATE,
         added: Sequence[AddedToken] = (),
     ) -> None:
         self.vocabulary = list(vocabulary)
         self.special = special
-        self.double_separator = double_separator
-        self.added = [token for token in added if token.text not in asdict(special).values()]
+        self.template = template
+        tokens = special.by_role
+        self.added = [token for token in added if token.text not in tokens.values()]
         self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
-        missing = [token for token in asdict(special).values() if token not in self._ids]
+        missing = [token for token in tokens.values() if token not in self._ids]
         if missing:
             raise ValueError(f"the vocabulary has no {', '.join(missing)}; which tokens are its special tokens?")
         lost = [token.text for token in self.added if token.text not in self._ids]
@@ -116,12 +109,13 @@ class Tokenizer(ABC):
         if len(self._ids) != len(self.vocabulary):
             twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
             raise ValueError(f"the vocabulary has tokens twice: {twice[:5]}")
-        ids = {field.name: self._ids[getattr(special, field.name)] for field in fields(special)}
-        self.pad_id, self.unk_id, self.cls_id = ids["pad"], ids["unk"], ids["cls"]
-        self.sep_id, self.mask_id = ids["sep"], ids["mask"]
-        self.special_ids = list(ids.values())
-        roles = [AddedToken(token) for token in dict.fromkeys(asdict(special).values()) if token != special.mask]
-        written = [*roles, AddedToken(special.mask, strips_left=self.strips_before_mask), *self.added]
+        if roleless := sorted(template.roles - set(tokens)):
+            raise ValueError(f"the template {template.single!r} needs tokens for {roleless}, which have none")
+        self._role_ids = {role: self._ids[token] for role, token in tokens.items()}
+        self.special_ids = list(self._role_ids.values())
+        roles = [AddedToken(token) for token in dict.fromkeys(tokens.values()) if token != special.mask]
+        mask = [] if special.mask is None else [AddedToken(special.mask, strips_left=self.strips_before_mask)]
+        written = [*roles, *mask, *self.added]
         written.sort(key=lambda token: -len(token.text))  # of two that begin alike the longer one is meant
         self._literals = tuple(token.text for token in written)
         self._literal_ids = [self._ids[literal] for literal in self._literals]
@@ -201,14 +195,17 @@ class Tokenizer(ABC):
         return encoding
 
     @property
-    def _added_settings(self) -> dict[str, Any]:
-        """The part of `settings` that tells of added tokens; nothing where there are none."""
-        return {"added": [asdict(token) for token in self.added]} if self.added else {}
+    def _common_settings(self) -> dict[str, Any]:
+        """The part of `settings` that all kinds have."""
+        added = [asdict(token) for token in self.added]
+        return {"special": self.special.by_role, "template": self.template.to_dict(), "added": added}
 
     @staticmethod
-    def _added_from(settings: dict[str, Any]) -> list[AddedToken]:
-        """The inverse of `_added_settings`, which it takes out of the settings."""
-        return [AddedToken(**token) for token in settings.pop("added", [])]
+    def _from_common(settings: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of `_common_settings`: the arguments that they stand for, and the rest as it is."""
+        special = SpecialTokens(**dict.fromkeys(ROLES) | settings["special"])
+        added = [AddedToken(**token) for token in settings["added"]]
+        return settings | {"special": special, "template": Template(**settings["template"]), "added": added}
 
     @abstractmethod
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -263,9 +260,30 @@ class Tokenizer(ABC):
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> Self:
         """The inverse of `files` and `settings`; `paths` says where each of `filenames` lies."""
 
-    def num_special(self, pair: bool) -> int:
-        """How many special tokens stand around a text, or around a pair."""
-        return 2 + pair * (2 if self.double_separator else 1)
+    def role_id(self, role: str) -> int:
+        """The id of the special token of a role: "pad", "unk", "cls", "sep", "mask", "bos", "eos".
+
+        Raises:
+            ValueError: the vocabulary has no token for it.
+        """
+        if role not in self._role_ids:
+            raise ValueError(f"this {type(self).__name__} has no {role} token, which is needed here")
+        return self._role_ids[role]
+
+    @property
+    def pad_id(self) -> int:
+        """The id of padding."""
+        return self.role_id("pad")
+
+    @property
+    def unk_id(self) -> int:
+        """The id of what has no token."""
+        return self.role_id("unk")
+
+    @property
+    def mask_id(self) -> int:
+        """The id of a token that is to be guessed."""
+        return self.role_id("mask")
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -281,7 +299,7 @@ class Tokenizer(ABC):
     @cached_property
     def _left_out(self) -> set[int]:
         """Ids that `decode` leaves out."""
-        return {self.pad_id, self.cls_id, self.sep_id}
+        return {index for role, index in self._role_ids.items() if role not in ("unk", "mask")}
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
         """The tokens that `decode` puts together."""

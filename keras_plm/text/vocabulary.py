@@ -2,7 +2,6 @@ import heapq
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from rich.progress import track
 
 from .normalization import Normalizer
 from .readers.files import read_text
-from .tokenizer import SpecialTokens
+from .template import SpecialTokens
 
-SPECIAL_TOKENS = astuple(SpecialTokens())
+SPECIAL_TOKENS = tuple(SpecialTokens().by_role.values())
 
 # As BERT's own code: Han characters are words of their own; kana and hangul are not.
 _HAN = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0xF900, 0xFAFF),

@@ -58,7 +58,7 @@ class WordRows:
         Raises:
             ValueError: `max_length` without room for a token.
         """
-        room = max_length - tokenizer.num_special(pair=False)
+        room = max_length - tokenizer.template.num_special(pair=False)
         if room < 1:
             raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
         pieces, lengths = _pieces(tokenizer, [word for words in sentences for word in words], room)
@@ -79,7 +79,7 @@ class WordRows:
             token_labels = np.full(len(pieces), -1, "int32")
             token_labels[position] = np.concatenate([np.asarray(row, "int32") for row in labels])
         spans = Spans(tf.concat([pieces, [0]], 0), tf.constant(starts), tf.constant(stops - starts))
-        special = tokenizer.num_special(pair=False)
+        special = tokenizer.template.num_special(pair=False)
         whole = np.add.reduceat(np.append(lengths, 0), np.append(0, np.cumsum(num_words))[:-1]) * (num_words > 0)
         rows = TextRows(
             tokenizer, spans, None, None, max_length, stops - starts + special, 0,
@@ -90,7 +90,8 @@ class WordRows:
     def take_words(self, row: int, values: np.ndarray) -> np.ndarray:
         """(words, …) of the values (T, …) of a row's tokens: those of the words that are read from it."""
         words = self.position[self.first_word[row] : self.last_word[row]]
-        return values[1 + words - int(self.rows.first.starts[row])]
+        before = self.rows.tokenizer.template.num_before("A", pair=False)
+        return values[before + words - int(self.rows.first.starts[row])]
 
 
 def _pieces(tokenizer: Tokenizer, words: list[str], room: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,5 @@
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,16 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
-from .tokenizer import KEYBOARD, AddedToken, SpecialTokens, Tokenizer, character_positions, string_tensor
+from .template import BERT_TEMPLATE, ROLES, SpecialTokens, Template
+from .tokenizer import KEYBOARD, AddedToken, Tokenizer, character_positions, string_tensor
 from .vocabulary import read_vocabulary
 from .words import BERT_ALONE
 
 # Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block
 # whose characters BERT's rules make words of their own. In a text they are unknown, as the next one is.
-_STAND_INS = [chr(0xFAF0 + i) for i in range(5)]
-_UNKNOWN = chr(0xFAF5)
-_ANY_STAND_IN = f"[{_STAND_INS[0]}-{_STAND_INS[-1]}]"
+_STAND_INS = {role: chr(0xFAF0 + i) for i, role in enumerate(ROLES)}
+_UNKNOWN = chr(0xFAF0 + len(ROLES))
+_ANY_STAND_IN = f"[{min(_STAND_INS.values())}-{max(_STAND_INS.values())}]"
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -57,13 +57,14 @@ class WordPieceTokenizer(Tokenizer):
         lowercase: bool = True,
         strip_accents: bool | None = None,
         special: SpecialTokens = SpecialTokens(),  # noqa: B008  (frozen)
+        template: Template = BERT_TEMPLATE,
         added: Sequence[AddedToken] = (),
     ) -> None:
-        super().__init__(vocabulary, special, added=added)
+        super().__init__(vocabulary, special, template, added)
         self.lowercase = lowercase
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self._normalizer = Normalizer(self.lowercase, self.strip_accents, clean=True)
-        self._stand_ins = dict(zip(asdict(special).values(), _STAND_INS, strict=True))
+        self._stand_ins = {token: _STAND_INS[role] for role, token in special.by_role.items()}
         # what makes a special token of a word in a text, for contexts of questions, is one of its words
         self.words_alone = f"{self.special_pattern}|{BERT_ALONE}"
         try:
@@ -71,7 +72,7 @@ class WordPieceTokenizer(Tokenizer):
                 [self._stand_ins.get(piece, piece) for piece in self.vocabulary],
                 token_out_type=tf.int32,
                 max_bytes_per_word=300,
-                unknown_token=self._stand_ins[special.unk],
+                unknown_token=self._stand_ins[self.vocabulary[self.unk_id]],
                 support_detokenization=True,
             )
         except RuntimeError as error:  # of its trie, about tokens that no text can have
@@ -87,8 +88,7 @@ class WordPieceTokenizer(Tokenizer):
 
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "WordPieceTokenizer":
-        special, added = SpecialTokens(**settings.pop("special")), cls._added_from(settings)
-        return cls.from_file(paths["vocab.txt"], special=special, added=added, **settings)
+        return cls.from_file(paths["vocab.txt"], **cls._from_common(settings))
 
     def files(self) -> dict[str, bytes]:
         return {"vocab.txt": ("\n".join(self.vocabulary) + "\n").encode()}
@@ -97,8 +97,7 @@ class WordPieceTokenizer(Tokenizer):
         return {
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
-            "special": asdict(self.special),
-            **self._added_settings,
+            **self._common_settings,
         }
 
     def resources(self) -> Any:
@@ -106,7 +105,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def subset(self, token_ids: Sequence[int]) -> "WordPieceTokenizer":
         pieces = [self.vocabulary[i] for i in token_ids]
-        return WordPieceTokenizer(pieces, self.lowercase, self.strip_accents, self.special, self.added)
+        return WordPieceTokenizer(pieces, self.lowercase, self.strip_accents, self.special, self.template, self.added)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         characters = {*KEYBOARD, *"".join(piece.removeprefix("##") for piece in seen - set(self._literals))}

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
-_LOW_RANK = ("low_rank_a", "low_rank_b")
+_LORA = ("lora_a", "lora_b")
 
 
 def parse_trainable(trainable: str) -> tuple[str, int]:
@@ -59,12 +59,12 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
             block = _block(path)
             return path.startswith("final_norm/") if block is None else block >= num_blocks - number
         if kind == "lora":
-            return path.endswith(_LOW_RANK)
+            return path.endswith(_LORA)
         return kind == "adapter" and ("adapter" in path or path.endswith(("gamma", "beta")))
 
     # an activation range follows what it sees
     chosen = [trained(weight.path) and not weight.path.endswith("/range") for weight in model.weights]
-    wanted = {"lora": "low_rank_a", "adapter": "adapter"}.get(kind)
+    wanted = {"lora": "lora_a", "adapter": "adapter"}.get(kind)
     if wanted is not None and not any(wanted in path for path in inside):
         raise ValueError(
             f"trainable={trainable!r}, but no layer of the model has such weights; which layers are they to match?"

@@ -25,7 +25,7 @@ FIELDS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
 
 def artifact(shape: tuple[int, ...], quantization: str, folder: Path) -> export.Artifact:
-    config = plm.ModelConfig(
+    config = plm.EncoderConfig(
         vocabulary_size=1_000, max_sequence_length=128, activation="gelu", **dict(zip(FIELDS, shape, strict=True))
     )
     tokenizer = plm.WordPieceTokenizer([*SPECIAL, *(f"word{i}" for i in range(995))])

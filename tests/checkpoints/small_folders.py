@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 import keras_plm as plm
 from keras_plm.checkpoints.tokenizer_json import write_tokenizer
+from keras_plm.text import BERT_TEMPLATE, ROBERTA_TEMPLATE
 from keras_plm.text.byte_pair import BYTE_CHARACTERS, ROBERTA_TOKENS
 from keras_plm.text.sentence_piece import Unigram
 
@@ -45,7 +46,9 @@ def sentence_piece(special: plm.text.SpecialTokens, first: list[str]) -> plm.Sen
     pieces, scores = _filled(pieces), scores + [-50.0] * (random_weights.VOCABULARY - len(pieces))
     albert = special.cls == "[CLS]"
     case = {"lowercase": albert, "strip_accents": albert, "quotes": albert}
-    return plm.SentencePieceTokenizer(Unigram(pieces, scores, charsmap()), special, **case, double_separator=not albert)
+    return plm.SentencePieceTokenizer(
+        Unigram(pieces, scores, charsmap()), special, **case, template=BERT_TEMPLATE if albert else ROBERTA_TEMPLATE
+    )
 
 
 @functools.cache

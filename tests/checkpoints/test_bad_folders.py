@@ -59,7 +59,7 @@ def test_old_names_half_precision_and_parts(folder):
         index.write_text(json.dumps({"weight_map": weight_map | {names[0]: bad}}))
         refuses(folder, message)
     index.write_text(json.dumps({"weight_map": weight_map | {"lost": "part-0.safetensors"}}))
-    refuses(folder, r"names tensors that are not in their parts: \['lost'\]")
+    refuses(folder, r"names tensors that are not in their shards: \['lost'\]")
     index.write_text(json.dumps({"weight_map": weight_map | {"lost": "part-7.safetensors"}}))
     refuses(folder, "part-7", FileNotFoundError)
     index.write_text("[]")

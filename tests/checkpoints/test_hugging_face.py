@@ -86,7 +86,7 @@ def test_transformers_reads_what_we_write(tmp_path):
         tokenizer = model.tokenizer
         for text in TEXTS:
             ids = tokenizer.encode(text).token_ids
-            assert theirs[text] == [tokenizer.cls_id, *ids, tokenizer.sep_id], (name, text)
+            assert theirs[text] == [tokenizer.role_id("cls"), *ids, tokenizer.role_id("sep")], (name, text)
         packed = plm.text.TextRows.from_texts(tokenizer, TEXTS[:1], TEXTS[1:2]).evaluation_dataset(1)[0]
         row = next(iter(packed))
         assert theirs["pair"] == row["token_ids"].numpy()[row["padding_mask"].numpy() > 0].tolist(), name
@@ -120,5 +120,5 @@ def test_tokenizers_in_files_of_their_own(tmp_path):
     texts = [*TEXTS, "a zebra"]
     wanted = [[i + 1 if i else found.unk_id for i in theirs.encode(text)] for text in texts]
     assert found(texts).to_list() == wanted and found.unk_id in wanted[-1]
-    assert (found.cls_id, found.pad_id, found.sep_id, found.unk_id) == (0, 1, 2, 3)
+    assert (found.role_id("cls"), found.pad_id, found.role_id("sep"), found.unk_id) == (0, 1, 2, 3)
     assert found.mask_id == len(found.vocabulary) - 1

@@ -70,7 +70,7 @@ def test_pretraining_goes_on_without_next_sentence(corpus_file, tmp_path):
     history = (tmp_path / "saved" / "history.csv").read_text().splitlines()
     assert len(history) == 3 and "next_sentence" not in history[0]
     again = plm.load(tmp_path / "saved")
-    assert isinstance(again.tokenizer, plm.BytePairTokenizer) and again.tokenizer.double_separator
+    assert isinstance(again.tokenizer, plm.BytePairTokenizer) and again.tokenizer.template == plm.text.ROBERTA_TEMPLATE
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_minilm_is_loaded_in_little_memory(minilm):
         return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e3
 
     # what TensorFlow and the vocabulary take is not the weights'
-    plm.Encoder(plm.ModelConfig(num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8))
+    plm.Encoder(plm.EncoderConfig(num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8))
     tokenizer = read_tokenizer(Path(sys.argv[1]))
     before = peak = resident()
     done = False
@@ -200,7 +200,7 @@ def test_distilbert_tagger_corrects_sentences(tmp_path):
     assert isinstance(model, plm.Tagger) and not model.tokenizer.lowercase
     for text, word, tag in (("I has two cat", "has", "$REPLACE_have"), ("an good man", "an", "$REPLACE_a")):
         encoding = model.tokenizer.encode(text)
-        ids = np.array([[model.tokenizer.cls_id, *encoding.token_ids, model.tokenizer.sep_id]])
+        ids = np.array([[model.tokenizer.role_id("cls"), *encoding.token_ids, model.tokenizer.role_id("sep")]])
         tags = [model.labels[i] for i in np.asarray(model(encoder_batch(ids)))[0].argmax(-1)]
         assert tags[1 + encoding.tokens.index(word)] == tag, (text, tags)
 

@@ -28,10 +28,13 @@ def model(request, config, tokenizer):
     changes = {
         "pre-norm": {"normalize_first": True},
         "shared": {"shared_layers": True},
-        "adapters": {"adapter_dim": 5},
-        "roundings": {"quantization_aware": True},
     }
-    return plm.Tagger(replace(config, **changes.get(request.param, {})), ["O", "B-X"], tokenizer)
+    added = {
+        "adapters": plm.Adaptation(adapter_dim=5),
+        "roundings": plm.Adaptation(quantization_aware=True),
+    }
+    config = replace(config, **changes.get(request.param, {}))
+    return plm.Tagger(config, ["O", "B-X"], tokenizer, plm.Encoder(config, tokenizer, added.get(request.param)))
 
 
 def test_without_a_change_nothing_changes(model):

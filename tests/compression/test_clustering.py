@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -126,5 +124,5 @@ def test_errors(config):
     with pytest.raises(ValueError, match="num_clusters=1; it must be at least 2"):
         cluster(plm.Encoder(config), 1)
     with pytest.raises(ValueError, match="merge_lora first"):
-        cluster(plm.Encoder(replace(config, lora_rank=3)), 5)
+        cluster(plm.Encoder(config, adaptation=plm.Adaptation(lora_rank=3)), 5)
     assert isinstance(Clusterer(plm.Encoder(config), 2), keras.callbacks.Callback)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -192,7 +190,7 @@ def test_zeros_survive_averaged_weights(config):
 @pytest.mark.parametrize("sparsity", ["0", "1.0", "half", "4:2", "-0.5", ""])
 def test_errors(config, sparsity):
     with pytest.raises(ValueError, match="merge_lora first"):
-        prune(plm.Encoder(replace(config, lora_rank=3)), "0.5")
+        prune(plm.Encoder(config, adaptation=plm.Adaptation(lora_rank=3)), "0.5")
     for texts in (None, TEXTS):
         with pytest.raises(ValueError, match='a fraction such as "0.8", or "2:4"'):
             prune(plm.Encoder(config), sparsity, texts)
@@ -205,7 +203,7 @@ def test_errors_of_texts(config, tokenizer):
         (encoder, "the cat", "texts is one text or path"),
         (encoder, ["a", 3], r"texts\[1\] is '3'; it must be a text"),
         (plm.Encoder(config), TEXTS, "this Encoder has no tokenizer, and texts need one"),
-        (plm.Encoder(replace(config, lora_rank=3), tokenizer), TEXTS, "merge_lora first"),
+        (plm.Encoder(config, tokenizer, plm.Adaptation(lora_rank=3)), TEXTS, "merge_lora first"),
     ]:
         with pytest.raises(ValueError, match=message):
             prune(model, "2:4", texts)

@@ -13,7 +13,9 @@ from tests.export.conftest import LENGTH, TEXTS
 
 
 def test_inputs_are_those_of_every_pass_without_padding(config, tokenizer):
-    model = plm.Tagger(replace(config, shared_layers=True, adapter_dim=5), ["O", "B-X"], tokenizer)
+    config = replace(config, shared_layers=True)
+    encoder = plm.Encoder(config, tokenizer, plm.Adaptation(adapter_dim=5))
+    model = plm.Tagger(config, ["O", "B-X"], tokenizer, encoder)
     rows = example_rows(model, TEXTS * 3, LENGTH)
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     mask = batch["padding_mask"].astype(bool)

@@ -82,9 +82,14 @@ def test_a_task_model_keeps_its_task(large, config, tokenizer, kind):
         ({"intermediate_dim": 54}, "intermediate_dim=54"),
         ({"hidden_dim": 32, "num_heads": 2}, "heads keep their width: 8"),
         ({"normalize_first": True}, "more than sizes"),
-        ({"lora_rank": 2}, "LoRA"),
     ],
 )
 def test_errors(large, change, words):
     with pytest.raises(ValueError, match=words):
         shrink(large, replace(large.config, **change))
+
+
+def test_what_was_added_is_not_shrunk(large):
+    adapted = plm.Encoder(large.config, adaptation=plm.Adaptation(lora_rank=2))
+    with pytest.raises(ValueError, match="LoRA updates"):
+        shrink(adapted, large.config)

@@ -37,10 +37,13 @@ def test_ranges_are_those_of_the_tokens(classifier):
     "fields", [{}, {"shared_layers": True}, {"adapter_dim": 5}, {"embedding_dim": 7}, {"normalize_first": True}]
 )
 def test_every_range_is_found_and_little_changes(config, tokenizer, fields):
-    model = plm.Tagger(replace(config, **fields), ["A", "B", "C"], tokenizer)
+    fields = dict(fields)
+    adaptation = plm.Adaptation(adapter_dim=fields.pop("adapter_dim", 0))
+    config = replace(config, **fields)
+    model = plm.Tagger(config, ["A", "B", "C"], tokenizer, plm.Encoder(config, tokenizer, adaptation))
     rows = example_rows(model, TEXTS, LENGTH)
     twin = with_ranges(model, text_rows(model, TEXTS, LENGTH))
-    assert twin.config == replace(model.config, quantization_aware=True)
+    assert twin.config == config and twin.adaptation == replace(adaptation, quantization_aware=True)
     ranges = {path: weight for path, weight in weight_arrays(twin).items() if path.endswith("/range")}
     assert ranges and all(low <= 0 <= high and high - low > 1e-3 for low, high in ranges.values())
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

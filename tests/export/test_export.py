@@ -284,14 +284,17 @@ def test_errors(classifier, config, tokenizer, artifacts, tmp_path, monkeypatch)
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="multiples of 32, not hidden_dim=36"):
         export.to_tflite(even, tmp_path, "int4_block32")
-    narrow = plm.Classifier(replace(config, hidden_dim=96, intermediate_dim=64, adapter_dim=5), ["a", "b"], tokenizer)
+    sizes = replace(config, hidden_dim=96, intermediate_dim=64)
+    adapted = plm.Encoder(sizes, tokenizer, plm.Adaptation(adapter_dim=5))
+    narrow = plm.Classifier(sizes, ["a", "b"], tokenizer, adapted)
     with pytest.raises(ValueError, match="multiples of 32, not adapter_dim=5; int4 takes any"):
         export.to_tflite(narrow, tmp_path, "int4_block32")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8")
     with pytest.raises(ValueError, match="static_int8 needs calibration"):
         export.to_tflite(classifier, tmp_path, "static_int8", calibration=[])
-    aware = plm.Classifier(replace(config, quantization_aware=True), ["a", "b"], tokenizer)
+    rounding = plm.Encoder(config, tokenizer, plm.Adaptation(quantization_aware=True))
+    aware = plm.Classifier(config, ["a", "b"], tokenizer, rounding)
     with pytest.raises(ValueError, match="trained for static_int8 .* not for int4"):
         export.to_tflite(aware, tmp_path, "int4")
     with pytest.raises(ValueError, match="has learned its ranges"):

@@ -107,13 +107,14 @@ def test_int8_is_near(name, models, artifacts):
 
 
 @pytest.mark.slow
-def test_low_rank_updates_are_merged_in_an_artifact(config, tokenizer, tmp_path):
-    sizes = replace(config, max_sequence_length=40, lora_rank=3)
-    model = grown(plm.Classifier(sizes, ["a", "b"], tokenizer))
+def test_lora_updates_are_merged_in_an_artifact(config, tokenizer, tmp_path):
+    sizes = replace(config, max_sequence_length=40)
+    encoder = plm.Encoder(sizes, tokenizer, plm.Adaptation(lora_rank=3))
+    model = grown(plm.Classifier(sizes, ["a", "b"], tokenizer, encoder))
     for weight in model.weights:
-        if weight.path.endswith("low_rank_b"):
+        if weight.path.endswith("lora_b"):
             weight.assign(np.random.default_rng(0).normal(size=weight.shape))
-    plain = export.to_onnx(plm.Classifier(replace(sizes, lora_rank=0), ["a", "b"], tokenizer), tmp_path / "plain.onnx")
+    plain = export.to_onnx(plm.Classifier(sizes, ["a", "b"], tokenizer), tmp_path / "plain.onnx")
     merged = export.to_onnx(model, tmp_path / "merged.onnx")
     assert export.Artifact(merged).operators() == export.Artifact(plain).operators()
     found = export.load_artifact(merged).predict_probabilities(TEXTS)

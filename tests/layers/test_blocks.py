@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_plm import DecoderBlock, EncoderBlock, FeedForward
+from keras_plm import Adaptation, DecoderBlock, EncoderBlock, FeedForward
 from keras_plm.layers import ResidualNorm
 from keras_plm.layers.adapter import Adapter, Projection
 from tests.contract import check_layer
@@ -71,7 +71,7 @@ def test_decoder_block(normalize_first, dropout):
     check_layer(crossing, floats(B, T, D), floats(B, S, D, seed=1), dropout=dropout > 0)
 
 
-def test_low_rank_updates_and_adapters():
+def test_lora_updates_and_adapters():
     def make(kind, *arguments, **options):
         layer = kind(*arguments, **options)
         layer.build((B, T, D))
@@ -80,9 +80,10 @@ def test_low_rank_updates_and_adapters():
         return layer
 
     check_layer(functools.partial(make, Adapter, 5), floats(B, T, D))
-    check_layer(functools.partial(make, Projection, 7, low_rank=2, low_rank_scale=3.0), floats(B, T, D))
-    layer, x = make(Projection, 7, low_rank=2, low_rank_scale=3.0), np.asarray(floats(B, T, D))
-    kernel = np.asarray(layer.kernel) + 3 * np.asarray(layer.low_rank_a) @ np.asarray(layer.low_rank_b)
+    lora = {"name": "query", "adaptation": Adaptation(lora_rank=2, lora_alpha=6.0)}
+    check_layer(functools.partial(make, Projection, 7, **lora), floats(B, T, D))
+    layer, x = make(Projection, 7, **lora), np.asarray(floats(B, T, D))
+    kernel = np.asarray(layer.kernel) + 3 * np.asarray(layer.lora_a) @ np.asarray(layer.lora_b)
     np.testing.assert_allclose(layer(x), x @ kernel + np.asarray(layer.bias), atol=1e-4)
     adapter = Adapter(5)
     np.testing.assert_array_equal(adapter(x), x)

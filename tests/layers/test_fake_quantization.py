@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_plm import EncoderBlock, FeedForward, MultiHeadAttention
+from keras_plm import Adaptation, EncoderBlock, FeedForward, MultiHeadAttention
 from keras_plm.layers import FakeQuantization, Projection
 from keras_plm.layers.fake_quantization import rounded_weights
 from tests.layers.test_attention import floats
 
 B, T, N, D, F = 2, 5, 3, 33, 53
+ROUNDING = Adaptation(quantization_aware=True)
 
 
 def by_hand(x, low, high):
@@ -84,7 +85,7 @@ def test_weights_have_values_that_int8_has():
 @pytest.mark.parametrize("weight", [0.0, 10.0])
 def test_one_output_does_not_take_the_values_of_the_others(weight):
     """One with a hundred times the weights of the others, or with none and a bias: pruning leaves such."""
-    plain, rounding, x = Projection(F), Projection(F, quantized=True), floats(B, T, D)
+    plain, rounding, x = Projection(F), Projection(F, adaptation=ROUNDING), floats(B, T, D)
     plain(x), rounding(x)
     kernel = 0.1 * np.random.default_rng(0).normal(size=(D, F)).astype("float32")
     kernel[:, 3] = weight
@@ -99,9 +100,10 @@ def test_one_output_does_not_take_the_values_of_the_others(weight):
 
 
 def test_what_cannot_be_rounded():
-    for options in ({"low_rank": 2}, {"activation": "relu"}):
-        with pytest.raises(ValueError, match="neither a LoRA update nor an activation"):
-            Projection(F, quantized=True, **options)
+    with pytest.raises(ValueError, match="has no activation"):
+        Projection(F, adaptation=ROUNDING, activation="relu")
+    with pytest.raises(ValueError, match="merge_lora first"):
+        Adaptation(lora_rank=2, quantization_aware=True)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_what_cannot_be_rounded():
     ],
 )
 def test_layers_answer_nearly_the_same_and_learn(make):
-    plain, rounding, x = make(), make(quantized=True), floats(B, T, D)
+    plain, rounding, x = make(), make(adaptation=ROUNDING), floats(B, T, D)
     plain(x), rounding(x)
     for path, value in ((w.path, w) for w in plain.weights):
         next(w for w in rounding.weights if w.path.split("/")[1:] == path.split("/")[1:]).assign(value)

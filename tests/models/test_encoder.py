@@ -9,6 +9,8 @@ import keras_plm as plm
 from conftest import token_batch
 from keras_plm.models import encoder_like, encoder_states
 
+ROUNDING = plm.Adaptation(quantization_aware=True)
+
 
 def keras_hub_twin(encoder, config):
     """A keras-hub BertBackbone of the same sizes and with the same weights."""
@@ -92,7 +94,7 @@ def test_the_first_token_alone_costs_less_than_all(config, rounded):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     from tensorflow.python.profiler import model_analyzer, option_builder
 
-    encoder = plm.Encoder(replace(config, quantization_aware=rounded))
+    encoder = plm.Encoder(config, adaptation=plm.Adaptation(quantization_aware=rounded))
     batch = {name: tf.constant(value) for name, value in token_batch(config).items()}
 
     def operations(output):
@@ -130,8 +132,8 @@ def test_config_errors(config, tokenizer):
     ]:
         with pytest.raises(ValueError, match=message):
             replace(config, **fields)
-    with pytest.raises(ValueError, match="unknown model config fields"):
-        plm.ModelConfig.from_dict({"hidden_size": 3})
+    with pytest.raises(ValueError, match="unknown EncoderConfig fields"):
+        plm.EncoderConfig.from_dict({"hidden_size": 3})
     with pytest.raises(ValueError, match="the tokenizer has 97 tokens, but vocabulary_size=50"):
         plm.Encoder(replace(config, vocabulary_size=50), tokenizer)
 
@@ -146,7 +148,7 @@ def test_named_sizes():
 
 def test_ranges_of_roundings_are_those_of_all_tokens(config):
     """The first token's own way through the last block would set them too, and narrow them."""
-    encoder = plm.Encoder(replace(config, quantization_aware=True, dropout=0.0, attention_dropout=0.0))
+    encoder = plm.Encoder(replace(config, dropout=0.0, attention_dropout=0.0), None, ROUNDING)
     inputs = {name: tf.constant(value) for name, value in token_batch(config).items()}
     step = tf.function(lambda: encoder(inputs, training=True), autograph=False)
     for _ in range(400):
@@ -160,7 +162,7 @@ def test_ranges_of_roundings_are_those_of_all_tokens(config):
 @pytest.mark.parametrize("change", [{}, {"normalize_first": True}, {"shared_layers": True, "positions": "sinusoidal"}])
 def test_the_first_token_alone_answers_as_among_all_with_roundings(config, change):
     """In inference it goes through the last block alone, in training with the others, whose gradients it has."""
-    encoder = plm.Encoder(replace(config, quantization_aware=True, has_pooler=False, dropout=0.1, **change))
+    encoder = plm.Encoder(replace(config, has_pooler=False, dropout=0.1, **change), None, ROUNDING)
     inputs = {name: tf.constant(value) for name, value in token_batch(config).items()}
     outputs = encoder(inputs)
     np.testing.assert_allclose(outputs["pooled_output"], outputs["sequence_output"][:, 0], atol=1e-5)
@@ -176,7 +178,7 @@ def test_the_first_token_alone_answers_as_among_all_with_roundings(config, chang
 @pytest.mark.parametrize("added", [{"adapter_dim": 3}, {"lora_rank": 2, "lora_alpha": 4.0}])
 def test_what_is_added_begins_as_nothing(config, tokenizer, added):
     base = plm.Encoder(config, tokenizer)
-    larger = encoder_like(base, replace(config, **added))
+    larger = encoder_like(base, config, plm.Adaptation(**added))
     assert larger.count_params() > base.count_params()
     batch = token_batch(config)
     wanted, found = base(batch), larger(batch)

@@ -13,9 +13,9 @@ from keras_plm import layers
 
 WIDTH = 6
 LAYERS = {
-    "EncoderBlock": lambda: plm.EncoderBlock(2, 11, dropout=0.1),
+    "EncoderBlock": lambda: plm.EncoderBlock(2, 11, dropout=0.1, adaptation=plm.Adaptation(lora_rank=2, adapter_dim=3)),
     "DecoderBlock": lambda: plm.DecoderBlock(2, 11),
-    "MultiHeadAttention": lambda: plm.MultiHeadAttention(3, low_rank=2),
+    "MultiHeadAttention": lambda: plm.MultiHeadAttention(3, adaptation=plm.Adaptation(lora_rank=2)),
     "FeedForward": lambda: plm.FeedForward(11, gated=True),
     "ClassificationHead": lambda: plm.ClassificationHead(5),
     "ConditionalRandomField": lambda: layers.ConditionalRandomField(WIDTH),

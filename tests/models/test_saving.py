@@ -8,7 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
 from conftest import token_batch
-from keras_plm.models import check_free, saving
+from keras_plm import checkpoints
+from keras_plm.models import check_free, saving, tensor_files
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_an_interrupted_save_loses_nothing(classifier, folder, monkeypatch, erro
         raise error
 
     if at == "save_file":
-        monkeypatch.setattr(saving, "save_file", failing)
+        monkeypatch.setattr(tensor_files, "save_file", failing)
     else:
         monkeypatch.setattr(os, "replace", failing_second)
     with pytest.raises(OSError if isinstance(error, SafetensorError) else type(error)):
@@ -108,6 +109,25 @@ def test_wrong_weights_are_named(folder):
     assert "block_0/attention/query/bias is (5,), not (33,)" in message
 
 
+def test_a_large_model_is_saved_in_shards(tmp_path, config, tokenizer, monkeypatch):
+    model = plm.Classifier(config, ["a", "b"], tokenizer)
+    monkeypatch.setattr(tensor_files, "_SHARD_BYTES", 20_000)
+    plm.save(model, tmp_path / "model")
+    checkpoints.to_hugging_face(model, tmp_path / "theirs")
+    for name in ("model", "theirs"):
+        shards = sorted((tmp_path / name).glob("model-*.safetensors"))
+        assert len(shards) > 3 and not (tmp_path / name / "model.safetensors").exists()
+        sizes = [sum(array.nbytes for array in load_file(shard).values()) for shard in shards]
+        assert all(size <= 20_000 or len(load_file(shard)) == 1 for size, shard in zip(sizes, shards, strict=True))
+        index = json.loads((tmp_path / name / "model.safetensors.index.json").read_text())
+        assert index["metadata"]["total_size"] == sum(sizes)
+    for again in (plm.load(tmp_path / "model"), plm.load(f"hf:{tmp_path / 'theirs'}")):
+        np.testing.assert_array_equal(again(token_batch(config)), model(token_batch(config)))
+    shards[1].unlink()
+    with pytest.raises(FileNotFoundError, match="model-00002-of"):
+        plm.load(f"hf:{tmp_path / 'theirs'}")
+
+
 def test_broken_folders(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no config.json"):
         plm.load(tmp_path)
@@ -119,7 +139,9 @@ def test_broken_folders(folder, tmp_path):
     for change, message in [
         ({"class": "os.system"}, "unknown class 'os.system'"),
         ({"format": 99}, "has format 99"),
-        ({"model": {"config": {"hidden": 1}}}, "unknown model config fields"),
+        ({"model": {"config": {"class": "EncoderConfig", "hidden": 1}}}, "unknown EncoderConfig fields"),
+        ({"model": {"config": {"hidden_dim": 8}}}, "names no class of config, such as EncoderConfig"),
+        ({"model": {"config": {"class": "os.system"}}}, "class 'os.system' is no config that is known here"),
         ({"tokenizer": {"class": "os.system"}}, "unknown tokenizer 'os.system'"),
     ]:
         (folder / "config.json").write_text(json.dumps(config | change))

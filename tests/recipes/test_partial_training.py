@@ -9,7 +9,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.recipes import Classify
-from keras_plm.recipes.starting_model import fine_tuned_config, starting_model
+from keras_plm.recipes.starting_model import fine_tuned_adaptation, starting_model
 from keras_plm.training import AdamW, LinearWarmupDecay, freeze, layer_rates, parse_trainable, unfreezing_steps
 
 
@@ -18,7 +18,7 @@ from keras_plm.training import AdamW, LinearWarmupDecay, freeze, layer_rates, pa
     [
         pytest.param("head", "nothing", marks=pytest.mark.slow),
         pytest.param("last:1", "block_1/|final_norm/", marks=pytest.mark.slow),
-        ("lora:2", ".*/low_rank_[ab]$"),
+        ("lora:2", ".*/lora_[ab]$"),
         pytest.param("adapter:3", ".*(adapter.*|/gamma|/beta)$", marks=pytest.mark.slow),
         pytest.param("all", "", marks=pytest.mark.slow),
     ],
@@ -40,7 +40,7 @@ def test_only_what_is_named_is_trained(trainable, inside, settings, review_files
     if trainable == "lora:2":
         kernels = [w for w in model.encoder.weights if w.path.endswith("kernel") and "block" in w.path]
         assert all(np.array_equal(np.asarray(w), before[w.path]) for w in kernels)
-        assert model.config.lora_rank == 2 and model.config.lora_alpha == 4.0
+        assert model.adaptation.lora_rank == 2 and model.adaptation.lora_alpha == 4.0
         np.testing.assert_allclose(
             plm.merge_lora(model).predict_logits(["cat"]), model.predict_logits(["cat"]), atol=1e-5
         )
@@ -120,9 +120,10 @@ def test_a_model_without_a_head_has_no_head_to_train(config, tokenizer):
 
 def test_adapters_of_another_width_are_not_thrown_away(config, tmp_path):
     recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), trainable="adapter:3", max_length=24)
+    encoder = plm.Encoder(config, adaptation=plm.Adaptation(adapter_dim=5))
     with pytest.raises(ValueError, match="but the encoder has adapters of 5"):
-        fine_tuned_config(recipe, replace(config, adapter_dim=5))
-    assert fine_tuned_config(replace(recipe, trainable="all"), replace(config, adapter_dim=5)).adapter_dim == 5
+        fine_tuned_adaptation(recipe, encoder)
+    assert fine_tuned_adaptation(replace(recipe, trainable="all"), encoder).adapter_dim == 5
 
 
 def test_accumulated_gradients_make_one_step():

@@ -387,5 +387,5 @@ def test_a_start_brings_its_vocabulary_along(small, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             Pretrain(corpus="x", save_to=str(tmp_path / "m"), **options)
-    with pytest.raises(TypeError, match="config='mini'; give a ModelConfig, such as plm.MINI"):
+    with pytest.raises(TypeError, match="config='mini'; give an EncoderConfig, such as plm.MINI"):
         Pretrain(corpus="x", save_to=str(tmp_path / "m"), config="mini")

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-import keras_plm as plm
 from keras_plm.evaluation import Evaluation, correlations
-from keras_plm.models import given_or_new, token_inputs
+from keras_plm.models import BackboneModel, given_or_new, token_inputs
 from keras_plm.recipes import FineTune
 from keras_plm.tasks import Task, TextModel, register
 from keras_plm.text import LabeledTexts, TextRows
@@ -21,7 +20,7 @@ class PositionMethods(TextModel):
 
 
 @keras.saving.register_keras_serializable("tests")
-class PositionFinder(PositionMethods, keras.Model):
+class PositionFinder(PositionMethods, BackboneModel, keras.Model):
     def __init__(self, config, tokenizer=None, encoder=None, **kwargs):
         encoder = given_or_new(encoder, config, tokenizer)
         head = keras.layers.Dense(1, dtype="float32", name="head")
@@ -32,13 +31,6 @@ class PositionFinder(PositionMethods, keras.Model):
         expected = ops.sum(ops.softmax(scores) * position, axis=1, keepdims=True)
         super().__init__(inputs=inputs, outputs=expected, **{"name": "position_finder", **kwargs})
         self.config, self.tokenizer, self.encoder, self.head = config, tokenizer, encoder, head
-
-    def get_config(self):
-        return {"config": self.config.to_dict(), "name": self.name}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(plm.ModelConfig.from_dict(config.pop("config")), **config)
 
 
 class PositionTask(Task[PositionMethods, PositionFinder, LabeledTexts]):

@@ -3,9 +3,9 @@ from typing import Any
 
 import keras
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead
-from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
 from keras_plm.tasks.labels import check_labels
 from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
 
@@ -13,7 +13,7 @@ from .text_methods import ClassifierMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Classifier(ClassifierMethods, keras.Model):
+class Classifier(ClassifierMethods, BackboneModel, keras.Model):
     """An encoder with a classification head: a label, several labels, or a number, for a text or a pair of texts.
 
     Args:
@@ -47,7 +47,7 @@ class Classifier(ClassifierMethods, keras.Model):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EncoderConfig,
         labels: Sequence[str] | None,
         tokenizer: Any = None,
         encoder: Encoder | None = None,
@@ -84,18 +84,12 @@ class Classifier(ClassifierMethods, keras.Model):
         return self.head(_text_vector(states, inputs, self.pooling))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "config": self.config.to_dict(),
+        return super().get_config() | {
             "labels": self.labels,
             "pooling": self.pooling,
             "multi_label": self.multi_label,
             "pairs": self.pairs,
-            "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Classifier":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)
 
 
 def _text_vector(states: dict[str, Any], inputs: dict[str, Any], pooling: Pooling) -> Any:

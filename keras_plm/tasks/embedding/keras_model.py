@@ -3,15 +3,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_plm.config import ModelConfig
-from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.config import EncoderConfig
+from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
 from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
 
 from .text_methods import EmbedderMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Embedder(EmbedderMethods, keras.Model):
+class Embedder(EmbedderMethods, BackboneModel, keras.Model):
     """An encoder whose hidden states become one vector for the text: texts of similar meaning have similar vectors.
 
     Args:
@@ -42,7 +42,7 @@ class Embedder(EmbedderMethods, keras.Model):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EncoderConfig,
         tokenizer: Any = None,
         pooling: Pooling = "mean",
         normalize: bool = True,
@@ -72,15 +72,9 @@ class Embedder(EmbedderMethods, keras.Model):
         self.prompt = prompt
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "config": self.config.to_dict(),
+        return super().get_config() | {
             "pooling": self.pooling,
             "normalize": self.normalize,
             "max_length": self.max_length,
             "prompt": self.prompt,
-            "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Embedder":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)

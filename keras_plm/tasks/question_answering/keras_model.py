@@ -2,15 +2,15 @@ from typing import Any
 
 import keras
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead
-from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
 
 from .text_methods import QuestionAnswererMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class QuestionAnswerer(QuestionAnswererMethods, keras.Model):
+class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
     """An encoder that points at the first and the last token of the answer.
 
     Args:
@@ -37,7 +37,7 @@ class QuestionAnswerer(QuestionAnswererMethods, keras.Model):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EncoderConfig,
         tokenizer: Any = None,
         encoder: Encoder | None = None,
         null_threshold: float | None = None,
@@ -62,11 +62,7 @@ class QuestionAnswerer(QuestionAnswererMethods, keras.Model):
         return _both_ends(self.head(states["sequence_output"]))
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "null_threshold": self.null_threshold, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "QuestionAnswerer":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)
+        return super().get_config() | {"null_threshold": self.null_threshold}
 
 
 def _both_ends(logits: Any) -> dict[str, Any]:

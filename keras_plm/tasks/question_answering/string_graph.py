@@ -21,7 +21,8 @@ def answers_function(model: Any, serve: Any, max_length: int) -> Callable:
             f"in a graph; export it to TFLite or ONNX, which take token ids"
         )
     longest, threshold = model.max_answer, model.null_threshold
-    special = tokenizer.num_special(pair=True)
+    special = tokenizer.template.num_special(pair=True)
+    before = tokenizer.template.num_before("B", pair=True)  # beside the question
     max_question = min(64, max_length // 2)
 
     def respond(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -37,7 +38,7 @@ def answers_function(model: Any, serve: Any, max_length: int) -> Callable:
         result = serve(**pack(tokenizer, Spans.from_ragged(asked), spans, max_length))
         place = tf.range(tf.shape(word)[1], dtype=tf.int64)[None]
         inside = place < kept[:, None]
-        position = tf.where(inside, place + asked.row_lengths()[:, None] + special - 1, 0)
+        position = tf.where(inside, place + asked.row_lengths()[:, None] + before, 0)
         none = tf.constant(-1e9)
         begins = tf.where(inside & is_first, tf.gather(result["start"], position, batch_dims=1), none)
         finishes = tf.where(inside & is_last, tf.gather(result["end"], position, batch_dims=1), none)

@@ -3,9 +3,9 @@ from typing import Any
 
 import keras
 
-from keras_plm.config import ModelConfig
+from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead, ConditionalRandomField
-from keras_plm.models import Encoder, given_or_new, token_inputs
+from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
 from keras_plm.tasks.labels import check_labels
 from keras_plm.text import canonical_labels
 
@@ -13,7 +13,7 @@ from .text_methods import TaggerMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Tagger(TaggerMethods, keras.Model):
+class Tagger(TaggerMethods, BackboneModel, keras.Model):
     """An encoder with a classification head on every token: entities, parts of speech, corrections.
 
     Args:
@@ -46,7 +46,7 @@ class Tagger(TaggerMethods, keras.Model):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EncoderConfig,
         labels: Sequence[str],
         tokenizer: Any = None,
         encoder: Encoder | None = None,
@@ -88,15 +88,9 @@ class Tagger(TaggerMethods, keras.Model):
         return None if self.crf is None else self.crf.transitions()
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "config": self.config.to_dict(),
+        return super().get_config() | {
             "labels": self.labels,
             "crf": self.crf is not None,
             "i_begins": self.i_begins,
             "splits_words": self.splits_words,
-            "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Tagger":
-        return cls(ModelConfig.from_dict(config.pop("config")), **config)

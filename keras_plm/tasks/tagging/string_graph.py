@@ -16,15 +16,16 @@ def tags_function(model: Any, serve: Any, max_length: int) -> Callable:
     tokenizer, steps, named = model.needs_tokenizer(), model.step_scores(), _tag_names(model)
 
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        room = max_length - tokenizer.num_special(pair=False)
+        before = tokenizer.template.num_before("A", pair=False)
+        room = max_length - tokenizer.template.num_special(pair=False)
         # a word has a token at least: those behind find no room, and a text of a megabyte is no longer than that
         words, starts, ends = (part[:, :room] for part in split_words_in_graph(text, model.words_alone))
         rows = with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
         pieces, position = word_pieces(words, rows, room)
         result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]
-        place = tf.cast(position.to_tensor(-1), tf.int32) + 1  # after [CLS]; 0 where there is no word, or no room
-        visible = place > 0
-        rows = tf.gather(result, tf.where(visible, place, 0), batch_dims=1)
+        place = tf.cast(position.to_tensor(-1), tf.int32)  # -1 where there is no word, or no room
+        visible = place >= 0
+        rows = tf.gather(result, tf.where(visible, place + before, 0), batch_dims=1)
         if steps is None:
             path = tf.argmax(rows, -1, output_type=tf.int32)
         else:

@@ -19,17 +19,19 @@ from tests.conftest import token_batch
 from .small_folders import write_folder
 
 
-def make(config, tokenizer, **change):
+def make(config, tokenizer, adaptation=None, **change):
     keras.utils.set_random_seed(5)
-    return plm.Classifier(replace(config, **change), ["cat", "dog"], tokenizer)
+    config = replace(config, **change)
+    return plm.Classifier(config, ["cat", "dog"], tokenizer, plm.Encoder(config, tokenizer, adaptation))
 
 
 @pytest.fixture
 def trained(config, tokenizer):
     """A model whose updates do something."""
-    model = make(config, tokenizer, lora_rank=3, lora_alpha=7.0, lora_targets=("query", "contract", "expand"))
+    lora = plm.Adaptation(lora_rank=3, lora_alpha=7.0, lora_targets=("query", "contract", "expand"))
+    model = make(config, tokenizer, lora)
     for weight in model.weights:
-        if "low_rank" in weight.path:
+        if "/lora_" in weight.path:
             weight.assign(np.random.default_rng(len(weight.path)).normal(size=weight.shape) * 0.3)
     return model
 
@@ -49,7 +51,7 @@ def test_there_and_back(config, tokenizer, trained, tmp_path):
         weight.assign(named_weights(trained)[path])
     inputs = token_batch(config)
     again = load_lora(base, tmp_path / "lora")
-    assert again.config.lora_rank == 3
+    assert again.adaptation.lora_rank == 3
     np.testing.assert_allclose(again(inputs), trained(inputs), atol=1e-6)
     assert np.abs(np.asarray(base(inputs)) - np.asarray(trained(inputs))).max() > 1e-3
 
@@ -59,7 +61,7 @@ def test_updates_that_are_scaled_by_the_root_of_their_rank(config, tokenizer, tr
     file = tmp_path / "lora" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"use_rslora": True}))
     again = load_lora(make(config, tokenizer), tmp_path / "lora")
-    assert again.config.lora_alpha / again.config.lora_rank == pytest.approx(7.0 / 3**0.5)
+    assert again.adaptation.lora_alpha / again.adaptation.lora_rank == pytest.approx(7.0 / 3**0.5)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +74,14 @@ def test_updates_that_are_scaled_by_the_root_of_their_rank(config, tokenizer, tr
 def test_each_architecture_has_its_own_names(name, model_type, module, tmp_path):
     write_folder(tmp_path / "theirs", name)
     base = plm.load(f"hf:{tmp_path / 'theirs'}")
-    config = replace(base.config, lora_rank=2, lora_targets=("query",))
-    model = plm.Classifier(config, base.labels, base.tokenizer, encoder_like(base, config))
+    encoder = encoder_like(base, base.config, plm.Adaptation(lora_rank=2, lora_targets=("query",)))
+    model = plm.Classifier(base.config, base.labels, base.tokenizer, encoder)
     save_lora(model, tmp_path / "lora", model_type=model_type)
     stored = load_file(tmp_path / "lora" / "adapter_model.safetensors")
     assert f"base_model.model.{module}.lora_A.weight" in stored
     again = load_lora(base, tmp_path / "lora")
     for path, weight in named_weights(model).items():
-        if "low_rank" in path or path.startswith("head/"):
+        if "/lora_" in path or path.startswith("head/"):
             np.testing.assert_array_equal(named_weights(again)[path], weight)
     with pytest.raises(ValueError, match="model_type='x'; choose one of"):
         save_lora(model, tmp_path / "other", model_type="x")
@@ -108,10 +110,10 @@ def test_peft_reads_ours_and_we_read_theirs(config, tokenizer, trained, tmp_path
 
 def load_onto(start, trained):
     """The updates and the head of `trained` on another model."""
-    copy = encoder_like(start, trained.config)
+    copy = encoder_like(start, trained.config, trained.adaptation)
     model = plm.Classifier(trained.config, start.labels, start.tokenizer, copy)
     for path, weight in named_weights(model).items():
-        if "low_rank" in path or path.startswith("head/"):
+        if "/lora_" in path or path.startswith("head/"):
             weight.assign(named_weights(trained)[path])
     return model
 
@@ -119,7 +121,7 @@ def load_onto(start, trained):
 def test_merged_it_answers_the_same(config, trained, tmp_path):
     merged = plm.merge_lora(trained)
     inputs = token_batch(config)
-    assert merged.config.lora_rank == 0
+    assert merged.adaptation.lora_rank == 0
     assert len(merged.weights) < len(trained.weights)
     np.testing.assert_allclose(merged(inputs), trained(inputs), atol=1e-5)
     with pytest.raises(ValueError, match="no LoRA updates to merge"):
@@ -147,10 +149,10 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
     with pytest.raises(ValueError, match="layer.9.*matches no layer of this Classifier"):
         load_lora(base, folder)
     save_file({n: t for n, t in tensors.items() if n != name}, folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="missing.*low_rank_a"):
+    with pytest.raises(ValueError, match="missing.*lora_a"):
         load_lora(base, folder)
     save_file(tensors | {name: tensors[name][:2].copy()}, folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="low_rank_a is"):
+    with pytest.raises(ValueError, match="lora_a is"):
         load_lora(base, folder)
     save_file(tensors, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="has LoRA updates already"):
@@ -168,8 +170,8 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
         load_lora(base, folder)
 
 
-def test_targets_that_match_no_layer(config):
+def test_targets_that_match_no_layer():
     with pytest.raises(ValueError, match="match no layer; choose of query, key"):
-        replace(config, lora_rank=2, lora_targets=("q_proj",))
+        plm.Adaptation(lora_rank=2, lora_targets=("q_proj",))
     with pytest.raises(ValueError, match="match no layer"):
-        replace(config, lora_rank=2, lora_targets=())
+        plm.Adaptation(lora_rank=2, lora_targets=())

@@ -1,0 +1,76 @@
+from dataclasses import dataclass
+from typing import Literal
+
+from .backbone import BackboneConfig
+
+Positions = Literal["learned", "sinusoidal", "none"]
+PoolerActivation = Literal["tanh", "gelu", "relu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(BackboneConfig):
+    """The shape of an `Encoder`, BERT's family.
+
+    Variation is `dataclasses.replace(plm.MINI, vocabulary_size=8_000)`.
+
+    Raises:
+        ValueError: as in `BackboneConfig`; an `embedding_rank` that is not below the width of the embedding matrix.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(TINY, vocabulary_size=8_000).intermediate_dim
+        512
+
+    Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805; the small sizes are from
+        Turc et al. 2019, https://arxiv.org/abs/1908.08962
+    """
+
+    num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
+    embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
+    embedding_rank: int | None = None  # of the embedding matrix as a product of two narrow ones; None for one table
+    positions: Positions = "learned"
+    shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
+    has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
+    pooler_activation: PoolerActivation = "tanh"  # of that layer, also of one that a classifier adds
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_at_least(0, "num_segments")
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim={self.embedding_dim}; it must be at least 1, or None")
+        width = self.embedding_dim or self.hidden_dim
+        if self.embedding_rank is not None and not 1 <= self.embedding_rank < width:
+            raise ValueError(f"embedding_rank={self.embedding_rank}; it must be at least 1 and below the width {width}")
+
+    @property
+    def least_numbers(self) -> int:
+        """A lower bound of the numbers in memory: the embedding matrices and the kernels of the blocks."""
+        width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)
+        rank = self.embedding_rank
+        table = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
+        # sinusoids are no weights, but as long positions take as much memory
+        rows = self.max_sequence_length if self.positions != "none" else 0
+        blocks = 1 if self.shared_layers else self.num_layers
+        return table + (rows + self.num_segments) * width + blocks * 2 * (wide + self.hidden_dim**2)
+
+
+def _bert(num_layers: int, hidden_dim: int) -> EncoderConfig:
+    """BERT's proportions: heads of 64, a feed-forward four times as wide."""
+    return EncoderConfig(
+        num_layers=num_layers,
+        num_heads=hidden_dim // 64,
+        hidden_dim=hidden_dim,
+        intermediate_dim=4 * hidden_dim,
+    )
+
+
+TINY = _bert(2, 128)  # 4.4 M weights
+MINI = _bert(4, 256)  # 11.2 M
+SMALL = _bert(4, 512)  # 28.8 M
+MEDIUM = _bert(8, 512)  # 41.4 M
+BASE = _bert(12, 768)  # 109.5 M
+LARGE = _bert(24, 1024)  # 335.1 M
+
+SIZES = {
+    "tiny": TINY, "mini": MINI, "small": SMALL, "medium": MEDIUM, "base": BASE, "large": LARGE
+}  # fmt: skip
