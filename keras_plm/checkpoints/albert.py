@@ -3,16 +3,17 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, dense, norm
+from .architecture import Architecture, Head, Stack
 from .bert import ANSWER, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
+from .rules import dense, kernel, norm, tie, weight
 
 _LAYER = "encoder.albert_layer_groups.0.albert_layers.0"
-_MASKED = {
-    **dense("predictions.dense", "masked_tokens/dense"),
-    **norm("predictions.LayerNorm", "masked_tokens/norm"),
-    "predictions.bias": "masked_tokens/bias",
-}
-_TIED = {"predictions.decoder.weight": "embedding/tokens", "predictions.decoder.bias": "masked_tokens/bias"}
+_MASKED = (
+    *dense("predictions.dense", "masked_tokens/dense"),
+    *norm("predictions.LayerNorm", "masked_tokens/norm"),
+    *weight("predictions.bias", "masked_tokens/bias"),
+)
+_TIED = (*tie("predictions.decoder.weight", "embedding/tokens"), *tie("predictions.decoder.bias", "masked_tokens/bias"))
 
 ALBERT = Architecture(
     model_type="albert",
@@ -30,37 +31,39 @@ ALBERT = Architecture(
     },
     fixed={"shared_layers": True},
     required=REQUIRED | {"num_hidden_groups": 1, "inner_group_num": 1},
-    encoder=EMBEDDING | dense("encoder.embedding_hidden_mapping_in", "embedding/projection"),
-    block={
-        **dense(f"{_LAYER}.attention.query", "block_{i}/attention/query"),
-        **dense(f"{_LAYER}.attention.key", "block_{i}/attention/key"),
-        **dense(f"{_LAYER}.attention.value", "block_{i}/attention/value"),
-        **dense(f"{_LAYER}.attention.dense", "block_{i}/attention/output"),
-        **norm(f"{_LAYER}.attention.LayerNorm", "block_{i}/attention_norm"),
-        f"{_LAYER}.ffn.weight": "block_{i}/feed_forward/expand/kernel",
-        f"{_LAYER}.ffn.bias": "block_{i}/feed_forward/expand_bias",
-        **dense(f"{_LAYER}.ffn_output", "block_{i}/feed_forward/contract"),
-        **norm(f"{_LAYER}.full_layer_layer_norm", "block_{i}/feed_forward_norm"),
-    },
+    encoder=(*EMBEDDING, *dense("encoder.embedding_hidden_mapping_in", "embedding/projection")),
+    stacks=(
+        Stack(
+            rules=(
+                *dense(f"{_LAYER}.attention.query", "block_{i}/attention/query"),
+                *dense(f"{_LAYER}.attention.key", "block_{i}/attention/key"),
+                *dense(f"{_LAYER}.attention.value", "block_{i}/attention/value"),
+                *dense(f"{_LAYER}.attention.dense", "block_{i}/attention/output"),
+                *norm(f"{_LAYER}.attention.LayerNorm", "block_{i}/attention_norm"),
+                *kernel(f"{_LAYER}.ffn.weight", "block_{i}/feed_forward/expand/kernel"),
+                *weight(f"{_LAYER}.ffn.bias", "block_{i}/feed_forward/expand_bias"),
+                *dense(f"{_LAYER}.ffn_output", "block_{i}/feed_forward/contract"),
+                *norm(f"{_LAYER}.full_layer_layer_norm", "block_{i}/feed_forward_norm"),
+            ),
+        ),
+    ),
     pooler=dense("pooler", "pooler"),
     heads=(
         Head(their_class="AlbertModel", our_class=Encoder),
         Head(
             their_class="AlbertForPreTraining",
             our_class=Pretrainer,
-            names=_MASKED | dense("sop_classifier.classifier", "next_sentence/dense"),
-            tied=_TIED,
+            rules=(*_MASKED, *dense("sop_classifier.classifier", "next_sentence/dense"), *_TIED),
             needs_pooler=True,
         ),
         Head(
             their_class="AlbertForMaskedLM",
             our_class=Pretrainer,
-            names=_MASKED,
-            tied=_TIED,
+            rules=(*_MASKED, *_TIED),
             options={"next_sentence": False},
         ),
-        Head(their_class="AlbertForSequenceClassification", our_class=Classifier, names=CLASSIFIER, needs_pooler=True),
-        Head(their_class="AlbertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
-        Head(their_class="AlbertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
+        Head(their_class="AlbertForSequenceClassification", our_class=Classifier, rules=CLASSIFIER, needs_pooler=True),
+        Head(their_class="AlbertForTokenClassification", our_class=Tagger, rules=CLASSIFIER),
+        Head(their_class="AlbertForQuestionAnswering", our_class=QuestionAnswerer, rules=ANSWER),
     ),
 )

@@ -3,6 +3,8 @@ from typing import Any
 
 from keras_plm.config import EncoderConfig, PoolerActivation
 
+from .rules import Rule, their_names
+
 # Hugging Face's names of activations → ours.
 ACTIVATIONS = {
     "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
@@ -18,10 +20,9 @@ class Head:
     Attributes:
         their_class: its name.
         our_class: ours.
-        names: their tensor → our weight.
-        tied: their tensor → our weight of which it is a second copy, if it is there at all.
+        rules: their tensors ↔ our weights.
         ignored: tensors that other versions wrote and nothing reads.
-        has_pooler: `names` has the weights of our pooler, whatever the architecture says.
+        has_pooler: `rules` have the weights of our pooler, whatever the architecture says.
         needs_pooler: the head reads the pooler's output.
         activation: the one that the head has whatever the config says; None for the config's.
         options: keyword arguments of our class.
@@ -29,13 +30,35 @@ class Head:
 
     their_class: str
     our_class: type[Any]
-    names: dict[str, str] = field(default_factory=dict)
-    tied: dict[str, str] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
     ignored: tuple[str, ...] = ()
     has_pooler: bool = False
     needs_pooler: bool = False
     activation: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """Their tensors; not the second copies."""
+        return their_names(self.rules, tied=False)
+
+    @property
+    def all_names(self) -> set[str]:
+        """Their tensors, with the second copies and what is ignored."""
+        return their_names(self.rules) | set(self.ignored)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Blocks of the same kind, one behind the other.
+
+    Attributes:
+        rules: their tensors of a block ↔ our weights, `{i}` being its number.
+        num_layers: our config field that says how many there are.
+    """
+
+    rules: tuple[Rule, ...]
+    num_layers: str = "num_layers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +71,10 @@ class Architecture:
         fields: their config field → (ours, the value if it is absent).
         fixed: our config fields that all models of this architecture share.
         required: their config fields that must have this value if they are there.
-        encoder: their tensor outside the blocks → our weight.
-        block: their tensor of a block → our weight, `{i}` being its number.
-        pooler: their tensor of the pooler → our weight; loaded where it is there.
+        encoder: their tensors outside the blocks ↔ our weights.
+        stacks: the blocks; an encoder has one stack.
+        pooler: their tensors of the pooler ↔ our weights; loaded where they are there.
         pooler_activation: of the pooler, the architecture's or a classifier's.
-        first_position: rows of their position table before the one of the first token.
         heads: what can stand on top, the bare encoder first.
     """
 
@@ -61,11 +83,10 @@ class Architecture:
     fields: dict[str, tuple[str, Any]]
     fixed: dict[str, Any] = field(default_factory=dict)
     required: dict[str, Any] = field(default_factory=dict)
-    encoder: dict[str, str]
-    block: dict[str, str]
-    pooler: dict[str, str] = field(default_factory=dict)
+    encoder: tuple[Rule, ...]
+    stacks: tuple[Stack, ...]
+    pooler: tuple[Rule, ...] = ()
     pooler_activation: PoolerActivation = "tanh"
-    first_position: int = 0
     heads: tuple[Head, ...]
 
     def config(self, theirs: dict[str, Any], has_pooler: bool) -> EncoderConfig:
@@ -112,20 +133,22 @@ class Architecture:
                 raise ValueError(f"{self.model_type} has no {name}={value!r}")
         return theirs
 
-    def names(self, config: EncoderConfig, head: Head) -> dict[str, str]:
-        """Their tensor → our weight, for a model of that config with that head."""
-        names = dict(self.pooler) if config.has_pooler and not head.has_pooler else {}
-        for theirs, ours in self.encoder.items():
-            present = {
-                "embedding/segments": config.num_segments > 0,
-                "embedding/projection/kernel": config.embedding_dim is not None,
-                "embedding/projection/bias": config.embedding_dim is not None,
-            }
-            if present.get(ours, True):
-                names[theirs] = ours
-        for i in range(1 if config.shared_layers else config.num_layers):
-            names |= {theirs.format(i=i): ours.format(i=i) for theirs, ours in self.block.items()}
-        return names | head.names
+    @property
+    def first_position(self) -> int:
+        """Rows of their position embeddings before the one of the first token."""
+        return max(rule.skipped_rows for rule in self.encoder)
+
+    def rules(self, config: EncoderConfig, head: Head) -> list[Rule]:
+        """Their tensors ↔ our weights, for a model of that config with that head; second copies are the last."""
+        missing = {"embedding/segments"} if not config.num_segments else set()
+        if config.embedding_dim is None:
+            missing |= {"embedding/projection/kernel", "embedding/projection/bias"}
+        rules = list(self.pooler) if config.has_pooler and not head.has_pooler else []
+        rules += [rule for rule in self.encoder if not missing & set(rule.ours)]
+        for stack in self.stacks:
+            blocks = 1 if config.shared_layers else getattr(config, stack.num_layers)
+            rules += [rule.of_block(i) for i in range(blocks) for rule in stack.rules]
+        return sorted((*rules, *head.rules), key=lambda rule: rule.tied)
 
     def choose(self, found: set[str], wanted: str | None) -> Head:
         """The head whose tensors are there.
@@ -144,28 +167,18 @@ class Architecture:
         complete = [head for head in self.heads if self._complete(head, found)]
         for named in self.heads:
             if named.their_class == wanted:
-                larger = [head for head in complete if set(head.names) > set(named.names) and named.names]
+                larger = [head for head in complete if head.names > named.names and named.names]
                 return larger[0] if larger else named
-        every_name = {name for head in self.heads for name in (*head.names, *head.tied)}
+        every_name = {name for head in self.heads for name in their_names(head.rules)}
 
         def unread(head: Head) -> int:
-            return len(found & every_name - set(head.names) - set(head.tied) - set(head.ignored))
+            return len(found & every_name - head.all_names)
 
         return min(complete, key=unread)
 
     def _complete(self, head: Head, found: set[str]) -> bool:
-        return set(head.names) <= found and (self.pooler_is_in(found) or not head.needs_pooler)
+        return head.names <= found and (self.pooler_is_in(found) or not head.needs_pooler)
 
     def pooler_is_in(self, found: set[str]) -> bool:
         """Whether the pooler's tensors are there."""
-        return bool(self.pooler) and set(self.pooler) <= found
-
-
-def dense(theirs: str, ours: str) -> dict[str, str]:
-    """Names of a dense layer's kernel and bias."""
-    return {f"{theirs}.weight": f"{ours}/kernel", f"{theirs}.bias": f"{ours}/bias"}
-
-
-def norm(theirs: str, ours: str) -> dict[str, str]:
-    """Names of a layer normalization's two weights."""
-    return {f"{theirs}.weight": f"{ours}/gamma", f"{theirs}.bias": f"{ours}/beta"}
+        return bool(self.pooler) and their_names(self.pooler) <= found

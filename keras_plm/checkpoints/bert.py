@@ -3,7 +3,8 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, dense, norm
+from .architecture import Architecture, Head, Stack
+from .rules import Rule, dense, kernel, norm, tie, weight
 
 FIELDS = {
     "vocab_size": ("vocabulary_size", 30_522),
@@ -19,33 +20,43 @@ FIELDS = {
     "layer_norm_eps": ("layer_norm_epsilon", 1e-12),
 }
 REQUIRED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
-EMBEDDING = {
-    "embeddings.word_embeddings.weight": "embedding/tokens",
-    "embeddings.position_embeddings.weight": "embedding/positions",
-    "embeddings.token_type_embeddings.weight": "embedding/segments",
-    **norm("embeddings.LayerNorm", "embedding/norm"),
-}
-BLOCK = {
-    **dense("encoder.layer.{i}.attention.self.query", "block_{i}/attention/query"),
-    **dense("encoder.layer.{i}.attention.self.key", "block_{i}/attention/key"),
-    **dense("encoder.layer.{i}.attention.self.value", "block_{i}/attention/value"),
-    **dense("encoder.layer.{i}.attention.output.dense", "block_{i}/attention/output"),
-    **norm("encoder.layer.{i}.attention.output.LayerNorm", "block_{i}/attention_norm"),
-    "encoder.layer.{i}.intermediate.dense.weight": "block_{i}/feed_forward/expand/kernel",
-    "encoder.layer.{i}.intermediate.dense.bias": "block_{i}/feed_forward/expand_bias",
-    **dense("encoder.layer.{i}.output.dense", "block_{i}/feed_forward/contract"),
-    **norm("encoder.layer.{i}.output.LayerNorm", "block_{i}/feed_forward_norm"),
-}
+
+
+def embedding(first_position: int = 0) -> tuple[Rule, ...]:
+    """The embedding matrices; positions may begin behind some rows that no token has."""
+    return (
+        *weight("embeddings.word_embeddings.weight", "embedding/tokens"),
+        *weight("embeddings.position_embeddings.weight", "embedding/positions", first_position),
+        *weight("embeddings.token_type_embeddings.weight", "embedding/segments"),
+        *norm("embeddings.LayerNorm", "embedding/norm"),
+    )
+
+
+EMBEDDING = embedding()
+BLOCK = (
+    *dense("encoder.layer.{i}.attention.self.query", "block_{i}/attention/query"),
+    *dense("encoder.layer.{i}.attention.self.key", "block_{i}/attention/key"),
+    *dense("encoder.layer.{i}.attention.self.value", "block_{i}/attention/value"),
+    *dense("encoder.layer.{i}.attention.output.dense", "block_{i}/attention/output"),
+    *norm("encoder.layer.{i}.attention.output.LayerNorm", "block_{i}/attention_norm"),
+    *kernel("encoder.layer.{i}.intermediate.dense.weight", "block_{i}/feed_forward/expand/kernel"),
+    *weight("encoder.layer.{i}.intermediate.dense.bias", "block_{i}/feed_forward/expand_bias"),
+    *dense("encoder.layer.{i}.output.dense", "block_{i}/feed_forward/contract"),
+    *norm("encoder.layer.{i}.output.LayerNorm", "block_{i}/feed_forward_norm"),
+)
 POOLER = dense("pooler.dense", "pooler")
 CLASSIFIER = dense("classifier", "head/dense")
 ANSWER = dense("qa_outputs", "head/dense")
 
-_MASKED = {
-    **dense("cls.predictions.transform.dense", "masked_tokens/dense"),
-    **norm("cls.predictions.transform.LayerNorm", "masked_tokens/norm"),
-    "cls.predictions.bias": "masked_tokens/bias",
-}
-_TIED = {"cls.predictions.decoder.weight": "embedding/tokens", "cls.predictions.decoder.bias": "masked_tokens/bias"}
+_MASKED = (
+    *dense("cls.predictions.transform.dense", "masked_tokens/dense"),
+    *norm("cls.predictions.transform.LayerNorm", "masked_tokens/norm"),
+    *weight("cls.predictions.bias", "masked_tokens/bias"),
+)
+_TIED = (
+    *tie("cls.predictions.decoder.weight", "embedding/tokens"),
+    *tie("cls.predictions.decoder.bias", "masked_tokens/bias"),
+)
 _NEXT = dense("cls.seq_relationship", "next_sentence/dense")
 
 BERT = Architecture(
@@ -54,33 +65,31 @@ BERT = Architecture(
     fields=FIELDS,
     required=REQUIRED,
     encoder=EMBEDDING,
-    block=BLOCK,
+    stacks=(Stack(rules=BLOCK),),
     pooler=POOLER,
     heads=(
         Head(their_class="BertModel", our_class=Encoder),
         Head(
             their_class="BertForPreTraining",
             our_class=Pretrainer,
-            names=_MASKED | _NEXT,
-            tied=_TIED,
+            rules=(*_MASKED, *_NEXT, *_TIED),
             needs_pooler=True,
         ),
         Head(
             their_class="BertForMaskedLM",
             our_class=Pretrainer,
-            names=_MASKED,
-            tied=_TIED,
+            rules=(*_MASKED, *_TIED),
             options={"next_sentence": False},
         ),
         Head(
             their_class="BertForNextSentencePrediction",
             our_class=Classifier,
-            names=dense("cls.seq_relationship", "head/dense"),
+            rules=dense("cls.seq_relationship", "head/dense"),
             needs_pooler=True,
             options={"labels": ["IsNext", "NotNext"]},
         ),
-        Head(their_class="BertForSequenceClassification", our_class=Classifier, names=CLASSIFIER, needs_pooler=True),
-        Head(their_class="BertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
-        Head(their_class="BertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
+        Head(their_class="BertForSequenceClassification", our_class=Classifier, rules=CLASSIFIER, needs_pooler=True),
+        Head(their_class="BertForTokenClassification", our_class=Tagger, rules=CLASSIFIER),
+        Head(their_class="BertForQuestionAnswering", our_class=QuestionAnswerer, rules=ANSWER),
     ),
 )

@@ -3,8 +3,9 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, dense, norm
+from .architecture import Architecture, Head, Stack
 from .bert import ANSWER, CLASSIFIER
+from .rules import dense, kernel, norm, tie, weight
 
 DISTILBERT = Architecture(
     model_type="distilbert",
@@ -21,43 +22,47 @@ DISTILBERT = Architecture(
         "max_position_embeddings": ("max_sequence_length", 512),
     },
     fixed={"num_segments": 0, "layer_norm_epsilon": 1e-12},
-    encoder={
-        "embeddings.word_embeddings.weight": "embedding/tokens",
-        "embeddings.position_embeddings.weight": "embedding/positions",
-        **norm("embeddings.LayerNorm", "embedding/norm"),
-    },
-    block={
-        **dense("transformer.layer.{i}.attention.q_lin", "block_{i}/attention/query"),
-        **dense("transformer.layer.{i}.attention.k_lin", "block_{i}/attention/key"),
-        **dense("transformer.layer.{i}.attention.v_lin", "block_{i}/attention/value"),
-        **dense("transformer.layer.{i}.attention.out_lin", "block_{i}/attention/output"),
-        **norm("transformer.layer.{i}.sa_layer_norm", "block_{i}/attention_norm"),
-        "transformer.layer.{i}.ffn.lin1.weight": "block_{i}/feed_forward/expand/kernel",
-        "transformer.layer.{i}.ffn.lin1.bias": "block_{i}/feed_forward/expand_bias",
-        **dense("transformer.layer.{i}.ffn.lin2", "block_{i}/feed_forward/contract"),
-        **norm("transformer.layer.{i}.output_layer_norm", "block_{i}/feed_forward_norm"),
-    },
+    encoder=(
+        *weight("embeddings.word_embeddings.weight", "embedding/tokens"),
+        *weight("embeddings.position_embeddings.weight", "embedding/positions"),
+        *norm("embeddings.LayerNorm", "embedding/norm"),
+    ),
+    stacks=(
+        Stack(
+            rules=(
+                *dense("transformer.layer.{i}.attention.q_lin", "block_{i}/attention/query"),
+                *dense("transformer.layer.{i}.attention.k_lin", "block_{i}/attention/key"),
+                *dense("transformer.layer.{i}.attention.v_lin", "block_{i}/attention/value"),
+                *dense("transformer.layer.{i}.attention.out_lin", "block_{i}/attention/output"),
+                *norm("transformer.layer.{i}.sa_layer_norm", "block_{i}/attention_norm"),
+                *kernel("transformer.layer.{i}.ffn.lin1.weight", "block_{i}/feed_forward/expand/kernel"),
+                *weight("transformer.layer.{i}.ffn.lin1.bias", "block_{i}/feed_forward/expand_bias"),
+                *dense("transformer.layer.{i}.ffn.lin2", "block_{i}/feed_forward/contract"),
+                *norm("transformer.layer.{i}.output_layer_norm", "block_{i}/feed_forward_norm"),
+            ),
+        ),
+    ),
     pooler_activation="relu",
     heads=(
         Head(their_class="DistilBertModel", our_class=Encoder),
         Head(
             their_class="DistilBertForMaskedLM",
             our_class=Pretrainer,
-            names={
-                **dense("vocab_transform", "masked_tokens/dense"),
-                **norm("vocab_layer_norm", "masked_tokens/norm"),
-                "vocab_projector.bias": "masked_tokens/bias",
-            },
-            tied={"vocab_projector.weight": "embedding/tokens"},
+            rules=(
+                *dense("vocab_transform", "masked_tokens/dense"),
+                *norm("vocab_layer_norm", "masked_tokens/norm"),
+                *weight("vocab_projector.bias", "masked_tokens/bias"),
+                *tie("vocab_projector.weight", "embedding/tokens"),
+            ),
             options={"next_sentence": False},
         ),
         Head(
             their_class="DistilBertForSequenceClassification",
             our_class=Classifier,
-            names=dense("pre_classifier", "pooler") | CLASSIFIER,
+            rules=(*dense("pre_classifier", "pooler"), *CLASSIFIER),
             has_pooler=True,
         ),
-        Head(their_class="DistilBertForTokenClassification", our_class=Tagger, names=CLASSIFIER),
-        Head(their_class="DistilBertForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
+        Head(their_class="DistilBertForTokenClassification", our_class=Tagger, rules=CLASSIFIER),
+        Head(their_class="DistilBertForQuestionAnswering", our_class=QuestionAnswerer, rules=ANSWER),
     ),
 )

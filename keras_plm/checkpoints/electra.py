@@ -6,8 +6,9 @@ The head of its pre-training, which tells replaced tokens, is of no use to anoth
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, dense, norm
+from .architecture import Architecture, Head, Stack
 from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
+from .rules import dense, norm, tie, weight
 
 ELECTRA = Architecture(
     model_type="electra",
@@ -20,38 +21,39 @@ ELECTRA = Architecture(
         "intermediate_size": ("intermediate_dim", 1_024),
     },
     required=REQUIRED,
-    encoder=EMBEDDING | dense("embeddings_project", "embedding/projection"),
-    block=BLOCK,
+    encoder=(*EMBEDDING, *dense("embeddings_project", "embedding/projection")),
+    stacks=(Stack(rules=BLOCK),),
     pooler_activation="gelu",
     heads=(
         Head(their_class="ElectraModel", our_class=Encoder),
         Head(
             their_class="ElectraForPreTraining",
             our_class=Encoder,
-            ignored=(
-                *dense("discriminator_predictions.dense", ""),
-                *dense("discriminator_predictions.dense_prediction", ""),
+            ignored=tuple(
+                f"discriminator_predictions.{layer}.{what}"
+                for layer in ("dense", "dense_prediction")
+                for what in ("weight", "bias")
             ),
         ),
         Head(
             their_class="ElectraForMaskedLM",
             our_class=Pretrainer,
-            names={
-                **dense("generator_predictions.dense", "masked_tokens/dense"),
-                **norm("generator_predictions.LayerNorm", "masked_tokens/norm"),
-                "generator_lm_head.bias": "masked_tokens/bias",
-            },
-            tied={"generator_lm_head.weight": "embedding/tokens"},
+            rules=(
+                *dense("generator_predictions.dense", "masked_tokens/dense"),
+                *norm("generator_predictions.LayerNorm", "masked_tokens/norm"),
+                *weight("generator_lm_head.bias", "masked_tokens/bias"),
+                *tie("generator_lm_head.weight", "embedding/tokens"),
+            ),
             activation="gelu",
             options={"next_sentence": False},
         ),
         Head(
             their_class="ElectraForSequenceClassification",
             our_class=Classifier,
-            names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
+            rules=(*dense("classifier.dense", "pooler"), *dense("classifier.out_proj", "head/dense")),
             has_pooler=True,
         ),
-        Head(their_class="ElectraForTokenClassification", our_class=Tagger, names=CLASSIFIER),
-        Head(their_class="ElectraForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
+        Head(their_class="ElectraForTokenClassification", our_class=Tagger, rules=CLASSIFIER),
+        Head(their_class="ElectraForQuestionAnswering", our_class=QuestionAnswerer, rules=ANSWER),
     ),
 )

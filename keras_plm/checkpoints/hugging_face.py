@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_plm import models
 from keras_plm.layers import uninitialized
-from keras_plm.models import Encoder, StoredTensor, assign, check_sizes, named_weights, read_json
+from keras_plm.models import Encoder, StoredTensor, check_shapes, check_sizes, named_weights, read_json
 from keras_plm.tasks import Embedder
 from keras_plm.tasks.registry import task_of_class
 from keras_plm.text import ROBERTA_TEMPLATE
@@ -24,6 +24,7 @@ from .distilbert import DISTILBERT
 from .electra import ELECTRA
 from .hub import snapshot
 from .roberta import ROBERTA, XLM_ROBERTA
+from .rules import Rule, our_paths, their_names
 from .sentence_transformers import read_modules, write_modules
 from .tensors import stored_tensors
 from .tokenizer_files import read_tokenizer
@@ -54,7 +55,7 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     theirs = read_json(weights_folder / "config.json")
     architecture = _architecture(theirs, weights_folder)
     stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
-    of_heads = {n for head in architecture.heads for n in (*head.names, *head.tied, *head.ignored)}
+    of_heads = {name for head in architecture.heads for name in head.all_names}
     if modules is not None:  # some keep the head of their pre-training
         stored = {name: tensor for name, tensor in stored.items() if name not in of_heads}
     try:
@@ -77,12 +78,14 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     elif task is not None and "labels" not in options:
         labels = _labels(theirs, head, stored, task.predicts_scores) if "labels" in task.setting_types else None
         options |= task.from_hugging_face(theirs, labels)
-    names = set(architecture.names(config, head))
-    if names <= set(stored):  # or what is missing and what is left over are told together
-        _leave_out(stored, names | {*head.tied, *head.ignored}, of_heads, str(weights_folder))
+    rules = architecture.rules(config, head)
+    if their_names(rules, tied=False) <= set(stored):  # or what is missing and what is left over are told together
+        _leave_out(stored, their_names(rules) | head.all_names, of_heads, str(weights_folder))
     with uninitialized():
         model = our_class(config, tokenizer=tokenizer, **options)
-    _assign(model, architecture, head, stored, str(weights_folder))
+    left_out = {*head.ignored, "embeddings.position_ids"}
+    kept = {name: tensor for name, tensor in stored.items() if name not in left_out}
+    _assign(model, rules, kept, str(weights_folder))
     return model
 
 
@@ -115,7 +118,7 @@ def to_hugging_face(
     refusals = []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
-            head, theirs, names = fit(model, architecture)
+            head, theirs, rules = fit(model, architecture)
         except ValueError as error:
             refusals.append(str(error))
             continue
@@ -128,7 +131,7 @@ def to_hugging_face(
         theirs |= about_task | {"architectures": [head.their_class], "dtype": "float32"}
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         models.write_json(temporary / "config.json", theirs)
-        models.write_weights(dict(_their_tensors(model, architecture, head, names)), temporary)
+        models.write_weights(dict(_their_tensors(model, architecture, head, rules)), temporary)
 
 
 def _leave_out(stored: dict[str, StoredTensor], wanted: set[str], of_heads: set[str], source: str) -> None:
@@ -174,7 +177,7 @@ def _labels(
     theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor], may_be_score: bool
 ) -> list[str] | None:
     """The names of the outputs; None for a regression, which one number means where the task has it."""
-    bias = next(name for name, ours in head.names.items() if ours == "head/dense/bias")
+    bias = next(rule.theirs[0] for rule in head.rules if rule.ours == ("head/dense/bias",))
     if bias not in stored:  # _assign says so
         return ["0", "1"]
     number = stored[bias].shape[0]
@@ -192,42 +195,37 @@ def _labels(
     return labels if fits else [f"LABEL_{i}" for i in range(number)]
 
 
-def _assign(
-    model: keras.Model, architecture: Architecture, head: Head, stored: dict[str, StoredTensor], source: str
-) -> None:
-    """Read the tensors into the model, one by one.
+def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTensor], source: str) -> None:
+    """Read the tensors into the model, one rule after the other.
 
     Of two copies of a tensor that differ, a matrix is an error: our outputs are tied. For a bias the decoder's own
     counts, as in Transformers; ALBERT's first release had both.
     """
-    names = architecture.names(model.config, head)
-    ours = {path: name for name, path in names.items()}
-    variables = {ours[path]: variable for path, variable in named_weights(model).items()}
-    left_out = {*head.tied, *head.ignored, "embeddings.position_ids"}
-    shapes = {
-        name: _our_shape(t.shape, names, name, architecture) for name, t in stored.items() if name not in left_out
-    }
-    for copy, original in head.tied.items():
-        both = copy in stored and ours[original] in stored
+    variables, stored = named_weights(model), dict(stored)
+    shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
+    theirs_of = {path: rule.theirs[0] for rule in rules if not rule.tied for path in rule.ours}
+    for rule in rules:
+        if not rule.tied or rule.theirs[0] not in stored:
+            continue
+        copy, original = rule.theirs[0], theirs_of[rule.ours[0]]
+        both = original in stored
+        tensor = stored.pop(copy)
         if both and copy.endswith("bias"):
-            stored[ours[original]] = stored[copy]
-        elif both and not np.array_equal(stored[copy].read(), stored[ours[original]].read()):
-            raise ValueError(f"{source}: {copy} differs from {ours[original]}; untied outputs are not supported")
-
-    def read(name: str) -> np.ndarray:
-        tensor = np.asarray(stored[name].read(), np.float32)
-        if names[name].endswith("kernel"):
-            return tensor.T
-        return tensor[architecture.first_position :] if names[name] == "embedding/positions" else tensor
-
-    assign(variables, shapes, read, source)
-
-
-def _our_shape(shape: tuple[int, ...], names: dict[str, str], name: str, architecture: Architecture) -> tuple:
-    path = names.get(name, "")
-    if path.endswith("kernel"):
-        return shape[::-1]
-    return (shape[0] - architecture.first_position, *shape[1:]) if path == "embedding/positions" else shape
+            stored[original] = tensor
+        elif both and not np.array_equal(tensor.read(), stored[original].read()):
+            raise ValueError(f"{source}: {copy} differs from {original}; untied outputs are not supported")
+    read = [rule for rule in rules if not rule.tied]
+    wanted = {
+        name: shape
+        for rule in read
+        for name, shape in zip(rule.theirs, rule.their_shapes([shapes[path] for path in rule.ours]), strict=True)
+    }
+    check_shapes(wanted, {name: tensor.shape for name, tensor in stored.items()}, source)
+    # the largest first: while it is read it is there twice
+    for rule in sorted(read, key=lambda rule: -sum(math.prod(wanted[name]) for name in rule.theirs)):
+        tensors = [np.asarray(stored[name].read(), np.float32) for name in rule.theirs]
+        for path, value in zip(rule.ours, rule.to_ours(tensors, [shapes[path] for path in rule.ours]), strict=True):
+            variables[path].assign(value)
 
 
 def candidates(model: keras.Model) -> list[Architecture]:
@@ -237,8 +235,8 @@ def candidates(model: keras.Model) -> list[Architecture]:
     return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
 
 
-def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], dict[str, str]]:
-    """The head, the config and the names with which the architecture has exactly this model's weights.
+def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], list[Rule]]:
+    """The head, the config and the rules with which the architecture has exactly this model's weights.
 
     LoRA updates do not count.
 
@@ -254,8 +252,8 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
     task = task_of_class(type(model))
     our_class = Encoder if task is not None and task.sentence_encoder else type(model)
     for head in architecture.heads:
-        names = architecture.names(config, head)
-        if head.our_class is not our_class or set(names.values()) != paths:
+        rules = architecture.rules(config, head)
+        if head.our_class is not our_class or our_paths(rules) != paths:
             continue
         if head.needs_pooler and not config.has_pooler:
             continue
@@ -263,21 +261,20 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
             continue
         if head.activation not in (None, config.activation) or "labels" in head.options:
             continue
-        return head, theirs, names
+        return head, theirs, rules
     raise ValueError(f"{architecture.model_type} has no {our_class.__name__} with this pooler and these weights")
 
 
 def _their_tensors(
-    model: keras.Model, architecture: Architecture, head: Head, names: dict[str, str]
+    model: keras.Model, architecture: Architecture, head: Head, rules: list[Rule]
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     variables = named_weights(model)
     bare = head is architecture.heads[0]
 
-    def read(path: str) -> np.ndarray:
-        tensor = np.asarray(variables[path], np.float32)
-        if path.endswith("kernel"):
-            return np.ascontiguousarray(tensor.T)
-        return np.pad(tensor, ((architecture.first_position, 0), (0, 0))) if path == "embedding/positions" else tensor
+    def read(rule: Rule, index: int) -> np.ndarray:
+        return rule.to_theirs([np.asarray(variables[path], np.float32) for path in rule.ours])[index]
 
-    for name, path in names.items():
-        yield name if bare or name in head.names else f"{architecture.prefix}{name}", partial(read, path)
+    for rule in rules:
+        for index, name in enumerate(() if rule.tied else rule.theirs):
+            full = name if bare or name in head.names else f"{architecture.prefix}{name}"
+            yield full, partial(read, rule, index)

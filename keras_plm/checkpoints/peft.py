@@ -24,6 +24,7 @@ from keras_plm.tasks.registry import task_of_class
 
 from .architecture import Architecture, Head
 from .hugging_face import ARCHITECTURES, candidates, fit
+from .rules import Rule
 
 _CONFIG, _WEIGHTS, _LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 _BASE = "base_model.model."
@@ -178,14 +179,19 @@ def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architectur
     found, refusals = [], []
     for architecture in candidates(model) if model_type is None else [ARCHITECTURES[model_type]]:
         try:
-            head, _, names = fit(model, architecture)
+            head, _, rules = fit(model, architecture)
         except ValueError as error:
             refusals.append(str(error))
         else:
-            found.append((architecture, head, names))
+            found.append((architecture, head, _single(rules)))
     if not found:
         raise ValueError(f"no architecture of Transformers has such a {type(model).__name__}: {'; '.join(refusals)}")
     return found
+
+
+def _single(rules: list[Rule]) -> dict[str, str]:
+    """Their tensor → our weight, for the rules that have one of each: no other has an update of its own."""
+    return {r.theirs[0]: r.ours[0] for r in rules if not r.tied and len(r.theirs) == len(r.ours) == 1}
 
 
 def _by_module(architecture: Architecture, head: Head, names: dict[str, str]) -> dict[str, str]:

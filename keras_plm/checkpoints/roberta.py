@@ -8,8 +8,9 @@ from dataclasses import replace
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, dense, norm
-from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, POOLER, REQUIRED
+from .architecture import Architecture, Head, Stack
+from .bert import ANSWER, BLOCK, CLASSIFIER, FIELDS, POOLER, REQUIRED, embedding
+from .rules import dense, norm, their_names, tie, weight
 
 ROBERTA = Architecture(
     model_type="roberta",
@@ -23,33 +24,33 @@ ROBERTA = Architecture(
         "layer_norm_eps": ("layer_norm_epsilon", 1e-12),
     },
     required=REQUIRED | {"pad_token_id": 1},  # positions are counted from it
-    encoder=EMBEDDING,
-    block=BLOCK,
+    encoder=embedding(first_position=2),
+    stacks=(Stack(rules=BLOCK),),
     pooler=POOLER,
-    first_position=2,
     heads=(
         Head(their_class="RobertaModel", our_class=Encoder),
         Head(
             their_class="RobertaForMaskedLM",
             our_class=Pretrainer,
-            names={
-                **dense("lm_head.dense", "masked_tokens/dense"),
-                **norm("lm_head.layer_norm", "masked_tokens/norm"),
-                "lm_head.bias": "masked_tokens/bias",
-            },
-            tied={"lm_head.decoder.weight": "embedding/tokens", "lm_head.decoder.bias": "masked_tokens/bias"},
+            rules=(
+                *dense("lm_head.dense", "masked_tokens/dense"),
+                *norm("lm_head.layer_norm", "masked_tokens/norm"),
+                *weight("lm_head.bias", "masked_tokens/bias"),
+                *tie("lm_head.decoder.weight", "embedding/tokens"),
+                *tie("lm_head.decoder.bias", "masked_tokens/bias"),
+            ),
             activation="gelu",
             options={"next_sentence": False},
         ),
         Head(
             their_class="RobertaForSequenceClassification",
             our_class=Classifier,
-            names=dense("classifier.dense", "pooler") | dense("classifier.out_proj", "head/dense"),
-            ignored=tuple(POOLER),
+            rules=(*dense("classifier.dense", "pooler"), *dense("classifier.out_proj", "head/dense")),
+            ignored=tuple(sorted(their_names(POOLER))),
             has_pooler=True,
         ),
-        Head(their_class="RobertaForTokenClassification", our_class=Tagger, names=CLASSIFIER),
-        Head(their_class="RobertaForQuestionAnswering", our_class=QuestionAnswerer, names=ANSWER),
+        Head(their_class="RobertaForTokenClassification", our_class=Tagger, rules=CLASSIFIER),
+        Head(their_class="RobertaForQuestionAnswering", our_class=QuestionAnswerer, rules=ANSWER),
     ),
 )
 

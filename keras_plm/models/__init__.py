@@ -8,6 +8,7 @@ from .files import check_free, whole_file, whole_folder
 from .hidden_states import encoder_states
 from .saving import (
     assign,
+    check_shapes,
     check_sizes,
     load_folder,
     named_weights,
@@ -35,6 +36,7 @@ __all__ = [
     "StoredTensor",
     "assign",
     "check_free",
+    "check_shapes",
     "check_sizes",
     "copy_head",
     "copy_model",

@@ -160,21 +160,29 @@ def assign(
     Raises:
         ValueError: missing, unexpected or misshapen tensors, each named; nothing has been assigned.
     """
-    missing = sorted(set(variables) - set(shapes))
-    unexpected = sorted(set(shapes) - set(variables))
+    check_shapes({name: tuple(variable.shape) for name, variable in variables.items()}, shapes, source)
+    # the largest first: while it is read it is there twice
+    for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
+        variables[name].assign(read(name))
+
+
+def check_shapes(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], source: str) -> None:
+    """Raise ValueError unless the tensors that were found are those of the model.
+
+    Args:
+        wanted: shapes by name, of the model.
+        found: shapes by name, of the tensors that there are.
+        source: what an error names as the place of the tensors.
+    """
+    missing, unexpected = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     misshapen = [
-        f"{name} is {shapes[name]}, not {tuple(v.shape)}"
-        for name, v in variables.items()
-        if name in shapes and shapes[name] != tuple(v.shape)
+        f"{name} is {found[name]}, not {shape}" for name, shape in wanted.items() if found.get(name, shape) != shape
     ]
     if missing or unexpected or misshapen:
         raise ValueError(
             f"{source} does not fit the model; missing: {_some(missing)}, unexpected: {_some(unexpected)}, "
             f"misshapen: {_some(misshapen)}"
         )
-    # the largest first: while it is read it is there twice
-    for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
-        variables[name].assign(read(name))
 
 
 def _some(names: list[str]) -> str:
