@@ -23,7 +23,7 @@ from .verify import expected
 
 @dataclass(frozen=True)
 class Comparison:
-    """A Keras model beside its artifact, on the same rows.
+    """A Keras model beside its artifact, on the same examples.
 
     Attributes:
         artifact: path of the artifact.
@@ -67,7 +67,7 @@ class Comparison:
     artifact_evaluation: Evaluation | None = field(repr=False)
 
     def __str__(self) -> str:
-        table = Table(title=escape(f"{self.artifact} ({self.kind}) on {self.rows} rows"))
+        table = Table(title=escape(f"{self.artifact} ({self.kind}) on {self.rows} examples"))
         table.add_column("")
         table.add_column("Keras", justify="right")
         table.add_column("artifact", justify="right")
@@ -77,7 +77,7 @@ class Comparison:
             table.add_row("labels agree", "", f"{self.agreement:.2%}")
         table.add_row("largest / mean error", "", f"{self.largest_error:.2g} / {self.mean_error:.2g}")
         if self.truncated_rows:
-            table.add_row("rows cut short", "", f"{self.truncated_rows}")
+            table.add_row("examples truncated", "", f"{self.truncated_rows}")
         table.add_row("megabytes", f"{self.keras_bytes / 1e6:.2f}", f"{self.artifact_bytes / 1e6:.2f}")
         table.add_row("latency p50 / p95 (ms)", "", f"{self.p50_ms:.2f} / {self.p95_ms:.2f}")
         if self.operators:
@@ -108,7 +108,7 @@ def compare(
     tag_column: int | str = -1,
     on_bad_row: OnBadRow = "error",
 ) -> Comparison:
-    """Run a model and its artifact on the same rows and say what differs.
+    """Run a model and its artifact on the same examples and say what differs.
 
     Args:
         model: the Keras model.
@@ -140,7 +140,7 @@ def compare(
     columns = Columns(text_column, second_column, label_column, tag_column)
     texts, examples = read_data(model, data, columns, limit, on_bad_row)
     if not texts:
-        raise ValueError("no rows to compare")
+        raise ValueError("no examples to compare")
     own_limit = model.longest_row
     # its tokenizer may know fewer tokens
     answering = load_artifact(artifact, max_length=None if signature.length else max_length)

@@ -52,7 +52,9 @@ def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Pat
     first = several[0]
     for one in several:
         if (one.metric, one.lengths) != (first.metric, first.lengths):
-            raise ValueError(f"{one.artifact} was compared on other rows than {first.artifact}: make a page for each")
+            raise ValueError(
+                f"{one.artifact} was compared on other examples than {first.artifact}: make a page for each"
+            )
     check_free(path, overwrite)
     parts = ["<h1>What the artifacts answer</h1>", _overview(several)]
     for one in several:
@@ -106,7 +108,7 @@ def _overview(several: list[Comparison]) -> str:
             "" if one.agreement is None else f"{one.agreement:.2%}", f"{one.largest_error:.2g}", one.truncated_rows,
         ])  # fmt: skip
     header = ["", "MB", "ms (median)", "ms (95 %)", metric, "points", "labels agree", "largest error", "cut short"]
-    return _table(header, rows) + f'<p class="note">{first.rows} rows, one at a time.</p>'
+    return _table(header, rows) + f'<p class="note">{first.rows} examples, one at a time.</p>'
 
 
 def _number(value: float | None) -> str:
@@ -143,7 +145,7 @@ def _by_class(keras: Evaluation, found: Evaluation) -> str:
 
 
 def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
-    """The share of rows that are wholly right, for the shortest to the longest quarter."""
+    """The share of examples that are wholly right, for the shortest to the longest quarter."""
     if len(one.lengths) != len(keras.rows) or len(keras.rows) < 8 or _is_number(found):
         return ""
     right = [np.isin(np.arange(len(side.rows)), side.wrong, invert=True) for side in (keras, found)]
@@ -154,7 +156,7 @@ def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
         rows.append(
             [f"{min(tokens)} to {max(tokens)} tokens", len(index), f"{theirs:.4f}", _Change(100 * (theirs - ours))]
         )
-    return "<h3>By length</h3>" + _table(["rows", "number", "wholly right", "points"], rows)
+    return "<h3>By length</h3>" + _table(["examples", "number", "wholly right", "points"], rows)
 
 
 def _calibration(keras: Evaluation, found: Evaluation) -> str:
@@ -210,7 +212,7 @@ def _disagreements(keras: Evaluation, found: Evaluation) -> str:
         for k, f in pairs[:_MOST_ROWS]
     ]  # fmt: skip
     header = [*given, "wanted", "Keras", "artifact", "probability"]
-    title = f"<h3>Disagreements: {len(pairs)} of {len(keras.rows)} rows</h3>"
+    title = f"<h3>Disagreements: {len(pairs)} of {len(keras.rows)} examples</h3>"
     return title + _table(header, rows, text_columns=range(len(given) + 3))
 
 

@@ -29,7 +29,7 @@ def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
 
     Example:
         >>> sensitivity(reviews, texts)  # doctest: +SKIP
-        {'block_1': 0.21, 'table': 0.12, 'block_0': 0.08, 'head': 0.01}
+        {'block_1': 0.21, 'embedding': 0.12, 'block_0': 0.08, 'head': 0.01}
 
     Source: Dong et al. 2019, §3, https://arxiv.org/abs/1905.03696
     Differs: what a part costs is measured, and not estimated from second derivatives.

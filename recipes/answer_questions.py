@@ -52,7 +52,7 @@ class AnswerQuestions(FineTune[QuestionAnswerer]):
         return QUESTION_ANSWERING.rows(model, examples, self.max_length, self.overlap)
 
     def finished(self, model: QuestionAnswerer, held_out: dict[str, Questions]) -> None:
-        """Choose the threshold of no answer with the best F1 on the validation rows."""
+        """Choose the threshold of no answer with the best F1 on the validation examples."""
         examples = held_out.get("validation")
         if model.null_threshold is not None and examples is not None:
             model.null_threshold = best_threshold(model, examples, self.batch_size)

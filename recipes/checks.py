@@ -29,7 +29,7 @@ def check_fine_tuning(recipe: "FineTune") -> None:
 def _check_held_out(recipe: "FineTune") -> None:
     split = recipe.validation_split
     if split is not None and not 0 < split < 1:
-        raise ValueError(f"validation_split={split}; it is a fraction of the rows, in (0, 1)")
+        raise ValueError(f"validation_split={split}; it is a fraction of the examples, in (0, 1)")
     if split is not None and recipe.validation is not None:
         raise ValueError("validation and validation_split exclude each other: give the one or the other")
     picks = recipe.load_best or recipe.patience is not None

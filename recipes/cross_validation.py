@@ -1,4 +1,4 @@
-"""How far a score can be trusted: the same fine-tuning on several cuts of the training rows."""
+"""How far a score can be trusted: the same fine-tuning on several cuts of the training examples."""
 
 import dataclasses
 import statistics
@@ -60,14 +60,14 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
         >>> print(cross_validate(Classify(encoder="…", train="train.tsv"), folds=5))  # doctest: +SKIP
     """
     if recipe.columns.label is None:
-        raise ValueError("rows without labels or scores cannot be scored; label_column names their column")
+        raise ValueError("examples without labels or scores cannot be scored; label_column names their column")
     recipe = dataclasses.replace(
         recipe, validation=None, validation_split=None, test=None, load_best=False, patience=None
     )
     if recipe.fast_dev_run:
         recipe = recipe.shortened()
     rows, labeled, _ = recipe.read_all()
-    most, unit = len(rows), "rows"
+    most, unit = len(rows), "examples"
     groups = rows.groups()
     if groups is not None:
         most, unit = len(set(groups)), "groups (such as contexts), which stay whole"

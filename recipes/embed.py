@@ -58,7 +58,7 @@ class Embed(FineTune[Embedder]):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_size % 2:
-            raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of rows")
+            raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of examples")
         if (self.label_column is None) != (self.similarity == "contrastive"):
             raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
         if self.label_column is None and (

@@ -165,7 +165,7 @@ class FineTune(Recipe, Generic[Model]):
         found = {name: evaluate(model, examples, self.batch_size) for name, examples in data.held_out.items()}
         if save_model and is_chief():
             facts = {
-                "train rows": len(data.train),
+                "train examples": len(data.train),
                 "train texts truncated": tokens["train"].num_truncated,
                 "trained weights": f"{trained:,} of {total:,} ({trained / total:.1%})",
             }

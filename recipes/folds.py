@@ -1,4 +1,4 @@
-"""Which rows are held out: of each label its share, and questions on one context stay together."""
+"""Which examples are held out: of each label its share, and questions on one context stay together."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
     chosen = np.empty(len(order), bool)
     chosen[order] = np.diff(borders) > 0
     if chosen.all() or not chosen.any():
-        what = "rows" if rows.groups() is None else "groups (such as contexts), which stay whole,"
+        what = "examples" if rows.groups() is None else "groups (such as contexts), which stay whole,"
         raise ValueError(f"validation_split={fraction} of {len(order)} {what} leaves none to train or to validate on")
     return chosen[units]
 

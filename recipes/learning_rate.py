@@ -49,7 +49,9 @@ class RateTest:
         with console.capture() as capture:
             console.print(table)
             if self.losses[0] == low:
-                console.print("the loss only rises: the model has learned these rows, or the lowest rate is too high")
+                console.print(
+                    "the loss only rises: the model has learned these examples, or the lowest rate is too high"
+                )
             else:
                 console.print(f"try learning_rate={self.suggestion:.1e}")
         return capture.get().rstrip()

@@ -72,7 +72,7 @@ class Pretrain(Recipe):
     mask_rate: float = 0.15  # fraction of the tokens to predict
     whole_word: bool = True  # mask all tokens of a word or none
     inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
-    optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of rows
+    optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of examples
     checkpoint_every: int = 1_000  # steps between checkpoints, each with a validation, at most
     validation_steps: int = 50  # batches of a validation, the same ones each time
 

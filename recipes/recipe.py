@@ -53,7 +53,7 @@ class Recipe:
 
     save_to: str | None = None  # folder for the trained model
     overwrite: bool = False  # replace that folder if it exists
-    batch_size: int = 32  # rows of a batch, over all devices together
+    batch_size: int = 32  # examples of a batch, over all devices together
     learning_rate: float = 1e-4  # peak, after the warm-up
     warmup: float = 0.1  # fraction of the steps in which the learning rate rises
     weight_decay: float = 0.01  # of AdamW; biases and norms are left alone
@@ -63,7 +63,7 @@ class Recipe:
     precision: Precision = "auto"  # auto: mixed_bfloat16 where the device is fast at it
     strategy: Strategy = "auto"  # how to use several devices or machines
     tensorboard: str | None = None  # folder for a TensorBoard log
-    fast_dev_run: bool = False  # a few steps on a few rows, nothing saved: does it all run?
+    fast_dev_run: bool = False  # a few steps on a few examples, nothing saved: does it all run?
     verbose: int = 1  # 0 silent, 1 progress bars, 2 a line an epoch
     # callbacks of Keras for `fit`, such as those of wandb and MLflow; they are no part of the record
     callbacks: tyro.conf.Suppress[Sequence[Any]] = dataclasses.field(default=(), compare=False)

@@ -39,7 +39,7 @@ def save_fine_tuned(
     if recipe.prune is not None:
         results["zeros in the kernels"] = f"{measured_sparsity(model):.1%}"
     for name, evaluation in found.items():
-        results[f"{name} rows"] = len(evaluation.rows)
+        results[f"{name} examples"] = len(evaluation.rows)
         results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
     about = {
         "start": recipe.encoder,

@@ -70,7 +70,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     console = Console(soft_wrap=True, highlight=False)
     for name, evaluation in found.items():
         scores = "  ".join(f"{score} {value:.4f}" for score, value in evaluation.scores.items())
-        console.print(f"{name} ({len(evaluation.rows):,} rows): {scores}", markup=False)
+        console.print(f"{name} ({len(evaluation.rows):,} examples): {scores}", markup=False)
     if folder is None:
         return
     console.print(f"saved in {folder}; README.md there is its card", markup=False)

@@ -46,7 +46,7 @@ class TrainingState:
         self._content = json.dumps(json.loads(self.record) | {"rows": fingerprint}, indent=2, ensure_ascii=False) + "\n"
         if self._path.exists() and self._path.read_text("utf-8") != self._content:
             raise ValueError(
-                f"{self.folder} holds an unfinished training with other settings or other rows; "
+                f"{self.folder} holds an unfinished training with other settings or other examples; "
                 f"give the same to resume it, or delete the folder"
             )
 

@@ -62,8 +62,8 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
     (tmp_path / "rows.tsv").write_text("label\ttext\ncat\tthe cat\ndog\tthe dog\n")
     saved = str(shutil.copytree(saved, tmp_path / "[v2] [/x]"))  # brackets are not markup here
     main(["evaluate", saved, str(tmp_path / "rows.tsv"), "--predictions", written[0], "--errors", written[1]])
-    printed = " ".join(capsys.readouterr().out.split())  # the path of the model may make its line too long
-    assert "accuracy" in printed and "macro_f1" in printed and "on 2 rows" in printed and "[v2] [/x]" in printed
+    printed = "".join(capsys.readouterr().out.split())  # the path of the model may make its line too long
+    assert "accuracy" in printed and "macro_f1" in printed and "on2examples" in printed and "[v2][/x]" in printed
     rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert [row["wanted"] for row in rows] == ["cat", "dog"] and "# Errors" in (tmp_path / "errors.md").read_text()
     with pytest.raises(SystemExit):

@@ -53,13 +53,13 @@ def fit_budget(
     Args:
         model: a task model; `max_loss` counts from its score in Keras.
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
-        data: rows with answers: a table with the columns named below, of a tagger CoNLL, of a question answerer
+        data: examples with answers: a table with the columns named below, of a tagger CoNLL, of a question answerer
             SQuAD's JSON; or `Examples`. Validation rows: what is chosen on test rows has no test any more.
         max_megabytes: most bytes of the file, in 10⁶.
         max_latency_ms: longest time of one row of full length in LiteRT.
         max_loss: most points (hundredths) of the metric worse than the model.
         alternatives: smaller models for the same task to try as well, by name: distilled, pruned, clustered, of
-            narrower tables, or trained with `quantization_aware=True`.
+            narrower embedding matrices, or trained with `quantization_aware=True`.
         texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
             static_int8 and four bits. None means neither.
         schemes: of `to_tflite`; None means float16, dynamic_int8, int4, int4_block32, and with texts static_int8. A
@@ -105,7 +105,7 @@ def fit_budget(
     Signature.of(model, max_length, fixed=True)
     rows, examples = read_data(model, data, Columns(text_column, second_column, label_column, tag_column), limit)
     if examples is None or not rows:
-        raise ValueError("a budget needs rows with answers: a table with labels, tagged sentences or questions")
+        raise ValueError("a budget needs examples with answers: a table with labels, tagged sentences or questions")
     settings = {"max_length": max_length, "num_threads": num_threads, "metric": metric}
     with Search(path, models, examples, known_texts, settings) as search:
         found = search.reference()

@@ -70,7 +70,7 @@ class Search:
         if facts.exists():
             if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
                 raise FileExistsError(
-                    f"{self.folder} has an unfinished search for another model, other rows or other settings, or by "
+                    f"{self.folder} has an unfinished search for another model, other examples, other settings, or by "
                     "another version; remove it, or choose another path"
                 )
             self._known = self._attempts()
@@ -175,7 +175,9 @@ class Search:
         key = variant.model, variant.trim
         if variant.trim is None:
             return self.models[variant.model]
-        if self._trimmed is None or self._trimmed[0] != key:  # one at a time: a table is most of a small model
+        if (
+            self._trimmed is None or self._trimmed[0] != key
+        ):  # one at a time: an embedding matrix is most of a small model
             texts = [part for text in self.texts for part in ([text] if isinstance(text, str) else text)]
             self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
         return self._trimmed[1]

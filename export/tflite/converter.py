@@ -45,7 +45,7 @@ def to_tflite(
         path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
         quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
             each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
-            2 to 5 times slower); "int4+int8:table,block_0" (mixed precision) keeps those parts in 8 bits, see
+            2 to 5 times slower); "int4+int8:embedding,block_0" (mixed precision) keeps those parts in 8 bits, see
             `sensitivity`.
             "static_int8" has the six products with weights of each block in integers, in ranges that a model of
             `quantization_aware=True` has learned, which takes no other scheme, or else those of `calibration`; all

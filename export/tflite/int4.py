@@ -11,7 +11,7 @@ _CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one o
 def part_of(path: str) -> str | None:
     """The part that a weight belongs to; None for those that stay in float32."""
     if path in ("embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
-        return "table"
+        return "embedding"
     if not path.endswith("kernel"):
         return None
     first = path.split("/")[0]
@@ -19,7 +19,7 @@ def part_of(path: str) -> str | None:
 
 
 def four_bits(weights: Any, path: str) -> np.ndarray:
-    """Weights rounded to 15 values, with a scale for each token of a table and for each output of a kernel."""
+    """Weights rounded to 15 values, with a scale for each token of an embedding matrix and each output of a kernel."""
     weights = np.asarray(weights, np.float32)
     of_outputs = weights.T if path == "embedding/tokens" else weights
     steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))

@@ -10,7 +10,7 @@ from keras_plm.layers.fake_quantization import rounded_weights
 from keras_plm.layers.graph_hooks import GraphHooks
 from keras_plm.tasks import TaskModel
 
-from .schemes import Scheme
+from .schemes import EMBEDDING_MATRIX, Scheme
 
 # Calibrated scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
 # nothing beside the other keys.
@@ -66,8 +66,8 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
 def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
     """What layers do otherwise in the graph that the converter reads, so that a scheme can do it good."""
     hooks: dict[str, Any] = {}
-    if adaptation.quantization_aware:  # the table itself, so that it is stored in int8
-        hooks["look_up"] = lambda table, token_ids: tf.gather(rounded_weights(tf.convert_to_tensor(table)), token_ids)
+    if adaptation.quantization_aware:  # the matrix itself, so that it is stored in int8
+        hooks["look_up"] = lambda matrix, ids: tf.gather(rounded_weights(tf.convert_to_tensor(matrix)), ids)
         hooks["attention_weights"] = _in_float
     elif scheme.calibrated:
         hooks["masked_score"] = _NARROW_MASKED_SCORE
@@ -95,14 +95,14 @@ def _in_float(weights: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function(experimental_implements="embedding_matmul")
-def _rows_of(table: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-    return tf.gather(table, token_ids)
+def _rows_of(matrix: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+    return tf.gather(matrix, token_ids)
 
 
-def _look_up(table: Any, token_ids: tf.Tensor) -> tf.Tensor:
-    """Rows of a table through EMBEDDING_LOOKUP: the quantizer leaves the weights of a GATHER as they are."""
-    rows = _rows_of(tf.convert_to_tensor(table), tf.reshape(token_ids, [-1]))
-    return tf.reshape(rows, (*token_ids.shape, table.shape[-1]))
+def _look_up(matrix: Any, token_ids: tf.Tensor) -> tf.Tensor:
+    """Rows of a matrix through EMBEDDING_LOOKUP: the quantizer leaves the weights of a GATHER as they are."""
+    rows = _rows_of(tf.convert_to_tensor(matrix), tf.reshape(token_ids, [-1]))
+    return tf.reshape(rows, (*token_ids.shape, matrix.shape[-1]))
 
 
 def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
@@ -144,8 +144,8 @@ def _rules(scheme: Scheme, rounded: bool) -> Any:
         if rounded:
             weights(".*", operators.FULLY_CONNECTED, 4, scheme.granularity)
     for part in scheme.eight_bits:
-        regex = {"table": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
+        regex = {"embedding": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
         weights(regex, operators.FULLY_CONNECTED, 8)
-        if part == "table":
+        if part == EMBEDDING_MATRIX:
             weights(".*", operators.EMBEDDING_LOOKUP, 8)
     return recipe.get_quantization_recipe()

@@ -38,21 +38,22 @@ SCHEMES = tuple(_LIMITS)
 
 # weights of how many neighbors share a scale: all that make up one output, or 32
 _INT4 = {"int4": "CHANNELWISE", "int4_block32": "BLOCKWISE_32"}
+EMBEDDING_MATRIX = "embedding"  # the part that is the embedding matrix
 _BLOCK = 32
 _MIXED = "+int8:"
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """A scheme by its name: "dynamic_int8", or "int4+int8:table,block_0", which keeps some parts in 8 bits.
+    """A scheme by its name: "dynamic_int8", or "int4+int8:embedding,block_0", which keeps some parts in 8 bits.
 
     Attributes:
         base: one of `SCHEMES`.
         eight_bits: of a scheme of four bits: parts with eight, of `parts_of`.
 
     Example:
-        >>> Scheme.parse("int4+int8:table,block_0")
-        Scheme(base='int4', eight_bits=('table', 'block_0'))
+        >>> Scheme.parse("int4+int8:embedding,block_0")
+        Scheme(base='int4', eight_bits=('embedding', 'block_0'))
     """
 
     base: str
@@ -69,7 +70,7 @@ class Scheme:
         if base not in _LIMITS:
             raise ValueError(f"quantization={name!r}; choose one of {list(SCHEMES)}")
         if mixed and (base not in _INT4 or not all(parts.split(","))):
-            raise ValueError(f"quantization={name!r}; parts in 8 bits are named as in 'int4+int8:table,block_0'")
+            raise ValueError(f"quantization={name!r}; parts in 8 bits are named as in 'int4+int8:embedding,block_0'")
         return cls(base, tuple(parts.split(",")) if mixed else ())
 
     def __str__(self) -> str:
@@ -117,9 +118,9 @@ class Scheme:
             raise ValueError(f"the model was trained for static_int8 (quantization_aware), not for {self}")
         width = config.embedding_rank or config.embedding_dim or config.hidden_dim
         if self.four_bits and width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
-            raise ValueError(f"{self} needs rows of the table of even length, not {width}")
+            raise ValueError(f"{self} needs an embedding matrix of even width, not {width}")
         names = ["hidden_dim", "intermediate_dim"]
-        names += [] if "table" in self.eight_bits else ["embedding_dim", "embedding_rank"]
+        names += [] if EMBEDDING_MATRIX in self.eight_bits else ["embedding_dim", "embedding_rank"]
         sizes = {name: getattr(config, name) or 0 for name in names} | {"adapter_dim": adaptation.adapter_dim}
         odd = [f"{name}={size}" for name, size in sizes.items() if size % _BLOCK]
         if self.base == "int4_block32" and odd:
@@ -134,4 +135,4 @@ class Scheme:
 def parts_of(config: EncoderConfig) -> list[str]:
     """The parts whose bits can be chosen: the embedding matrix with what widens it, each block, what comes after."""
     blocks = 1 if config.shared_layers else config.num_layers
-    return ["table", *(f"block_{i}" for i in range(blocks)), "head"]
+    return [EMBEDDING_MATRIX, *(f"block_{i}" for i in range(blocks)), "head"]

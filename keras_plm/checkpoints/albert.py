@@ -1,4 +1,4 @@
-"""ALBERT: Lan et al. 2020, https://arxiv.org/abs/1909.11942. One block for all layers, narrow embedding tables."""
+"""ALBERT: Lan et al. 2020, https://arxiv.org/abs/1909.11942. One block for all layers, narrow embedding matrices."""
 
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger

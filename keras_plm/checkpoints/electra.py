@@ -1,4 +1,4 @@
-"""ELECTRA: Clark et al. 2020, https://arxiv.org/abs/2003.10555. BERT with narrow embedding tables and without pooler.
+"""ELECTRA: Clark et al. 2020, https://arxiv.org/abs/2003.10555. BERT with narrow embedding matrices and without pooler.
 
 The head of its pre-training, which tells replaced tokens, is of no use to another task and is left out.
 """

@@ -140,7 +140,7 @@ def compare_artifact(
     report: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Run a model and its artifacts on the same rows; show scores, agreement, error, bytes and latency.
+    """Run a model and its artifacts on the same examples; show scores, agreement, error, bytes and latency.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.

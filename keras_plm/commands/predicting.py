@@ -103,7 +103,7 @@ def evaluate_model(
     errors: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Score a saved model or an artifact on rows whose answer is known, by the metric of its task.
+    """Score a saved model or an artifact on examples whose answer is known, by the metric of its task.
 
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artifact.
@@ -130,7 +130,7 @@ def evaluate_model(
     for path, content in ((predictions, found.predictions()), (errors, found.errors())):
         if path is not None:
             write_whole(Path(path), content)
-    table = Table(title=escape(f"{model} on {len(examples):,} rows"))
+    table = Table(title=escape(f"{model} on {len(examples):,} examples"))
     table.add_column("score")
     table.add_column("value", justify="right")
     for name, value in found.scores.items():

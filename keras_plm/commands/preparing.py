@@ -69,7 +69,7 @@ def learning_rate(
 
 
 def cross_validation(recipe: Classify | Tag | AnswerQuestions | Embed, folds: int = 5) -> None:
-    """Fine-tune once for each part of the training rows, score it on that part, and show how far the score varies.
+    """Fine-tune once for each part of the training examples, score it on that part, and show how far the score varies.
 
     Args:
         recipe: the fine-tuning; nothing is saved.

@@ -29,7 +29,7 @@ def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = F
         progress: show a progress bar.
 
     Returns:
-        A model of the same kind; tables, norms, biases and heads are as they were.
+        A model of the same kind; embedding matrices, norms, biases and heads are as they were.
 
     Raises:
         ValueError: `num_clusters` below 2, a model with LoRA updates, or texts as `prune` refuses them.

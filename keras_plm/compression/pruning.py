@@ -75,7 +75,7 @@ def prune(model: Any, sparsity: str, texts: Any = None, progress: bool = False) 
         progress: show a progress bar.
 
     Returns:
-        A model of the same kind; tables, norms, biases and heads are as they were.
+        A model of the same kind; embedding matrices, norms, biases and heads are as they were.
 
     Raises:
         ValueError: another spelling of `sparsity`, a model with LoRA updates, or texts that are none, for a model

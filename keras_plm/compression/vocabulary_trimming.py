@@ -12,11 +12,11 @@ _BATCH = 1_024  # texts
 
 
 def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progress: bool = False) -> Any:
-    """The model with only those tokens in its vocabulary, and rows in its table, that a corpus needs.
+    """The model with only those tokens in its vocabulary, and in its embedding matrix, that a corpus needs.
 
     Kept are the special tokens, the tokens that occur in the texts, and single characters (all those of the texts and
     of the keyboard), so that a word never seen is still spelled. On the texts themselves, with `min_count=1`, the model
-    answers exactly as before. Of a small model most weights are in that table: of BERT-Mini's 11.2 M, 7.8 M.
+    answers exactly as before. Of a small model most weights are in that matrix: of BERT-Mini's 11.2 M, 7.8 M.
 
     Args:
         model: an `Encoder` or a task model, with its tokenizer.
@@ -53,7 +53,7 @@ def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progre
     there = weight_arrays(model)
 
     def weight_of(path: str) -> np.ndarray:
-        # the axis of tokens is the first one, in the table and in the bias of a head that predicts tokens
+        # the axis of tokens is the first one, in the embedding matrix and in the bias of a head that predicts tokens
         return there[path][kept] if path in ("embedding/tokens", "masked_tokens/bias") else there[path]
 
     config = replace(model.config, vocabulary_size=len(kept))

@@ -26,8 +26,8 @@ class EncoderConfig(BackboneConfig):
     """
 
     num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
-    embedding_dim: int | None = None  # E, width of the embedding tables, projected to D; None for D itself
-    embedding_rank: int | None = None  # of the embedding matrix as a product of two narrow ones; None for one table
+    embedding_dim: int | None = None  # E, width of the embedding matrices, projected to D; None for D itself
+    embedding_rank: int | None = None  # of the embedding matrix as a product of two narrow ones; None for one matrix
     positions: Positions = "learned"
     shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
     has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
@@ -47,11 +47,11 @@ class EncoderConfig(BackboneConfig):
         """A lower bound of the numbers in memory: the embedding matrices and the kernels of the blocks."""
         width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)
         rank = self.embedding_rank
-        table = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
+        matrix = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
         # sinusoids are no weights, but as long positions take as much memory
         rows = self.max_sequence_length if self.positions != "none" else 0
         blocks = 1 if self.shared_layers else self.num_layers
-        return table + (rows + self.num_segments) * width + blocks * 2 * (wide + self.hidden_dim**2)
+        return matrix + (rows + self.num_segments) * width + blocks * 2 * (wide + self.hidden_dim**2)
 
 
 def _bert(num_layers: int, hidden_dim: int) -> EncoderConfig:

@@ -18,7 +18,7 @@ class TokenEmbedding(keras.layers.Layer):
     """Sum of token, position and segment embeddings, normalized, with dropout.
 
     `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`, then `output W + b` if the
-    tables are of another width than the blocks.
+    embedding matrices are of another width than the blocks.
 
     Args:
         vocabulary_size: V.
@@ -28,8 +28,9 @@ class TokenEmbedding(keras.layers.Layer):
         num_segments: kinds of segment; 0 means no segment embedding.
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalization.
-        embedding_dim: E, width of the tables, which a dense layer then takes to D; None means D, without that layer.
-        embedding_rank: R, the embedding matrix is a product of (V, R) and (R, E); None means one table.
+        embedding_dim: E, width of the embedding matrices, which a dense layer then takes to D; None means D, without
+            that layer.
+        embedding_rank: R, the embedding matrix is a product of (V, R) and (R, E); None means one matrix.
         adaptation: fake quantization of the embedding matrix; None for none.
 
     Call args:
@@ -49,10 +50,10 @@ class TokenEmbedding(keras.layers.Layer):
         TensorShape([3, 5, 8])
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805; sinusoids: Vaswani et al.
-        2017, §3.5, https://arxiv.org/abs/1706.03762; narrow tables: Lan et al. 2020, §3.1,
+        2017, §3.5, https://arxiv.org/abs/1706.03762; narrow embedding matrices: Lan et al. 2020, §3.1,
         https://arxiv.org/abs/1909.11942
-    Differs: learned positions begin as sinusoids (`initialization.scaled_sinusoids`); the table can be read by an
-        output head (`table`), so that the two are tied.
+    Differs: learned positions begin as sinusoids (`initialization.scaled_sinusoids`); an output head can read the
+        embedding matrix (`embedding_matrix`), so that the two are tied.
     """
 
     def __init__(
@@ -95,13 +96,13 @@ class TokenEmbedding(keras.layers.Layer):
         return super().get_config() | settings | more
 
     def build(self, input_shape: tuple) -> None:
-        self.table = self._table("tokens", self.vocabulary_size, width=self.embedding_rank)
+        self.embedding_matrix = self._matrix("tokens", self.vocabulary_size, width=self.embedding_rank)
         if self.embedding_rank is not None:
-            self.widen = self._table("widen", self.embedding_rank)
+            self.widen = self._matrix("widen", self.embedding_rank)
         if self.positions == "learned":
-            self.position_table = self._table("positions", self.max_sequence_length, scaled_sinusoids(self.width))
+            self.position_matrix = self._matrix("positions", self.max_sequence_length, scaled_sinusoids(self.width))
         if self.num_segments:
-            self.segment_table = self._table("segments", self.num_segments)
+            self.segment_matrix = self._matrix("segments", self.num_segments)
         if self.layer_norm_epsilon is not None:
             self.norm = ResidualNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
             self.norm.build((*input_shape, self.width))
@@ -115,7 +116,7 @@ class TokenEmbedding(keras.layers.Layer):
             self.projection.build((*input_shape, self.width))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _table(self, name: str, rows: int, initializer: Any = None, width: int | None = None) -> Any:
+    def _matrix(self, name: str, rows: int, initializer: Any = None, width: int | None = None) -> Any:
         return self.add_weight(
             shape=(rows, width or self.width),
             initializer=initializer or scaled_normal(self.width),
@@ -134,7 +135,7 @@ class TokenEmbedding(keras.layers.Layer):
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
         look_up = graph_hooks().look_up or self._look_up
-        hidden = ops.cast(look_up(self.table, token_ids), self.compute_dtype)
+        hidden = ops.cast(look_up(self.embedding_matrix, token_ids), self.compute_dtype)
         if self.embedding_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
         if self.positions != "none":
@@ -154,30 +155,30 @@ class TokenEmbedding(keras.layers.Layer):
 
     def _segments(self, segment_ids: Any, training: bool | None) -> Any:
         if not training:  # int8 TFLite gets one-hot vectors wrong
-            return ops.take(self.segment_table, segment_ids, axis=0)
+            return ops.take(self.segment_matrix, segment_ids, axis=0)
         # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
         one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
-        return ops.matmul(one_hot, self.segment_table)
+        return ops.matmul(one_hot, self.segment_matrix)
 
     def _positions(self, token_ids: Any, start: Any) -> Any:
         """(T, D), the positions start … start + T - 1."""
         static_length = token_ids.shape[1]
         if isinstance(static_length, int) and static_length > self.max_sequence_length:
             raise ValueError(f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}")
-        table = (
-            ops.convert_to_tensor(self.position_table)
+        matrix = (
+            ops.convert_to_tensor(self.position_matrix)
             if self.positions == "learned"
             else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.width), self.compute_dtype)
         )
         length = ops.shape(token_ids)[1]
-        return ops.slice(table, (start, 0), (length, self.width))
+        return ops.slice(matrix, (start, 0), (length, self.width))
 
 
-def _take_rows(table: Any, token_ids: Any) -> Any:
+def _take_rows(matrix: Any, token_ids: Any) -> Any:
     """(V, E), (B, T) → (B, T, E)."""
-    return ops.take(table, token_ids, axis=0)
+    return ops.take(matrix, token_ids, axis=0)
 
 
-def _take_rounded_rows(table: Any, token_ids: Any) -> Any:
-    """The same, rounded as the whole table would be, whose gradient would be dense."""
-    return rounded_weights(_take_rows(table, token_ids), of=table)
+def _take_rounded_rows(matrix: Any, token_ids: Any) -> Any:
+    """The same, rounded as the whole matrix would be, whose gradient would be dense."""
+    return rounded_weights(_take_rows(matrix, token_ids), of=matrix)

@@ -121,9 +121,9 @@ def dropout(x: Any, seed: Any, *, rate: float) -> Any:
 
 
 def _normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-    centerd = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centerd), axis=-1, keepdims=True)
-    scaled = centerd * ops.rsqrt(variance + epsilon)
+    centered = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+    scaled = centered * ops.rsqrt(variance + epsilon)
     return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
 
 

@@ -13,7 +13,7 @@ from .normalization import Dropout, ResidualNorm
 class MaskedTokenHead(keras.layers.Layer):
     """Vocabulary logits at the masked positions only, with the weights of the token embedding.
 
-    `logits = norm(act(hidden[mask_positions] W)) tableᵀ + bias`
+    `logits = norm(act(hidden[mask_positions] W)) embedding_matrixᵀ + bias`
 
     Args:
         vocabulary_size: V.
@@ -23,7 +23,7 @@ class MaskedTokenHead(keras.layers.Layer):
     Call args:
         hidden: (B, T, D) float.
         mask_positions: (B, P) int32 in [0, T).
-        table: (V, E), the token embedding's weight; the dense layer takes D to E.
+        embedding_matrix: (V, E), the token embedding's weight; the dense layer takes D to E.
 
     Returns:
         (B, P, V) logits in the compute dtype.
@@ -47,8 +47,8 @@ class MaskedTokenHead(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
 
-    def build(self, hidden_shape: tuple, mask_positions_shape: tuple, table_shape: tuple) -> None:
-        width = table_shape[-1]
+    def build(self, hidden_shape: tuple, mask_positions_shape: tuple, embedding_matrix_shape: tuple) -> None:
+        width = embedding_matrix_shape[-1]
         self.dense = keras.layers.Dense(
             width,
             kernel_initializer=scaled_normal(width),
@@ -60,14 +60,14 @@ class MaskedTokenHead(keras.layers.Layer):
         self.norm.build((*hidden_shape[:-1], width))
         self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
-    def call(self, hidden: Any, mask_positions: Any, table: Any) -> Any:
+    def call(self, hidden: Any, mask_positions: Any, embedding_matrix: Any) -> Any:
         """See the class."""
         positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
         masked = ops.take_along_axis(hidden, positions, axis=1)
         masked = self.norm(activate(self.dense(masked), self.activation))
         # one product over all rows; the bias after the reshape, or TensorFlow picks a slower fused kernel
         rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))
-        logits = ops.matmul(rows, ops.transpose(ops.cast(table, rows.dtype)))
+        logits = ops.matmul(rows, ops.transpose(ops.cast(embedding_matrix, rows.dtype)))
         shape = (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size)
         return ops.reshape(logits, shape) + self.bias
 

@@ -15,7 +15,7 @@ class Unwritten(keras.initializers.Initializer):
 
     A weight is then in memory once while its file is read, and not twice. Assigning it in parts would save as much, but
     TensorFlow copies a variable that has been assigned in parts at each of its later reads, which took 40 ms for the
-    table of MiniLM (docs/log).
+    embedding matrix of MiniLM (docs/log).
 
     What is in it is not defined: every weight must be assigned before the model is used.
     """
@@ -64,7 +64,7 @@ def scaled_normal(width: int) -> keras.initializers.Initializer:
 
 
 def scaled_sinusoids(width: int) -> Callable:
-    """For learned positions: sinusoids with the same standard deviation as the other tables.
+    """For learned positions: sinusoids with the same standard deviation as the other embedding matrices.
 
     Neighbors begin alike, so that what is learned about one distance holds everywhere, also at positions beyond the
     rows of the training. MINI reached in 600 steps about the loss of 700 (docs/log).

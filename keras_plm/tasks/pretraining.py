@@ -81,7 +81,7 @@ class Pretrainer(BackboneModel, keras.Model):
 
 
 def _predictions(masked: Any, following: Any, encoder: Encoder, states: dict[str, Any], inputs: Any) -> dict[str, Any]:
-    tokens = masked(states["sequence_output"], inputs["mask_positions"], encoder.embedding.table)
+    tokens = masked(states["sequence_output"], inputs["mask_positions"], encoder.embedding.embedding_matrix)
     if following is None:
         return {"masked_tokens": tokens}
     return {"masked_tokens": tokens, "next_sentence": following(states["pooled_output"])}

@@ -166,7 +166,7 @@ def test_an_interrupted_load_leaves_no_model(folder, monkeypatch):
     def failing(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hugging_face, "assign", failing)
+    monkeypatch.setattr(hugging_face, "_assign", failing)
     refuses(folder, "Input/output error", OSError)
 
 

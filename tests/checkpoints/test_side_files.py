@@ -32,7 +32,7 @@ def with_added(tokenizer, added):
         return BytePairTokenizer([*tokenizer.vocabulary, *names], tokenizer.merges, tokenizer.special, added=added)
     model = tokenizer.model
     unigram = Unigram([*model.pieces, *names], [*model.scores, *[0.0] * len(names)], model.charsmap)
-    settings = {k: v for k, v in tokenizer.settings().items() if k != "special"}
+    settings = {name: getattr(tokenizer, name) for name in ("lowercase", "strip_accents", "quotes", "template")}
     return SentencePieceTokenizer(unigram, tokenizer.special, **settings, added=added)
 
 

@@ -66,7 +66,7 @@ def test_a_task_model_keeps_its_task(large, config, tokenizer, kind):
     model = getattr(plm, kind)(large.config, **settings.get(kind, {}), tokenizer=tokenizer, encoder=large)
     small = shrink(model, replace(large.config, max_sequence_length=17, num_layers=1, hidden_dim=16, num_heads=2))
     assert type(small) is type(model) and small.tokenizer is tokenizer
-    assert small.encoder.embedding.position_table.shape == (17, 16)
+    assert small.encoder.embedding.position_matrix.shape == (17, 16)
     silent = replace(large.config, max_sequence_length=17)
     batch = token_batch(config)
     if kind == "Pretrainer":

@@ -95,7 +95,7 @@ def test_a_killed_search_goes_on_and_a_missed_budget_says_by_how_much(search, re
     assert len(made) == 1 and made[0].startswith("given, int4+int8:") and made[0].count(",") == 1
     made.clear()
     other = {"limit": 19}
-    with pytest.raises(FileExistsError, match="unfinished search for another model, other rows or other settings"):
+    with pytest.raises(FileExistsError, match="unfinished search for another model, other examples, other settings"):
         run(tmp_path, max_megabytes=5, **other)
     (tmp_path / "model.tflite").write_bytes(b"of somebody else")
     with pytest.raises(FileExistsError, match=r"model.tflite exists"):  # although the search began with a free path
@@ -233,7 +233,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):
         with pytest.raises(ValueError, match=words):
             run(tmp_path / "x", **options)
         assert not (tmp_path / "x" / "model.tflite.search").exists()  # and the next call is not refused
-    with pytest.raises(ValueError, match="needs rows with answers"):
+    with pytest.raises(ValueError, match="needs examples with answers"):
         export.fit_budget(reviews, tmp_path, ["a text"], max_loss=1)
     with pytest.raises(ValueError, match="no texts to measure on"):
         export.sensitivity(reviews, [])
@@ -243,7 +243,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):
 def test_sensitivity(reviews, review_files):
     texts = read_rows(review_files["test"], ["text"])["text"]
     found = export.sensitivity(reviews, texts)
-    assert sorted(found) == ["block_0", "block_1", "head", "table"]
+    assert sorted(found) == ["block_0", "block_1", "head", "embedding"]
     assert list(found.values()) == sorted(found.values(), reverse=True) and min(found.values()) > 0
     changed = copy_model(reviews)
     block = changed.encoder.blocks[1]

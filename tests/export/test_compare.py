@@ -22,7 +22,7 @@ def test_compare(classifier, artifacts, tmp_path):
     printed = str(comparison)
     assert "accuracy" in printed and "FULLY_CONNECTED" in printed and "labels agree" in printed
     assert comparison.truncated_rows == 0 and "cut short" not in printed
-    with pytest.raises(ValueError, match="no rows to compare"):
+    with pytest.raises(ValueError, match="no examples to compare"):
         compare(classifier, artifacts["float32"], [])
     with pytest.raises(ValueError, match="limit=-1; it is a number of rows"):
         compare(classifier, artifacts["float32"], TEXTS, limit=-1)
@@ -38,7 +38,7 @@ def test_what_a_short_artifact_cuts_off_is_a_loss(classifier, artifacts):
     text = "the cat sees the dog, " * 2 + "a heron! " * 6
     comparison = compare(classifier, artifacts["float32"], [text, "a dog"])
     assert comparison.truncated_rows == 1 and comparison.largest_error > 1e-3
-    assert "rows cut short" in str(comparison)
+    assert "examples truncated" in str(comparison)
     same = compare(classifier, artifacts["onnx"], [text, "a dog"], max_length=999)  # than which it has less
     assert same.largest_error < 1e-5 and same.operators["MatMul"] > 0
     cut = export.load_artifact(artifacts["onnx"], max_length=7).predict_probabilities([text])

@@ -216,8 +216,8 @@ def test_activations_of_16_bits(reviews, review_files, tmp_path):
 @pytest.mark.slow
 def test_parts_in_eight_bits(reviews, tmp_path):
     """The types of the weights of each product, and of the table, as the scheme says."""
-    eight = {"table": 1, "block_0": 6, "block_1": 6, "head": 2}
-    for parts in (["table"], ["block_1"], ["block_0", "head"]):
+    eight = {"embedding": 1, "block_0": 6, "block_1": 6, "head": 2}
+    for parts in (["embedding"], ["block_1"], ["block_0", "head"]):
         path = export.to_tflite(reviews, tmp_path, f"int4+int8:{','.join(parts)}", LENGTH, overwrite=True)
         found = [kinds[-1] for name in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED") for kinds in operands(path, name)]
         assert len(found) == sum(eight.values())
@@ -279,7 +279,7 @@ def test_errors(classifier, config, tokenizer, artifacts, tmp_path, monkeypatch)
         export.to_tflite(classifier, artifacts["float32"], max_length=LENGTH)
     with pytest.raises(ValueError, match="quantization='int3'; choose one of"):
         export.to_tflite(classifier, tmp_path, "int3")
-    with pytest.raises(ValueError, match="rows of the table of even length, not 33"):
+    with pytest.raises(ValueError, match="an embedding matrix of even width, not 33"):
         export.to_tflite(classifier, tmp_path, "int4")
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="multiples of 32, not hidden_dim=36"):

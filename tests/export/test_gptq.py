@@ -66,7 +66,7 @@ def test_the_file_has_these_weights_and_answers_better(reviews, review_files, tm
     texts = read_rows(review_files["train"], ["text"])["text"][:50]
     # vectors: the probabilities of the classifier are near 0 and 1, where a rounding does not show
     model = plm.Embedder(reviews.config, reviews.tokenizer, encoder=reviews.encoder)
-    scheme = Scheme.parse(f"{base}+int8:table,block_1")
+    scheme = Scheme.parse(f"{base}+int8:embedding,block_1")
     errors = {}
     for name, calibration in (("without", None), ("with", texts)):
         path = export.to_tflite(model, tmp_path / name, str(scheme), LENGTH, calibration)

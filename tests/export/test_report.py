@@ -41,7 +41,7 @@ def test_the_page(comparisons, tmp_path):
     with pytest.raises(ValueError, match="no comparisons"):
         write_report([], tmp_path / "none.html")
     fewer = replace(comparisons[1], lengths=comparisons[1].lengths[1:])
-    with pytest.raises(ValueError, match="was compared on other rows than"):
+    with pytest.raises(ValueError, match="was compared on other examples than"):
         write_report([comparisons[0], fewer], tmp_path / "none.html")
 
 
@@ -88,7 +88,7 @@ def test_the_numbers_of_the_page(comparisons, tmp_path):
     assert row("10 to 12 tokens", 3, "0.3333") + '<td class="worse">-33.33</td>' in page
     assert row("13 to 14 tokens", 2, "1.0000") + '<td class="">+0.00</td>' in page
     assert row("cat", 4, 2) in page and row("dog", 0, 3) in page  # wanted cat: 4 found, 2 taken for dogs
-    assert "Disagreements: 1 of 9 rows" in page and page.count(">text 1<") == 1
+    assert "Disagreements: 1 of 9 examples" in page and page.count(">text 1<") == 1
 
 
 def test_the_delegate_took_what_it_can(comparisons):
@@ -109,7 +109,7 @@ def test_disagreements_and_what_is_in_a_text(reviews, tmp_path):
     assert found.agreement < 1
     page = write_report(found, tmp_path / "report.html").read_text("utf-8")
     assert "&lt;script&gt; &amp; cat" in page and "<script>" not in page
-    assert re.search(r"Disagreements: \d+ of 12 rows", page)
+    assert re.search(r"Disagreements: \d+ of 12 examples", page)
 
 
 @pytest.mark.slow

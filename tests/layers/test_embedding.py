@@ -15,8 +15,8 @@ SEGMENTS = ops.convert_to_tensor(np.array([[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]], "i
 
 
 def looked_up(layer, start=0, segments=SEGMENTS):
-    tokens, positions, segment_table = (np.asarray(w) for w in layer.get_weights()[:3])
-    rows = tokens[np.asarray(IDS)] + positions[start : start + T] + segment_table[np.asarray(segments)]
+    tokens, positions, segment_matrix = (np.asarray(w) for w in layer.get_weights()[:3])
+    rows = tokens[np.asarray(IDS)] + positions[start : start + T] + segment_matrix[np.asarray(segments)]
     return (rows - rows.mean(-1, keepdims=True)) / rows.std(-1, keepdims=True)
 
 

@@ -46,7 +46,9 @@ def test_weights_come_back_and_are_not_copied_at_each_read(config, tmp_path):
     loaded = saving.named_weights(again)
     for path, weight in saving.named_weights(encoder).items():
         np.testing.assert_array_equal(np.asarray(loaded[path]), weight, err_msg=path)
-    reads = [again.embedding.table.value.read_value() for _ in range(2)]  # both are kept, or the memory is used again
+    reads = [
+        again.embedding.embedding_matrix.value.read_value() for _ in range(2)
+    ]  # both are kept, or the memory is used again
     first, second = (read._numpy_internal().__array_interface__["data"][0] for read in reads)
     assert first == second
 

@@ -60,7 +60,7 @@ def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of groups"):
         cross_validate(recipe)
     pairs = {"similarity": "contrastive", "label_column": None}
-    with pytest.raises(ValueError, match="rows without labels or scores cannot be scored"):
+    with pytest.raises(ValueError, match="examples without labels or scores cannot be scored"):
         cross_validate(Embed(encoder="x", train="x", **pairs))
 
 

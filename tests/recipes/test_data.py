@@ -40,7 +40,7 @@ def test_tables_in_memory_callbacks_and_a_split(settings, review_files, tmp_path
     record = json.loads((tmp_path / "m" / "recipe.json").read_text())
     assert record["train"]["rows"] == 96 and len(record["train"]["sha256"]) == 64 and "callbacks" not in record
     card = (tmp_path / "m" / "README.md").read_text()
-    assert "| trained on | 96 rows in memory |" in card and "| validation rows | 24 |" in card
+    assert "| trained on | 96 rows in memory |" in card and "| validation examples | 24 |" in card
     with pytest.raises(ValueError, match="'train' was a table in memory; give it anew"):
         Classify.from_json(tmp_path / "m" / "recipe.json")
     again = Classify.from_json(tmp_path / "m" / "recipe.json", train=table, save_to=str(tmp_path / "m2"))
@@ -74,7 +74,7 @@ def test_a_record_is_read_whole(settings, review_files, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation_split": 1.5}, "validation_split=1.5; it is a fraction of the rows, in"),
+        ({"validation_split": 1.5}, "validation_split=1.5; it is a fraction of the examples, in"),
         ({"validation_split": 0.2, "validation": "x"}, "validation and validation_split exclude each other"),
         ({"callbacks": ["x"]}, "callbacks holds 'x'; give objects of keras.callbacks.Callback"),
         ({"label_column": ("a", "b")}, "one column for each label needs multi_label=True"),
@@ -156,7 +156,7 @@ def test_validation_rows_that_changed_are_refused(settings, review_files, tmp_pa
         patch.setattr(result, "save", interrupted)
         recipe.run()
     dev.write_text("label\ttext\ncat\tthe cat\ncat\ta dog\n")
-    with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
+    with pytest.raises(ValueError, match="unfinished training with other settings or other examples"):
         recipe.run()
 
 

@@ -214,7 +214,7 @@ def test_an_interrupted_fine_tuning_ends_as_it_would_have(
         patch.setattr(killed_after, "on_epoch_end", stop)
         recipe.run()
     train.write_text(f"{rows}cat\tthe cat hears\n")
-    with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
+    with pytest.raises(ValueError, match="unfinished training with other settings or other examples"):
         recipe.run()
     train.write_text(rows)
     trained, log = [], HistoryLog.on_epoch_end

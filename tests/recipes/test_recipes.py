@@ -165,8 +165,8 @@ def test_a_classifier_has_the_positions_it_was_trained_on(pretrained, review_fil
     assert model.config.max_sequence_length == 16
     long = "the cat sees the dog " * 9
     np.testing.assert_allclose(model.predict_logits([long]), model.predict_logits([long], max_length=16), atol=1e-6)
-    found = plm.load(tmp_path / "m").encoder.embedding.position_table
-    expected = plm.load(pretrained).encoder.embedding.position_table[:16]
+    found = plm.load(tmp_path / "m").encoder.embedding.position_matrix
+    expected = plm.load(pretrained).encoder.embedding.position_matrix[:16]
     assert 0 < np.abs(np.asarray(found) - np.asarray(expected)).max() < 0.02  # trained on from there
 
 
@@ -229,7 +229,7 @@ def test_a_resumed_training_keeps_its_vocabulary(small, corpus_file, tmp_path, m
     first = (tmp_path / "m.training" / "vocab.txt").read_text()
     whole = corpus.read_text()
     corpus.write_text(whole + "\n\n" + "Quite other words, zebra, zebra, zebra. " * 50)
-    with pytest.raises(ValueError, match="unfinished training with other settings or other rows"):
+    with pytest.raises(ValueError, match="unfinished training with other settings or other examples"):
         recipe.run()
     corpus.write_text(whole)
     assert recipe.run().tokenizer.files()["vocab.txt"].decode() == first

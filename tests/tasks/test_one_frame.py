@@ -68,7 +68,7 @@ def test_a_new_task_in_one_module(config, tokenizer, table, tmp_path, capsys):
     )  # fmt: skip
     model = recipe.run()
     printed = capsys.readouterr().out
-    assert "keras-plm predict" in printed and "test (96 rows): " in printed
+    assert "keras-plm predict" in printed and "test (96 examples): " in printed
     examples = POSITION.read(table, POSITION.columns)
     scores = plm.evaluate(model, examples).scores
     assert scores["pearson"] > 0.9, scores
