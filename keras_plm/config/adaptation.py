@@ -41,10 +41,14 @@ class Adaptation(TypedFields):
 
     @classmethod
     def get(cls, given: Self | dict[str, Any] | None) -> Self:
-        """The adaptation that a layer was given: one, its fields from a saved config, or None for none."""
-        if given is None:
-            return cls()
-        return cls.from_dict(given) if isinstance(given, dict) else given
+        """The adaptation that a layer was given: one, its fields from a saved config, or None for none.
+
+        Raises:
+            TypeError: anything else.
+        """
+        if given is not None and not isinstance(given, cls | dict):
+            raise TypeError(f"adaptation={given!r:.60}; give a plm.Adaptation, such as plm.Adaptation(lora_rank=8)")
+        return cls.from_dict(given or {}) if given is None or isinstance(given, dict) else given
 
     @property
     def lora_scale(self) -> float:

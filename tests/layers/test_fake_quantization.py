@@ -102,6 +102,8 @@ def test_one_output_does_not_take_the_values_of_the_others(weight):
 def test_what_cannot_be_rounded():
     with pytest.raises(ValueError, match="has no activation"):
         Projection(F, adaptation=ROUNDING, activation="relu")
+    with pytest.raises(TypeError, match="adaptation=8; give a plm.Adaptation"):
+        Projection(F, adaptation=8)
     with pytest.raises(ValueError, match="merge_lora first"):
         Adaptation(lora_rank=2, quantization_aware=True)
 
