@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from keras_plm.models import write_json
-from keras_plm.text import ROBERTA_TEMPLATE, BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
+from keras_plm.text import (
+    BERT_TEMPLATE,
+    ROBERTA_TEMPLATE,
+    BytePairTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordPieceTokenizer,
+)
+
+_BERT_LIKE = {"BertTokenizer", "AlbertTokenizer"}
 
 
 def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) -> dict[str, Any]:
@@ -22,6 +31,11 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
     if tokenizer is None:
         return {}
     parts, settings = _parts(tokenizer)
+    usual = BERT_TEMPLATE if settings["tokenizer_class"] in _BERT_LIKE else ROBERTA_TEMPLATE
+    if (
+        tokenizer.template != usual
+    ):  # the classes of Transformers have their own; this one takes what tokenizer.json says
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     special = tokenizer.special.by_role
     if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
         for name, file in tokenizer.files().items():

@@ -1,5 +1,7 @@
 """How texts become rows: templates, against rows that are put together one by one."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,3 +104,6 @@ def test_hugging_faces_files_tell_of_the_template(template, tokenizer, tmp_path)
     tokenizer = plm.WordPieceTokenizer(tokenizer.vocabulary, template=template)
     write_tokenizer(tokenizer, tmp_path, 16)
     assert read_tokenizer(tmp_path).template == template
+    # a BertTokenizer of Transformers would put BERT's template in the place of this one
+    named = json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"]
+    assert named == ("BertTokenizer" if template == BERT_TEMPLATE else "PreTrainedTokenizerFast")
