@@ -32,9 +32,7 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
         return {}
     parts, settings = _parts(tokenizer)
     usual = BERT_TEMPLATE if settings["tokenizer_class"] in _BERT_LIKE else ROBERTA_TEMPLATE
-    if (
-        tokenizer.template != usual
-    ):  # the classes of Transformers have their own; this one takes what tokenizer.json says
+    if tokenizer.template != usual:  # those classes put their own in its place; this one reads tokenizer.json
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     special = tokenizer.special.by_role
     if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
