@@ -16,7 +16,7 @@ demo: .venv/minilm ; $(BIN)/python examples/demo.py
 test: .venv/developer ; $(PYTEST) -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
-    .venv-docs/installed .checkpoints/installed ; $(PYTEST)
+    .venv-docs/installed .checkpoints/installed ; KERAS_PLM_XLA=1 $(PYTEST)
 docs: .venv-docs/installed ; NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q -d site
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
@@ -30,7 +30,7 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 # the documentation site; it reads the sources and imports none
 .venv-docs/installed:
-	$(PYTHON) -m venv --clear .venv-docs && .venv-docs/bin/python -m pip install -q mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 && touch $@
+	$(PYTHON) -m venv --clear .venv-docs && .venv-docs/bin/python -m pip install -q mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 mkdocs-jupyter==0.26.3 && touch $@
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
 	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@

@@ -1,7 +1,7 @@
 """Trained model → compressed → artifact → proof that it still works."""
 
 from .budget.fit_budget import fit_budget
-from .budget.table import Attempt, Bounds, Budget, BudgetError
+from .budget.pareto import Attempt, Bounds, Budget, BudgetError
 from .compare import Comparison, compare
 from .loaded_model import load_artifact
 from .onnx import to_onnx

@@ -14,7 +14,7 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.tasks import Columns, TaskModel, evaluate, task_of
 from keras_plm.text import Examples, OnBadRow
 
-from .inputs import read_data
+from .evaluation_data import read_data
 from .loaded_model import load_artifact
 from .runtime import Artifact
 from .signature import example_rows, num_truncated

@@ -8,7 +8,7 @@ from keras_plm.text import list_of_texts
 from keras_plm.training import dtype_policy
 
 from .signature import example_rows, float32_copy
-from .tflite.int4 import four_bits, part_of
+from .tflite.int4_rounding import four_bits, part_of
 from .tflite.schemes import parts_of
 from .verify import by_row, expected, shift
 

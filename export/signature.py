@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.compression.activation_capture import text_rows
-from keras_plm.layers.graph_hooks import tracing_with
+from keras_plm.layers.export_hooks import tracing_with
 from keras_plm.models import copy_model, merge_lora, tokenizer_settings
 from keras_plm.tasks import Task, TaskModel, task_named, task_of
 from keras_plm.text import pack

@@ -6,7 +6,7 @@ from .cross_validation import CrossValidation, cross_validate
 from .distill import Distill
 from .embed import Embed
 from .fine_tune import FineTune
-from .learning_rate import RateTest, find_learning_rate
+from .learning_rate_finder import RateTest, find_learning_rate
 from .pretrain import Pretrain
 from .recipe import Recipe
 from .tag import Tag

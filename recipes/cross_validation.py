@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .fine_tune import FineTune, TrainingData
-from .folds import fold_of_rows
+from .splits import fold_of_rows
 
 
 @dataclass(frozen=True)

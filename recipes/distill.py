@@ -20,10 +20,10 @@ from keras_plm.models import Distiller
 from .answer_questions import AnswerQuestions
 from .classify import Classify
 from .fine_tune import FineTune
-from .method import TrainingMethod
 from .pretrain import Pretrain
-from .record import fields_of, read_record, recorded
+from .serialization import fields_of, read_record, recorded
 from .tag import Tag
+from .training_method import TrainingMethod
 
 
 @dataclass(frozen=True, kw_only=True)

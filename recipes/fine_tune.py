@@ -13,13 +13,13 @@ from keras_plm.text import Examples, OnBadRow, TextRows
 from keras_plm.training import AdamW, dtype_policy, freeze, is_chief, layer_rates, unfreezing_steps
 
 from .checks import check_fine_tuning
-from .data import Data
-from .folds import is_held_out
-from .method import SUPERVISED, TrainingMethod
+from .console import print_result, print_summary
+from .data_argument import Data
+from .output_folder import save_fine_tuned
 from .recipe import Recipe
-from .result import save_fine_tuned
+from .splits import is_held_out
 from .starting_model import compressor, starting_model
-from .summary import print_result, print_summary
+from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
 from .validation import Validation, ended_early
 

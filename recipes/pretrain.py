@@ -32,10 +32,10 @@ from keras_plm.text import (
 )
 from keras_plm.training import CrossEntropy, Lamb, is_chief
 
-from .method import SUPERVISED, TrainingMethod
+from .console import print_pretrained
 from .model_card import model_card
 from .recipe import NAMED_SIZE, Recipe
-from .summary import print_pretrained
+from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
 
 
@@ -119,7 +119,7 @@ class Pretrain(Recipe):
             held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
             state = TrainingState(self, method, _fingerprint(documents, held_out)) if save_model else NOTHING_KEPT
             model = self._model(documents, state)
-            pairs = self._pairs(documents, model.tokenizer, self.inside_rate)
+            pairs = self._pairs(documents, model.needs_tokenizer(), self.inside_rate)
             if model.next_sentence:
                 _warn_of_short_documents(documents)
             losses = {name: CrossEntropy() for name in model.output}
@@ -128,7 +128,7 @@ class Pretrain(Recipe):
             validation = self.validation_data(model, held_out) if held_out else None
             done = state.restore(trainee)
             if self.start_from is None and self.vocabulary is None:
-                state.keep_vocabulary(model.tokenizer)
+                state.keep_vocabulary(model.needs_tokenizer())
             if done and self.verbose:
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
             if done < epochs * steps:  # or only the saving was interrupted
@@ -202,7 +202,7 @@ class Pretrain(Recipe):
     def _dataset(self, model: Pretrainer, pairs: SentencePairs, steps: int, first_step: int = 0, **fixed: Any) -> Any:
         options = {"mask_rate": self.mask_rate, "whole_word": self.whole_word, "seed": self.seed, **fixed}
         options["next_sentence"] = model.next_sentence
-        return pretraining_dataset(pairs, model.tokenizer, self.batch_size, steps, first_step, **options)
+        return pretraining_dataset(pairs, model.needs_tokenizer(), self.batch_size, steps, first_step, **options)
 
     def validation_data(self, model: Pretrainer, documents: Iterable[list[str]]) -> Any:
         """Batches of held-out documents with masked tokens: the same ones in every run.
@@ -211,12 +211,12 @@ class Pretrain(Recipe):
             model: whose tokenizer cuts them.
             documents: lists of sentences.
         """
-        pairs = self._pairs(documents, model.tokenizer)
+        pairs = self._pairs(documents, model.needs_tokenizer())
         # not a seed that a training has: the same rows in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
     def _save(self, model: Pretrainer, passages: int, scores: dict, state: TrainingState) -> None:
-        tokenizer = model.tokenizer
+        tokenizer = model.needs_tokenizer()
         facts = {
             "trained on": f"{self.corpus} ({passages:,} passages)",
             "sizes": model.config,

@@ -23,7 +23,7 @@ from keras_plm.training import (
     make_strategy,
 )
 
-from .record import read_record, recorded
+from .serialization import read_record, recorded
 from .tensorboard import TensorBoardLog
 from .training_state import TrainingState
 

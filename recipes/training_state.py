@@ -11,7 +11,7 @@ import keras
 from keras_plm.text import Tokenizer
 from keras_plm.training import Checkpoint, HistoryLog, is_chief, worker_name, write_whole
 
-from .method import TrainingMethod
+from .training_method import TrainingMethod
 
 if TYPE_CHECKING:
     from .recipe import Recipe

@@ -2,7 +2,10 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# short tests spend their time on compiling; those of what XLA compiles have the fixture `xla`, and `make test-all` all
+os.environ.setdefault("KERAS_PLM_XLA", "0")
 
+import gc  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -17,6 +20,8 @@ from keras_plm.text import learn_vocabulary, read_documents  # noqa: E402
 HERE = Path(__file__).parent
 settings.register_profile("keras_plm", deadline=None)  # the first call traces graphs, and the machine may be busy
 settings.load_profile("keras_plm")
+# graphs are millions of small objects that stay: to go through them less often takes a twelfth off the whole run
+gc.set_threshold(100_000, 50, 100)
 # scripts that tests start as processes of their own
 collect_ignore = [
     "recipes/run_killed.py",
@@ -31,6 +36,12 @@ collect_ignore = [
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def xla(monkeypatch):
+    """XLA switched on, as users have it."""
+    monkeypatch.setenv("KERAS_PLM_XLA", "1")
 
 
 @pytest.fixture(scope="session")

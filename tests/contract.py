@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from beartype import beartype
+from jaxtyping import jaxtyped
 
 
 def check_layer(
@@ -17,14 +19,18 @@ def check_layer(
 ) -> None:
     """Assert what holds for any layer, on the given call arguments.
 
-    Symbolic shape equals eager shape; a `tf.function` gives the eager result; the config and a saved model give the
-    layer back; one gradient step reaches every weight; training differs from inference exactly if there is dropout;
-    bfloat16 computes in bfloat16 (but for parts of `own_dtype`), and comes near.
+    Symbolic shape equals eager shape, and both are what the annotations of `call` say; a `tf.function` gives the eager
+    result; the config and a saved model give the layer back; one gradient step reaches every weight; training differs
+    from inference exactly if there is dropout; bfloat16 computes in bfloat16 (but for parts of `own_dtype`), and comes
+    near.
     """
     layer = make()
     eager = layer(*inputs, **options)
     symbols = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in inputs]
     assert layer(*symbols, **options).shape == eager.shape
+
+    # `call` once more, with the axes and kinds of its annotations checked
+    jaxtyped(typechecker=beartype)(type(layer).call)(layer, *inputs, **options)
 
     compiled = tf.function(lambda *x: layer(*x, **options))(*inputs)
     np.testing.assert_allclose(compiled, eager, atol=1e-6)

@@ -21,7 +21,7 @@ def test_files_are_short_and_named_for_what_they_do():
 
 
 def test_no_path_of_a_machine():
-    made = ("saved_models", "demo_output", "build", "dist")  # by users, with paths of theirs
+    made = ("saved_models", "demo_output", "tutorial_output", "build", "dist")  # by users, with paths of theirs
     for path in ROOT.rglob("*"):
         first = path.relative_to(ROOT).parts[0]
         if first.startswith(".") or first in made:

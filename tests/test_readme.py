@@ -16,7 +16,7 @@ PAGES = {
     path.name: path.read_text("utf-8")
     for path in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("fine-tuning", "checkpoints", "export")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("fine-tuning", "checkpoints", "export", "tutorials/serve")),
     )
 }
 
@@ -148,8 +148,18 @@ def recorded(function, called):
     return record
 
 
+@pytest.mark.slow
+def test_it_is_served(classifier, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plm.save(classifier, "saved_models/reviews")
+    names: dict = {}
+    exec(compile("".join(python_blocks("serve.md")), "serve.md", "exec"), names)
+    assert names["served"].signatures.keys() == {"serving_default", "token_ids"}
+
+
 def test_links_exist():
+    folders = {"README.md": ROOT, "serve.md": ROOT / "docs" / "tutorials"}
     for name, page in PAGES.items():
-        folder = ROOT if name == "README.md" else ROOT / "docs"
+        folder = folders.get(name, ROOT / "docs")
         for target in re.findall(r"\]\((?!http)([^)#]+)", page):
             assert (folder / target).exists(), (name, target)

@@ -15,6 +15,7 @@ for row in tagger.tag(["Ada lived in London."]):
     for span in row:
         print(span.label, span.start + 1)
 reader = recipes.AnswerQuestions(encoder="mini", train="train.json", save_to="reader").run()
+print(plm.shrink(reviews, plm.TINY).predict_labels(["a"]))
 print(reader.answer("Who?", "Ada.").text.upper())
 vectors = recipes.Embed(encoder="mini", train="pairs.tsv", save_to="vectors").run().embed(["a"])
 print(vectors.shape, labels)
@@ -31,6 +32,7 @@ reviews.predict_labels(7)
 plm.EncoderConfig(num_layer=2)
 export.to_tflite(reviews, "phone", quantizaton="int4")
 span.labl
+plm.prune(tagger, "2:4").predict_label(["a"])
 reveal_type(reviews)
 """
 

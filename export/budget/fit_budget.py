@@ -6,15 +6,15 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from keras_plm.export.artifact_files import artifact_path, files_of, record_path
-from keras_plm.export.inputs import read_data
+from keras_plm.export.evaluation_data import read_data
 from keras_plm.export.signature import Signature
 from keras_plm.export.tflite.schemes import Scheme
 from keras_plm.models import check_free
 from keras_plm.tasks import Columns, TaskModel, task_of
 from keras_plm.text import Examples, list_of_texts
 
-from .search import CHOSEN, GIVEN, Search, search_folder
-from .table import Attempt, Bounds, Budget, BudgetError
+from .attempts import CHOSEN, GIVEN, Search, search_folder
+from .pareto import Attempt, Bounds, Budget, BudgetError
 
 _TRIMS = (None, 1, 2)  # least number of times that a token occurs
 _SENSITIVITY_TEXTS = 100

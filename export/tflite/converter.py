@@ -13,7 +13,7 @@ from keras_plm.export.verify import ExportError, verify
 from keras_plm.tasks import TaskModel, task_of
 from keras_plm.text import list_of_texts
 
-from .calibration import with_ranges
+from .activation_ranges import with_ranges
 from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
 from .quantization import check_scheme, configure, finish

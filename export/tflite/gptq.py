@@ -9,7 +9,7 @@ from keras_plm.tasks import TaskModel
 from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
 
-from .int4 import LARGEST, part_of, scales
+from .int4_rounding import LARGEST, part_of, scales
 from .schemes import Scheme
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_plm.config import Adaptation
 from keras_plm.export.optional_imports import import_extra
+from keras_plm.layers.export_hooks import GraphHooks
 from keras_plm.layers.fake_quantization import rounded_weights
-from keras_plm.layers.graph_hooks import GraphHooks
 from keras_plm.tasks import TaskModel
 
 from .schemes import EMBEDDING_MATRIX, Scheme

@@ -1,10 +1,10 @@
 """Other people's weights, both ways: one table an architecture."""
 
-from .choice import Choice, KnownCheckpoint, choose, known_checkpoints
 from .hugging_face import from_hugging_face, to_hugging_face
 from .keras_hub import from_keras_hub, from_preset
 from .loading import load
 from .peft import load_lora, save_lora
+from .recommendation import Choice, KnownCheckpoint, choose, known_checkpoints
 
 __all__ = [
     "Choice",

@@ -27,8 +27,8 @@ from .roberta import ROBERTA, XLM_ROBERTA
 from .rules import Rule, our_paths, their_names
 from .sentence_transformers import read_modules, write_modules
 from .tensors import stored_tensors
-from .tokenizer_files import read_tokenizer
-from .tokenizer_json import write_tokenizer
+from .tokenizer_reader import read_tokenizer
+from .tokenizer_writer import write_tokenizer
 
 ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
 

@@ -12,7 +12,7 @@ from keras_plm.text import BERT_TEMPLATE, ROBERTA_TEMPLATE, BytePairTokenizer, T
 from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.sentence_piece import Unigram
 
-from .tokenizer_files import from_sentence_piece
+from .tokenizer_reader import from_sentence_piece
 
 # Class → what its config does not say.
 _FIXED: dict[str, dict[str, Any]] = {

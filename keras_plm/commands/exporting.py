@@ -19,8 +19,8 @@ from keras_plm.export import (
     write_tokenizer_vectors,
 )
 from keras_plm.export.artifact_files import artifact_path
-from keras_plm.export.budget.search import search_folder
-from keras_plm.export.budget.table import check_plot
+from keras_plm.export.budget.attempts import search_folder
+from keras_plm.export.budget.pareto import check_plot
 from keras_plm.export.optional_imports import import_extra
 from keras_plm.models import check_free
 from keras_plm.tasks import Columns, read_texts

@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 
 from keras_plm.checkpoints import choose
-from keras_plm.checkpoints.choice import Size, Task
+from keras_plm.checkpoints.recommendation import Size, Task
 from keras_plm.models import check_free
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, Tag, cross_validate, find_learning_rate
 from keras_plm.text import WordPieceTokenizer, learn_vocabulary, read_documents

@@ -1,7 +1,7 @@
 """A trained model made smaller: each a function from a model to a model of the same kind."""
 
 from .clustering import Clusterer, cluster
-from .factorization import factorize_embedding
+from .embedding_factorization import factorize_embedding
 from .pruning import Pruner, prune
 from .shrinking import shrink
 from .vocabulary_trimming import trim_vocabulary

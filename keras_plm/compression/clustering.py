@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import copy_model, named_weights
+from keras_plm.models import AnyModel, copy_model, named_weights
 
 from .error_compensation import changed_kernel, fitted_values
 from .pruning import changed_by_texts, check_merged, is_prunable
@@ -14,7 +14,7 @@ _SAMPLE = 20_000  # weights that k-means++ looks at
 _MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
 
 
-def cluster(model: Any, num_clusters: int, texts: Any = None, progress: bool = False) -> Any:
+def cluster(model: AnyModel, num_clusters: int, texts: Any = None, progress: bool = False) -> AnyModel:
     """Weight clustering: each kernel has `num_clusters` distinct values, each the mean of the weights near it.
 
     A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of

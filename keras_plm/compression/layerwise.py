@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from rich.progress import track
 
-from keras_plm.models import Encoder, copy_model
+from keras_plm.models import AnyModel, Encoder, copy_model
 from keras_plm.text import TextRows
 
 from .activation_capture import layers_with, shown, text_batches
@@ -18,7 +18,9 @@ from .error_compensation import Inputs
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def changed_model(model: Any, kernels: list[str], rows: TextRows, change: Change, progress: bool = False) -> Any:
+def changed_model(
+    model: AnyModel, kernels: list[str], rows: TextRows, change: Change, progress: bool = False
+) -> AnyModel:
     """A copy of a model with other kernels in its blocks, which on some rows gives nearly what it gives.
 
     What is changed is the kernel that is nearest to the model's own in what it gives for today's inputs, those that the

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_plm.models import copy_model, named_weights, weight_arrays
+from keras_plm.models import AnyModel, copy_model, named_weights, weight_arrays
 from keras_plm.text import list_of_texts
 
 from .activation_capture import text_rows
@@ -57,7 +57,7 @@ class Sparsity:
         return kept
 
 
-def prune(model: Any, sparsity: str, texts: Any = None, progress: bool = False) -> Any:
+def prune(model: AnyModel, sparsity: str, texts: Any = None, progress: bool = False) -> AnyModel:
     """The model with many weights of each kernel set to 0, at once.
 
     Those are the smallest; with texts, those that change least of what the kernels give for them, and the other weights
@@ -171,7 +171,7 @@ def is_prunable(path: str) -> bool:
     return path.startswith("block_") and path.endswith("/kernel") and "adapter" not in path
 
 
-def changed_by_texts(model: Any, texts: Any, change: Change, progress: bool) -> Any:
+def changed_by_texts(model: AnyModel, texts: Any, change: Change, progress: bool) -> AnyModel:
     """A copy of a model with other kernels in its blocks, by some texts, as users give them. See `changed_model`."""
     check_merged(model)
     given = list_of_texts(texts, "texts")

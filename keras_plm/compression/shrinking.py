@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_plm.config import Adaptation, EncoderConfig
-from keras_plm.models import remake, weight_arrays
-from keras_plm.training.distillation import matched_layers
+from keras_plm.models import AnyModel, remake, weight_arrays
+from keras_plm.training.distillation_losses import matched_layers
 
 # what the last axes of a weight stand for, by the end of its path; of all others the last one is of features
 _AXES = {
@@ -36,7 +36,7 @@ _AXES = {
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
-def shrink(model: Any, config: EncoderConfig) -> Any:
+def shrink(model: AnyModel, config: EncoderConfig) -> AnyModel:
     """A smaller model of those blocks, heads, inner neurons and features of a larger one that weigh most.
 
     It answers badly until it is trained, but learns far more from little text than random weights do; `Distill`

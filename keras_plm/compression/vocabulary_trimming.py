@@ -1,17 +1,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from rich.progress import track
 
-from keras_plm.models import remake, weight_arrays
+from keras_plm.models import AnyModel, remake, weight_arrays
 from keras_plm.text import list_of_texts
 
 _BATCH = 1_024  # texts
 
 
-def trim_vocabulary(model: Any, texts: Sequence[str], min_count: int = 1, progress: bool = False) -> Any:
+def trim_vocabulary(model: AnyModel, texts: Sequence[str], min_count: int = 1, progress: bool = False) -> AnyModel:
     """The model with only those tokens in its vocabulary, and in its embedding matrix, that a corpus needs.
 
     Kept are the special tokens, the tokens that occur in the texts, and single characters (all those of the texts and

@@ -1,12 +1,6 @@
 """Tensors → tensors, written with `keras.ops` alone, so that they run on every Keras backend.
 
-The letters used for axes in all docstrings and einsums:
-
-    B batch             T query length     S key length      D width (hidden_dim)
-    N heads             H width per head   F feed-forward    V vocabulary
-    P masked positions  C classes
-
-A mask is 1 (or True) where a position is kept.
+The letters of the axes are those of `keras_plm/tensor_types.py`.
 """
 
 from .activations import activate

@@ -1,10 +1,12 @@
 import math
-from typing import Any
 
+from jaxtyping import Float
 from keras import ops
 
+from keras_plm.tensor_types import Tensor
 
-def activate(x: Any, activation: str) -> Any:
+
+def activate(x: Float[Tensor, "..."], activation: str) -> Float[Tensor, "..."]:
     """Apply the activation of that name, elementwise.
 
     Args:

@@ -1,6 +1,9 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
+
+from keras_plm.tensor_types import Tensor
 
 from .activations import activate
 from .checks import check_counts
@@ -38,6 +41,6 @@ class Adapter(keras.layers.Layer):
         self.down.build(input_shape)
         self.up.build((*input_shape[:-1], self.dim))
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """See the class."""
         return x + self.up(activate(self.down(x), self.activation))

@@ -1,15 +1,19 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Int, Shaped
 from keras import ops
 
 from keras_plm.config import Adaptation, check_heads
+from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts, check_fractions, check_mask
-from .graph_hooks import graph_hooks
+from .export_hooks import graph_hooks
 from .masks import causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 from .projection import Projection
+
+Cache = dict[str, Float[Tensor, "B S N H"]]  # key and value
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -89,17 +93,17 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def call(
         self,
-        query: Any,
-        value: Any = None,
-        attention_mask: Any = None,
+        query: Float[Tensor, "B T D"],
+        value: Float[Tensor, "B S width"] | None = None,
+        attention_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None = None,
         causal: bool = False,
-        cache: dict[str, Any] | None = None,
-        cache_index: Any = None,
+        cache: Cache | None = None,
+        cache_index: Int[Tensor, ""] | int | None = None,
         return_attention: bool = False,
         training: bool | None = None,
-        mask: Any = None,
-        value_mask: Any = None,
-    ) -> Any:
+        mask: Shaped[Tensor, "B T"] | None = None,
+        value_mask: Shaped[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T D"] | tuple:
         """See the class; `mask` and `value_mask` are those that Keras attaches to inputs (`mask_zero=True`)."""
         if attention_mask is None:
             attention_mask = mask if value is None else value_mask
@@ -139,13 +143,12 @@ class MultiHeadAttention(keras.layers.Layer):
             results.append({"key": keys, "value": values})
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _split_heads(self, x: Any, source: Any) -> Any:
-        """(B, T, D) → (B, T, N, H)."""
+    def _split_heads(self, x: Float[Tensor, "B T D"], source: Float[Tensor, "B T width"]) -> Float[Tensor, "B T N H"]:
         # the sizes are those of the layer's input: tf2onnx mistakes those of a product for its rows
         batch, length = ops.shape(source)[0], ops.shape(source)[1]
         return ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
 
-    def make_cache(self, batch_size: int, length: int) -> dict[str, Any]:
+    def make_cache(self, batch_size: int, length: int) -> Cache:
         """An empty cache for `length` positions; the layer must be built.
 
         Returns:
@@ -154,7 +157,7 @@ class MultiHeadAttention(keras.layers.Layer):
         shape = (batch_size, length, self.num_heads, self.head_dim)
         return {name: ops.zeros(shape, self.compute_dtype) for name in ("key", "value")}
 
-    def project(self, value: Any) -> dict[str, Any]:
+    def project(self, value: Float[Tensor, "B S width"]) -> Cache:
         """Keys and values of `value` (B, S, D') as a cache, to be computed once for cross-attention."""
         return {
             "key": self._split_heads(self.key(value), value),

@@ -1,6 +1,8 @@
 """Arguments and inputs that a layer cannot work with, told where they are given."""
 
-from typing import Any
+from jaxtyping import Shaped
+
+from keras_plm.tensor_types import Tensor
 
 
 def check_fractions(**values: float) -> None:
@@ -17,7 +19,7 @@ def check_counts(**values: int) -> None:
             raise ValueError(f"{name}={value!r}; it must be a whole number, at least 1")
 
 
-def check_mask(mask: Any, name: str, length: Any) -> None:
+def check_mask(mask: Shaped[Tensor, "..."] | None, name: str, length: int | None) -> None:
     """Raise ValueError unless a mask is integer or bool, of rank 2 or 3, and as long as the keys.
 
     Args:

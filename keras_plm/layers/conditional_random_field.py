@@ -2,7 +2,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts
 
@@ -40,7 +43,7 @@ class ConditionalRandomField(keras.layers.Layer):
         self.follow = self.add_weight(shape=(count, count), initializer="zeros", name="follow", autocast=False)
         self.end = self.add_weight(shape=(count,), initializer="zeros", name="end", autocast=False)
 
-    def call(self, logits: Any) -> Any:
+    def call(self, logits: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         """See the class."""
         return logits
 
@@ -48,7 +51,9 @@ class ConditionalRandomField(keras.layers.Layer):
         """The learned scores: `begin` (C,), `follow` (C, C) and `end` (C,)."""
         return tuple(ops.convert_to_numpy(weight) for weight in (self.begin, self.follow, self.end))  # type: ignore[return-value]
 
-    def negative_log_likelihood(self, labels: Any, logits: Any, mask: Any) -> Any:
+    def negative_log_likelihood(
+        self, labels: Shaped[Tensor, "B T"], logits: Float[Tensor, "B T C"], mask: Shaped[Tensor, "B T"]
+    ) -> Float[Tensor, " B"]:
         """(B,) float32 negative log-probability of the labels.
 
         Args:
@@ -59,8 +64,10 @@ class ConditionalRandomField(keras.layers.Layer):
         logits, labels, mask = _chain(ops.cast(logits, "float32"), ops.cast(labels, "int32"), mask)
         return self._partition(logits, mask) - self._score(labels, logits, mask)
 
-    def _score(self, labels: Any, logits: Any, mask: Any) -> Any:
-        """(B,) the score of the labels."""
+    def _score(
+        self, labels: Int[Tensor, "B T"], logits: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, " B"]:
+        """The score of the labels."""
         visible = ops.cast(mask, "float32")
         chosen = ops.take_along_axis(logits, labels[:, :, None], axis=2)[:, :, 0]
         pairs = ops.take(ops.reshape(self.follow, (-1,)), labels[:, :-1] * self.num_classes + labels[:, 1:])
@@ -69,10 +76,10 @@ class ConditionalRandomField(keras.layers.Layer):
         ends = ops.take(self.begin, labels[:, 0]) + ops.take(self.end, last)
         return ops.sum(chosen * visible, axis=1) + ops.sum(pairs * visible[:, 1:], axis=1) + ends * visible[:, 0]
 
-    def _partition(self, logits: Any, mask: Any) -> Any:
-        """(B,) the logarithm of the sum over all sequences; 0 for an empty one."""
+    def _partition(self, logits: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+        """The logarithm of the sum over all sequences; 0 for an empty one."""
 
-        def step(t: Any, alpha: Any) -> tuple:
+        def step(t: Int[Tensor, ""], alpha: Float[Tensor, "B C"]) -> tuple:
             onward = ops.logsumexp(alpha[:, :, None] + self.follow[None], axis=1) + ops.take(logits, t, axis=1)
             return t + 1, ops.where(ops.take(mask, t, axis=1)[:, None], onward, alpha)
 
@@ -81,7 +88,9 @@ class ConditionalRandomField(keras.layers.Layer):
         return ops.where(mask[:, 0], ops.logsumexp(alpha + self.end[None], axis=1), 0.0)
 
 
-def _chain(logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+def _chain(
+    logits: Float[Tensor, "B T C"], labels: Int[Tensor, "B T"], mask: Shaped[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B T C"], Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
     """The positions of the chain moved to the beginning of each row, and the mask of that."""
     order = ops.argsort(1 - ops.cast(mask, "int32"), axis=1)
     visible = ops.take_along_axis(ops.cast(mask, "bool"), order, axis=1)

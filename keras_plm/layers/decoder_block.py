@@ -1,9 +1,13 @@
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
+from jaxtyping import Float, Int, Shaped
 
-from .attention import MultiHeadAttention
+from keras_plm.tensor_types import Tensor
+
+from .attention import Cache, MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
 from .normalization import Dropout, ResidualNorm
@@ -99,17 +103,17 @@ class DecoderBlock(keras.layers.Layer):
 
     def call(
         self,
-        hidden: Any,
-        encoder_hidden: Any = None,
-        padding_mask: Any = None,
-        encoder_padding_mask: Any = None,
-        cache: dict[str, Any] | None = None,
-        cache_index: Any = None,
+        hidden: Float[Tensor, "B T D"],
+        encoder_hidden: Float[Tensor, "B S width"] | None = None,
+        padding_mask: Shaped[Tensor, "B keys"] | None = None,
+        encoder_padding_mask: Shaped[Tensor, "B S"] | None = None,
+        cache: dict[str, Cache] | None = None,
+        cache_index: Int[Tensor, ""] | int | None = None,
         training: bool | None = None,
-        mask: Any = None,
-        hidden_mask: Any = None,
-        encoder_hidden_mask: Any = None,
-    ) -> Any:
+        mask: Shaped[Tensor, "B T"] | None = None,
+        hidden_mask: Shaped[Tensor, "B T"] | None = None,
+        encoder_hidden_mask: Shaped[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], dict[str, Cache]]:
         """See the class; the last three are masks that Keras attaches to inputs (`mask_zero=True`)."""
         implicit = mask if mask is not None else hidden_mask
         padding_mask = implicit if padding_mask is None else padding_mask
@@ -129,7 +133,7 @@ class DecoderBlock(keras.layers.Layer):
             )
         new_cache = {}
 
-        def attend(x: Any) -> Any:
+        def attend(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
             own = None if cache is None else cache["self"]
             result = self.self_attention(
                 x,
@@ -144,7 +148,7 @@ class DecoderBlock(keras.layers.Layer):
             result, new_cache["self"] = result
             return result
 
-        def attend_to_encoder(x: Any) -> Any:
+        def attend_to_encoder(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
             projected = None if cache is None else cache["cross"]
             result = self.encoder_attention(
                 x,
@@ -165,13 +169,17 @@ class DecoderBlock(keras.layers.Layer):
         hidden = self._residual(hidden, feed_forward, self.feed_forward_norm, training)
         return hidden if cache is None else (hidden, new_cache)
 
-    def _residual(self, hidden: Any, sublayer: Any, norm: Any, training: bool | None) -> Any:
+    def _residual(
+        self, hidden: Float[Tensor, "B T D"], sublayer: Callable, norm: ResidualNorm, training: bool | None
+    ) -> Float[Tensor, "B T D"]:
         if self.normalize_first:
             inner = sublayer(norm(hidden, training=training))
             return hidden + self.dropout_layer(inner, training=training)
         return norm(sublayer(hidden), hidden, training=training)
 
-    def make_cache(self, batch_size: int, length: int, encoder_hidden: Any = None) -> dict[str, Any]:
+    def make_cache(
+        self, batch_size: int, length: int, encoder_hidden: Float[Tensor, "B S width"] | None = None
+    ) -> dict[str, Cache]:
         """An empty cache for `length` tokens, with the projected encoder if there is one."""
         cache = {"self": self.self_attention.make_cache(batch_size, length)}
         if self.cross_attention:

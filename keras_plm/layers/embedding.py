@@ -2,13 +2,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from jaxtyping import Float, Int, Shaped
 from keras import ops
 
 from keras_plm.config import Adaptation
+from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts, check_fractions
+from .export_hooks import graph_hooks
 from .fake_quantization import rounded_weights
-from .graph_hooks import graph_hooks
 from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
@@ -116,7 +118,7 @@ class TokenEmbedding(keras.layers.Layer):
             self.projection.build((*input_shape, self.width))
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _matrix(self, name: str, rows: int, initializer: Any = None, width: int | None = None) -> Any:
+    def _matrix(self, name: str, rows: int, initializer: Any = None, width: int | None = None) -> keras.Variable:
         return self.add_weight(
             shape=(rows, width or self.width),
             initializer=initializer or scaled_normal(self.width),
@@ -126,12 +128,13 @@ class TokenEmbedding(keras.layers.Layer):
 
     def call(
         self,
-        token_ids: Any,
-        segment_ids: Any = None,
-        start: Any = 0,
+        token_ids: Shaped[Tensor, "B T"],
+        segment_ids: Shaped[Tensor, "B T"] | None = None,
+        start: Int[Tensor, ""] | int = 0,
         training: bool | None = None,
-    ) -> Any:
+    ) -> Float[Tensor, "B T D"]:
         """See the class."""
+        self._check_length(token_ids)
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
         look_up = graph_hooks().look_up or self._look_up
@@ -149,22 +152,29 @@ class TokenEmbedding(keras.layers.Layer):
         hidden = self.dropout_layer(hidden, training=training)
         return hidden if self.embedding_dim is None else self.projection(hidden)
 
+    def compute_output_spec(self, token_ids: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        # found out without a trace of `call`, as that of `EncoderBlock`
+        self._check_length(token_ids)
+        return keras.KerasTensor((*token_ids.shape, self.hidden_dim), self.compute_dtype)
+
+    def _check_length(self, token_ids: Tensor) -> None:
+        length = token_ids.shape[1]
+        if self.positions != "none" and isinstance(length, int) and length > self.max_sequence_length:
+            raise ValueError(f"{length} tokens are more than max_sequence_length={self.max_sequence_length}")
+
     @property
-    def _look_up(self) -> Callable[[Any, Any], Any]:
+    def _look_up(self) -> Callable[[Tensor, Tensor], Tensor]:
         return _take_rounded_rows if self.adaptation.quantization_aware else _take_rows
 
-    def _segments(self, segment_ids: Any, training: bool | None) -> Any:
+    def _segments(self, segment_ids: Int[Tensor, "B T"], training: bool | None) -> Float[Tensor, "B T D"]:
         if not training:  # int8 TFLite gets one-hot vectors wrong
             return ops.take(self.segment_matrix, segment_ids, axis=0)
         # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
         one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
         return ops.matmul(one_hot, self.segment_matrix)
 
-    def _positions(self, token_ids: Any, start: Any) -> Any:
-        """(T, D), the positions start … start + T - 1."""
-        static_length = token_ids.shape[1]
-        if isinstance(static_length, int) and static_length > self.max_sequence_length:
-            raise ValueError(f"{static_length} tokens are more than max_sequence_length={self.max_sequence_length}")
+    def _positions(self, token_ids: Int[Tensor, "B T"], start: Int[Tensor, ""] | int) -> Float[Tensor, "T D"]:
+        """The positions start … start + T - 1."""
         matrix = (
             ops.convert_to_tensor(self.position_matrix)
             if self.positions == "learned"
@@ -174,11 +184,10 @@ class TokenEmbedding(keras.layers.Layer):
         return ops.slice(matrix, (start, 0), (length, self.width))
 
 
-def _take_rows(matrix: Any, token_ids: Any) -> Any:
-    """(V, E), (B, T) → (B, T, E)."""
+def _take_rows(matrix: Float[Tensor, "V E"], token_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T E"]:
     return ops.take(matrix, token_ids, axis=0)
 
 
-def _take_rounded_rows(matrix: Any, token_ids: Any) -> Any:
+def _take_rounded_rows(matrix: Float[Tensor, "V E"], token_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T E"]:
     """The same, rounded as the whole matrix would be, whose gradient would be dense."""
     return rounded_weights(_take_rows(matrix, token_ids), of=matrix)

@@ -1,8 +1,10 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Shaped
 
 from keras_plm.config import Adaptation
+from keras_plm.tensor_types import Tensor
 
 from .adapter import Adapter
 from .attention import MultiHeadAttention
@@ -102,7 +104,7 @@ class EncoderBlock(keras.layers.Layer):
         self.attention_adapter = self._adapter("attention_adapter", input_shape)
         self.feed_forward_adapter = self._adapter("feed_forward_adapter", input_shape)
 
-    def _adapter(self, name: str, input_shape: tuple) -> Any:
+    def _adapter(self, name: str, input_shape: tuple) -> keras.layers.Layer:
         if not self.adaptation.adapter_dim:
             return lambda x: x
         adapter = Adapter(self.adaptation.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
@@ -111,18 +113,16 @@ class EncoderBlock(keras.layers.Layer):
 
     def call(
         self,
-        hidden: Any,
-        padding_mask: Any = None,
+        hidden: Float[Tensor, "B S D"],
+        padding_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None = None,
         num_queries: int | None = None,
         return_attention: bool = False,
         training: bool | None = None,
-        mask: Any = None,
-    ) -> Any:
+        mask: Shaped[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
         """See the class; `mask` is the one that Keras attaches to an input (`mask_zero=True`)."""
         padding_mask = mask if padding_mask is None else padding_mask
-        check_mask(padding_mask, "padding_mask", hidden.shape[1])
-        if num_queries is not None and not 1 <= num_queries <= (hidden.shape[1] or num_queries):
-            raise ValueError(f"num_queries={num_queries}, but there are {hidden.shape[1]} positions")
+        _check_inputs(hidden, padding_mask, num_queries)
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
         queries, seen = x, None
         if num_queries is not None:
@@ -143,3 +143,26 @@ class EncoderBlock(keras.layers.Layer):
             inner = self.feed_forward_adapter(self.feed_forward(hidden, training=training))
             hidden = self.feed_forward_norm(inner, hidden, training=training)
         return (hidden, weights) if return_attention else hidden
+
+    def compute_output_spec(
+        self,
+        hidden: keras.KerasTensor,
+        padding_mask: keras.KerasTensor | None = None,
+        num_queries: int | None = None,
+        return_attention: bool = False,
+        training: bool | None = None,
+        mask: keras.KerasTensor | None = None,
+    ) -> Any:
+        # Keras would trace `call` twice to find this out: 0.3 s a block, most of the time that a model is made in
+        _check_inputs(hidden, mask if padding_mask is None else padding_mask, num_queries)
+        batch, keys, width = hidden.shape
+        queries = keys if num_queries is None else num_queries
+        output = keras.KerasTensor((batch, queries, width), self.compute_dtype)
+        weights = keras.KerasTensor((batch, self.num_heads, queries, keys), "float32")
+        return (output, weights) if return_attention else output
+
+
+def _check_inputs(hidden: Tensor, padding_mask: Tensor | None, num_queries: int | None) -> None:
+    check_mask(padding_mask, "padding_mask", hidden.shape[1])
+    if num_queries is not None and not 1 <= num_queries <= (hidden.shape[1] or num_queries):
+        raise ValueError(f"num_queries={num_queries}, but there are {hidden.shape[1]} positions")

@@ -1,7 +1,10 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 _START = 6.0  # the range before training is (-6, 6), about that of normed activations
 _MOMENTUM = 0.98  # of the running range: it forgets its beginning within some hundred steps
@@ -39,7 +42,7 @@ class FakeQuantization(keras.layers.Layer):
             shape=(2,), initializer=_first_range, trainable=False, autocast=False, aggregation="mean", name="range"
         )
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, x: Float[Tensor, "..."], training: bool | None = None) -> Float[Tensor, "..."]:
         """See the class."""
         limits = ops.convert_to_tensor(self.range)
         if training:
@@ -49,7 +52,7 @@ class FakeQuantization(keras.layers.Layer):
         return keras.quantizers.fake_quant_with_min_max_vars(x, limits[0], limits[1])
 
 
-def range_of(values: Any) -> Any:
+def range_of(values: Float[Tensor, "..."]) -> Float[Tensor, " 2"]:
     """Lowest and highest value, (2,), zero among them, and neither farther from it than `FakeQuantization` says."""
     bound = _FARTHEST * ops.sqrt(ops.mean(ops.square(values)))
     # zero is always inside: padding and ReLU need it to be exact
@@ -60,7 +63,9 @@ def _first_range(shape: tuple, dtype: Any = None) -> Any:
     return ops.convert_to_tensor([-_START, _START], dtype)
 
 
-def kernel_scales(kernel: Any, bias: Any = None) -> Any:
+def kernel_scales(
+    kernel: Float[Tensor, "inputs outputs"], bias: Float[Tensor, " outputs"] | None = None
+) -> Float[Tensor, " outputs"]:
     """What the weights of each output are divided by before they are rounded, (U,): the largest of them.
 
     With one scale for the whole kernel the largest weights leave nothing to the others: in MiniLM they are up to 175
@@ -78,7 +83,7 @@ def kernel_scales(kernel: Any, bias: Any = None) -> Any:
     return ops.stop_gradient(largest if bias is None else ops.maximum(largest, ops.abs(bias) / _LARGEST_BIAS))
 
 
-def rounded_weights(weights: Any, of: Any = None) -> Any:
+def rounded_weights(weights: Float[Tensor, "..."], of: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
     """Weights as int8 will hold them: 255 values, as many below zero as above, one scale for the whole tensor.
 
     Args:

@@ -1,9 +1,11 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
 from keras import ops
 
 from keras_plm.config import Adaptation
+from keras_plm.tensor_types import Tensor
 
 from .activations import activate
 from .checks import check_counts
@@ -79,7 +81,7 @@ class FeedForward(keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    def call(self, hidden: Any, training: bool | None = None) -> Any:
+    def call(self, hidden: Float[Tensor, "B T D"], training: bool | None = None) -> Float[Tensor, "B T D"]:
         """See the class."""
         inner = self.expand(hidden, training=training)
         if self.gated:

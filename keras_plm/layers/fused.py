@@ -11,7 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from jaxtyping import Float, Shaped, UInt
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
+from keras_plm.xla import xla_enabled
 
 from .activations import activate
 
@@ -41,8 +45,8 @@ def fused(function: Callable) -> Callable:
     import tensorflow as tf
 
     @functools.cache
-    def kernels(**static: Any) -> Callable:
-        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+    def kernels(xla: bool, **static: Any) -> Callable:
+        compiled = functools.partial(tf.function, jit_compile=xla, autograph=False)
         forward = compiled(functools.partial(function, **static))
 
         @compiled
@@ -63,7 +67,7 @@ def fused(function: Callable) -> Callable:
 
         return with_gradient
 
-    def rows(tensor: Any) -> Any:
+    def rows(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "rows D"]:
         return tf.reshape(tensor, (-1, tensor.shape[-1] or tf.shape(tensor)[-1]))
 
     @functools.wraps(function)
@@ -74,7 +78,7 @@ def fused(function: Callable) -> Callable:
         shape = tensors[0].shape if tensors[0].shape.is_fully_defined() else tf.shape(tensors[0])
         # with three axes XLA turns the sums over rows into slow window reductions (10 ms a step)
         flat = [rows(t) if t.shape.rank > 2 else t for t in tensors]
-        result = tf.reshape(kernels(**static)(*flat), shape)
+        result = tf.reshape(kernels(xla_enabled(), **static)(*flat), shape)
         result.set_shape(tensors[0].shape)
         return result
 
@@ -82,14 +86,16 @@ def fused(function: Callable) -> Callable:
 
 
 @fused
-def bias_activation(x: Any, bias: Any, *, activation: str) -> Any:
+def bias_activation(x: Float[Tensor, "... D"], bias: Float[Tensor, " D"], *, activation: str) -> Float[Tensor, "... D"]:
     """`activate(x + bias)`, computed in float32."""
     wide = ops.cast(x, "float32") + ops.cast(bias, "float32")
     return ops.cast(activate(wide, activation), x.dtype)
 
 
 @fused
-def normalize(x: Any, gamma: Any, beta: Any, *, epsilon: float) -> Any:
+def normalize(
+    x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], beta: Float[Tensor, " D"], *, epsilon: float
+) -> Float[Tensor, "... D"]:
     """Layer normalization over the last axis, computed in float32.
 
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
@@ -98,14 +104,23 @@ def normalize(x: Any, gamma: Any, beta: Any, *, epsilon: float) -> Any:
 
 
 @fused
-def residual_norm(x: Any, residual: Any, gamma: Any, beta: Any, seed: Any, *, epsilon: float, rate: float) -> Any:
+def residual_norm(
+    x: Float[Tensor, "... D"],
+    residual: Float[Tensor, "... D"],
+    gamma: Float[Tensor, " D"],
+    beta: Float[Tensor, " D"],
+    seed: Shaped[Tensor, " 2"],
+    *,
+    epsilon: float,
+    rate: float,
+) -> Float[Tensor, "... D"]:
     """`normalize(residual + dropout(x))`, computed in float32."""
     summed = ops.cast(residual, "float32") + _drop(ops.cast(x, "float32"), seed, rate)
     return ops.cast(_normalize(summed, gamma, beta, epsilon), x.dtype)
 
 
 @fused
-def dropout(x: Any, seed: Any, *, rate: float) -> Any:
+def dropout(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], *, rate: float) -> Float[Tensor, "..."]:
     """Each element is 0 with probability `rate`, else divided by `1 - rate`.
 
     Args:
@@ -120,14 +135,16 @@ def dropout(x: Any, seed: Any, *, rate: float) -> Any:
     return ops.cast(_drop(ops.cast(x, "float32"), seed, rate), x.dtype)
 
 
-def _normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+def _normalize(
+    x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], beta: Float[Tensor, " D"], epsilon: float
+) -> Float[Tensor, "... D"]:
     centered = x - ops.mean(x, axis=-1, keepdims=True)
     variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
     scaled = centered * ops.rsqrt(variance + epsilon)
     return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
 
 
-def _drop(x: Any, seed: Any, rate: float) -> Any:
+def _drop(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], rate: float) -> Float[Tensor, "..."]:
     if not rate:
         return x
     shape = ops.shape(x)  # sizes that are not known yet come as tensors
@@ -139,7 +156,7 @@ def _drop(x: Any, seed: Any, rate: float) -> Any:
     return ops.where(bits >= _word(int(rate * 2**32)), x / (1.0 - rate), 0.0)
 
 
-def _mix(bits: Any) -> Any:
+def _mix(bits: UInt[Tensor, "..."]) -> UInt[Tensor, "..."]:
     """A bijection of uint32 in which every bit of the input moves about half of the output's bits.
 
     Source: the constants are Ellis' lowbias32, https://github.com/skeeto/hash-prospector
@@ -149,5 +166,5 @@ def _mix(bits: Any) -> Any:
     return ops.bitwise_xor(bits, ops.right_shift(bits, _word(16)))
 
 
-def _word(value: int) -> Any:
+def _word(value: int) -> UInt[Tensor, ""]:
     return ops.convert_to_tensor(value, dtype="uint32")

@@ -1,7 +1,10 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 from .activations import activate
 from .checks import check_counts, check_fractions
@@ -60,7 +63,12 @@ class MaskedTokenHead(keras.layers.Layer):
         self.norm.build((*hidden_shape[:-1], width))
         self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
-    def call(self, hidden: Any, mask_positions: Any, embedding_matrix: Any) -> Any:
+    def call(
+        self,
+        hidden: Float[Tensor, "B T D"],
+        mask_positions: Shaped[Tensor, "B P"],
+        embedding_matrix: Float[Tensor, "V E"],
+    ) -> Float[Tensor, "B P V"]:
         """See the class."""
         positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
         masked = ops.take_along_axis(hidden, positions, axis=1)
@@ -94,7 +102,7 @@ class NextSentenceHead(keras.layers.Layer):
         )
         self.dense.build(input_shape)
 
-    def call(self, pooled: Any) -> Any:
+    def call(self, pooled: Float[Tensor, "B D"]) -> Float[Tensor, "B 2"]:
         """See the class."""
         return self.dense(pooled)
 
@@ -136,6 +144,6 @@ class ClassificationHead(keras.layers.Layer):
         )
         self.dense.build(input_shape)
 
-    def call(self, hidden: Any, training: bool | None = None) -> Any:
+    def call(self, hidden: Float[Tensor, "B *T D"], training: bool | None = None) -> Float[Tensor, "B *T C"]:
         """See the class."""
         return self.dense(self.dropout_layer(hidden, training=training))

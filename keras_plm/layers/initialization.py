@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import keras
 import numpy as np
+from jaxtyping import Float
+
+from keras_plm.tensor_types import Tensor
 
 _uninitialized = ContextVar("uninitialized", default=False)
 
@@ -20,7 +22,7 @@ class Unwritten(keras.initializers.Initializer):
     What is in it is not defined: every weight must be assigned before the model is used.
     """
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Float[Tensor, "..."]:
         if keras.backend.backend() != "tensorflow":
             return keras.ops.zeros(shape, dtype)
         import tensorflow as tf
@@ -72,7 +74,7 @@ def scaled_sinusoids(width: int) -> Callable:
     if _uninitialized.get():
         return Unwritten()
 
-    def initialize(shape: tuple[int, int], dtype: Any = None) -> Any:
+    def initialize(shape: tuple[int, int], dtype: str | None = None) -> Float[Tensor, "T D"]:
         table = sinusoids(*shape)
         return keras.ops.convert_to_tensor(table * (standard_deviation(width) / table.std()), dtype)
 

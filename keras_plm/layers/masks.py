@@ -1,13 +1,14 @@
-from typing import Any
-
+from jaxtyping import Float, Int, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 # Far below every attention score that training produces, and representable in bfloat16.
 MASKED_SCORE = -1e9
 
 
-def expand_mask(mask: Any) -> Any:
-    """A mask per key or per (query, key) as (B, 1, 1 or T, S), to broadcast over heads.
+def expand_mask(mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"]) -> Shaped[Tensor, "B 1 queries S"]:
+    """A mask per key (queries = 1) or per query and key (queries = T), to broadcast over heads.
 
     Args:
         mask: (B, S) or (B, T, S), int32 or bool, 1 where the key may be seen.
@@ -23,8 +24,12 @@ def expand_mask(mask: Any) -> Any:
     raise ValueError(f"mask has shape {tuple(mask.shape)}; expected (B, S) or (B, T, S)")
 
 
-def causal_mask(query_length: Any, key_length: Any, first_position: Any = 0) -> Any:
-    """(1, 1, T, S) int32, 1 where key position ≤ query position.
+def causal_mask(
+    query_length: Int[Tensor, ""] | int,
+    key_length: Int[Tensor, ""] | int,
+    first_position: Int[Tensor, ""] | int = 0,
+) -> Int[Tensor, "1 1 T S"]:
+    """1 where key position ≤ query position.
 
     Args:
         query_length: T.
@@ -38,6 +43,10 @@ def causal_mask(query_length: Any, key_length: Any, first_position: Any = 0) -> 
     return ops.expand_dims(ops.expand_dims(ops.cast(keep, "int32"), 0), 0)
 
 
-def masked_scores(scores: Any, mask: Any, masked_score: float = MASKED_SCORE) -> Any:
-    """Scores (B, N, T, S) with `masked_score` added where the expanded mask is 0."""
+def masked_scores(
+    scores: Float[Tensor, "B N T S"],
+    mask: Shaped[Tensor, "batch 1 queries S"],
+    masked_score: float = MASKED_SCORE,
+) -> Float[Tensor, "B N T S"]:
+    """The scores with `masked_score` added where the expanded mask is 0."""
     return scores + (1.0 - ops.cast(mask, scores.dtype)) * masked_score

@@ -1,10 +1,13 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
+
+from keras_plm.tensor_types import Tensor
 
 from .checks import check_fractions
+from .export_hooks import graph_hooks
 from .fused import dropout, normalize, residual_norm
-from .graph_hooks import graph_hooks
 
 
 class _Seeded(keras.layers.Layer):
@@ -58,7 +61,12 @@ class ResidualNorm(_Seeded):
         self.gamma = self.add_weight(shape=width, initializer="ones", name="gamma", autocast=False)
         self.beta = self.add_weight(shape=width, initializer="zeros", name="beta", autocast=False)
 
-    def call(self, x: Any, residual: Any = None, training: bool | None = None) -> Any:
+    def call(
+        self,
+        x: Float[Tensor, "B *T D"],
+        residual: Float[Tensor, "B *T D"] | None = None,
+        training: bool | None = None,
+    ) -> Float[Tensor, "B *T D"]:
         """See the class."""
         normalized = graph_hooks().normalized
         if residual is None:
@@ -88,7 +96,7 @@ class Dropout(_Seeded):
         self.seed_generator = keras.random.SeedGenerator() if rate else None
         self.built = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, x: Float[Tensor, "..."], training: bool | None = None) -> Float[Tensor, "..."]:
         """See the class."""
         if not training or not self.rate:
             return x

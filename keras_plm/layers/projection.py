@@ -1,9 +1,11 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
 from keras import ops
 
 from keras_plm.config import Adaptation
+from keras_plm.tensor_types import Tensor
 
 from .fake_quantization import FakeQuantization, kernel_scales, rounded_weights
 from .initialization import scaled_normal
@@ -67,7 +69,7 @@ class Projection(keras.layers.Dense):
         """The inverse of `save_own_variables`."""
         keras.layers.Layer.load_own_variables(self, store)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Float[Tensor, "... inputs"], training: bool | None = None) -> Float[Tensor, "... units"]:
         """See the class."""
         if self.adaptation.quantization_aware:
             return self._quantized(inputs, training)
@@ -77,7 +79,7 @@ class Projection(keras.layers.Dense):
             output = output + ops.cast(self.adaptation.lora_scale, update.dtype) * update
         return output
 
-    def _quantized(self, inputs: Any, training: bool | None) -> Any:
+    def _quantized(self, inputs: Float[Tensor, "... inputs"], training: bool | None) -> Float[Tensor, "... units"]:
         scales = kernel_scales(self.kernel, self.bias)
         output = ops.matmul(self.round_input(inputs, training=training), rounded_weights(self.kernel / scales))
         if self.bias is not None:

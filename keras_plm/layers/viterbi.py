@@ -1,15 +1,23 @@
 """The most probable sequence of tags: in a graph, and outside one."""
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from keras import ops
+from numpy.typing import ArrayLike
+
+from keras_plm.tensor_types import Tensor
 
 _FORBIDDEN = -1e4
 
 
-def best_path(logits: Any, mask: Any, begin: Any, follow: Any, end: Any) -> Any:
-    """(B, T) int32 the sequence of highest score over the chain, by Viterbi's algorithm.
+def best_path(
+    logits: Float[Tensor, "B T C"],
+    mask: Bool[Tensor, "B T"],
+    begin: Float[Tensor, " C"],
+    follow: Float[Tensor, "C C"],
+    end: Float[Tensor, " C"],
+) -> Int[Tensor, "B T"]:
+    """The sequence of highest score over the chain, by Viterbi's algorithm.
 
     Args:
         logits: (B, T, C) float; log-probabilities give the same path.
@@ -24,14 +32,14 @@ def best_path(logits: Any, mask: Any, begin: Any, follow: Any, end: Any) -> Any:
     length = ops.shape(logits)[1]
     same = ops.arange(logits.shape[2], dtype="int32")[None]
 
-    def forward(t: Any, best: Any, came_from: Any) -> tuple:
+    def forward(t: Int[Tensor, ""], best: Float[Tensor, "B C"], came_from: Int[Tensor, "T B C"]) -> tuple:
         visible = ops.take(mask, t, axis=1)[:, None]
         paths = best[:, :, None] + follow[None]
         score = ops.max(paths, axis=1) + ops.take(logits, t, axis=1)
         pointers = ops.where(visible, ops.cast(ops.argmax(paths, axis=1), "int32"), same)
         return t + 1, ops.where(visible, score, best), ops.slice_update(came_from, (t, 0, 0), pointers[None])
 
-    def backward(t: Any, path: Any) -> tuple:
+    def backward(t: Int[Tensor, ""], path: Int[Tensor, "T B"]) -> tuple:
         pointers = ops.take(came_from, t, axis=0)
         before = ops.take_along_axis(pointers, ops.transpose(ops.take(path, [t], axis=0)), axis=1)
         return t - 1, ops.slice_update(path, (t - 1, 0), ops.transpose(before))
@@ -46,9 +54,13 @@ def best_path(logits: Any, mask: Any, begin: Any, follow: Any, end: Any) -> Any:
 
 
 def best_paths(
-    logits: np.ndarray, lengths: np.ndarray, begin: np.ndarray, follow: np.ndarray, end: np.ndarray
-) -> np.ndarray:
-    """(B, T) the sequence of highest score of each row: what `best_path` does, outside a graph.
+    logits: Float[np.ndarray, "B T C"],
+    lengths: Int[np.ndarray, " B"],
+    begin: Float[np.ndarray, " C"],
+    follow: Float[np.ndarray, "C C"],
+    end: Float[np.ndarray, " C"],
+) -> Int[np.ndarray, "B T"]:
+    """The sequence of highest score of each row: what `best_path` does, outside a graph.
 
     There a step of the loop copies all pointers, which for a text of 100 kB took minutes; here it takes seconds.
 
@@ -75,6 +87,6 @@ def best_paths(
     return paths.T
 
 
-def forbid(allowed: Any) -> np.ndarray:
+def forbid(allowed: ArrayLike) -> Float[np.ndarray, "..."]:
     """0 where a step is allowed, a large negative score where it is not."""
     return np.where(np.asarray(allowed), 0.0, _FORBIDDEN).astype("float32")

@@ -1,11 +1,11 @@
 """Backbones: layers wired into graphs with named int32 inputs; saving, loading and cloning of all models."""
 
-from .backbone_model import BackboneModel
+from .atomic_files import check_free, whole_file, whole_folder
 from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .distiller import Distiller
-from .encoder import INPUTS, Encoder, given_or_new, pool_first, token_inputs
-from .files import check_free, whole_file, whole_folder
+from .encoder import INPUTS, Encoder, TokenInputs, given_or_new, pool_first, token_inputs
 from .hidden_states import encoder_states
+from .model_with_backbone import AnyModel, BackboneModel
 from .saving import (
     assign,
     check_shapes,
@@ -28,10 +28,12 @@ from .tensor_files import (
 from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 __all__ = [
+    "AnyModel",
     "INPUTS",
     "BackboneModel",
     "Distiller",
     "Encoder",
+    "TokenInputs",
     "KeepsTokenizer",
     "StoredTensor",
     "assign",

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_plm.config import Adaptation, BackboneConfig, EncoderConfig
+from keras_plm.text import Tokenizer
 
 from .encoder import Encoder
+from .model_with_backbone import AnyModel
 from .saving import named_weights
 
 _POSITIONS = "embedding/positions"
@@ -19,12 +21,12 @@ def weight_arrays(model: Any) -> dict[str, np.ndarray]:
 
 
 def remake(
-    model: Any,
+    model: AnyModel,
     weight_of: Callable[[str], Any],
     config: BackboneConfig | None = None,
     adaptation: Adaptation | None = None,
-    tokenizer: Any = None,
-) -> Any:
+    tokenizer: Tokenizer | None = None,
+) -> AnyModel:
     """The same kind of model with the same settings and other weights.
 
     Args:
@@ -39,13 +41,14 @@ def remake(
         "adaptation": (adaptation or model.adaptation).to_dict(),
         "tokenizer": tokenizer or model.tokenizer,
     }
-    new = type(model).from_config(model.get_config() | fields)
+    kind: Any = type(model)
+    new = kind.from_config(model.get_config() | fields)
     for path, variable in named_weights(new).items():
         variable.assign(weight_of(path))
     return new
 
 
-def copy_model(model: Any) -> Any:
+def copy_model(model: AnyModel) -> AnyModel:
     """The model again, under the surrounding dtype policy."""
     return remake(model, weight_arrays(model).__getitem__)
 
@@ -102,7 +105,7 @@ def copy_head(trained: Any, model: Any) -> bool:
     return True
 
 
-def merge_lora(model: Any) -> Any:
+def merge_lora(model: AnyModel) -> AnyModel:
     """A model without LoRA updates that answers the same: each update is added to its kernel.
 
     Args:

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_plm.training.distillation import AttentionMaps, HiddenStates, SoftLabels, matched_layers
+from keras_plm.training.distillation_losses import AttentionMaps, HiddenStates, SoftLabels, matched_layers
 
 from .encoder import Encoder
 from .hidden_states import encoder_states

@@ -1,18 +1,22 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Int
 
 from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding, activate
 from keras_plm.layers.initialization import scaled_normal
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer
 
 from .tokenizer_assets import KeepsTokenizer
 
 INPUTS = ("token_ids", "segment_ids", "padding_mask")
+TokenInputs = dict[str, Int[Tensor, "B T"]]
 
 
-def token_inputs() -> dict[str, Any]:
-    """The symbolic inputs of every encoder model, (B, T) int32 each."""
+def token_inputs() -> TokenInputs:
+    """The symbolic inputs of every encoder model."""
     return {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
 
 
@@ -46,7 +50,7 @@ class Encoder(KeepsTokenizer, keras.Model):
     def __init__(
         self,
         config: EncoderConfig,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -124,17 +128,21 @@ class Encoder(KeepsTokenizer, keras.Model):
 class _FirstToken(keras.layers.Layer):
     """The first token's state, (B, 1, D): in training out of those of all tokens, which set the activation ranges."""
 
-    def call(self, sequence: Any, alone: Any, training: bool | None = None) -> Any:
+    def call(
+        self, sequence: Float[Tensor, "B T D"], alone: Float[Tensor, "B 1 D"], training: bool | None = None
+    ) -> Float[Tensor, "B 1 D"]:
         return sequence[:, :1] if training else alone
 
 
-def pool_first(hidden: Any, pooler: Any, config: EncoderConfig) -> Any:
-    """(B, D) for the text, from hidden states (B, T, D): the first one, through the pooler if there is one."""
+def pool_first(
+    hidden: Float[Tensor, "B T D"], pooler: keras.layers.Layer | None, config: EncoderConfig
+) -> Float[Tensor, "B D"]:
+    """The vector of the text: the first hidden state, through the pooler if there is one."""
     pooled = hidden[:, 0, :]
     return pooled if pooler is None else activate(pooler(pooled), config.pooler_activation)
 
 
-def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Any) -> Encoder:
+def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Tokenizer | None) -> Encoder:
     """The encoder that a task model was given, or a new one.
 
     Raises:
@@ -147,7 +155,7 @@ def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Any)
     return encoder
 
 
-def check_vocabulary_size(config: EncoderConfig, tokenizer: Any) -> None:
+def check_vocabulary_size(config: EncoderConfig, tokenizer: Tokenizer | None) -> None:
     """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
     if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
         raise ValueError(

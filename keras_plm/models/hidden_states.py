@@ -1,10 +1,10 @@
 from typing import Any
 
-from .encoder import Encoder, pool_first
+from .encoder import Encoder, TokenInputs, pool_first
 
 
 def encoder_states(
-    encoder: Encoder, inputs: dict[str, Any], attention: bool = False, training: bool | None = None
+    encoder: Encoder, inputs: TokenInputs, attention: bool = False, training: bool | None = None
 ) -> dict[str, Any]:
     """What an encoder gives, and what happens between its blocks.
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_plm.config import BackboneConfig
 from keras_plm.layers import uninitialized
 
-from .files import whole_folder
+from .atomic_files import whole_folder
 from .tensor_files import WEIGHTS, StoredTensor, read_safetensors, stored_weights, write_json, write_weights
 from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 

@@ -16,7 +16,17 @@ _SETTINGS = "tokenizer_settings.json"
 class KeepsTokenizer:
     """A model that Keras saves with its tokenizer: `model.save("reviews.keras")`, also inside a model of the user."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer | None
+
+    def needs_tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.tokenizer is None:
+            raise ValueError(f"this {type(self).__name__} has no tokenizer: pass tokenizer=… or feed it token ids")
+        return self.tokenizer
 
     def save_assets(self, folder: str) -> None:
         """Write the tokenizer beside the weights; Keras calls it."""

@@ -1,12 +1,15 @@
-from typing import Any, Literal
+from typing import Literal
 
+from jaxtyping import Float, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 Pooling = Literal["mean", "cls"]
 
 
-def mean_of_tokens(hidden: Any, padding_mask: Any) -> Any:
-    """(B, D) float32: the mean of the hidden states (B, T, D) of the tokens that are not padding.
+def mean_of_tokens(hidden: Float[Tensor, "B T D"], padding_mask: Shaped[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """The mean of the hidden states of the tokens that are not padding, in float32.
 
     Source: Reimers & Gurevych 2019, §3, https://arxiv.org/abs/1908.10084
     """

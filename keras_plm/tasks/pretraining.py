@@ -4,7 +4,9 @@ import keras
 
 from keras_plm.config import EncoderConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
-from keras_plm.models import BackboneModel, Encoder, given_or_new, pool_first, token_inputs
+from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, pool_first, token_inputs
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -37,7 +39,7 @@ class Pretrainer(BackboneModel, keras.Model):
     def __init__(
         self,
         config: EncoderConfig,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         next_sentence: bool = True,
         encoder: Encoder | None = None,
         **kwargs: Any,
@@ -72,7 +74,7 @@ class Pretrainer(BackboneModel, keras.Model):
         self.masked_token_head = masked_token_head
         self.next_sentence_head = next_head
 
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> dict[str, Tensor]:
         """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return _predictions(self.masked_token_head, self.next_sentence_head, self.encoder, states, inputs)
 
@@ -80,7 +82,13 @@ class Pretrainer(BackboneModel, keras.Model):
         return super().get_config() | {"next_sentence": self.next_sentence}
 
 
-def _predictions(masked: Any, following: Any, encoder: Encoder, states: dict[str, Any], inputs: Any) -> dict[str, Any]:
+def _predictions(
+    masked: MaskedTokenHead,
+    following: NextSentenceHead | None,
+    encoder: Encoder,
+    states: dict[str, Any],
+    inputs: TokenInputs,
+) -> dict[str, Tensor]:
     tokens = masked(states["sequence_output"], inputs["mask_positions"], encoder.embedding.embedding_matrix)
     if following is None:
         return {"masked_tokens": tokens}

@@ -10,7 +10,7 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.models import Encoder
 from keras_plm.text import Examples, OnBadRow, TextRows
 
-from . import strings
+from . import pooled_string_graph
 from .columns import Columns
 from .text_model import TextModel
 
@@ -184,7 +184,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
             max_length: longest row in tokens; longer texts lose their end.
             pairs: it takes pairs of texts.
         """
-        return strings.pooled_function(model, serve, max_length, pairs)
+        return pooled_string_graph.pooled_function(model, serve, max_length, pairs)
 
     def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list[str]]:
         """Values for the arguments of that function, from some texts."""
@@ -194,8 +194,8 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         self, model: Model, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
         """How the answers of that function differ from the model's; None if they do not."""
-        outputs = self.to_outputs(self.settings(model), strings.keras_outputs(model, given, max_length))
-        return strings.difference({name: np.asarray(value) for name, value in outputs.items()}, found)
+        outputs = self.to_outputs(self.settings(model), pooled_string_graph.keras_outputs(model, given, max_length))
+        return pooled_string_graph.difference({name: np.asarray(value) for name, value in outputs.items()}, found)
 
     def task_library_problem(self, settings: Settings, length: int | None) -> str | None:
         """Why MediaPipe Tasks and the TFLite Task Library cannot take an artifact; None if they can."""

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_plm.config import Adaptation, EncoderConfig
-from keras_plm.models import Encoder, KeepsTokenizer
+from keras_plm.models import Encoder, KeepsTokenizer, TokenInputs
 from keras_plm.text import TextRows, Tokenizer
 
 _HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot write
@@ -32,16 +32,6 @@ class TextModel(KeepsTokenizer):
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         """The outputs of a batch of rows, as numpy arrays."""
         return super().predict_on_batch(inputs)  # type: ignore[misc]
-
-    def needs_tokenizer(self) -> Tokenizer:
-        """The tokenizer.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if self.tokenizer is None:
-            raise ValueError(f"this {type(self).__name__} has no tokenizer: pass tokenizer=… or feed it token ids")
-        return self.tokenizer
 
     def row_limit(self, max_length: int | None = None) -> int:
         """`max_length`, or the model's limit if that is None or less.
@@ -119,7 +109,7 @@ class TaskModel(Protocol):
     tokenizer: Tokenizer | None
     encoder: Encoder
     prompt: str
-    input: dict[str, Any]
+    input: TokenInputs
     variables: list[Any]
 
     @property
@@ -129,7 +119,7 @@ class TaskModel(Protocol):
     def __call__(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Its outputs for a batch of rows."""
 
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Any:
         """Its outputs for what the encoder gives for these inputs."""
 
     def needs_tokenizer(self) -> Tokenizer:

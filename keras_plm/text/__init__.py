@@ -9,6 +9,7 @@ from .byte_pair import BytePairTokenizer
 from .corpus import read_documents, split_sentences
 from .datasets import TextRows, pretraining_dataset
 from .masking import mask_tokens
+from .next_sentence_pairs import SentencePairs, TokenizedCorpus
 from .packing import Spans, pack
 from .readers import (
     Examples,
@@ -26,7 +27,6 @@ from .readers import (
     read_rows,
     read_text,
 )
-from .sentence_pairs import SentencePairs, TokenizedCorpus
 from .sentence_piece import SentencePieceTokenizer
 from .tags import (
     allowed_transitions,
@@ -40,7 +40,7 @@ from .tags import (
 )
 from .template import BERT_TEMPLATE, ROBERTA_TEMPLATE, SpecialTokens, Template
 from .tokenizer import AddedToken, Encoding, Tokenizer
-from .vocabulary import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
+from .vocabulary_learning import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
 from .word_piece import WordPieceTokenizer
 from .words import ALONE, BERT_ALONE, CORPUS_WORDS, split_each, split_words, split_words_in_graph

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from .masking import mask_tokens
+from .next_sentence_pairs import SentencePairs
 from .packing import Spans, pack, packed_length
-from .sentence_pairs import SentencePairs
 from .tokenizer import Tokenizer
 
 

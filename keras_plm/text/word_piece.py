@@ -11,7 +11,7 @@ import tensorflow_text
 from .normalization import Normalizer
 from .template import BERT_TEMPLATE, ROLES, SpecialTokens, Template
 from .tokenizer import KEYBOARD, AddedToken, Tokenizer, character_positions, string_tensor
-from .vocabulary import read_vocabulary
+from .vocabulary_learning import read_vocabulary
 from .words import BERT_ALONE
 
 # Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block

@@ -23,7 +23,7 @@ CORPUS_WORDS = "|".join(
         r"\p{Han}|\p{Hiragana}|\p{Katakana}",
         r"https?://[^\s\p{Z}]*",
         rf"(?:\p{{L}}\.){{2,}}|(?:{_TITLES})\.",
-        rf"{_IN_WORD}+(?:[-.&/@_+=%#~*:?]+{_IN_WORD}+|['’]{_IN_WORD}{{2,}}|,\p{{N}}+)*",
+        rf"{_IN_WORD}+(?:[-.&/@_+=%#~*:?]+{_IN_WORD}+|['’]{_IN_WORD}{{2,}}|,\p{{N}}{_IN_WORD}*)*",
         r"['’](?:s|d|m|t|re|ve|ll)\b",
         r"\.\.+|--+",
         r"[^\s\p{Z}\x{85}]",

@@ -1,14 +1,14 @@
 """What `Model.fit` needs beside a model."""
 
 from .callbacks import Checkpoint, HistoryLog, write_whole
-from .distillation import AttentionMaps, HiddenStates, SoftLabels, matched_layers
+from .distillation_losses import AttentionMaps, HiddenStates, SoftLabels, matched_layers
 from .distribution import Strategy, is_chief, make_strategy, repair_keras, worker_name
 from .losses import ChainLoss, CrossEntropy
 from .metrics import Pearson
+from .mixed_precision import Precision, choose_precision, dtype_policy
 from .optimizers import AdamW, Lamb
-from .precision import Precision, choose_precision, dtype_policy
 from .schedules import LinearWarmupDecay
-from .similarity import ContrastiveLoss, CosineLoss, RankingLoss
+from .similarity_losses import ContrastiveLoss, CosineLoss, RankingLoss
 from .trainable_weights import freeze, layer_rates, parse_trainable, unfreezing_steps
 
 __all__ = [

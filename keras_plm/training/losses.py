@@ -1,9 +1,12 @@
-import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
+from jaxtyping import Float, Int, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
+from keras_plm.xla import compiled
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -30,7 +33,12 @@ class CrossEntropy(keras.losses.Loss):
     def __init__(self, reduction: str = "sum_over_batch_size", name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self,
+        y_true: Shaped[Tensor, "..."],
+        y_pred: Float[Tensor, "... C"],
+        sample_weight: Shaped[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, ""]:
         # before super().__call__, which would cast the logits to float32
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
@@ -39,7 +47,7 @@ class CrossEntropy(keras.losses.Loss):
         shape = ops.shape(y_pred)[:-1]
         return super().__call__(ops.reshape(y_true, shape), ops.reshape(losses, shape), sample_weight)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred  # computed in __call__
 
 
@@ -62,20 +70,25 @@ class ChainLoss(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         self.field = field
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self,
+        y_true: Shaped[Tensor, "B T"],
+        y_pred: Float[Tensor, "B T C"],
+        sample_weight: Shaped[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, ""]:
         weights = ops.ones(ops.shape(y_pred)[:2]) if sample_weight is None else ops.cast(sample_weight, "float32")
         losses = self.field.negative_log_likelihood(y_true, y_pred, weights > 0)
         losses *= ops.max(weights) / ops.cast(ops.shape(y_pred)[1], "float32")
         # by Keras' own reduction, which knows of several replicas
         return super().__call__(ops.zeros_like(losses), losses)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred  # computed in __call__
 
 
 @tf.custom_gradient
-def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
-    """(rows, C) logits and (rows,) labels → (rows,) float32 losses."""
+def _cross_entropy(logits: Float[tf.Tensor, "rows C"], labels: Int[tf.Tensor, " rows"]) -> Float[tf.Tensor, " rows"]:
+    """The float32 loss of each row."""
     probabilities = tf.nn.softmax(logits)
     chosen = tf.gather(probabilities, labels[:, None], batch_dims=1)[:, 0]
 
@@ -85,8 +98,10 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
     return -tf.math.log(tf.maximum(tf.cast(chosen, tf.float32), 1e-37)), gradient
 
 
-@functools.partial(tf.function, jit_compile=True, autograph=False)
-def _gradient(probabilities: tf.Tensor, labels: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+@compiled
+def _gradient(
+    probabilities: Float[tf.Tensor, "rows C"], labels: Int[tf.Tensor, " rows"], upstream: Float[tf.Tensor, " rows"]
+) -> Float[tf.Tensor, "rows C"]:
     target = tf.range(probabilities.shape[-1]) == labels[:, None]
     wide = tf.cast(probabilities, tf.float32) - tf.cast(target, tf.float32)
     return tf.cast(wide * upstream[:, None], probabilities.dtype)

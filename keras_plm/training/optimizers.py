@@ -1,8 +1,9 @@
-import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from keras_plm.xla import compiled
 
 # Norms and biases: weight decay would only pull them towards zero, where they do not belong.
 NO_DECAY = ("bias", "gamma", "beta")
@@ -30,7 +31,7 @@ class _ClipsSummedGradient:
         return grads_and_vars  # they have been summed above
 
 
-@functools.partial(tf.function, jit_compile=True, autograph=False)
+@compiled
 def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
     """AdamW with clipping and weight decay, compiled: two dozen passes over memory become four.
 

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_plm as plm  # noqa: E402
 from keras_plm import export, recipes  # noqa: E402
-from keras_plm.export.inputs import read_data  # noqa: E402
+from keras_plm.export.evaluation_data import read_data  # noqa: E402
 from keras_plm.export.tflite.schemes import parts_of  # noqa: E402
 from keras_plm.tasks import Columns
 from keras_plm.text import Examples  # noqa: E402
@@ -104,7 +104,7 @@ def attempts(stages: list[str], trimmed: bool) -> Iterator[tuple[str, str, bool,
 def attempt(model: Any, scheme: str, texts: list | None, test: Examples, score: str) -> dict[str, float | str]:
     """One artifact."""
     if scheme == TABLE_ALONE:
-        scheme = f"int4+int8:{','.join(part for part in parts_of(model.config) if part != 'table')}"
+        scheme = f"int4+int8:{','.join(part for part in parts_of(model.config) if part != 'embedding')}"
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact = export.Artifact(export.to_tflite(model, folder, scheme, calibration=texts), num_threads=2)

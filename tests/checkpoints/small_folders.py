@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_plm as plm
-from keras_plm.checkpoints.tokenizer_json import write_tokenizer
+from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.text import BERT_TEMPLATE, ROBERTA_TEMPLATE
 from keras_plm.text.byte_pair import BYTE_CHARACTERS, ROBERTA_TOKENS
 from keras_plm.text.sentence_piece import Unigram

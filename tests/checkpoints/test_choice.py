@@ -2,8 +2,8 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.checkpoints import known_checkpoints
-from keras_plm.checkpoints.choice import TASKS
 from keras_plm.checkpoints.hugging_face import ARCHITECTURES
+from keras_plm.checkpoints.recommendation import TASKS
 
 
 def test_the_table_is_whole():

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import keras_plm as plm
-from keras_plm.checkpoints.tokenizer_files import read_tokenizer
+from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
 
 from . import random_weights
 from .small_folders import GOLDEN as GOLDEN_FILE

@@ -85,7 +85,7 @@ def test_minilm_is_loaded_in_little_memory(minilm):
     import sys, threading, time
     from pathlib import Path
     import keras_plm as plm
-    from keras_plm.checkpoints.tokenizer_files import read_tokenizer
+    from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
 
     def resident():
         lines = Path("/proc/self/status").read_text().splitlines()

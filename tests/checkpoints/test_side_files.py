@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
-from keras_plm.checkpoints.tokenizer_files import read_tokenizer
-from keras_plm.checkpoints.tokenizer_json import write_tokenizer
+from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
+from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.text import AddedToken
 from keras_plm.text.byte_pair import BytePairTokenizer
 from keras_plm.text.sentence_piece import ALBERT_TOKENS, SentencePieceTokenizer, Unigram

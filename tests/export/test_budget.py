@@ -6,9 +6,9 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export
-from keras_plm.export.budget import search as search_module
-from keras_plm.export.budget.table import Attempt, Bounds, Budget
-from keras_plm.export.tflite.int4 import four_bits
+from keras_plm.export.budget import attempts as search_module
+from keras_plm.export.budget.pareto import Attempt, Bounds, Budget
+from keras_plm.export.tflite.int4_rounding import four_bits
 from keras_plm.models import copy_model
 from keras_plm.text import LabeledTexts, read_rows
 

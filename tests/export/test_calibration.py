@@ -7,7 +7,7 @@ import keras_plm as plm
 from keras_plm import export
 from keras_plm.compression.activation_capture import text_rows
 from keras_plm.export.signature import example_rows
-from keras_plm.export.tflite.calibration import with_ranges
+from keras_plm.export.tflite.activation_ranges import with_ranges
 from keras_plm.models import copy_model, encoder_states, weight_arrays
 from tests.tflite_operators import operands
 

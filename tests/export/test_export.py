@@ -222,10 +222,22 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         found = [kinds[-1] for name in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED") for kinds in operands(path, name)]
         assert len(found) == sum(eight.values())
         assert found.count("int8") == sum(eight[part] for part in parts), (parts, found)
-    with pytest.raises(ValueError, match=r"has no \['block_2'\]; its parts: \['table', 'block_0', 'block_1', 'head'\]"):
+    with pytest.raises(
+        ValueError, match=r"has no \['block_2'\]; its parts: \['embedding', 'block_0', 'block_1', 'head'\]"
+    ):
         export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
     with pytest.raises(ValueError, match="parts in 8 bits are named as in"):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
+
+
+@pytest.mark.parametrize("scheme", ["float32", "int8x16"])
+def test_the_maximum_of_tokens(classifier, config, tokenizer, tmp_path, scheme):
+    """Padding has no value of its own that a calibrated scale would have to hold."""
+    model = plm.Embedder(config, tokenizer, "max", encoder=classifier.encoder)
+    path = export.to_tflite(model, tmp_path, scheme, LENGTH, calibration=TEXTS * 3 if scheme == "int8x16" else None)
+    found = export.load_artifact(path).embed(TEXTS)
+    wanted = model.predict_texts(TEXTS, max_length=LENGTH)
+    assert (found * wanted).sum(-1).min() > (0.999999 if scheme == "float32" else 0.99)
 
 
 def test_layers_that_phones_do_not_have(config, tokenizer, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import keras_plm as plm
 from keras_plm import export
 from keras_plm.compression.activation_capture import text_rows
 from keras_plm.export.tflite.gptq import rounded_for, rounded_kernel
-from keras_plm.export.tflite.int4 import four_bits, scales
+from keras_plm.export.tflite.int4_rounding import four_bits, scales
 from keras_plm.export.tflite.schemes import Scheme
 from keras_plm.models import copy_model, weight_arrays
 from keras_plm.text import read_rows

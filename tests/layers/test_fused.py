@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_plm.layers import Dropout, fused
 
+pytestmark = pytest.mark.usefixtures("xla")
 ROWS, D = 37, 29
 
 

@@ -96,7 +96,7 @@ def test_compression_on_two_devices(settings, review_files, tmp_path, field, val
 
 
 def test_roundings_of_int8_are_not_mixed_with_those_of_bfloat16(monkeypatch):
-    monkeypatch.setattr("keras_plm.training.precision._processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("keras_plm.training.mixed_precision._processor_has_bfloat16", lambda: True)
     recipe = Classify(encoder="x", train="x", save_to="none")
     assert recipe.policy == "mixed_bfloat16"
     assert replace(recipe, quantization_aware=True).policy == "float32"

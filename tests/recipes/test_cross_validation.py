@@ -7,7 +7,7 @@ import keras_plm as plm
 from keras_plm.evaluation import Evaluation
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, RateTest, cross_validate, find_learning_rate
 from keras_plm.recipes.fine_tune import TrainingData
-from keras_plm.recipes.folds import fold_of_rows
+from keras_plm.recipes.splits import fold_of_rows
 
 
 @pytest.mark.slow
@@ -82,14 +82,16 @@ def test_a_loss_that_only_rises_suggests_nothing():
     assert "try learning_rate=3.3e-07" in str(RateTest([1e-6, 1e-5, 1e-4], [1.0, 0.5, 4.0]))
 
 
-def test_a_learning_rate_is_found(settings, review_files, tmp_path):
+def test_a_learning_rate_is_found(settings, config, tokenizer, review_files, tmp_path):
+    plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
+    settings = settings | {"encoder": str(tmp_path / "encoder")}
     recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
     found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)
     assert found.rates == sorted(found.rates) and found.rates[0] == 1e-6
     assert len(found.losses) == len(found.rates) <= 60
     assert 1e-5 < found.suggestion < 0.1
     assert "try learning_rate=" in str(found)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "encoder"]
     for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "a curve needs 10")):
         with pytest.raises(ValueError, match=message):
             find_learning_rate(recipe, **wrong)

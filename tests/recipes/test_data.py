@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_plm as plm
 from keras_plm.recipes import AnswerQuestions, Classify, Embed, Pretrain, Tag
-from keras_plm.recipes.folds import is_held_out
+from keras_plm.recipes.splits import is_held_out
 from keras_plm.text import LabeledTexts, Questions, TaggedSentences, WordRows
 
 
@@ -141,7 +141,7 @@ def test_one_column_for_each_label(settings, tmp_path):
 
 
 def test_validation_rows_that_changed_are_refused(settings, review_files, tmp_path, monkeypatch):
-    from keras_plm.recipes import result
+    from keras_plm.recipes import output_folder
 
     dev = tmp_path / "dev.tsv"
     dev.write_text("label\ttext\ncat\tthe cat\ndog\ta dog\n")
@@ -153,7 +153,7 @@ def test_validation_rows_that_changed_are_refused(settings, review_files, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(result, "save", interrupted)
+        patch.setattr(output_folder, "save", interrupted)
         recipe.run()
     dev.write_text("label\ttext\ncat\tthe cat\ncat\ta dog\n")
     with pytest.raises(ValueError, match="unfinished training with other settings or other examples"):

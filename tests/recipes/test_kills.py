@@ -48,6 +48,7 @@ def undisturbed(encoder, review_files, tmp_path_factory):
     return line, time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_three_kills(undisturbed, encoder, review_files, tmp_path):
     line, seconds = undisturbed
     delays = [share * seconds / 2 for share in (0.3, 0.6, 0.9)]

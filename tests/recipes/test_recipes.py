@@ -14,7 +14,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm.recipes import Classify, Pretrain, Recipe
-from keras_plm.recipes.method import SUPERVISED
+from keras_plm.recipes.training_method import SUPERVISED
 from keras_plm.recipes.training_state import TrainingState
 
 

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer as Theirs
 from tokenizers import normalizers
 
 import keras_plm as plm
-from keras_plm.checkpoints.tokenizer_files import read_tokenizer
-from keras_plm.checkpoints.tokenizer_json import write_tokenizer
+from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
+from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.normalization import Normalizer
 from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram, _proto

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import keras_plm as plm
-from keras_plm.checkpoints.tokenizer_files import read_tokenizer
-from keras_plm.checkpoints.tokenizer_json import write_tokenizer
+from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
+from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.text import BERT_TEMPLATE, ROBERTA_TEMPLATE, Spans, SpecialTokens, Template, mask_tokens, pack
 
 VOCABULARY = ["<pad>", "<unk>", "<s>", "</s>", "<m>", *"abcdefghij", *(f"##{c}" for c in "abcdefghij")]

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_plm.text import (
@@ -104,6 +104,7 @@ def test_words_of_a_corpus():
 
 
 @given(TEXTS)
+@example("1,1Z")
 @settings(deadline=None, max_examples=100)
 def test_a_corpus_never_cuts_finer(text):
     """Cut again at all punctuation, its words are those of the finer rule."""

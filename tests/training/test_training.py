@@ -16,6 +16,7 @@ from keras_plm.training import (
     write_whole,
 )
 
+pytestmark = pytest.mark.usefixtures("xla")
 ROWS, C = 13, 97
 
 

@@ -2,12 +2,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from jaxtyping import Float
 
 from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead
-from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
-from keras_plm.tasks.labels import check_labels
+from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, token_inputs
+from keras_plm.tasks.checks import check_labels
 from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer
 
 from .text_methods import ClassifierMethods
 
@@ -49,7 +52,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         self,
         config: EncoderConfig,
         labels: Sequence[str] | None,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         encoder: Encoder | None = None,
         pooling: Pooling = "cls",
         multi_label: bool = False,
@@ -79,7 +82,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         self.multi_label = multi_label
         self.pairs = pairs
 
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Float[Tensor, "B C"]:
         """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return self.head(_text_vector(states, inputs, self.pooling))
 
@@ -92,7 +95,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         }
 
 
-def _text_vector(states: dict[str, Any], inputs: dict[str, Any], pooling: Pooling) -> Any:
+def _text_vector(states: dict[str, Any], inputs: TokenInputs, pooling: Pooling) -> Float[Tensor, "B D"]:
     if pooling == "mean":
         return mean_of_tokens(states["sequence_output"], inputs["padding_mask"])
     return states["pooled_output"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_plm.evaluation import Evaluation, confusion, correlations, label_scores, multi_label_scores
 from keras_plm.models import Encoder
-from keras_plm.tasks import strings
+from keras_plm.tasks import pooled_string_graph
 from keras_plm.tasks.columns import Columns
 from keras_plm.tasks.pooling import Pooling
 from keras_plm.tasks.registry import register
@@ -176,14 +176,14 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
     ) -> tuple[Callable, list[str]]:
         """The outputs, and the `label` (B,) where there is one."""
         if model.labels is None or model.multi_label:
-            return strings.pooled_function(model, serve, max_length, pairs)
+            return pooled_string_graph.pooled_function(model, serve, max_length, pairs)
         labels = tf.constant(model.labels)
 
         def named(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = serve(**inputs)
             return outputs | {"label": tf.gather(labels, tf.argmax(outputs["probabilities"], -1))}
 
-        return strings.pooled_function(model, named, max_length, pairs)
+        return pooled_string_graph.pooled_function(model, named, max_length, pairs)
 
     def wrong_strings(
         self, model: Classifier, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int

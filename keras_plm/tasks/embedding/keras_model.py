@@ -6,6 +6,7 @@ from keras import ops
 from keras_plm.config import EncoderConfig
 from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
 from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
+from keras_plm.text import Tokenizer
 
 from .text_methods import EmbedderMethods
 
@@ -43,7 +44,7 @@ class Embedder(EmbedderMethods, BackboneModel, keras.Model):
     def __init__(
         self,
         config: EncoderConfig,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         pooling: Pooling = "mean",
         normalize: bool = True,
         max_length: int | None = None,

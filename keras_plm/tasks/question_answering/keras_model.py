@@ -1,10 +1,13 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float
 
 from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead
-from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
+from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, token_inputs
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer
 
 from .text_methods import QuestionAnswererMethods
 
@@ -38,7 +41,7 @@ class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
     def __init__(
         self,
         config: EncoderConfig,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         encoder: Encoder | None = None,
         null_threshold: float | None = None,
         **kwargs: Any,
@@ -57,7 +60,7 @@ class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
         self.head = head
         self.null_threshold = null_threshold
 
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> dict[str, Float[Tensor, "B T"]]:
         """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return _both_ends(self.head(states["sequence_output"]))
 
@@ -65,5 +68,5 @@ class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
         return super().get_config() | {"null_threshold": self.null_threshold}
 
 
-def _both_ends(logits: Any) -> dict[str, Any]:
+def _both_ends(logits: Float[Tensor, "B T 2"]) -> dict[str, Float[Tensor, "B T"]]:
     return {"start": logits[:, :, 0], "end": logits[:, :, 1]}

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_plm.text import Spans, WordPieceTokenizer, pack, split_words_in_graph
-from keras_plm.text.words_in_graph import num_characters, pieces_of_words, with_unknown
+from keras_plm.text.subwords_in_graph import num_characters, pieces_of_words, with_unknown
 
 
 def answers_function(model: Any, serve: Any, max_length: int) -> Callable:

@@ -2,12 +2,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from jaxtyping import Float
 
 from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead, ConditionalRandomField
-from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
-from keras_plm.tasks.labels import check_labels
-from keras_plm.text import canonical_labels
+from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, token_inputs
+from keras_plm.tasks.checks import check_labels
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer, canonical_labels
 
 from .text_methods import TaggerMethods
 
@@ -48,7 +50,7 @@ class Tagger(TaggerMethods, BackboneModel, keras.Model):
         self,
         config: EncoderConfig,
         labels: Sequence[str],
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         encoder: Encoder | None = None,
         crf: bool = False,
         i_begins: bool = False,
@@ -78,7 +80,7 @@ class Tagger(TaggerMethods, BackboneModel, keras.Model):
         self.head = head
         self.crf = field
 
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Float[Tensor, "B T C"]:
         """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
         return self.head(states["sequence_output"])
 

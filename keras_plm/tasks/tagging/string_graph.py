@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_plm.layers.viterbi import best_path
 from keras_plm.text import Spans, pack, split_words_in_graph
+from keras_plm.text.subwords_in_graph import bytes_to_characters, with_unknown, word_pieces
 from keras_plm.text.tags import continues
-from keras_plm.text.words_in_graph import bytes_to_characters, with_unknown, word_pieces
 
 
 def tags_function(model: Any, serve: Any, max_length: int) -> Callable:

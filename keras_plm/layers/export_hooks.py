@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+
+from keras_plm.tensor_types import Tensor
 
 from .masks import MASKED_SCORE
 
 
-def _unchanged(x: Any) -> Any:
+def _unchanged(x: Tensor) -> Tensor:
     return x
 
 
@@ -25,9 +26,9 @@ class GraphHooks:
     """
 
     masked_score: float = MASKED_SCORE
-    look_up: Callable[[Any, Any], Any] | None = None
-    attention_weights: Callable[[Any], Any] = _unchanged
-    normalized: Callable[[Any], Any] = _unchanged
+    look_up: Callable[[Tensor, Tensor], Tensor] | None = None
+    attention_weights: Callable[[Tensor], Tensor] = _unchanged
+    normalized: Callable[[Tensor], Tensor] = _unchanged
 
 
 _USUAL = GraphHooks()

@@ -28,7 +28,7 @@ from keras_plm.tasks import TaskModel, evaluate
 from keras_plm.text import Examples
 from keras_plm.training import write_whole
 
-from .table import Attempt, Bounds
+from .pareto import Attempt, Bounds
 
 GIVEN = "given"  # the name of the model that the search is for
 CHOSEN = "chosen"  # a file: the search has begun to write the winner where the user wants it

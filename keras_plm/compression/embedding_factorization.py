@@ -1,14 +1,13 @@
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from keras_plm.models import remake, weight_arrays
+from keras_plm.models import AnyModel, remake, weight_arrays
 
 _MATRIX, _WIDEN = "embedding/tokens", "embedding/widen"
 
 
-def factorize_embedding(model: Any, rank: int) -> Any:
+def factorize_embedding(model: AnyModel, rank: int) -> AnyModel:
     """The model with its embedding matrix as a product of two narrow ones, (V, rank) and (rank, E).
 
     Of all products of that rank it is the nearest to the embedding matrix. In a small model most weights are there; the

@@ -7,7 +7,7 @@ from keras_plm.compression.pruning import measured_sparsity
 from keras_plm.evaluation import Evaluation
 from keras_plm.models import save
 
-from .data import named
+from .data_argument import named
 from .model_card import model_card
 from .training_state import TrainingState
 

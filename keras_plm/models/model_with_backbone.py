@@ -1,6 +1,7 @@
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from keras_plm.config import Adaptation, EncoderConfig
+from keras_plm.text import Tokenizer
 
 from .encoder import Encoder
 from .tokenizer_assets import KeepsTokenizer
@@ -35,3 +36,23 @@ class BackboneModel(KeepsTokenizer):
         if fields.get("encoder") is None:
             fields["encoder"] = Encoder(shape, fields.get("tokenizer"), adaptation)
         return cls(shape, **fields)  # type: ignore[call-arg]
+
+
+class ConfiguredModel(Protocol):
+    """What backbones and the models on top of them have in common: they are made again from their settings."""
+
+    tokenizer: Tokenizer | None
+
+    @property
+    def config(self) -> Any:
+        """The sizes of the backbone."""
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """What is added to its layers."""
+
+    def get_config(self) -> dict[str, Any]:
+        """What it was made with, as JSON types."""
+
+
+AnyModel = TypeVar("AnyModel", bound=ConfiguredModel)

@@ -6,7 +6,7 @@ import tyro
 
 from keras_plm.text.readers.memory import is_in_memory
 
-from .record import recorded
+from .serialization import recorded
 
 _FILES = tyro.constructors.PrimitiveConstructorSpec(
     nargs="*",

@@ -3,7 +3,10 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -25,7 +28,7 @@ class SoftLabels(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         self.temperature = temperature
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Float[Tensor, "... C"], y_pred: Float[Tensor, "... C"]) -> Float[Tensor, "..."]:
         teacher = ops.log_softmax(ops.cast(y_true, "float32") / self.temperature)
         student = ops.log_softmax(ops.cast(y_pred, "float32") / self.temperature)
         return self.temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
@@ -51,7 +54,7 @@ class HiddenStates(keras.losses.Loss):
     def __init__(self, name: str = "hidden_states", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Float[Tensor, "B T D"], y_pred: Float[Tensor, "B T D"]) -> Float[Tensor, "B T"]:
         return ops.mean(ops.square(_standardized(y_true) - _standardized(y_pred)), axis=-1)
 
 
@@ -70,11 +73,16 @@ class AttentionMaps(keras.losses.Loss):
     def __init__(self, name: str = "attention_maps", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Float[Tensor, "B N T T"], y_pred: Float[Tensor, "B heads T T"]) -> Float[Tensor, "B T"]:
         teacher, student = (ops.mean(ops.cast(maps, "float32"), axis=1) for maps in (y_true, y_pred))
         return ops.sum(teacher * (ops.log(teacher + 1e-9) - ops.log(student + 1e-9)), axis=-1)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self,
+        y_true: Float[Tensor, "B N T T"],
+        y_pred: Float[Tensor, "B heads T T"],
+        sample_weight: Shaped[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, ""]:
         # before super().__call__, which would want both of one shape
         losses = self.call(y_true, y_pred)
         return _Mean(reduction=self.reduction, name="mean")(ops.zeros_like(losses), losses, sample_weight)
@@ -83,11 +91,11 @@ class AttentionMaps(keras.losses.Loss):
 class _Mean(keras.losses.Loss):
     """The mean of losses that have been computed, as Keras takes it, on several replicas too."""
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Float[Tensor, "..."], y_pred: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return y_pred
 
 
-def _standardized(hidden: Any) -> Any:
+def _standardized(hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
     hidden = ops.cast(hidden, "float32")
     hidden = hidden - ops.mean(hidden, axis=-1, keepdims=True)
     return hidden / ops.sqrt(ops.mean(ops.square(hidden), axis=-1, keepdims=True) + 1e-6)

@@ -3,7 +3,10 @@
 from typing import Any
 
 import keras
+from jaxtyping import Float, Shaped
 from keras import ops
+
+from keras_plm.tensor_types import Tensor
 
 
 class _PairLoss(keras.losses.Loss):
@@ -20,15 +23,17 @@ class _PairLoss(keras.losses.Loss):
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Shaped[Tensor, "B ..."], y_pred: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         vectors = ops.cast(y_pred, "float32")
         # (B,) or (B, 1), as Keras gives it
         scores = ops.cast(ops.reshape(y_true, (-1,)), "float32")[::2]
         first, second = vectors[::2], vectors[1::2]
         return ops.repeat(self.pairs(scores, first, second), 2)
 
-    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
-        """(B / 2,) losses."""
+    def pairs(
+        self, scores: Float[Tensor, " B/2"], first: Float[Tensor, "B/2 D"], second: Float[Tensor, "B/2 D"]
+    ) -> Float[Tensor, " B/2"]:
+        """The loss of each pair."""
         raise NotImplementedError
 
 
@@ -42,7 +47,9 @@ class CosineLoss(_PairLoss):
     def __init__(self, name: str = "cosine", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
 
-    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+    def pairs(
+        self, scores: Float[Tensor, " B/2"], first: Float[Tensor, "B/2 D"], second: Float[Tensor, "B/2 D"]
+    ) -> Float[Tensor, " B/2"]:
         return ops.square(ops.sum(first * second, axis=-1) - scores)
 
 
@@ -60,7 +67,9 @@ class RankingLoss(_PairLoss):
         super().__init__(name, **kwargs)
         self.scale = scale
 
-    def pairs(self, scores: Any, first: Any, second: Any) -> Any:
+    def pairs(
+        self, scores: Float[Tensor, " B/2"], first: Float[Tensor, "B/2 D"], second: Float[Tensor, "B/2 D"]
+    ) -> Float[Tensor, " B/2"]:
         cosines = self.scale * ops.sum(first * second, axis=-1)
         differences = cosines[None, :] - cosines[:, None]
         wrong_if_high = scores[:, None] > scores[None, :]
@@ -96,7 +105,7 @@ class ContrastiveLoss(_PairLoss):
         super().__init__(name, **kwargs)
         self.scale = scale
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Shaped[Tensor, "B ..."], y_pred: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         vectors, texts = ops.cast(y_pred, "float32"), ops.reshape(y_true, (-1,))
         first, second = vectors[::2], vectors[1::2]
         one, two = texts[::2], texts[1::2]
