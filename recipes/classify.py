@@ -48,7 +48,7 @@ class Classify(FineTune[Classifier]):
     label_column: str | tuple[str, ...] = "label"
     regression: bool = False  # predict a number instead of a label
     multi_label: bool = False  # several labels a text: a JSON list, or names between semicolons
-    pooling: Pooling = "cls"  # what stands for the text: its pooled first token, or the mean of all tokens
+    pooling: Pooling = "cls"  # what stands for the text: its pooled first token, or mean or max of all tokens
     class_weights: ClassWeights = "equal"  # balanced: rare labels count as much as frequent ones
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Classify(FineTune[Classifier]):
 
     @property
     def needs_pooler(self) -> bool:
-        """With a pooler, a new one where the pre-training had none, unless tokens are averaged."""
+        """With a pooler, a new one where the pre-training had none, unless all tokens are read."""
         return self.pooling == "cls"
 
     @property

@@ -52,7 +52,7 @@ class Embed(FineTune[Embedder]):
     second_column: str = "sentence2"  # the second text
     label_column: str | None = "score"  # how alike they are, on any scale; None for pairs that all are
     similarity: Similarity = "ranking"  # the loss; see above
-    pooling: Pooling = "mean"  # of the tokens, or the first one
+    pooling: Pooling = "mean"  # mean or max of the tokens, or the first one (cls)
     scale: float = 20.0  # cosines are multiplied by it in "ranking" and "contrastive"
 
     def __post_init__(self) -> None:

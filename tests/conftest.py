@@ -24,6 +24,7 @@ settings.load_profile("keras_plm")
 gc.set_threshold(100_000, 50, 100)
 # scripts that tests start as processes of their own
 collect_ignore = [
+    "run_notebooks.py",
     "recipes/run_killed.py",
     "recipes/run_two_replicas.py",
     "training/run_strategy.py",

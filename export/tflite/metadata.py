@@ -41,6 +41,8 @@ def _problem(model: TaskModel, signature: Signature) -> str | None:
         return "they need [PAD] as token 0, and tokens called [CLS], [SEP] and [UNK]"
     if signature.quantization.startswith("int4"):
         return "MediaPipe 0.10.33 refuses weights of four bits"
+    if signature.scheme.by_litert:  # it puts the weights of 256 kB and more behind the model, where `Pack` loses them
+        return f"a file of {signature.scheme} does not open any more once something is put into it; take dynamic_int8"
     if labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):
         return f"a label is a line of a file there, and these are not: {labels}"
     return None

@@ -47,7 +47,8 @@ def save_lora(
         FileExistsError: the folder exists and `overwrite` is False.
         ValueError: no LoRA updates, or no architecture of Transformers has such a model.
 
-    Differs: updates of a classifier that reads the mean of all tokens are for `load_lora` alone: Transformers has none.
+    Differs: updates of a classifier that reads all tokens (pooling "mean" or "max") are for `load_lora` alone:
+        Transformers has none.
     """
     lora = model.adaptation
     if not lora.lora_rank:

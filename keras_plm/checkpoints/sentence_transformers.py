@@ -51,7 +51,7 @@ def read_modules(folder: Path) -> Modules | None:
     """The chain of a folder; None if it is not one of sentence-transformers.
 
     Raises:
-        ValueError: a module that is not supported, a pooling other than mean or cls, a limit that is no number, a
+        ValueError: a module that is not supported, a pooling other than mean, max or cls, a limit that is no number, a
             default prompt that is not there, a path that leads out of the folder.
     """
     path = folder / _MODULES
@@ -73,14 +73,14 @@ def read_modules(folder: Path) -> Modules | None:
     if isinstance(settings.get("pooling_mode"), str):  # newer versions
         used = {f"pooling_mode_{settings['pooling_mode']}"}
     pooling: dict[str, Pooling] = {
-        "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls",
-        "pooling_mode_mean": "mean", "pooling_mode_cls": "cls",
+        "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max", "pooling_mode_cls_token": "cls",
+        "pooling_mode_mean": "mean", "pooling_mode_max": "max", "pooling_mode_cls": "cls",
     }  # fmt: skip
     if len(used) != 1 or not used <= set(pooling):
-        raise ValueError(f"{kinds['Pooling']} pools by {sorted(used)}; supported are mean and cls")
+        raise ValueError(f"{kinds['Pooling']} pools by {sorted(used)}; supported are mean, max and cls")
     prompt = _default_prompt(folder / _PROMPTS)
     if prompt and settings.get("include_prompt") is False:
-        raise ValueError(f"{kinds['Pooling']} leaves the prompt out of the mean (include_prompt=false): not supported")
+        raise ValueError(f"{kinds['Pooling']} pools without the prompt (include_prompt=false): not supported")
     max_length, lowercase = _limit(kinds["Transformer"])
     return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length, lowercase, prompt)
 
@@ -141,7 +141,7 @@ def write_modules(folder: Path, model: Embedder) -> None:
             "word_embedding_dimension": model.config.hidden_dim,
             "pooling_mode_cls_token": model.pooling == "cls",
             "pooling_mode_mean_tokens": model.pooling == "mean",
-            "pooling_mode_max_tokens": False,
+            "pooling_mode_max_tokens": model.pooling == "max",
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
     )

@@ -173,7 +173,7 @@ def test_an_interrupted_load_leaves_no_model(folder, monkeypatch):
 def test_sentence_transformers_folders(config, tmp_path):
     tokenizer = word_piece()
 
-    for pooling, normalize in (("mean", True), ("cls", False)):
+    for pooling, normalize in (("mean", True), ("max", True), ("cls", False)):
         shape = replace(config, vocabulary_size=len(tokenizer))
         model = plm.Embedder(shape, tokenizer, pooling, normalize, max_length=9)
         folder = tmp_path / pooling
@@ -198,8 +198,10 @@ def test_sentence_transformers_folders(config, tmp_path):
         (folder / "modules.json").write_text(json.dumps(bad))
         refuses(folder, message)
     (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    refuses(folder, r"pools by \['pooling_mode_max_tokens'\]; supported are mean and cls")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_weightedmean_tokens": True}))
+    refuses(folder, r"pools by \['pooling_mode_weightedmean_tokens'\]; supported are mean, max and cls")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "max"}))  # as newer versions write it
+    assert plm.load(f"hf:{folder}").pooling == "max"
 
 
 def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
@@ -332,12 +334,14 @@ def test_repositories(folder, monkeypatch):
     refuses("not a name", "there is no folder not a name$", FileNotFoundError)
 
 
-def test_a_classifier_of_the_mean_says_how_to_write_it(config, tmp_path):
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_classifier_of_all_tokens_says_how_to_write_it(pooling, config, tmp_path):
     tokenizer = word_piece()
-    model = plm.Classifier(replace(config, vocabulary_size=len(tokenizer)), ["a", "b"], tokenizer, pooling="mean")
-    with pytest.raises(ValueError, match=r"plm.Embedder\(model.config, model.tokenizer, encoder=model.encoder\)"):
+    model = plm.Classifier(replace(config, vocabulary_size=len(tokenizer)), ["a", "b"], tokenizer, pooling=pooling)
+    called = r"plm.Embedder\(model.config, model.tokenizer, model.pooling, encoder=model.encoder\)"
+    with pytest.raises(ValueError, match=rf"pooling='{pooling}'.*{called}"):
         plm.checkpoints.to_hugging_face(model, tmp_path / "no")
-    embedder = plm.Embedder(model.config, model.tokenizer, encoder=model.encoder)  # as the error says
+    embedder = plm.Embedder(model.config, model.tokenizer, model.pooling, encoder=model.encoder)  # as the error says
     plm.checkpoints.to_hugging_face(embedder, tmp_path / "encoder")
     again = plm.load(f"hf:{tmp_path / 'encoder'}")
     np.testing.assert_allclose(again.embed(["the quiet film"]), embedder.embed(["the quiet film"]), atol=1e-5)

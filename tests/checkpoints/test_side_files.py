@@ -165,7 +165,7 @@ def test_the_default_prompt(tmp_path):
     assert plm.load(f"hf:{tmp_path / 'again'}").prompt == "the film: "
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text()) | {"include_prompt": False}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    refuses(folder, "leaves the prompt out of the mean")
+    refuses(folder, "pools without the prompt")
 
 
 def test_left_over_tensors_are_left_out_and_said(tmp_path):

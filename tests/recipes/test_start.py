@@ -60,6 +60,8 @@ def test_what_does_the_same(config, tokenizer):
     assert gets(classifier(pooling="cls", has_pooler=True), classifier(pooling="cls", has_pooler=True))
     assert not gets(classifier(pooling="cls"), classifier(pooling="cls", has_pooler=True))
     assert not gets(classifier(pooling="cls"), classifier())
+    assert not gets(classifier(pooling="max"), classifier())
+    assert gets(classifier(pooling="max", has_pooler=True), classifier(pooling="max"))
     assert not gets(classifier(), classifier(multi_label=True))
     assert not gets(classifier(), classifier(("b", "a")))
     assert not gets(classifier(), classifier(width=48))

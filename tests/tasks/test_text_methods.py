@@ -1,11 +1,18 @@
 """Texts in, answers out: taggers, question answerers, several labels, vectors."""
 
+import itertools
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
+from beartype import beartype
+from jaxtyping import jaxtyped
 
 import keras_plm as plm
-from keras_plm.tasks import Answer, TaggedSpan
+from conftest import token_batch
+from keras_plm.tasks import Answer, Pooling, TaggedSpan
+from keras_plm.tasks.pooling import pooled_tokens
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
@@ -148,15 +155,47 @@ def test_several_labels(config, tokenizer):
         plm.Classifier(config, None, tokenizer, multi_label=True)
 
 
-def test_mean_pooling_leaves_padding_out(config, tokenizer):
-    model = plm.Classifier(config, ["a", "b"], tokenizer, pooling="mean")
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_pooling_is_that_of_numpy(pooling):
+    """States below zero: padding that counts as zero would be their maximum."""
+    hidden = np.random.default_rng(0).normal(-3, 1, (3, 7, 5)).astype("float32")
+    mask = np.array([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6], "int32")
+    hidden[mask == 0] = 100.0
+    found = jaxtyped(typechecker=beartype)(pooled_tokens)(*map(keras.ops.convert_to_tensor, (hidden, mask)), pooling)
+    rows = [row[kept == 1] for row, kept in zip(hidden, mask, strict=True)]
+    wanted = [{"mean": row.mean(0), "max": row.max(0), "cls": row[0]}[pooling] for row in rows]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_an_embedder_pools_as_it_says(pooling, config):
+    model, batch = plm.Embedder(config, pooling=pooling, normalize=False), token_batch(config)
+    wanted = pooled_tokens(model.encoder(batch)["sequence_output"], batch["padding_mask"], pooling)
+    np.testing.assert_allclose(model(batch), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_pooling_leaves_padding_out(pooling, config, tokenizer):
+    model = plm.Classifier(config, ["a", "b"], tokenizer, pooling=pooling)
     np.testing.assert_allclose(
         model.predict_logits(["the cat", "the cat sees the dog and the dog sees"]),
         np.concatenate([model.predict_logits([t]) for t in ("the cat", "the cat sees the dog and the dog sees")]),
         atol=1e-5,
     )
-    with pytest.raises(ValueError, match="pooling='max'; choose 'mean' or 'cls'"):
-        plm.Classifier(config, ["a", "b"], tokenizer, pooling="max")
+    with pytest.raises(ValueError, match=r"pooling='sum'; choose one of \['mean', 'max', 'cls'\]"):
+        plm.Classifier(config, ["a", "b"], tokenizer, pooling="sum")
+
+
+def test_every_pooling_gives_a_classifier_answers_of_its_own(config, tokenizer):
+    """The same weights: the maximum is neither the mean nor what a pooler makes of the first token."""
+    first = plm.Classifier(config, ["a", "b"], tokenizer)
+    others = [plm.Classifier(config, ["a", "b"], tokenizer, first.encoder, name) for name in ("mean", "max")]
+    for model in others:
+        model.head.set_weights(first.head.get_weights())
+    answers = [model.predict_logits(["the cat sees the dog"]) for model in (first, *others)]
+    assert min(np.abs(a - b).max() for a, b in itertools.combinations(answers, 2)) > 1e-3
+    batch = token_batch(config)
+    np.testing.assert_allclose(others[1].from_states(first.encoder(batch), batch), others[1](batch), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["tagger", "reader", "several"])

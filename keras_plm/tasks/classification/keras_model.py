@@ -8,7 +8,7 @@ from keras_plm.config import EncoderConfig
 from keras_plm.layers import ClassificationHead
 from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, token_inputs
 from keras_plm.tasks.checks import check_labels
-from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
+from keras_plm.tasks.pooling import Pooling, check_pooling, pooled_tokens
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
@@ -25,7 +25,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         tokenizer: the tokenizer of the ids; needed by the methods that take texts.
         encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
         pooling: what stands for the text: "cls", the pooled first token, or the "mean" of all tokens, which is what
-            sentence encoders were trained for.
+            sentence encoders were trained for, or their "max", the maximum of each number.
         multi_label: a text may have several labels, or none: each has a probability of its own.
         pairs: it was trained on pairs of texts (True) or on single ones (False): what its artifacts take; None for a
             model of which nobody knows.
@@ -96,6 +96,6 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
 
 
 def _text_vector(states: dict[str, Any], inputs: TokenInputs, pooling: Pooling) -> Float[Tensor, "B D"]:
-    if pooling == "mean":
-        return mean_of_tokens(states["sequence_output"], inputs["padding_mask"])
-    return states["pooled_output"]
+    if pooling == "cls":  # through the pooler, if there is one
+        return states["pooled_output"]
+    return pooled_tokens(states["sequence_output"], inputs["padding_mask"], pooling)

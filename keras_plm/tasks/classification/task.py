@@ -207,12 +207,13 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         return {"labels": labels} | ({"multi_label": True} if several else {})
 
     def to_hugging_face(self, model: Classifier) -> dict[str, Any]:
-        """The labels and the `problem_type`; a mean of all tokens is nothing that their classifiers read."""
-        if model.pooling == "mean":
+        """The labels and the `problem_type`; all tokens are nothing that their classifiers read."""
+        if model.pooling != "cls":
             raise ValueError(
-                "Transformers' classifiers read the first token, this one the mean of all (pooling='mean'): train with "
-                "pooling='cls', or write its encoder, to_hugging_face(plm.Embedder(model.config, model.tokenizer, "
-                "encoder=model.encoder), folder), and keep the head in a folder of plm.save"
+                f"Transformers' classifiers read the first token, this one the {model.pooling} of all (pooling="
+                f"{model.pooling!r}): train with pooling='cls', or write its encoder, to_hugging_face(plm.Embedder("
+                "model.config, model.tokenizer, model.pooling, encoder=model.encoder), folder), and keep "
+                "the head in a folder of plm.save"
             )
         if model.labels is None:
             return {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}

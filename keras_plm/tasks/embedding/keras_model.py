@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_plm.config import EncoderConfig
 from keras_plm.models import BackboneModel, Encoder, given_or_new, token_inputs
-from keras_plm.tasks.pooling import Pooling, check_pooling, mean_of_tokens
+from keras_plm.tasks.pooling import Pooling, check_pooling, pooled_tokens
 from keras_plm.text import Tokenizer
 
 from .text_methods import EmbedderMethods
@@ -18,7 +18,7 @@ class Embedder(EmbedderMethods, BackboneModel, keras.Model):
     Args:
         config: sizes.
         tokenizer: the tokenizer of the ids; needed by `embed`.
-        pooling: "mean" of the tokens that are not padding, or "cls", the first token.
+        pooling: "mean" or "max" of the tokens that are not padding, or "cls", the first token.
         normalize: scale the vectors to length 1, so that their dot product is the cosine.
         max_length: longest text in tokens that `embed` reads; None means the model's limit.
         prompt: is put before every text, also in artifacts that take strings, such as "query: ".
@@ -58,8 +58,7 @@ class Embedder(EmbedderMethods, BackboneModel, keras.Model):
 
         # Graph
         inputs = token_inputs()
-        hidden = ops.cast(encoder(inputs)["sequence_output"], "float32")
-        vectors = mean_of_tokens(hidden, inputs["padding_mask"]) if pooling == "mean" else hidden[:, 0, :]
+        vectors = pooled_tokens(encoder(inputs)["sequence_output"], inputs["padding_mask"], pooling)
         if normalize:
             length = ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
             vectors = vectors / ops.maximum(length, 1e-12)
