@@ -5,11 +5,25 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 from keras_plm.models import check_free
 from keras_plm.tasks import TaskModel
 
 from .signature import Signature
+
+
+def save_module(module: tf.Module, folder: str | Path, signatures: dict[str, Any]) -> None:
+    """`tf.saved_model.save` without its line about the temporary folder that it writes to."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    finally:
+        logger.setLevel(level)
 
 
 def artifact_path(path: str | Path, suffix: str) -> Path:

@@ -85,7 +85,7 @@ class Comparison:
             if self.delegated:
                 shown += f", {self.delegated.total() / self.operators.total():.0%} on XNNPACK"
             table.add_row("operators", "", shown)
-        console = Console(width=100, force_jupyter=False)
+        console = Console(width=100, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
             if self.operators:

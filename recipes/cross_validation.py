@@ -38,7 +38,7 @@ class CrossValidation:
         for name in [name for name in self.folds[0] if all(name in fold for fold in self.folds)]:
             values = [self.mean(name), self.standard_deviation(name), *(fold[name] for fold in self.folds)]
             table.add_row(name, *(f"{value:.4f}" for value in values))
-        console = Console(width=100, force_jupyter=False)
+        console = Console(width=100, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
         return capture.get().rstrip()

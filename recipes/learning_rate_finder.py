@@ -45,7 +45,7 @@ class RateTest:
         for i in range(0, len(self.rates), max(len(self.rates) // 20, 1)):
             width = round(40 * (self.losses[i] - low) / max(high - low, 1e-9))
             table.add_row(f"{self.rates[i]:.1e}", f"{self.losses[i]:.4f}", "█" * width)
-        console = Console(width=100, force_jupyter=False)
+        console = Console(width=100, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
             if self.losses[0] == low:

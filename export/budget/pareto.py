@@ -130,7 +130,7 @@ class Budget:
             table.add_column(column, justify="right" if i else "left")
         for cells in self._rows():
             table.add_row(*map(escape, cells))
-        console = Console(width=110, force_jupyter=False)
+        console = Console(width=110, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
         legend = "★ within the bounds and best of them; · beaten by no other one"

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_plm.export.artifact_files import save_module
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, float32_copy, float32_function, least_length
 from keras_plm.export.verify import SAMPLE_TEXTS, ExportError, verify
@@ -71,7 +72,7 @@ def to_saved_model(
         "token_ids": module.token_ids.get_concrete_function(**signature.input_specs()),
     }
     with whole_folder(folder, overwrite) as temporary:
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        save_module(module, temporary, signatures)
         signature.write(Signature.path(temporary))
         artifact = Artifact(temporary)
         for name, content in tokenizer.files().items():

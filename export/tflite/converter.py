@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
 from keras_plm.compression.activation_capture import text_rows
-from keras_plm.export.artifact_files import artifact_path, whole_artifact
+from keras_plm.export.artifact_files import artifact_path, save_module, whole_artifact
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, example_rows, float32_copy, float32_function
 from keras_plm.export.verify import ExportError, verify
@@ -126,7 +126,7 @@ def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
         signatures = {"serving_default": concrete}
         if signature.strings:
             signatures = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}
-        tf.saved_model.save(module, folder, signatures=signatures)
+        save_module(module, folder, signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.allow_custom_ops = bool(signature.strings)
         configure(converter, scheme)

@@ -98,7 +98,7 @@ class Choice:
             scores = "; ".join(f"{benchmark} {value:g}" for benchmark, (value, _) in list(row.scores.items())[:2])
             megabytes, ms = f"{row.megabytes(self.quantization):.0f}", f"{row.latency_ms[self.quantization]:.1f}"
             table.add_row(row.name, megabytes, ms, row.license or "see its page", scores)
-        console = Console(width=120, force_jupyter=False)
+        console = Console(width=120, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
         return capture.get().rstrip()

@@ -57,6 +57,8 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
     with pytest.raises(ValueError, match="four bits"):
         export.to_tflite(even, tmp_path, "int4", metadata=True)
+    with pytest.raises(ValueError, match="a file of int8x16 does not open any more"):
+        export.to_tflite(even, tmp_path, "int8x16", metadata=True, calibration=["the cat"])
     assert not list(tmp_path.iterdir())
 
 
