@@ -9,8 +9,15 @@ SWITCH = "KERAS_PLM_XLA"
 
 
 def xla_enabled() -> bool:
-    """False if the environment variable KERAS_PLM_XLA is 0: a training starts sooner, and each step takes longer."""
-    return os.environ.get(SWITCH, "1") != "0"
+    """False if the environment variable KERAS_PLM_XLA is 0: a training starts sooner, and each step takes longer.
+
+    Raises:
+        ValueError: another value than 0 and 1.
+    """
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise ValueError(f"{SWITCH}={value!r}; set it to 0 or 1")
+    return value == "1"
 
 
 def compiled(function: Callable) -> Callable:

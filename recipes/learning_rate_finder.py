@@ -31,10 +31,14 @@ class RateTest:
     @property
     def suggestion(self) -> float:
         """A third of the rate at which the loss falls fastest, over the logarithm of the rate: a peak to begin with."""
-        falls = [after - before for before, after in zip(self.losses, self.losses[1:], strict=False)]
-        lowest = self.losses.index(min(self.losses))
-        steepest = min(range(max(lowest, 1)), key=lambda i: falls[i])
-        return self.rates[steepest] / 3
+        count, lowest = len(self.losses), self.losses.index(min(self.losses))
+        # over a tenth of the curve, and not its beginning, where the average is one of a few batches: by the falls from
+        # one batch to the next, one of ten trainings on small data got a third of the lowest rate
+        first, span = count // 10, max(count // 10, 1)
+        falls = {
+            i: self.losses[min(i + span, count - 1)] - self.losses[i] for i in range(first, max(lowest, first + 1))
+        }
+        return self.rates[min(falls, key=lambda i: falls[i])] / 3
 
     def __str__(self) -> str:
         table = Table(title="loss by learning rate")

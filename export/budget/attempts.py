@@ -175,9 +175,8 @@ class Search:
         key = variant.model, variant.trim
         if variant.trim is None:
             return self.models[variant.model]
-        if (
-            self._trimmed is None or self._trimmed[0] != key
-        ):  # one at a time: an embedding matrix is most of a small model
+        # one at a time: an embedding matrix is most of a small model
+        if self._trimmed is None or self._trimmed[0] != key:
             texts = [part for text in self.texts for part in ([text] if isinstance(text, str) else text)]
             self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
         return self._trimmed[1]

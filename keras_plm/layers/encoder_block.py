@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -104,7 +105,7 @@ class EncoderBlock(keras.layers.Layer):
         self.attention_adapter = self._adapter("attention_adapter", input_shape)
         self.feed_forward_adapter = self._adapter("feed_forward_adapter", input_shape)
 
-    def _adapter(self, name: str, input_shape: tuple) -> keras.layers.Layer:
+    def _adapter(self, name: str, input_shape: tuple) -> Callable[[Tensor], Tensor]:
         if not self.adaptation.adapter_dim:
             return lambda x: x
         adapter = Adapter(self.adaptation.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
@@ -153,7 +154,7 @@ class EncoderBlock(keras.layers.Layer):
         training: bool | None = None,
         mask: keras.KerasTensor | None = None,
     ) -> Any:
-        # Keras would trace `call` twice to find this out: 0.3 s a block, most of the time that a model is made in
+        # Keras would trace `call` twice to find this out: 0.1 s a block, two thirds of the time of a small model
         _check_inputs(hidden, mask if padding_mask is None else padding_mask, num_queries)
         batch, keys, width = hidden.shape
         queries = keys if num_queries is None else num_queries

@@ -4,9 +4,19 @@ import pytest
 import tensorflow as tf
 
 from keras_plm.layers import Dropout, fused
+from keras_plm.xla import xla_enabled
 
 pytestmark = pytest.mark.usefixtures("xla")
 ROWS, D = 37, 29
+
+
+def test_the_switch_is_0_or_1(monkeypatch):
+    assert xla_enabled()
+    monkeypatch.setenv("KERAS_PLM_XLA", "0")
+    assert not xla_enabled()
+    monkeypatch.setenv("KERAS_PLM_XLA", "off")
+    with pytest.raises(ValueError, match="KERAS_PLM_XLA='off'; set it to 0 or 1"):
+        xla_enabled()
 
 
 def floats(*shape, seed=0, dtype="float32"):

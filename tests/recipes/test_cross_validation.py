@@ -82,16 +82,20 @@ def test_a_loss_that_only_rises_suggests_nothing():
     assert "try learning_rate=3.3e-07" in str(RateTest([1e-6, 1e-5, 1e-4], [1.0, 0.5, 4.0]))
 
 
-def test_a_learning_rate_is_found(settings, config, tokenizer, review_files, tmp_path):
-    plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
-    settings = settings | {"encoder": str(tmp_path / "encoder")}
+def test_the_noise_of_single_batches_decides_nothing():
+    curve = [2.0, 1.2, *[2.0] * 10, *[2.0 - 0.15 * i for i in range(8)], 3.0]  # an outlier, and a real fall at the end
+    rates = [10.0 ** (-6 + i / 4) for i in range(len(curve))]
+    assert RateTest(rates, curve).suggestion > rates[9] / 3
+
+
+def test_a_learning_rate_is_found(settings, review_files, tmp_path):
     recipe = Classify(**settings, train=review_files["train"], save_to=str(tmp_path / "m"))
     found = find_learning_rate(recipe, lowest=1e-6, highest=1.0, steps=60)
     assert found.rates == sorted(found.rates) and found.rates[0] == 1e-6
     assert len(found.losses) == len(found.rates) <= 60
     assert 1e-5 < found.suggestion < 0.1
     assert "try learning_rate=" in str(found)
-    assert list(tmp_path.iterdir()) == [tmp_path / "encoder"]
+    assert list(tmp_path.iterdir()) == []
     for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "a curve needs 10")):
         with pytest.raises(ValueError, match=message):
             find_learning_rate(recipe, **wrong)
