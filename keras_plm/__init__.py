@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         compression,
         config,
         evaluation,
+        generation,
         layers,
         models,
         tasks,
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     )
     from .checkpoints import choose, load
     from .compression import cluster, factorize_embedding, prune, shrink, trim_vocabulary
-    from .config import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, Adaptation, EncoderConfig
+    from .config import (
+        BASE,
+        GPT3_SIZES,
+        LARGE,
+        MEDIUM,
+        MINI,
+        SIZES,
+        SMALL,
+        TINY,
+        Adaptation,
+        DecoderConfig,
+        EncoderConfig,
+    )
+    from .generation import GenerationSettings
     from .layers import (
         ClassificationHead,
         DecoderBlock,
@@ -34,27 +48,34 @@ if TYPE_CHECKING:
         NextSentenceHead,
         TokenEmbedding,
     )
-    from .models import Encoder, merge_lora, save
-    from .tasks import Classifier, Embedder, Pretrainer, QuestionAnswerer, Tagger, evaluate
+    from .models import Decoder, Encoder, merge_lora, save
+    from .tasks import Classifier, Embedder, Pretrainer, QuestionAnswerer, Tagger, TextGenerator, evaluate
     from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
-_MODULES = ("checkpoints", "compression", "config", "evaluation", "layers", "models", "tasks", "text", "training")
+_MODULES = (
+    "checkpoints", "compression", "config", "evaluation", "generation", "layers", "models", "tasks", "text", "training",
+)  # fmt: skip
 _HOMES = {
     "checkpoints": ("choose", "load"),
     "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
-    "config": ("BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "EncoderConfig"),
+    "config": (
+        "BASE", "GPT3_SIZES", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "DecoderConfig",
+        "EncoderConfig",
+    ),
+    "generation": ("GenerationSettings",),
     "layers": (
         "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
         "NextSentenceHead", "TokenEmbedding",
     ),
-    "models": ("Encoder", "merge_lora", "save"),
-    "tasks": ("Classifier", "Embedder", "Pretrainer", "QuestionAnswerer", "Tagger", "evaluate"),
+    "models": ("Decoder", "Encoder", "merge_lora", "save"),
+    "tasks": ("Classifier", "Embedder", "Pretrainer", "QuestionAnswerer", "Tagger", "TextGenerator", "evaluate"),
     "text": ("BytePairTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BASE",
+    "GPT3_SIZES",
     "LARGE",
     "MEDIUM",
     "MINI",
@@ -65,12 +86,15 @@ __all__ = [
     "BytePairTokenizer",
     "ClassificationHead",
     "Classifier",
+    "Decoder",
     "DecoderBlock",
+    "DecoderConfig",
     "Embedder",
     "Encoder",
     "EncoderBlock",
     "EncoderConfig",
     "FeedForward",
+    "GenerationSettings",
     "MaskedTokenHead",
     "MultiHeadAttention",
     "NextSentenceHead",
@@ -78,6 +102,7 @@ __all__ = [
     "QuestionAnswerer",
     "SentencePieceTokenizer",
     "Tagger",
+    "TextGenerator",
     "TokenEmbedding",
     "Tokenizer",
     "WordPieceTokenizer",

@@ -20,12 +20,12 @@ FINE_TUNE = [
 
 def test_public_names():
     assert plm.__all__ == [
-        "BASE", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "BytePairTokenizer",
-        "ClassificationHead", "Classifier", "DecoderBlock", "Embedder", "Encoder", "EncoderBlock", "EncoderConfig",
-        "FeedForward", "MaskedTokenHead", "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer",
-        "SentencePieceTokenizer", "Tagger", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints",
-        "choose", "cluster", "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink",
-        "trim_vocabulary",
+        "BASE", "GPT3_SIZES", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "BytePairTokenizer",
+        "ClassificationHead", "Classifier", "Decoder", "DecoderBlock", "DecoderConfig", "Embedder", "Encoder",
+        "EncoderBlock", "EncoderConfig", "FeedForward", "GenerationSettings", "MaskedTokenHead", "MultiHeadAttention",
+        "NextSentenceHead", "Pretrainer", "QuestionAnswerer", "SentencePieceTokenizer", "Tagger", "TextGenerator",
+        "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster", "evaluate",
+        "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",

@@ -3,8 +3,9 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, Stack
+from .architecture import Head, Stack
 from .bert import ANSWER, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
+from .encoder_architecture import EncoderArchitecture
 from .rules import dense, kernel, norm, tie, weight
 
 _LAYER = "encoder.albert_layer_groups.0.albert_layers.0"
@@ -15,7 +16,7 @@ _MASKED = (
 )
 _TIED = (*tie("predictions.decoder.weight", "embedding/tokens"), *tie("predictions.decoder.bias", "masked_tokens/bias"))
 
-ALBERT = Architecture(
+ALBERT = EncoderArchitecture(
     model_type="albert",
     prefix="albert.",
     fields=FIELDS
@@ -31,7 +32,7 @@ ALBERT = Architecture(
     },
     fixed={"shared_layers": True},
     required=REQUIRED | {"num_hidden_groups": 1, "inner_group_num": 1},
-    encoder=(*EMBEDDING, *dense("encoder.embedding_hidden_mapping_in", "embedding/projection")),
+    backbone=(*EMBEDDING, *dense("encoder.embedding_hidden_mapping_in", "embedding/projection")),
     stacks=(
         Stack(
             rules=(

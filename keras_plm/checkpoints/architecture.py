@@ -1,7 +1,5 @@
 from dataclasses import dataclass, field
-from typing import Any
-
-from keras_plm.config import EncoderConfig, PoolerActivation
+from typing import Any, ClassVar
 
 from .rules import Rule, their_names
 
@@ -10,12 +8,12 @@ ACTIVATIONS = {
     "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu",
 }  # fmt: skip
-_THEIR_ACTIVATION = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
+THEIR_ACTIVATION = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What one of Hugging Face's classes has on top of the encoder.
+    """What one of Hugging Face's classes has on top of the backbone.
 
     Attributes:
         their_class: its name.
@@ -63,34 +61,73 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One of Hugging Face's encoders: tables from their names to ours.
+    """One of Hugging Face's families of models: tables from their names to ours.
 
     Attributes:
         model_type: its name in config.json.
-        prefix: of the encoder's tensors where a head is on top of it.
+        prefix: of the backbone's tensors where a head is on top of it.
         fields: their config field → (ours, the value if it is absent).
         fixed: our config fields that all models of this architecture share.
         required: their config fields that must have this value if they are there.
-        encoder: their tensors outside the blocks ↔ our weights.
-        stacks: the blocks; an encoder has one stack.
-        pooler: their tensors of the pooler ↔ our weights; loaded where they are there.
-        pooler_activation: of the pooler, the architecture's or a classifier's.
-        heads: what can stand on top, the bare encoder first.
+        backbone: their tensors outside the blocks ↔ our weights.
+        stacks: the blocks; an encoder and a decoder have one stack.
+        heads: what can stand on top.
+        ignored: ends of names of tensors that are no weights, such as masks.
+        config_class: of our configs.
+        what_fits: what else than the config must be alike, for messages.
     """
 
+    config_class: ClassVar[Any]
+    what_fits: ClassVar[str] = "these weights"
     model_type: str
     prefix: str
     fields: dict[str, tuple[str, Any]]
     fixed: dict[str, Any] = field(default_factory=dict)
     required: dict[str, Any] = field(default_factory=dict)
-    encoder: tuple[Rule, ...]
+    backbone: tuple[Rule, ...]
     stacks: tuple[Stack, ...]
-    pooler: tuple[Rule, ...] = ()
-    pooler_activation: PoolerActivation = "tanh"
     heads: tuple[Head, ...]
+    ignored: tuple[str, ...] = ()
 
-    def config(self, theirs: dict[str, Any], has_pooler: bool) -> EncoderConfig:
+    def config(self, theirs: dict[str, Any], head: Head, found: set[str]) -> Any:
         """Our config for theirs.
+
+        Args:
+            theirs: the fields of config.json.
+            head: the head that was chosen.
+            found: the names of the tensors.
+
+        Raises:
+            ValueError: a value that our layers cannot reproduce.
+        """
+        raise NotImplementedError
+
+    def their_config(self, config: Any) -> dict[str, Any]:
+        """The inverse of `config`.
+
+        Raises:
+            ValueError: this architecture has no such model.
+        """
+        raise NotImplementedError
+
+    def rules(self, config: Any, head: Head) -> list[Rule]:
+        """Their tensors ↔ our weights, for a model of that config with that head; second copies are the last."""
+        raise NotImplementedError
+
+    def has_head_of(self, model: Any, head: Head) -> bool:
+        """Whether what that head does is what the model does, when class and weights are alike."""
+        return True
+
+    def belongs_to_backbone(self, name: str) -> bool:
+        """Whether a tensor of that name would be one of the backbone, known or not."""
+        return name.split(".")[0] in {known.split(".")[0] for known in self._backbone_names}
+
+    @property
+    def _backbone_names(self) -> set[str]:
+        return their_names(self.backbone) | {name for stack in self.stacks for name in their_names(stack.rules)}
+
+    def _our_values(self, theirs: dict[str, Any]) -> dict[str, Any]:
+        """The fields that both have, in our names.
 
         Raises:
             ValueError: a value that our layers cannot reproduce.
@@ -102,53 +139,15 @@ class Architecture:
         if values["activation"] not in ACTIVATIONS:
             raise ValueError(f"activation {values['activation']!r} is not supported, only {sorted(ACTIVATIONS)}")
         values["activation"] = ACTIVATIONS[values["activation"]]
-        values["max_sequence_length"] -= self.first_position
-        if values.get("embedding_dim") == values["hidden_dim"] and not self.fixed.get("shared_layers"):
-            values["embedding_dim"] = None
-        values |= self.fixed | {"has_pooler": has_pooler, "pooler_activation": self.pooler_activation}
-        return EncoderConfig(**values)
+        return values
 
-    def their_config(self, config: EncoderConfig) -> dict[str, Any]:
-        """The inverse of `config`.
-
-        Raises:
-            ValueError: this architecture has no such model.
-        """
-        if "type_vocab_size" in self.fields and not config.num_segments:
-            raise ValueError(f"{self.model_type} has no num_segments=0")
-        if "embedding_size" in self.fields:
-            # ALBERT projects even between equal widths, ELECTRA never does
-            unlike = config.embedding_dim is None if self.fixed else config.embedding_dim == config.hidden_dim
-            if unlike:
-                raise ValueError(f"{self.model_type} has no embedding_dim={config.embedding_dim}")
-        ours = config.to_dict()
-        ours["activation"] = _THEIR_ACTIVATION[config.activation]
-        ours["max_sequence_length"] += self.first_position
-        ours["embedding_dim"] = config.embedding_dim or config.hidden_dim
-        theirs: dict[str, Any] = {"model_type": self.model_type}
-        theirs |= {name: ours.pop(field) for name, (field, _) in self.fields.items()} | self.required
-        defaults = EncoderConfig().to_dict() | {"embedding_dim": config.hidden_dim} | self.fixed
-        for name, value in ours.items():
-            if "pooler" not in name and value != defaults[name]:
-                raise ValueError(f"{self.model_type} has no {name}={value!r}")
-        return theirs
-
-    @property
-    def first_position(self) -> int:
-        """Rows of their position embeddings before the one of the first token."""
-        return max(rule.skipped_rows for rule in self.encoder)
-
-    def rules(self, config: EncoderConfig, head: Head) -> list[Rule]:
-        """Their tensors ↔ our weights, for a model of that config with that head; second copies are the last."""
-        missing = {"embedding/segments"} if not config.num_segments else set()
-        if config.embedding_dim is None:
-            missing |= {"embedding/projection/kernel", "embedding/projection/bias"}
-        rules = list(self.pooler) if config.has_pooler and not head.has_pooler else []
-        rules += [rule for rule in self.encoder if not missing & set(rule.ours)]
-        for stack in self.stacks:
-            blocks = 1 if config.shared_layers else getattr(config, stack.num_layers)
-            rules += [rule.of_block(i) for i in range(blocks) for rule in stack.rules]
-        return sorted((*rules, *head.rules), key=lambda rule: rule.tied)
+    def _block_rules(self, config: Any, blocks: int | None = None) -> list[Rule]:
+        return [
+            rule.of_block(i)
+            for stack in self.stacks
+            for i in range(getattr(config, stack.num_layers) if blocks is None else blocks)
+            for rule in stack.rules
+        ]
 
     def choose(self, found: set[str], wanted: str | None) -> Head:
         """The head whose tensors are there.
@@ -164,7 +163,7 @@ class Architecture:
         classes = [head.their_class for head in self.heads]
         if wanted is not None and wanted not in classes and "For" in wanted:
             raise ValueError(f"the class {wanted} is not supported, only {', '.join(dict.fromkeys(classes))}")
-        complete = [head for head in self.heads if self._complete(head, found)]
+        complete = [head for head in self.heads if self.is_complete(head, found)]
         for named in self.heads:
             if named.their_class == wanted:
                 larger = [head for head in complete if head.names > named.names and named.names]
@@ -176,9 +175,6 @@ class Architecture:
 
         return min(complete, key=unread)
 
-    def _complete(self, head: Head, found: set[str]) -> bool:
-        return head.names <= found and (self.pooler_is_in(found) or not head.needs_pooler)
-
-    def pooler_is_in(self, found: set[str]) -> bool:
-        """Whether the pooler's tensors are there."""
-        return bool(self.pooler) and their_names(self.pooler) <= found
+    def is_complete(self, head: Head, found: set[str]) -> bool:
+        """Whether all that the head needs is there."""
+        return head.names <= found

@@ -3,7 +3,8 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, Stack
+from .architecture import Head, Stack
+from .encoder_architecture import EncoderArchitecture
 from .rules import Rule, dense, kernel, norm, tie, weight
 
 FIELDS = {
@@ -59,12 +60,12 @@ _TIED = (
 )
 _NEXT = dense("cls.seq_relationship", "next_sentence/dense")
 
-BERT = Architecture(
+BERT = EncoderArchitecture(
     model_type="bert",
     prefix="bert.",
     fields=FIELDS,
     required=REQUIRED,
-    encoder=EMBEDDING,
+    backbone=EMBEDDING,
     stacks=(Stack(rules=BLOCK),),
     pooler=POOLER,
     heads=(

@@ -3,11 +3,12 @@
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, Stack
+from .architecture import Head, Stack
 from .bert import ANSWER, CLASSIFIER
+from .encoder_architecture import EncoderArchitecture
 from .rules import dense, kernel, norm, tie, weight
 
-DISTILBERT = Architecture(
+DISTILBERT = EncoderArchitecture(
     model_type="distilbert",
     prefix="distilbert.",
     fields={
@@ -22,7 +23,7 @@ DISTILBERT = Architecture(
         "max_position_embeddings": ("max_sequence_length", 512),
     },
     fixed={"num_segments": 0, "layer_norm_epsilon": 1e-12},
-    encoder=(
+    backbone=(
         *weight("embeddings.word_embeddings.weight", "embedding/tokens"),
         *weight("embeddings.position_embeddings.weight", "embedding/positions"),
         *norm("embeddings.LayerNorm", "embedding/norm"),

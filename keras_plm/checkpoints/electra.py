@@ -6,11 +6,12 @@ The head of its pre-training, which tells replaced tokens, is of no use to anoth
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, Stack
+from .architecture import Head, Stack
 from .bert import ANSWER, BLOCK, CLASSIFIER, EMBEDDING, FIELDS, REQUIRED
+from .encoder_architecture import EncoderArchitecture
 from .rules import dense, norm, tie, weight
 
-ELECTRA = Architecture(
+ELECTRA = EncoderArchitecture(
     model_type="electra",
     prefix="electra.",
     fields=FIELDS
@@ -21,7 +22,7 @@ ELECTRA = Architecture(
         "intermediate_size": ("intermediate_dim", 1_024),
     },
     required=REQUIRED,
-    encoder=(*EMBEDDING, *dense("embeddings_project", "embedding/projection")),
+    backbone=(*EMBEDDING, *dense("embeddings_project", "embedding/projection")),
     stacks=(Stack(rules=BLOCK),),
     pooler_activation="gelu",
     heads=(

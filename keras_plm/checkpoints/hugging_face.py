@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from keras_plm import models
+from keras_plm.config import DecoderConfig
 from keras_plm.layers import uninitialized
-from keras_plm.models import Encoder, StoredTensor, check_shapes, check_sizes, named_weights, read_json
+from keras_plm.models import Decoder, Encoder, StoredTensor, check_shapes, check_sizes, named_weights, read_json
 from keras_plm.tasks import Embedder
 from keras_plm.tasks.registry import task_of_class
 from keras_plm.text import ROBERTA_TEMPLATE
@@ -22,7 +23,9 @@ from .architecture import Architecture, Head
 from .bert import BERT
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
+from .gpt2 import GPT2
 from .hub import snapshot
+from .llama import LLAMA, MISTRAL, QWEN2
 from .roberta import ROBERTA, XLM_ROBERTA
 from .rules import Rule, our_paths, their_names
 from .sentence_transformers import read_modules, write_modules
@@ -30,7 +33,9 @@ from .tensors import stored_tensors
 from .tokenizer_reader import read_tokenizer
 from .tokenizer_writer import write_tokenizer
 
-ARCHITECTURES = {a.model_type: a for a in (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)}
+_ENCODERS = (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)
+_DECODERS = (GPT2, LLAMA, MISTRAL, QWEN2)
+ARCHITECTURES: dict[str, Architecture] = {a.model_type: a for a in (*_ENCODERS, *_DECODERS)}
 
 
 def from_hugging_face(where: str | Path) -> keras.Model:
@@ -55,19 +60,20 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     theirs = read_json(weights_folder / "config.json")
     architecture = _architecture(theirs, weights_folder)
     stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
+    stored = {name: tensor for name, tensor in stored.items() if not name.endswith(architecture.ignored)}
     of_heads = {name for head in architecture.heads for name in head.all_names}
     if modules is not None:  # some keep the head of their pre-training
         stored = {name: tensor for name, tensor in stored.items() if name not in of_heads}
     try:
         wanted = None if modules is not None else _named_class(theirs)
         head = architecture.choose(set(stored), wanted)
-        config = architecture.config(theirs, head.has_pooler or architecture.pooler_is_in(set(stored)))
+        config = architecture.config(theirs, head, set(stored))
         check_sizes(config, sum(math.prod(tensor.shape) for tensor in stored.values()))
         if head.activation not in (None, config.activation):
             raise ValueError(f"{head.their_class} has {head.activation} in its head, but {config.activation} elsewhere")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{weights_folder / 'config.json'}: {error}") from None
-    tokenizer = read_tokenizer(weights_folder)
+    tokenizer = read_tokenizer(weights_folder, causal=isinstance(config, DecoderConfig))
     if modules is not None and modules.lowercase and not getattr(tokenizer, "lowercase", False):
         raise ValueError(f"{folder} lower-cases texts before a tokenizer that does not; that is not supported")
     options: dict[str, Any] = dict(head.options)
@@ -80,12 +86,12 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         options |= task.from_hugging_face(theirs, labels)
     rules = architecture.rules(config, head)
     if their_names(rules, tied=False) <= set(stored):  # or what is missing and what is left over are told together
-        _leave_out(stored, their_names(rules) | head.all_names, of_heads, str(weights_folder))
+        kept = their_names(rules) | head.all_names
+        more = {name for name in set(stored) - kept if name in of_heads or not architecture.belongs_to_backbone(name)}
+        _leave_out(stored, more, str(weights_folder))
     with uninitialized():
         model = our_class(config, tokenizer=tokenizer, **options)
-    left_out = {*head.ignored, "embeddings.position_ids"}
-    kept = {name: tensor for name, tensor in stored.items() if name not in left_out}
-    _assign(model, rules, kept, str(weights_folder))
+    _assign(model, rules, {n: t for n, t in stored.items() if n not in head.ignored}, str(weights_folder))
     return model
 
 
@@ -134,12 +140,8 @@ def to_hugging_face(
         models.write_weights(dict(_their_tensors(model, architecture, head, rules)), temporary)
 
 
-def _leave_out(stored: dict[str, StoredTensor], wanted: set[str], of_heads: set[str], source: str) -> None:
+def _leave_out(stored: dict[str, StoredTensor], others: set[str], source: str) -> None:
     """Take out the tensors of other heads and of losses, and say so; those of blocks stay, and are an error."""
-    more = [name for name in stored if name not in wanted and name != "embeddings.position_ids"]
-    others = [
-        name for name in more if name in of_heads or not name.startswith(("embeddings.", "encoder.", "transformer."))
-    ]
     for name in others:
         del stored[name]
     if others:
@@ -230,6 +232,8 @@ def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTenso
 
 def candidates(model: keras.Model) -> list[Architecture]:
     """In the order in which they are tried; a tokenizer of RoBERTa's kind belongs to it."""
+    if isinstance(model.config, DecoderConfig):
+        return list(_DECODERS)
     if model.tokenizer is not None and model.tokenizer.template == ROBERTA_TEMPLATE:
         return [XLM_ROBERTA if "spiece.model" in model.tokenizer.filenames else ROBERTA]
     return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
@@ -244,32 +248,29 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
         ValueError: it has no such model.
     """
     config = model.config
+    if type(config) is not architecture.config_class:
+        raise ValueError(f"{architecture.model_type} has no {type(model).__name__}")
     theirs = architecture.their_config(config)
     pad = theirs.get("pad_token_id")
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
         raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
     paths = {path for path in named_weights(model) if "/lora_" not in path}
     task = task_of_class(type(model))
-    our_class = Encoder if task is not None and task.sentence_encoder else type(model)
+    our_class: Any = Encoder if task is not None and task.sentence_encoder else type(model)
     for head in architecture.heads:
         rules = architecture.rules(config, head)
-        if head.our_class is not our_class or our_paths(rules) != paths:
+        if head.our_class is not our_class or our_paths(rules) != paths or "labels" in head.options:
             continue
-        if head.needs_pooler and not config.has_pooler:
-            continue
-        if config.has_pooler and config.pooler_activation != architecture.pooler_activation:
-            continue
-        if head.activation not in (None, config.activation) or "labels" in head.options:
-            continue
-        return head, theirs, rules
-    raise ValueError(f"{architecture.model_type} has no {our_class.__name__} with this pooler and these weights")
+        if architecture.has_head_of(model, head):
+            return head, theirs, rules
+    raise ValueError(f"{architecture.model_type} has no {our_class.__name__} with {architecture.what_fits}")
 
 
 def _their_tensors(
     model: keras.Model, architecture: Architecture, head: Head, rules: list[Rule]
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     variables = named_weights(model)
-    bare = head is architecture.heads[0]
+    bare = head.our_class in (Encoder, Decoder)
 
     def read(rule: Rule, index: int) -> np.ndarray:
         return rule.to_theirs([np.asarray(variables[path], np.float32) for path in rule.ours])[index]

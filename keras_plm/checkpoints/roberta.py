@@ -8,11 +8,12 @@ from dataclasses import replace
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger
 
-from .architecture import Architecture, Head, Stack
+from .architecture import Head, Stack
 from .bert import ANSWER, BLOCK, CLASSIFIER, FIELDS, POOLER, REQUIRED, embedding
+from .encoder_architecture import EncoderArchitecture
 from .rules import dense, norm, their_names, tie, weight
 
-ROBERTA = Architecture(
+ROBERTA = EncoderArchitecture(
     model_type="roberta",
     prefix="roberta.",
     fields=FIELDS
@@ -24,7 +25,7 @@ ROBERTA = Architecture(
         "layer_norm_eps": ("layer_norm_epsilon", 1e-12),
     },
     required=REQUIRED | {"pad_token_id": 1},  # positions are counted from it
-    encoder=embedding(first_position=2),
+    backbone=embedding(first_position=2),
     stacks=(Stack(rules=BLOCK),),
     pooler=POOLER,
     heads=(

@@ -20,22 +20,31 @@ from keras_plm.text import (
     read_vocabulary,
 )
 from keras_plm.text.byte_pair import ROBERTA_TOKENS, read_piece_ids
+from keras_plm.text.byte_pair_words import from_pre_tokenizer
 from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
+from keras_plm.text.template import ROLES
 
 from .added_tokens import Listed, added_tokens, extended, in_tokenizer_json, listed_tokens
 
 # Hugging Face's classes of which ours do the same; the last two say nothing, tokenizer.json does.
 _CLASSES = {
     "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer",
-    "AlbertTokenizer", "T5Tokenizer", "PreTrainedTokenizer", "TokenizersBackend",
+    "AlbertTokenizer", "T5Tokenizer", "PreTrainedTokenizer", "TokenizersBackend", "GPT2Tokenizer", "LlamaTokenizer",
+    "Qwen2Tokenizer",
 }  # fmt: skip
+_GPT2_END = "<|endoftext|>"
 _SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
+def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
     """The tokenizer of a folder.
 
     From the first of these: tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece model.
+
+    Args:
+        folder: with these files.
+        causal: of a decoder: its special tokens are those that the files name, which may be none, and there is nothing
+            around a text unless they say so.
 
     Raises:
         FileNotFoundError: none of them is there.
@@ -52,7 +61,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
             inside = in_tokenizer_json(content)
             known = {token.text for token in inside.values()}
             listed = {index: token for index, token in listed.items() if index >= 0 or token.text not in known}
-            return _from_json(content, settings, listed | inside)
+            return _from_json(content, settings, listed | inside, causal)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error!r}") from None
         except ValueError as error:
@@ -62,12 +71,14 @@ def read_tokenizer(folder: Path) -> Tokenizer:
             raise ValueError(f"{folder}: tokenize_chinese_chars=false is not supported")
         return _from_vocabulary(folder / "vocab.txt", settings, listed)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        special = _special(settings, ROBERTA_TOKENS)
         prefix = settings.get("add_prefix_space", False)
-        vocabulary = extended(read_piece_ids(folder / "vocab.json"), listed, special)
+        vocabulary = read_piece_ids(folder / "vocab.json")
+        special = _causal(settings, vocabulary, listed) if causal else _special(settings, ROBERTA_TOKENS)
+        vocabulary = extended(vocabulary, listed, special)
         added = added_tokens(listed, special, lowercase=False)
         merges = [m for m in read_text(folder / "merges.txt").splitlines() if m and not m.startswith("#version")]
-        return BytePairTokenizer(vocabulary, merges, special, prefix, _usual_template(special), added)
+        template = _causal_template(settings) if causal else _usual_template(special)
+        return BytePairTokenizer(vocabulary, merges, special, prefix, template, added)
     for name in _SENTENCE_PIECE:
         if (folder / name).is_file():
             model = Unigram.from_bytes((folder / name).read_bytes(), str(folder / name))
@@ -125,13 +136,32 @@ def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
     return SpecialTokens(**spelled)
 
 
+def _causal(settings: dict[str, Any], vocabulary: list[str], listed: dict[int, Listed]) -> SpecialTokens:
+    """The special tokens that the settings name and the vocabulary has; GPT-2's where they name none."""
+    known = {*vocabulary, *(token.text for token in listed.values())}
+    spelled: dict[str, str | None] = dict.fromkeys(ROLES)
+    for role in ROLES:
+        value = settings.get(f"{role}_token")
+        value = value["content"] if isinstance(value, dict) else value
+        spelled[role] = value if value in known else None
+    if spelled["eos"] is None and _GPT2_END in known:
+        spelled |= {"bos": _GPT2_END, "eos": _GPT2_END}
+    if spelled["eos"] is None:
+        raise ValueError("no file names the token that ends a text (eos_token)")
+    return SpecialTokens(**spelled)
+
+
+def _causal_template(settings: dict[str, Any]) -> Template:
+    return Template("bos A", None) if settings.get("add_bos_token") else Template("A", None)
+
+
 def _usual_template(special: SpecialTokens) -> Template:
     """The template where no file tells of one."""
     return ROBERTA_TEMPLATE if special.cls == "<s>" else BERT_TEMPLATE
 
 
-def _template(content: dict[str, Any], special: SpecialTokens) -> Template:
-    """What tokenizer.json puts around one text and around a pair.
+def _template(content: dict[str, Any], special: SpecialTokens, usual: Template) -> Template:
+    """What tokenizer.json puts around one text and around a pair; `usual` where it does not say.
 
     Raises:
         ValueError: another kind of step, or a token without a role.
@@ -145,7 +175,7 @@ def _template(content: dict[str, Any], special: SpecialTokens) -> Template:
             return Template(_template_words(step["single"], special), _template_words(step["pair"], special))
         if step["type"] != "ByteLevel":  # which only moves offsets
             raise ValueError(f"the post-processor {step['type']} is not supported")
-    return _usual_template(special)
+    return usual
 
 
 def _template_words(parts: list[dict[str, Any]], special: SpecialTokens) -> str:
@@ -162,7 +192,7 @@ def _template_words(parts: list[dict[str, Any]], special: SpecialTokens) -> str:
     return " ".join(words)
 
 
-def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[int, Listed]) -> Tokenizer:
+def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[int, Listed], causal: bool) -> Tokenizer:
     model = content["model"]
     kind = model.get("type") or ("WordPiece" if "max_input_chars_per_word" in model else "BPE")
     if kind == "Unigram":
@@ -173,22 +203,41 @@ def _from_json(content: dict[str, Any], settings: dict[str, Any], listed: dict[i
             raise ValueError("the ids of its vocabulary are not 0, 1, 2, …")
         vocabulary[index] = piece
     special = _special(settings, SpecialTokens() if kind == "WordPiece" else ROBERTA_TOKENS)
+    if causal:
+        special = _causal(settings, vocabulary, listed)
     vocabulary = extended(vocabulary, listed, special)
     before = [step["type"] for step in _steps(content.get("pre_tokenizer"), "pretokenizers")]
     if kind == "WordPiece":
         return _word_piece(vocabulary, special, before, content, settings, listed)
     if kind == "BPE":
-        steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
-        if before != ["ByteLevel"] or not steps[0].get("use_regex", True):
-            raise ValueError(f"BPE after {before} is not supported, only ByteLevel")
-        if content.get("normalizer"):
-            raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
-        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-        prefix = steps[0].get("add_prefix_space", False)
-        added = added_tokens(listed, special, lowercase=False)
-        template = _template(content, special)
-        return BytePairTokenizer(vocabulary, merges, special, prefix, template, added)
+        return _byte_pair(vocabulary, special, content, settings, listed, causal)
     raise ValueError(f"a tokenizer of type {kind} is not supported, only WordPiece, BPE and Unigram")
+
+
+def _byte_pair(
+    vocabulary: list[str],
+    special: SpecialTokens,
+    content: dict[str, Any],
+    settings: dict[str, Any],
+    listed: dict[int, Listed],
+    causal: bool,
+) -> BytePairTokenizer:
+    steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    before = [step["type"] for step in steps]
+    if "ByteLevel" not in before:
+        raise ValueError(f"BPE after {before} is not supported, only ByteLevel")
+    words = from_pre_tokenizer(steps)
+    if content["model"].get("ignore_merges"):
+        raise ValueError("BPE with ignore_merges, which takes words of the vocabulary whole, is not supported")
+    if content.get("normalizer"):
+        raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+    prefix = steps[-1].get("add_prefix_space", False)
+    added = added_tokens(listed, special, lowercase=False)
+    template = _template(content, special, _causal_template(settings) if causal else _usual_template(special))
+    if causal:  # a decoder has one text, whatever a file says of two
+        template = Template(template.single, None)
+    return BytePairTokenizer(vocabulary, merges, special, prefix, template, added, words)
 
 
 def _word_piece(
@@ -212,7 +261,7 @@ def _word_piece(
             f"{settings['do_lower_case']}; which one counts? Correct the other"
         )
     added = added_tokens(listed, special, lowercase)
-    template = _template(content, special)
+    template = _template(content, special, _usual_template(special))
     return WordPieceTokenizer(vocabulary, lowercase, normalizer.get("strip_accents"), special, template, added)
 
 
@@ -255,7 +304,7 @@ def _unigram(
         lowercase="Lowercase" in kinds,
         strip_accents="StripAccents" in kinds,
         quotes={"String": "``"} in replaced,
-        template=_template(content, special),
+        template=_template(content, special, _usual_template(special)),
         added=added_tokens(listed, special, "Lowercase" in kinds),
     )
 

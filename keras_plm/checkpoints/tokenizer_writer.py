@@ -13,6 +13,7 @@ from keras_plm.text import (
     Tokenizer,
     WordPieceTokenizer,
 )
+from keras_plm.text.byte_pair_words import to_pre_tokenizer
 
 _BERT_LIKE = {"BertTokenizer", "AlbertTokenizer"}
 
@@ -31,10 +32,11 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
     if tokenizer is None:
         return {}
     parts, settings = _parts(tokenizer)
-    usual = BERT_TEMPLATE if settings["tokenizer_class"] in _BERT_LIKE else ROBERTA_TEMPLATE
-    if tokenizer.template != usual:  # those classes put their own in its place; this one reads tokenizer.json
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     special = tokenizer.special.by_role
+    usual = BERT_TEMPLATE if settings["tokenizer_class"] in _BERT_LIKE else ROBERTA_TEMPLATE
+    # those classes put their own template and special tokens in the place of ours; this one reads tokenizer.json
+    if tokenizer.template != usual or "mask" not in special:
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
         for name, file in tokenizer.files().items():
             (folder / name).write_bytes(file)
@@ -59,8 +61,10 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
     write_json(folder / "tokenizer.json", content)
     roles = {f"{role}_token": piece for role, piece in special.items()}
     write_json(folder / "tokenizer_config.json", settings | roles | {"model_max_length": max_length})
-    ids = {role: tokenizer.role_id(role) for role in ("pad", "cls", "sep")}
-    return {"pad_token_id": ids["pad"], "bos_token_id": ids["cls"], "eos_token_id": ids["sep"]}
+    # what Transformers calls the first and the last token are those of BERT where a model has no others
+    names = {"pad": ["pad"], "bos": ["bos", "cls"], "eos": ["eos", "sep"]}
+    found = {name: [tokenizer.role_id(role) for role in of if role in special] for name, of in names.items()}
+    return {f"{name}_token_id": ids[0] for name, ids in found.items() if ids}
 
 
 def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,8 +82,9 @@ def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
         settings = {"do_lower_case": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
         return parts, {"tokenizer_class": "BertTokenizer", **settings}
     if isinstance(tokenizer, BytePairTokenizer):
+        parts["pre_tokenizer"] = to_pre_tokenizer(tokenizer.words, tokenizer.add_prefix_space)
         level = {"type": "ByteLevel", "add_prefix_space": tokenizer.add_prefix_space, "trim_offsets": True}
-        parts["pre_tokenizer"] = parts["decoder"] = level | {"use_regex": True}
+        parts["decoder"] = level | {"use_regex": True}
         model = {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False}
         model |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "ignore_merges": False}
         parts["model"] = model | {"vocab": ids, "merges": [merge.split(" ") for merge in tokenizer.merges]}
@@ -130,9 +135,12 @@ def _template(tokenizer: Tokenizer) -> dict[str, Any]:
         ]
 
     tokens = sorted({special[role] for role in tokenizer.template.roles})
+    single = row(pair=False)
+    # they always have pairs: where a model has none, one text behind the other
+    second = [{**part, "Sequence": {"id": "B", "type_id": 0}} if "Sequence" in part else part for part in single]
     return {
         "type": "TemplateProcessing",
-        "single": row(pair=False),
-        "pair": row(pair=True),
+        "single": single,
+        "pair": row(pair=True) if tokenizer.template.pair is not None else [*single, *second],
         "special_tokens": {token: {"id": token, "ids": [tokenizer.id(token)], "tokens": [token]} for token in tokens},
     }

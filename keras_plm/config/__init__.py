@@ -2,6 +2,7 @@
 
 from .adaptation import Adaptation
 from .backbone import Activation, BackboneConfig, check_heads
+from .decoder import GPT3_SIZES, AttentionBias, DecoderConfig, Norm
 from .encoder import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, EncoderConfig, PoolerActivation, Positions
 
 __all__ = [
@@ -14,8 +15,12 @@ __all__ = [
     "TINY",
     "Activation",
     "Adaptation",
+    "AttentionBias",
     "BackboneConfig",
+    "DecoderConfig",
     "EncoderConfig",
+    "GPT3_SIZES",
+    "Norm",
     "PoolerActivation",
     "Positions",
     "check_heads",

@@ -35,6 +35,9 @@ class BackboneConfig(TypedFields):
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a fraction in [0, 1)")
+        self._check_heads()
+
+    def _check_heads(self) -> None:
         check_heads(self.num_heads, self.hidden_dim)
 
     @property

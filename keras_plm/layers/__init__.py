@@ -6,19 +6,22 @@ The letters of the axes are those of `keras_plm/tensor_types.py`.
 from .activations import activate
 from .adapter import Adapter
 from .attention import MultiHeadAttention
+from .causal_context import CausalContext
 from .conditional_random_field import ConditionalRandomField
 from .decoder_block import DecoderBlock
 from .embedding import TokenEmbedding
 from .encoder_block import EncoderBlock
 from .fake_quantization import FakeQuantization
 from .feed_forward import FeedForward
-from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead
+from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead, NextTokenHead
 from .initialization import uninitialized
-from .normalization import Dropout, ResidualNorm
+from .normalization import Dropout, ResidualNorm, RMSNorm
 from .projection import Projection
+from .rotary import rotary_angles, rotary_frequencies
 
 __all__ = [
     "Adapter",
+    "CausalContext",
     "ClassificationHead",
     "ConditionalRandomField",
     "DecoderBlock",
@@ -29,9 +32,13 @@ __all__ = [
     "MaskedTokenHead",
     "MultiHeadAttention",
     "NextSentenceHead",
+    "NextTokenHead",
     "Projection",
+    "RMSNorm",
     "ResidualNorm",
     "TokenEmbedding",
     "activate",
+    "rotary_angles",
+    "rotary_frequencies",
     "uninitialized",
 ]

@@ -1,10 +1,10 @@
-from typing import Any
+from typing import Any, get_args
 
 import keras
 from jaxtyping import Float, Int, Shaped
 from keras import ops
 
-from keras_plm.config import Adaptation, check_heads
+from keras_plm.config import Adaptation, AttentionBias, check_heads
 from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts, check_fractions, check_mask
@@ -12,20 +12,25 @@ from .export_hooks import graph_hooks
 from .masks import causal_mask, expand_mask, masked_scores
 from .normalization import Dropout
 from .projection import Projection
+from .rotary import Rotary, rotate
 
-Cache = dict[str, Float[Tensor, "B S N H"]]  # key and value
+Cache = dict[str, Float[Tensor, "B K S H"]]  # key and value: K heads, S positions
 
 
 @keras.saving.register_keras_serializable("keras_plm")
 class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product attention of several heads: self, cross, causal and cached.
+    """Scaled dot-product attention of several heads: self, cross, causal and cached, with grouped keys and values.
 
     `weights = softmax(q kᵀ / √H + mask)`, `output = concatenate(weights v) W_o`, where
     `q = query W_q`, `k = value W_k` and `v = value W_v`.
 
     Args:
-        num_heads: N; it must divide the width D of the query.
+        num_heads: N, heads of the queries.
         dropout: fraction of the attention weights dropped in training, in [0, 1).
+        num_key_value_heads: K, heads of keys and values, each read by N / K heads of queries; None means N.
+        head_dim: H, width of a head; None means D / N, which must be a whole number then.
+        bias: which products have biases: "all", "inputs" (query, key and value) or "none".
+        scale: factor of the scores; None means 1 / √H.
         adaptation: LoRA or fake quantization of the four products with weights, see `Projection`; None for neither.
 
     Call args:
@@ -33,7 +38,10 @@ class MultiHeadAttention(keras.layers.Layer):
         value: (B, S, D') float to attend to; None means the query itself (self-attention).
         attention_mask: (B, S) or (B, T, S) int32 or bool, 1 where a key may be seen; None means all.
         causal: a query sees no key after its own position.
-        cache: dict of `key` and `value`, each (B, S, N, H), from `make_cache` or an earlier call. With
+        window: with `causal`, how many positions a query sees, its own included; None means all before it.
+        rotary: cosines and sines of the positions of the queries, from `rotary_angles`: queries and keys are rotated.
+        position_bias: (1 or B, N, T, S) float, added to the scores.
+        cache: dict of `key` and `value`, each (B, K, S, H), from `make_cache` or an earlier call. With
             `cache_index` the projected keys and values are written there at that position first; without,
             the cache is used as it is (cross-attention whose encoder has been projected once).
         cache_index: int scalar, position of the first query in the cache.
@@ -44,22 +52,28 @@ class MultiHeadAttention(keras.layers.Layer):
         followed by the new cache if `cache` is given.
 
     Raises:
-        ValueError: `num_heads` does not divide D, inputs of another rank, a dropout outside [0, 1), or a mask of
+        ValueError: `num_heads` does not divide D, `num_key_value_heads` does not divide `num_heads`, another name for
+            `bias`, inputs of another rank, a dropout outside [0, 1), or a mask of
             another rank, length or dtype. Keys are made of `value`: there is no third tensor.
 
     Example:
         >>> MultiHeadAttention(num_heads=2)(keras.ops.ones((3, 5, 8))).shape
         TensorShape([3, 5, 8])
 
-    Source: Vaswani et al. 2017, §3.2.2, https://arxiv.org/abs/1706.03762
+    Source: Vaswani et al. 2017, §3.2.2, https://arxiv.org/abs/1706.03762; grouped keys and values: Ainslie et al.
+        2023, https://arxiv.org/abs/2305.13245
     Differs: from `keras.layers.MultiHeadAttention`: the softmax is always float32, masks may be int32,
-        keys and values can be cached, and no tensor has more than four axes (TFLite allows five).
+        keys and values can be cached, and no tensor has more than four axes, with groups five, as TFLite allows.
     """
 
     def __init__(
         self,
         num_heads: int,
         dropout: float = 0.0,
+        num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
+        bias: AttentionBias = "all",
+        scale: float | None = None,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -69,25 +83,38 @@ class MultiHeadAttention(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.supports_masking = True
         self.num_heads = num_heads
+        self.num_key_value_heads = num_key_value_heads or num_heads
+        if num_heads % self.num_key_value_heads:
+            raise ValueError(f"num_key_value_heads={num_key_value_heads} does not divide num_heads={num_heads}")
+        if bias not in get_args(AttentionBias):
+            raise ValueError(f"bias={bias!r}; choose 'all', 'inputs' or 'none'")
+        self.head_dim = head_dim
+        self.bias = bias
+        self.scale = scale
         self.dropout = dropout
         self.adaptation = Adaptation.get(adaptation)
 
     def get_config(self) -> dict[str, Any]:
-        settings = {"num_heads": self.num_heads, "dropout": self.dropout, "adaptation": self.adaptation.to_dict()}
-        return super().get_config() | settings
+        names = ("num_heads", "dropout", "num_key_value_heads", "head_dim", "bias", "scale")
+        settings = {name: getattr(self, name) for name in names}
+        return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, query_shape: tuple, value_shape: tuple | None = None) -> None:
-        width = query_shape[-1]
-        check_heads(self.num_heads, width)
-        self.head_dim = width // self.num_heads
-        self.query = self._dense(width, "query", query_shape)
-        self.key = self._dense(width, "key", value_shape or query_shape)
-        self.value = self._dense(width, "value", value_shape or query_shape)
-        self.output_projection = self._dense(width, "output", query_shape)
+        self.width = width = query_shape[-1]
+        if self.head_dim is None:
+            check_heads(self.num_heads, width)
+        self.width_per_head = self.head_dim or width // self.num_heads
+        queries, keys = (heads * self.width_per_head for heads in (self.num_heads, self.num_key_value_heads))
+        biased = self.bias != "none"
+        self.query = self._dense(queries, "query", query_shape, biased)
+        self.key = self._dense(keys, "key", value_shape or query_shape, biased)
+        self.value = self._dense(keys, "value", value_shape or query_shape, biased)
+        self.output_projection = self._dense(width, "output", (*query_shape[:-1], queries), self.bias == "all")
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
 
-    def _dense(self, units: int, name: str, input_shape: tuple) -> Projection:
-        layer = Projection(units, adaptation=self.adaptation, dtype=self.dtype_policy, name=name)
+    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool) -> Projection:
+        options = {"use_bias": use_bias, "dtype": self.dtype_policy, "name": name}
+        layer = Projection(units, self.width, self.adaptation, **options)
         layer.build(input_shape)
         return layer
 
@@ -97,6 +124,9 @@ class MultiHeadAttention(keras.layers.Layer):
         value: Float[Tensor, "B S width"] | None = None,
         attention_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None = None,
         causal: bool = False,
+        window: int | None = None,
+        rotary: Rotary | None = None,
+        position_bias: Float[Tensor, "batch N T S"] | None = None,
         cache: Cache | None = None,
         cache_index: Int[Tensor, ""] | int | None = None,
         return_attention: bool = False,
@@ -110,31 +140,36 @@ class MultiHeadAttention(keras.layers.Layer):
         source = query if value is None else value
         if cache is None:
             check_mask(attention_mask, "attention_mask", source.shape[1])
-        queries = self._split_heads(self.query(query, training=training), query)
+        queries = self._split_heads(self.query(query, training=training), query, self.num_heads)
+        queries = queries if rotary is None else rotate(queries, rotary)
         if cache is not None and cache_index is None:
             keys, values = cache["key"], cache["value"]
         else:
-            keys = self._split_heads(self.key(source, training=training), source)
-            values = self._split_heads(self.value(source, training=training), source)
+            keys = self._split_heads(self.key(source, training=training), source, self.num_key_value_heads)
+            values = self._split_heads(self.value(source, training=training), source, self.num_key_value_heads)
+            keys = keys if rotary is None else rotate(keys, rotary)
         if cache is not None and cache_index is not None:
-            start = (0, cache_index, 0, 0)
-            keys = ops.slice_update(cache["key"], start, keys)
-            values = ops.slice_update(cache["value"], start, values)
+            start = (0, 0, cache_index, 0)
+            keys = ops.slice_update(cache["key"], start, _heads_first(keys))
+            values = ops.slice_update(cache["value"], start, _heads_first(values))
 
         hooks = graph_hooks()
-        scores = ops.einsum("btnh,bsnh->bnts", queries * self.head_dim**-0.5, keys)
+        scores = self._scores(queries * self._scale, keys, cached=cache is not None)
         scores = ops.cast(scores, "float32")
+        if position_bias is not None:
+            scores = scores + ops.cast(position_bias, "float32")
         if attention_mask is not None:
             scores = masked_scores(scores, expand_mask(attention_mask), hooks.masked_score)
         if causal:
             first = 0 if cache_index is None else cache_index
-            visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first)
+            visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window)
             scores = masked_scores(scores, visible, hooks.masked_score)
-        weights = ops.softmax(scores)
+        # of one key Keras' softmax warns that it has nothing to do; the first token of a text has but itself
+        weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
-        mixed = ops.einsum("bnts,bsnh->btnh", hooks.attention_weights(dropped), values)
+        mixed = self._mixed(hooks.attention_weights(dropped), values, cached=cache is not None)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
-        mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.head_dim))
+        mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.width_per_head))
         output = self.output_projection(mixed, training=training)
         results = [output]
         if return_attention:
@@ -143,23 +178,58 @@ class MultiHeadAttention(keras.layers.Layer):
             results.append({"key": keys, "value": values})
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _split_heads(self, x: Float[Tensor, "B T D"], source: Float[Tensor, "B T width"]) -> Float[Tensor, "B T N H"]:
+    @property
+    def _scale(self) -> float:
+        return self.width_per_head**-0.5 if self.scale is None else self.scale
+
+    def _split_heads(
+        self, x: Float[Tensor, "B T heads"], source: Float[Tensor, "B T width"], heads: int
+    ) -> Float[Tensor, "B T heads H"]:
         # the sizes are those of the layer's input: tf2onnx mistakes those of a product for its rows
         batch, length = ops.shape(source)[0], ops.shape(source)[1]
-        return ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
+        return ops.reshape(x, (batch, length, heads, self.width_per_head))
+
+    def _scores(
+        self, queries: Float[Tensor, "B T N H"], keys: Float[Tensor, "..."], cached: bool
+    ) -> Float[Tensor, "B N T S"]:
+        """Products of queries and keys; g counts the queries that share a key, k the heads of keys."""
+        axes, groups = "bksh" if cached else "bskh", self.num_heads // self.num_key_value_heads
+        if groups == 1:
+            return ops.einsum(f"btkh,{axes}->bkts", queries, keys)
+        batch, length = ops.shape(queries)[0], ops.shape(queries)[1]
+        shape = (batch, length, self.num_key_value_heads, groups, self.width_per_head)
+        scores = ops.einsum(f"btkgh,{axes}->bkgts", ops.reshape(queries, shape), keys)
+        return ops.reshape(scores, (batch, self.num_heads, length, ops.shape(scores)[-1]))
+
+    def _mixed(
+        self, weights: Float[Tensor, "B N T S"], values: Float[Tensor, "..."], cached: bool
+    ) -> Float[Tensor, "B T *heads H"]:
+        """Means of the values, weighted by attention; the axes are those of `_scores`."""
+        axes, groups = "bksh" if cached else "bskh", self.num_heads // self.num_key_value_heads
+        if groups == 1:
+            return ops.einsum(f"bkts,{axes}->btkh", weights, values)
+        batch, _, queries, keys = ops.shape(weights)
+        weights = ops.reshape(weights, (batch, self.num_key_value_heads, groups, queries, keys))
+        return ops.einsum(f"bkgts,{axes}->btkgh", weights, values)
 
     def make_cache(self, batch_size: int, length: int) -> Cache:
         """An empty cache for `length` positions; the layer must be built.
 
         Returns:
-            dict of `key` and `value`, zeros of (batch_size, length, N, H).
+            dict of `key` and `value`, zeros of (batch_size, K, length, H).
         """
-        shape = (batch_size, length, self.num_heads, self.head_dim)
+        shape = (batch_size, self.num_key_value_heads, length, self.width_per_head)
         return {name: ops.zeros(shape, self.compute_dtype) for name in ("key", "value")}
 
     def project(self, value: Float[Tensor, "B S width"]) -> Cache:
         """Keys and values of `value` (B, S, D') as a cache, to be computed once for cross-attention."""
+        heads = self.num_key_value_heads
         return {
-            "key": self._split_heads(self.key(value), value),
-            "value": self._split_heads(self.value(value), value),
+            "key": _heads_first(self._split_heads(self.key(value), value, heads)),
+            "value": _heads_first(self._split_heads(self.value(value), value, heads)),
         }
+
+
+def _heads_first(x: Float[Tensor, "B S K H"]) -> Float[Tensor, "B K S H"]:
+    """As caches are laid out: what one head reads lies in one stretch of memory."""
+    return ops.transpose(x, (0, 2, 1, 3))

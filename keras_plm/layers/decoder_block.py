@@ -1,27 +1,35 @@
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import keras
 from jaxtyping import Float, Int, Shaped
 
+from keras_plm.config import Adaptation, AttentionBias, Norm
 from keras_plm.tensor_types import Tensor
 
+from .adapter import Adapter
 from .attention import Cache, MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
-from .normalization import Dropout, ResidualNorm
+from .normalization import Dropout, ResidualNorm, RMSNorm
+from .rotary import Rotary
+
+_SETTINGS = (
+    "num_heads", "intermediate_dim", "activation", "cross_attention", "dropout", "attention_dropout",
+    "layer_norm_epsilon", "normalize_first", "num_key_value_heads", "head_dim", "norm", "gated", "attention_bias",
+    "feed_forward_bias", "window",
+)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("keras_plm")
 class DecoderBlock(keras.layers.Layer):
     """Causal self-attention, cross-attention to an encoder if there is one, and feed-forward.
 
-    Each sub-layer has dropout, a residual and layer normalization, after it (post-norm) or before it
-    (pre-norm), as in `EncoderBlock`.
+    Each sub-layer has dropout, a residual and a normalization, after it (post-norm) or before it (pre-norm), as in
+    `EncoderBlock`.
 
     Args:
-        num_heads: N; it must divide D.
+        num_heads: N; it must divide D unless `head_dim` is given.
         intermediate_dim: F.
         activation: of the feed-forward.
         cross_attention: the block attends to `encoder_hidden`.
@@ -29,11 +37,25 @@ class DecoderBlock(keras.layers.Layer):
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm (GPT-2) instead of post-norm.
+        num_key_value_heads: K, of self-attention, see `MultiHeadAttention`; None means N.
+        head_dim: H; None means D / N.
+        norm: "layer", or "rms" for RMS normalization, which only pre-norm has.
+        gated: gated feed-forward, see `FeedForward`.
+        attention_bias: which products of attention have biases: "all", "inputs" or "none".
+        feed_forward_bias: the products of the feed-forward have biases.
+        window: how many positions a token sees in self-attention, its own included; None means all before it.
+        adaptation: LoRA or fake quantization of the products with weights, and bottleneck adapters after
+            self-attention and after feed-forward, see `EncoderBlock`; None for nothing of it.
 
     Call args:
         hidden: (B, T, D) float.
         encoder_hidden: (B, S, D') float; needed if `cross_attention`, unless `cache` holds its projection.
-        padding_mask: (B, T) int32 or bool, 1 where a key may be seen; with a cache (B, cache length).
+        padding_mask: (B, T) int32 or bool, 1 where a key may be seen; with a cache (B, cache length). What comes
+            after a token is hidden from it anyway.
+        attention_mask: (B, T, S) int32 or bool, in place of `padding_mask` and of what the block would hide itself:
+            1 where the token of that row sees that key.
+        rotary: cosines and sines of the positions, see `MultiHeadAttention`.
+        position_bias: (1 or B, N, T, S) float, added to the scores of self-attention.
         encoder_padding_mask: (B, S) likewise.
         cache: dict with `self`, and `cross` if `cross_attention`, from `make_cache`.
         cache_index: int scalar, position of the first of these T tokens.
@@ -44,7 +66,7 @@ class DecoderBlock(keras.layers.Layer):
     Raises:
         ValueError: a count below 1, a dropout outside [0, 1), inputs or masks of another rank or length;
             `cross_attention` without `encoder_hidden` and without a cache, or the reverse; `cache` without
-            `cache_index`, or the reverse.
+            `cache_index`, or the reverse; both masks; RMS normalization without pre-norm.
 
     Example:
         >>> DecoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -63,9 +85,19 @@ class DecoderBlock(keras.layers.Layer):
         attention_dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
         normalize_first: bool = False,
+        num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
+        norm: Norm = "layer",
+        gated: bool = False,
+        attention_bias: AttentionBias = "all",
+        feed_forward_bias: bool = True,
+        window: int | None = None,
+        adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if norm not in get_args(Norm) or norm == "rms" and not normalize_first:
+            raise ValueError(f"norm={norm!r}; choose 'layer', or 'rms' with normalize_first=True")
         check_counts(num_heads=num_heads, intermediate_dim=intermediate_dim)
         check_fractions(dropout=dropout, attention_dropout=attention_dropout)
         self.input_spec = keras.layers.InputSpec(ndim=3)
@@ -78,6 +110,18 @@ class DecoderBlock(keras.layers.Layer):
         self.attention_dropout = attention_dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.normalize_first = normalize_first
+        self.num_key_value_heads = num_key_value_heads
+        self.head_dim = head_dim
+        self.norm = norm
+        self.gated = gated
+        self.attention_bias = attention_bias
+        self.feed_forward_bias = feed_forward_bias
+        self.window = window
+        self.adaptation = Adaptation.get(adaptation)
+
+    def get_config(self) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, hidden_shape: tuple, encoder_hidden_shape: tuple | None = None) -> None:
         policy = self.dtype_policy
@@ -89,17 +133,43 @@ class DecoderBlock(keras.layers.Layer):
             self.encoder_attention = self._attention("cross_attention")
             self.encoder_attention.build(hidden_shape, encoder_hidden_shape)
             self.encoder_attention_norm = self._norm("cross_attention_norm", hidden_shape)
-        self.feed_forward: Any = FeedForward(self.intermediate_dim, self.activation, dtype=policy, name="feed_forward")
+        options = {"adaptation": self.adaptation, "dtype": policy, "name": "feed_forward"}
+        self.feed_forward: Any = FeedForward(
+            self.intermediate_dim, self.activation, self.gated, self.feed_forward_bias, **options
+        )
         self.feed_forward.build(hidden_shape)
         self.feed_forward_norm = self._norm("feed_forward_norm", hidden_shape)
+        self.attention_adapter = self._adapter("attention_adapter", hidden_shape)
+        self.feed_forward_adapter = self._adapter("feed_forward_adapter", hidden_shape)
 
     def _attention(self, name: str) -> MultiHeadAttention:
-        return MultiHeadAttention(self.num_heads, self.attention_dropout, dtype=self.dtype_policy, name=name)
+        return MultiHeadAttention(
+            self.num_heads,
+            self.attention_dropout,
+            num_key_value_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
+            bias=self.attention_bias,
+            adaptation=self.adaptation,
+            dtype=self.dtype_policy,
+            name=name,
+        )
 
-    def _norm(self, name: str, shape: tuple) -> ResidualNorm:
-        layer = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=self.dtype_policy, name=name)
+    def _norm(self, name: str, shape: tuple) -> ResidualNorm | RMSNorm:
+        options = {"dtype": self.dtype_policy, "name": name}
+        layer: Any = (
+            RMSNorm(self.layer_norm_epsilon, **options)
+            if self.norm == "rms"
+            else ResidualNorm(self.layer_norm_epsilon, self.dropout, **options)
+        )
         layer.build(shape)
         return layer
+
+    def _adapter(self, name: str, shape: tuple) -> Callable[[Tensor], Tensor]:
+        if not self.adaptation.adapter_dim:
+            return lambda x: x
+        adapter = Adapter(self.adaptation.adapter_dim, self.activation, dtype=self.dtype_policy, name=name)
+        adapter.build(shape)
+        return adapter
 
     def call(
         self,
@@ -107,6 +177,9 @@ class DecoderBlock(keras.layers.Layer):
         encoder_hidden: Float[Tensor, "B S width"] | None = None,
         padding_mask: Shaped[Tensor, "B keys"] | None = None,
         encoder_padding_mask: Shaped[Tensor, "B S"] | None = None,
+        attention_mask: Shaped[Tensor, "B T keys"] | None = None,
+        rotary: Rotary | None = None,
+        position_bias: Float[Tensor, "batch N T keys"] | None = None,
         cache: dict[str, Cache] | None = None,
         cache_index: Int[Tensor, ""] | int | None = None,
         training: bool | None = None,
@@ -115,9 +188,73 @@ class DecoderBlock(keras.layers.Layer):
         encoder_hidden_mask: Shaped[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], dict[str, Cache]]:
         """See the class; the last three are masks that Keras attaches to inputs (`mask_zero=True`)."""
+        if attention_mask is not None and padding_mask is not None:
+            raise ValueError("padding_mask and attention_mask were given; attention_mask says all that may be seen")
         implicit = mask if mask is not None else hidden_mask
-        padding_mask = implicit if padding_mask is None else padding_mask
+        if attention_mask is None and padding_mask is None:
+            padding_mask = implicit
         encoder_padding_mask = encoder_hidden_mask if encoder_padding_mask is None else encoder_padding_mask
+        self._check(hidden, encoder_hidden, padding_mask, encoder_padding_mask, cache, cache_index)
+        new_cache = {}
+
+        def attend(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+            result = self.self_attention(
+                x,
+                attention_mask=padding_mask if attention_mask is None else attention_mask,
+                causal=attention_mask is None,
+                window=self.window,
+                rotary=rotary,
+                position_bias=position_bias,
+                cache=None if cache is None else cache["self"],
+                cache_index=cache_index,
+                training=training,
+            )
+            if cache is not None:
+                result, new_cache["self"] = result
+            return self.attention_adapter(result)
+
+        def attend_to_encoder(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+            result = self.encoder_attention(
+                x,
+                encoder_hidden,
+                attention_mask=encoder_padding_mask,
+                cache=None if cache is None else cache["cross"],
+                training=training,
+            )
+            if cache is not None:
+                result, new_cache["cross"] = result
+            return result
+
+        def feed_forward(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+            return self.feed_forward_adapter(self.feed_forward(x, training=training))
+
+        hidden = self._residual(hidden, attend, self.self_attention_norm, training)
+        if self.cross_attention:
+            hidden = self._residual(hidden, attend_to_encoder, self.encoder_attention_norm, training)
+        hidden = self._residual(hidden, feed_forward, self.feed_forward_norm, training)
+        return hidden if cache is None else (hidden, new_cache)
+
+    def compute_output_spec(
+        self,
+        hidden: keras.KerasTensor,
+        encoder_hidden: keras.KerasTensor | None = None,
+        padding_mask: keras.KerasTensor | None = None,
+        encoder_padding_mask: keras.KerasTensor | None = None,
+        **others: Any,
+    ) -> keras.KerasTensor:
+        # found out without a trace of `call`, as that of `EncoderBlock`
+        self._check(hidden, encoder_hidden, padding_mask, encoder_padding_mask, None, None)
+        return keras.KerasTensor(hidden.shape, self.compute_dtype)
+
+    def _check(
+        self,
+        hidden: Tensor,
+        encoder_hidden: Tensor | None,
+        padding_mask: Tensor | None,
+        encoder_padding_mask: Tensor | None,
+        cache: dict[str, Cache] | None,
+        cache_index: Tensor | int | None,
+    ) -> None:
         if cache is None:
             check_mask(padding_mask, "padding_mask", hidden.shape[1])
         if encoder_hidden is not None:
@@ -131,46 +268,9 @@ class DecoderBlock(keras.layers.Layer):
             raise ValueError(
                 "cache and cache_index belong together: the keys of these tokens are written at that position"
             )
-        new_cache = {}
-
-        def attend(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-            own = None if cache is None else cache["self"]
-            result = self.self_attention(
-                x,
-                attention_mask=padding_mask,
-                causal=True,
-                cache=own,
-                cache_index=cache_index,
-                training=training,
-            )
-            if cache is None:
-                return result
-            result, new_cache["self"] = result
-            return result
-
-        def attend_to_encoder(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-            projected = None if cache is None else cache["cross"]
-            result = self.encoder_attention(
-                x,
-                encoder_hidden,
-                attention_mask=encoder_padding_mask,
-                cache=projected,
-                training=training,
-            )
-            if cache is None:
-                return result
-            result, new_cache["cross"] = result
-            return result
-
-        hidden = self._residual(hidden, attend, self.self_attention_norm, training)
-        if self.cross_attention:
-            hidden = self._residual(hidden, attend_to_encoder, self.encoder_attention_norm, training)
-        feed_forward = functools.partial(self.feed_forward, training=training)
-        hidden = self._residual(hidden, feed_forward, self.feed_forward_norm, training)
-        return hidden if cache is None else (hidden, new_cache)
 
     def _residual(
-        self, hidden: Float[Tensor, "B T D"], sublayer: Callable, norm: ResidualNorm, training: bool | None
+        self, hidden: Float[Tensor, "B T D"], sublayer: Callable, norm: Any, training: bool | None
     ) -> Float[Tensor, "B T D"]:
         if self.normalize_first:
             inner = sublayer(norm(hidden, training=training))

@@ -19,8 +19,8 @@ from .normalization import Dropout, ResidualNorm
 class TokenEmbedding(keras.layers.Layer):
     """Sum of token, position and segment embeddings, normalized, with dropout.
 
-    `output = dropout(norm(tokens[token_ids] + positions[start…] + segments[segment_ids]))`, then `output W + b` if the
-    embedding matrices are of another width than the blocks.
+    `output = dropout(norm(tokens[token_ids] + positions[position_ids] + segments[segment_ids]))`, then `output W + b`
+    if the embedding matrices are of another width than the blocks.
 
     Args:
         vocabulary_size: V.
@@ -38,7 +38,7 @@ class TokenEmbedding(keras.layers.Layer):
     Call args:
         token_ids: (B, T) int32 in [0, V).
         segment_ids: (B, T) int32 in [0, num_segments); None means all 0.
-        start: int scalar, position of the first token (when decoding from a cache).
+        position_ids: (B, T) int32 in [0, max_sequence_length), the positions of the tokens; None means 0 … T - 1.
 
     Returns:
         (B, T, D) float.
@@ -130,7 +130,7 @@ class TokenEmbedding(keras.layers.Layer):
         self,
         token_ids: Shaped[Tensor, "B T"],
         segment_ids: Shaped[Tensor, "B T"] | None = None,
-        start: Int[Tensor, ""] | int = 0,
+        position_ids: Int[Tensor, "B T"] | None = None,
         training: bool | None = None,
     ) -> Float[Tensor, "B T D"]:
         """See the class."""
@@ -142,7 +142,7 @@ class TokenEmbedding(keras.layers.Layer):
         if self.embedding_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
         if self.positions != "none":
-            hidden = hidden + self._positions(token_ids, start)
+            hidden = hidden + self._positions(token_ids, position_ids)
         if self.num_segments:
             if segment_ids is None or self.num_segments == 1:  # RoBERTa's one kind, also for pairs
                 segment_ids = ops.zeros_like(token_ids)
@@ -173,15 +173,17 @@ class TokenEmbedding(keras.layers.Layer):
         one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
         return ops.matmul(one_hot, self.segment_matrix)
 
-    def _positions(self, token_ids: Int[Tensor, "B T"], start: Int[Tensor, ""] | int) -> Float[Tensor, "T D"]:
-        """The positions start … start + T - 1."""
+    def _positions(
+        self, token_ids: Int[Tensor, "B T"], position_ids: Int[Tensor, "B T"] | None
+    ) -> Float[Tensor, "*B T E"]:
         matrix = (
             ops.convert_to_tensor(self.position_matrix)
             if self.positions == "learned"
             else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.width), self.compute_dtype)
         )
-        length = ops.shape(token_ids)[1]
-        return ops.slice(matrix, (start, 0), (length, self.width))
+        if position_ids is not None:
+            return ops.take(matrix, position_ids, axis=0)
+        return ops.slice(matrix, (0, 0), (ops.shape(token_ids)[1], self.width))
 
 
 def _take_rows(matrix: Float[Tensor, "V E"], token_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T E"]:

@@ -9,7 +9,7 @@ from keras_plm.tensor_types import Tensor
 
 from .activations import activate
 from .checks import check_counts
-from .fused import bias_activation
+from .fused import bias_activation, gated_activation
 from .projection import Projection
 
 
@@ -17,12 +17,14 @@ from .projection import Projection
 class FeedForward(keras.layers.Layer):
     """Two dense layers with an activation between, at each position alone.
 
-    `output = act(x W_1) W_2`; gated: `output = (act(x W_g) · (x W_1)) W_2`. Biases included.
+    `output = act(x W_1) W_2`; gated: `output = (act(x W_g) · (x W_1)) W_2`. Each product has a bias unless
+    `use_bias` is False.
 
     Args:
         intermediate_dim: F, the inner width.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
         gated: multiply the inner layer by an activated gate (GEGLU with gelu, SwiGLU with silu).
+        use_bias: False for products without biases (Llama, T5).
         adaptation: LoRA or fake quantization of the products with weights, see `Projection`; None for neither.
 
     Call args:
@@ -47,6 +49,7 @@ class FeedForward(keras.layers.Layer):
         intermediate_dim: int,
         activation: str = "gelu_tanh",
         gated: bool = False,
+        use_bias: bool = True,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -57,10 +60,11 @@ class FeedForward(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.gated = gated
+        self.use_bias = use_bias
         self.adaptation = Adaptation.get(adaptation)
 
     def get_config(self) -> dict[str, Any]:
-        settings = {name: getattr(self, name) for name in ("intermediate_dim", "activation", "gated")}
+        settings = {name: getattr(self, name) for name in ("intermediate_dim", "activation", "gated", "use_bias")}
         return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, input_shape: tuple) -> None:
@@ -68,14 +72,15 @@ class FeedForward(keras.layers.Layer):
         inner_shape = (*input_shape[:-1], self.intermediate_dim)
         # the bias of the inner layer is added together with the activation
         self.expand = self._dense(self.intermediate_dim, "expand", input_shape, use_bias=False)
-        self.expand_bias = self.add_weight(
-            shape=(self.intermediate_dim,), initializer="zeros", name="expand_bias", autocast=False
-        )
+        self.expand_bias = None
+        if self.use_bias:
+            shape = (self.intermediate_dim,)
+            self.expand_bias = self.add_weight(shape=shape, initializer="zeros", name="expand_bias", autocast=False)
         if self.gated:
-            self.gate = self._dense(self.intermediate_dim, "gate", input_shape)
-        self.contract = self._dense(input_shape[-1], "contract", inner_shape)
+            self.gate = self._dense(self.intermediate_dim, "gate", input_shape, self.use_bias)
+        self.contract = self._dense(input_shape[-1], "contract", inner_shape, self.use_bias)
 
-    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool = True) -> Projection:
+    def _dense(self, units: int, name: str, input_shape: tuple, use_bias: bool) -> Projection:
         options = {"use_bias": use_bias, "dtype": self.dtype_policy, "name": name}
         layer = Projection(units, self.width, self.adaptation, **options)
         layer.build(input_shape)
@@ -85,7 +90,12 @@ class FeedForward(keras.layers.Layer):
         """See the class."""
         inner = self.expand(hidden, training=training)
         if self.gated:
-            gate = activate(self.gate(hidden, training=training), self.activation)
-            return self.contract(gate * (inner + ops.cast(self.expand_bias, inner.dtype)), training=training)
-        inner = bias_activation(inner, self.expand_bias, activation=self.activation, training=training)
+            gate = self.gate(hidden, training=training)
+            if self.expand_bias is not None:
+                inner = inner + ops.cast(self.expand_bias, inner.dtype)
+            inner = gated_activation(gate, inner, activation=self.activation, training=training)
+        elif self.expand_bias is None:
+            inner = activate(inner, self.activation)
+        else:
+            inner = bias_activation(inner, self.expand_bias, activation=self.activation, training=training)
         return self.contract(inner, training=training)

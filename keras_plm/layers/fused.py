@@ -93,6 +93,17 @@ def bias_activation(x: Float[Tensor, "... D"], bias: Float[Tensor, " D"], *, act
 
 
 @fused
+def gated_activation(
+    gate: Float[Tensor, "... D"], x: Float[Tensor, "... D"], *, activation: str
+) -> Float[Tensor, "... D"]:
+    """`activate(gate) · x`, computed in float32.
+
+    Source: Shazeer 2020, https://arxiv.org/abs/2002.05202
+    """
+    return ops.cast(activate(ops.cast(gate, "float32"), activation) * ops.cast(x, "float32"), x.dtype)
+
+
+@fused
 def normalize(
     x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], beta: Float[Tensor, " D"], *, epsilon: float
 ) -> Float[Tensor, "... D"]:
@@ -101,6 +112,17 @@ def normalize(
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
     """
     return ops.cast(_normalize(ops.cast(x, "float32"), gamma, beta, epsilon), x.dtype)
+
+
+@fused
+def rms_normalize(x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], *, epsilon: float) -> Float[Tensor, "... D"]:
+    """RMS normalization over the last axis, computed in float32.
+
+    Source: Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467
+    """
+    wide = ops.cast(x, "float32")
+    scaled = wide * ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
+    return ops.cast(scaled * ops.cast(gamma, "float32"), x.dtype)
 
 
 @fused

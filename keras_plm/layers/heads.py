@@ -81,6 +81,48 @@ class MaskedTokenHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_plm")
+class NextTokenHead(keras.layers.Layer):
+    """Vocabulary logits of the token that follows, with the weights of the token embedding or with its own.
+
+    `logits = hidden embedding_matrixᵀ`, or `hidden W`.
+
+    Args:
+        vocabulary_size: V.
+        tied: the logits are products with the embedding matrix; False makes a matrix W of its own.
+
+    Call args:
+        hidden: (B, T, D) float.
+        embedding_matrix: (V, D), the token embedding's weight, if `tied`.
+
+    Returns:
+        (B, T, V) logits in the compute dtype.
+
+    Source: Radford et al. 2018, §3.1, https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
+    """  # noqa: E501
+
+    def __init__(self, vocabulary_size: int, tied: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_counts(vocabulary_size=vocabulary_size)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.vocabulary_size = vocabulary_size
+        self.tied = tied
+
+    def build(self, hidden_shape: tuple, embedding_matrix_shape: tuple | None = None) -> None:
+        if not self.tied:
+            width = hidden_shape[-1]
+            shape, initializer = (width, self.vocabulary_size), scaled_normal(width)
+            self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
+
+    def call(
+        self, hidden: Float[Tensor, "B T D"], embedding_matrix: Float[Tensor, "V D"] | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """See the class."""
+        if not self.tied:
+            return ops.matmul(hidden, self.kernel)
+        return ops.matmul(hidden, ops.transpose(ops.cast(embedding_matrix, hidden.dtype)))
+
+
+@keras.saving.register_keras_serializable("keras_plm")
 class NextSentenceHead(keras.layers.Layer):
     """Logits of (IsNext, NotNext) from the pooled vector.
 

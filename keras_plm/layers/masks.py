@@ -28,19 +28,66 @@ def causal_mask(
     query_length: Int[Tensor, ""] | int,
     key_length: Int[Tensor, ""] | int,
     first_position: Int[Tensor, ""] | int = 0,
+    window: int | None = None,
 ) -> Int[Tensor, "1 1 T S"]:
-    """1 where key position ≤ query position.
+    """1 where query position - window < key position ≤ query position.
 
     Args:
         query_length: T.
         key_length: S.
         first_position: the position of the first query among the keys, when T < S because earlier
             keys come from a cache.
+        window: how many positions a query sees, its own included; None means all before it.
     """
     query_positions = ops.arange(query_length, dtype="int32") + first_position
     key_positions = ops.arange(key_length, dtype="int32")
-    keep = ops.expand_dims(key_positions, 0) <= ops.expand_dims(query_positions, 1)
+    distance = ops.expand_dims(query_positions, 1) - ops.expand_dims(key_positions, 0)
+    keep = distance >= 0
+    if window is not None:
+        keep = ops.logical_and(keep, distance < window)
     return ops.expand_dims(ops.expand_dims(ops.cast(keep, "int32"), 0), 0)
+
+
+def visible_tokens(
+    padding_mask: Int[Tensor, "B S"], first_position: Int[Tensor, ""] | int = 0, num_queries: int | None = None
+) -> Int[Tensor, "B T S"]:
+    """1 where a token sees another: one of its own text, not after it, and no padding.
+
+    Args:
+        padding_mask: (B, S) int32, 0 for padding. Rows of several texts number them: 1, 2, …
+        first_position: the position of the first query in its row.
+        num_queries: T; None means S.
+
+    Example:
+        two texts in a row, behind padding (·): the second begins again with itself
+
+        padding_mask     ·  1  1  2  2
+        the last token   0  0  0  1  1
+    """
+    length = ops.shape(padding_mask)[1]
+    queries = length if num_queries is None else num_queries
+    own = padding_mask
+    if num_queries is not None:
+        own = ops.slice(padding_mask, (0, first_position), (ops.shape(padding_mask)[0], num_queries))
+    before = ops.squeeze(causal_mask(queries, length, first_position), 1)
+    same = ops.logical_and(
+        ops.equal(ops.expand_dims(own, 2), ops.expand_dims(padding_mask, 1)),
+        ops.expand_dims(padding_mask, 1) > 0,
+    )
+    return before * ops.cast(same, "int32")
+
+
+def text_positions(visible: Int[Tensor, "B T S"]) -> Int[Tensor, "B T"]:
+    """The position of each token in its text: how many it sees before it. Of padding it is 0."""
+    return ops.maximum(ops.sum(visible, axis=-1) - 1, 0)
+
+
+def in_window(
+    visible: Int[Tensor, "B T S"], window: int, first_position: Int[Tensor, ""] | int = 0
+) -> Int[Tensor, "B T S"]:
+    """What is visible and among the last `window` positions."""
+    queries, keys = ops.shape(visible)[1], ops.shape(visible)[2]
+    return visible * ops.squeeze(causal_mask(queries, keys, first_position, window), 1)
 
 
 def masked_scores(

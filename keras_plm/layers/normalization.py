@@ -7,7 +7,7 @@ from keras_plm.tensor_types import Tensor
 
 from .checks import check_fractions
 from .export_hooks import graph_hooks
-from .fused import dropout, normalize, residual_norm
+from .fused import dropout, normalize, residual_norm, rms_normalize
 
 
 class _Seeded(keras.layers.Layer):
@@ -75,6 +75,35 @@ class ResidualNorm(_Seeded):
         seed = self.seed_generator.next() if rate else 0
         options = {"epsilon": self.epsilon, "rate": rate, "training": training}
         return normalized(residual_norm(x, residual, self.gamma, self.beta, seed, **options))
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class RMSNorm(keras.layers.Layer):
+    """RMS normalization: `output = gamma · x / √(mean(x²) + epsilon)`; the mean is float32.
+
+    Args:
+        epsilon: added to the mean square.
+
+    Call args:
+        x: (B, T, D) float.
+
+    Returns:
+        (B, T, D) float.
+
+    Source: Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.epsilon = epsilon
+
+    def build(self, x_shape: tuple) -> None:
+        self.gamma = self.add_weight(shape=(x_shape[-1],), initializer="ones", name="gamma", autocast=False)
+
+    def call(self, x: Float[Tensor, "B *T D"], training: bool | None = None) -> Float[Tensor, "B *T D"]:
+        """See the class."""
+        return graph_hooks().normalized(rms_normalize(x, self.gamma, epsilon=self.epsilon, training=training))
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -2,8 +2,9 @@
 
 from .atomic_files import check_free, whole_file, whole_folder
 from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
+from .decoder import DECODER_INPUTS, Caches, Decoder, decoder_inputs
 from .distiller import Distiller
-from .encoder import INPUTS, Encoder, TokenInputs, given_or_new, pool_first, token_inputs
+from .encoder import INPUTS, Encoder, TokenInputs, check_same_config, given_or_new, pool_first, token_inputs
 from .hidden_states import encoder_states
 from .model_with_backbone import AnyModel, BackboneModel
 from .saving import (
@@ -29,8 +30,11 @@ from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 __all__ = [
     "AnyModel",
+    "DECODER_INPUTS",
     "INPUTS",
     "BackboneModel",
+    "Caches",
+    "Decoder",
     "Distiller",
     "Encoder",
     "TokenInputs",
@@ -38,10 +42,12 @@ __all__ = [
     "StoredTensor",
     "assign",
     "check_free",
+    "check_same_config",
     "check_shapes",
     "check_sizes",
     "copy_head",
     "copy_model",
+    "decoder_inputs",
     "encoder_like",
     "encoder_states",
     "given_or_new",

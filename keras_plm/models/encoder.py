@@ -1,9 +1,9 @@
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from jaxtyping import Float, Int
 
-from keras_plm.config import Adaptation, EncoderConfig
+from keras_plm.config import Adaptation, BackboneConfig, EncoderConfig
 from keras_plm.layers import EncoderBlock, ResidualNorm, TokenEmbedding, activate
 from keras_plm.layers.initialization import scaled_normal
 from keras_plm.tensor_types import Tensor
@@ -46,6 +46,8 @@ class Encoder(KeepsTokenizer, keras.Model):
     Source: Devlin et al. 2019, §3, https://arxiv.org/abs/1810.04805; shared layers: Lan et al. 2020, §3.1,
         https://arxiv.org/abs/1909.11942
     """
+
+    config_class: ClassVar[type[EncoderConfig]] = EncoderConfig
 
     def __init__(
         self,
@@ -150,12 +152,17 @@ def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Toke
     """
     if encoder is None:
         return Encoder(config, tokenizer)
-    if encoder.config != config:
-        raise ValueError(f"the encoder was made with {encoder.config}, not with {config}")
+    check_same_config(encoder, config)
     return encoder
 
 
-def check_vocabulary_size(config: EncoderConfig, tokenizer: Tokenizer | None) -> None:
+def check_same_config(backbone: Any, config: BackboneConfig) -> None:
+    """Raise ValueError unless a backbone was made with that config."""
+    if backbone.config != config:
+        raise ValueError(f"the {backbone.name} was made with {backbone.config}, not with {config}")
+
+
+def check_vocabulary_size(config: BackboneConfig, tokenizer: Tokenizer | None) -> None:
     """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
     if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
         raise ValueError(

@@ -1,6 +1,6 @@
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from keras_plm.config import Adaptation, EncoderConfig
+from keras_plm.config import Adaptation
 from keras_plm.text import Tokenizer
 
 from .encoder import Encoder
@@ -11,18 +11,25 @@ class BackboneModel(KeepsTokenizer):
     """A model on top of a backbone: Keras saves it with the config of the backbone and what was added to its layers.
 
     Attributes:
-        config: the sizes of its encoder.
-        encoder: the backbone.
+        config: the sizes of its backbone.
+        backbone_class: that of the backbone.
+        backbone_field: the attribute, and the argument of the constructor, that is the backbone.
     """
 
-    config: EncoderConfig
-    encoder: Encoder
+    backbone_class: ClassVar[Any] = Encoder
+    backbone_field: ClassVar[str] = "encoder"
+    config: Any
     name: str
+
+    @property
+    def backbone(self) -> Any:
+        """The backbone."""
+        return getattr(self, self.backbone_field)
 
     @property
     def adaptation(self) -> Adaptation:
         """LoRA, adapters or fake quantization in the layers of the backbone."""
-        return self.encoder.adaptation
+        return self.backbone.adaptation
 
     def get_config(self) -> dict[str, Any]:
         """What it was made with, as JSON types; a task adds its own settings."""
@@ -30,11 +37,12 @@ class BackboneModel(KeepsTokenizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The inverse of `get_config`; `tokenizer` and `encoder` may be among the fields."""
+        """The inverse of `get_config`; `tokenizer` and the backbone may be among the fields."""
         fields = dict(config)
-        shape, adaptation = EncoderConfig.from_dict(fields.pop("config")), fields.pop("adaptation", None)
-        if fields.get("encoder") is None:
-            fields["encoder"] = Encoder(shape, fields.get("tokenizer"), adaptation)
+        shape = cls.backbone_class.config_class.from_dict(fields.pop("config"))
+        adaptation = fields.pop("adaptation", None)
+        if fields.get(cls.backbone_field) is None:
+            fields[cls.backbone_field] = cls.backbone_class(shape, fields.get("tokenizer"), adaptation)
         return cls(shape, **fields)  # type: ignore[call-arg]
 
 

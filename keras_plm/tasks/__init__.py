@@ -10,6 +10,7 @@ from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, Qu
 from .registry import register, registered, task_named, task_of
 from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
 from .task import Task
+from .text_generation import TextGenerator, TextGeneratorMethods, TextScore
 from .text_model import TaskModel, TextModel, softmax
 
 __all__ = [
@@ -32,7 +33,10 @@ __all__ = [
     "TaggerMethods",
     "Task",
     "TaskModel",
+    "TextGenerator",
+    "TextGeneratorMethods",
     "TextModel",
+    "TextScore",
     "evaluate",
     "read_texts",
     "register",

@@ -2,26 +2,17 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text
 
+from .byte_pair_words import SPACE, WordRule, split_words
 from .readers.files import read_text
 from .template import ROBERTA_TEMPLATE, SpecialTokens, Template
 from .tokenizer import AddedToken, Tokenizer, character_positions, string_tensor
 
 ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
-
-# White space as Unicode has it; RE2's \s is that of ASCII.
-_SPACE = r"\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
-# A character that Unicode keeps for use inside a program.
-_BORDER = "\ufdd0"
-_WORD = (
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+"
-    rf"| ?[^{_SPACE}\p{{L}}\p{{N}}{_BORDER}]+|[{_SPACE}]+"
-)
 _LENGTHS = [16, 64, 256, 1024]  # bytes: words are merged in groups up to these, and one of all that are longer
 _NEVER = np.iinfo(np.int32).max  # the rank of a pair that is not merged
 
@@ -40,10 +31,11 @@ class BytePairTokenizer(Tokenizer):
         add_prefix_space: put a space before the text, so that its first word looks like all others.
         template: how texts become rows of tokens.
         added: more tokens of the vocabulary that are found in texts as they are written.
+        words: how a text is cut into words: "gpt2", "smollm", "qwen2" or "llama3".
 
     Raises:
-        ValueError: a special token or one of the 256 bytes missing from the vocabulary, a token twice, a merge that is
-            not a pair of tokens that make a token.
+        ValueError: another name for `words`, a special token or one of the 256 bytes missing from the vocabulary, a
+            token twice, a merge that is not a pair of tokens that make a token.
 
     Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
     Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no table that grows, no
@@ -60,8 +52,12 @@ class BytePairTokenizer(Tokenizer):
         add_prefix_space: bool = False,
         template: Template = ROBERTA_TEMPLATE,
         added: Sequence[AddedToken] = (),
+        words: WordRule = "gpt2",
     ) -> None:
         super().__init__(vocabulary, special, template, added)
+        if words not in get_args(WordRule):
+            raise ValueError(f"words={words!r}; choose one of {', '.join(get_args(WordRule))}")
+        self.words = words
         self.merges = list(merges)
         self.add_prefix_space = add_prefix_space
         missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
@@ -103,6 +99,7 @@ class BytePairTokenizer(Tokenizer):
     def settings(self) -> dict[str, Any]:
         return {
             "add_prefix_space": self.add_prefix_space,
+            "words": self.words,
             **self._common_settings,
         }
 
@@ -113,7 +110,8 @@ class BytePairTokenizer(Tokenizer):
         pieces = [self.vocabulary[i] for i in token_ids]
         kept = set(pieces)
         merges = [merge for merge in self.merges if {*merge.split(" "), merge.replace(" ", "")} <= kept]
-        return BytePairTokenizer(pieces, merges, self.special, self.add_prefix_space, self.template, self.added)
+        rest = (self.special, self.add_prefix_space, self.template, self.added, self.words)
+        return BytePairTokenizer(pieces, merges, *rest)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(self.merges)}
@@ -125,10 +123,8 @@ class BytePairTokenizer(Tokenizer):
 
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         if self.add_prefix_space:
-            texts = tf.strings.regex_replace(texts, f"^([^{_SPACE}])", r" \1")
-        # of several spaces before a word the last one belongs to the word; RE2 cannot look ahead, so a border is put
-        texts = tf.strings.regex_replace(texts, rf"([{_SPACE}])([{_SPACE}][^{_SPACE}])", rf"\1{_BORDER}\2")
-        words = tensorflow_text.regex_split(texts, f"{_WORD}|{_BORDER}", _WORD)
+            texts = tf.strings.regex_replace(texts, f"^([^{SPACE}])", r" \1")
+        words = split_words(texts, self.words)
         unique, index = tf.unique(words.flat_values)
         ids = tf.gather(self._word_ids(unique), index)
         return words.with_flat_values(ids).merge_dims(1, 2)

@@ -68,3 +68,33 @@ def inputs(model_type: str) -> dict[str, np.ndarray]:
     if CONFIGS[model_type].get("type_vocab_size", 2) == 1 or model_type == "distilbert":
         segments *= 0
     return {"token_ids": np.where(mask, ids, pad).astype("int32"), "segment_ids": segments, "padding_mask": mask}
+
+
+_LLAMA = {
+    "hidden_size": 42, "num_hidden_layers": 2, "num_attention_heads": 6, "intermediate_size": 53, "head_dim": 10,
+    "num_key_value_heads": 2, "max_position_embeddings": 29, "rms_norm_eps": 1e-3, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+_LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
+    "original_max_position_embeddings": 11,
+}  # fmt: skip
+# name of the case → class, and config beside the vocabulary
+DECODERS = {
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 33, "n_layer": 2, "n_head": 3, "n_positions": 29, "n_inner": 53,
+                                 "layer_norm_epsilon": 1e-3, "bos_token_id": 1, "eos_token_id": 2}),
+    "gpt2-bare": ("GPT2Model", {"n_embd": 36, "n_layer": 2, "n_head": 3, "n_positions": 29,
+                                "activation_function": "relu", "bos_token_id": 1, "eos_token_id": 2}),
+    "llama": ("LlamaForCausalLM", _LLAMA),
+    "llama-bare": ("LlamaModel", _LLAMA),
+    "llama-3.1": ("LlamaForCausalLM", {**_LLAMA, "rope_parameters": _LLAMA3, "tie_word_embeddings": True,
+                                       "attention_bias": True}),
+    "mistral": ("MistralForCausalLM", {**_LLAMA, "sliding_window": 4}),
+    "qwen2": ("Qwen2ForCausalLM", {**_LLAMA, "head_dim": 6, "use_sliding_window": False,
+                                   "tie_word_embeddings": True}),
+    "qwen2-window": ("Qwen2ForCausalLM", {**_LLAMA, "head_dim": 6, "use_sliding_window": True,
+                                          "sliding_window": 5, "max_window_layers": 0}),
+}  # fmt: skip
+
+
+def decoder_config(case: str) -> dict:
+    return {"vocab_size": VOCABULARY, **DECODERS[case][1]}

@@ -92,7 +92,7 @@ def test_damaged_files(folder):
 
 def test_a_config_that_the_layers_cannot_follow(folder):
     for fields, message in (
-        ({"model_type": "llama"}, "has model_type 'llama'; supported are bert, distilbert"),
+        ({"model_type": "mamba"}, "has model_type 'mamba'; supported are bert, distilbert"),
         ({"hidden_act": "mish"}, "activation 'mish' is not supported"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key' is not supported"),
         ({"is_decoder": True}, "is_decoder=True is not supported"),

@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 import keras_plm as plm
 from keras_plm.checkpoints import hugging_face
-from keras_plm.checkpoints.architecture import Architecture, Head, Stack
+from keras_plm.checkpoints.architecture import Head, Stack
+from keras_plm.checkpoints.encoder_architecture import EncoderArchitecture
 from keras_plm.checkpoints.rules import Rule, concatenate, dense, norm, split, tie, weight
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer
@@ -17,7 +18,7 @@ from tests.conftest import token_batch
 
 from .small_folders import word_piece
 
-OWLET = Architecture(
+OWLET = EncoderArchitecture(
     model_type="owlet",
     prefix="owlet.",
     fields={
@@ -26,7 +27,7 @@ OWLET = Architecture(
         "act": ("activation", "relu"),
     },
     fixed={"num_segments": 0, "normalize_first": True, "dropout": 0.0, "attention_dropout": 0.0},
-    encoder=(*weight("words.weight", "embedding/tokens"), *weight("places.weight", "embedding/positions", 3),
+    backbone=(*weight("words.weight", "embedding/tokens"), *weight("places.weight", "embedding/positions", 3),
              *norm("last", "final_norm"), *norm("norm", "embedding/norm")),
     stacks=(Stack(rules=(
         # query, key and value in one, as GPT-2 has them; the inner layer in two halves

@@ -1,6 +1,7 @@
 """Transformers' side of the comparison, run by its own Python (`.venv-peers`).
 
 golden FILE     write configs, shapes and outputs of every class with random weights
+decoders FILE   the same for decoders
 peft FOLDER     LoRA updates, both ways
 read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
 """
@@ -44,17 +45,40 @@ def golden(path: Path) -> None:
         for name in classes:
             kind = getattr(transformers, name)
             config = kind.config_class(**random_weights.config(model_type, name))
-            with tempfile.TemporaryDirectory() as folder:
-                kind(config).save_pretrained(folder)
-                file = Path(folder) / "model.safetensors"
-                shapes = {key: list(value.shape) for key, value in load_file(file).items()}
-                save_file(random_weights.weights(shapes), file, metadata={"format": "pt"})
-                model = kind.from_pretrained(folder)
-                config = json.loads((Path(folder) / "config.json").read_text())
+            model, config, shapes = with_drawn_weights(kind, config)
             facts[name] = {"config": config, "shapes": shapes}
             for output, value in answers(model, model_type).items():
                 arrays[f"{name}/{output}"] = value.astype("float32")
     np.savez_compressed(path, facts=json.dumps(facts), **arrays)
+
+
+def decoders(path: Path) -> None:
+    facts, arrays = {}, {}
+    for case, (name, _) in random_weights.DECODERS.items():
+        kind = getattr(transformers, name)
+        config = kind.config_class(**random_weights.decoder_config(case))
+        model, config, shapes = with_drawn_weights(kind, config)
+        facts[case] = {"config": config, "shapes": shapes}
+        arrays[case] = decoder_answer(model)
+    np.savez_compressed(path, facts=json.dumps(facts), **arrays)
+
+
+def decoder_answer(model) -> np.ndarray:
+    batch = random_weights.inputs("bert")
+    given = {"input_ids": batch["token_ids"], "attention_mask": batch["padding_mask"]}
+    with torch.no_grad():
+        found = model.eval()(**{name: torch.tensor(value).long() for name, value in given.items()})
+    return found["logits" if "logits" in found else "last_hidden_state"].numpy().astype("float32")
+
+
+def with_drawn_weights(kind, config) -> tuple:
+    """The model, its config as its file says it, and the shapes of its tensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        kind(config).save_pretrained(folder)
+        file = Path(folder) / "model.safetensors"
+        shapes = {key: list(value.shape) for key, value in load_file(file).items()}
+        save_file(random_weights.weights(shapes), file, metadata={"format": "pt"})
+        return kind.from_pretrained(folder), json.loads((Path(folder) / "config.json").read_text()), shapes
 
 
 def read(folder: Path) -> None:
@@ -63,6 +87,9 @@ def read(folder: Path) -> None:
     model, report = kind.from_pretrained(folder, output_loading_info=True)
     lost = {name: sorted(keys) for name, keys in report.items() if keys}
     assert not lost, f"{folder.name}: {lost}"
+    if config["model_type"] in ("gpt2", "llama", "mistral", "qwen2"):
+        np.savez(folder / "theirs.npz", logits=decoder_answer(model))
+        return
     np.savez(folder / "theirs.npz", **answers(model, config["model_type"]))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     texts = json.loads((folder.parent / "texts.json").read_text())
@@ -93,6 +120,8 @@ if __name__ == "__main__":
         peft(Path(sys.argv[2]))
     elif sys.argv[1] == "golden":
         golden(Path(sys.argv[2]))
+    elif sys.argv[1] == "decoders":
+        decoders(Path(sys.argv[2]))
     else:
         for argument in sys.argv[2:]:
             read(Path(argument))

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_plm import Adaptation, DecoderBlock, EncoderBlock, FeedForward
-from keras_plm.layers import ResidualNorm
+from keras_plm.layers import ResidualNorm, RMSNorm
 from keras_plm.layers.adapter import Adapter, Projection
 from tests.contract import check_layer
 from tests.layers.test_attention import floats
@@ -16,7 +16,9 @@ B, T, S, N, D, F = 2, 5, 7, 3, 33, 53
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
 @pytest.mark.parametrize("gated", [False, True])
 def test_feed_forward_contract(activation, gated):
-    check_layer(functools.partial(FeedForward, F, activation, gated), floats(B, T, D))
+    for use_bias in (True, False):
+        make = functools.partial(FeedForward, F, activation, gated, use_bias)
+        check_layer(make, floats(B, T, D))
 
 
 def test_feed_forward_by_hand():
@@ -47,6 +49,16 @@ def test_residual_norm():
     np.testing.assert_allclose(ResidualNorm()(floats(B, T, D), floats(B, T, D)), expected, atol=1e-5)
 
 
+def test_rms_norm():
+    check_layer(RMSNorm, floats(B, T, D))
+    x, layer = np.asarray(floats(B, T, D), "float64"), RMSNorm(0.5)
+    layer.build((B, T, D))
+    layer.set_weights([np.arange(D)])
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 0.5) * np.arange(D)
+    np.testing.assert_allclose(layer(floats(B, T, D)), expected, atol=1e-5)
+    np.testing.assert_allclose(layer(floats(B, T, D), training=True), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("normalize_first", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_encoder_block(normalize_first, dropout):
@@ -67,6 +79,9 @@ def test_encoder_block(normalize_first, dropout):
 def test_decoder_block(normalize_first, dropout):
     make = functools.partial(DecoderBlock, N, F, dropout=dropout, normalize_first=normalize_first)
     check_layer(make, floats(B, T, D), dropout=dropout > 0)
+    if normalize_first and dropout:
+        llama = {"norm": "rms", "gated": True, "attention_bias": "none", "feed_forward_bias": False, "window": 3}
+        check_layer(functools.partial(make, num_key_value_heads=1, head_dim=8, **llama), floats(B, T, D), dropout=True)
     crossing = functools.partial(make, cross_attention=True)
     check_layer(crossing, floats(B, T, D), floats(B, S, D, seed=1), dropout=dropout > 0)
 
@@ -141,3 +156,14 @@ def test_a_cache_without_its_index_is_an_error():
     block(floats(B, T, D))
     with pytest.raises(ValueError, match="cache and cache_index belong together"):
         block(floats(B, T, D), cache=block.make_cache(B, T))
+
+
+def test_an_attention_mask_says_all_that_may_be_seen():
+    block, x = DecoderBlock(N, F), floats(B, T, D)
+    causal = np.tri(T, dtype="int32")[None].repeat(B, 0)
+    np.testing.assert_allclose(block(x, attention_mask=causal), block(x), atol=1e-6)
+    assert np.abs(block(x, attention_mask=causal * 0 + 1) - block(x))[:, :-1].max() > 0.1
+    with pytest.raises(ValueError, match="padding_mask and attention_mask were given"):
+        block(x, attention_mask=causal, padding_mask=causal[:, 0])
+    with pytest.raises(ValueError, match="norm='rms'; choose 'layer', or 'rms' with normalize_first"):
+        DecoderBlock(N, F, norm="rms")

@@ -24,7 +24,8 @@ def test_embedding_equals_numpy():
     layer = TokenEmbedding(V, D, max_sequence_length=7)
     np.testing.assert_allclose(layer(IDS, SEGMENTS), looked_up(layer), atol=1e-4)
     np.testing.assert_allclose(layer(IDS), looked_up(layer, segments=SEGMENTS * 0), atol=1e-4)
-    np.testing.assert_allclose(layer(IDS, SEGMENTS, start=2), looked_up(layer, 2), atol=1e-4)
+    later = np.arange(2, 2 + T)[None].repeat(len(IDS), 0)
+    np.testing.assert_allclose(layer(IDS, SEGMENTS, position_ids=later), looked_up(layer, 2), atol=1e-4)
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "none"])

@@ -142,7 +142,7 @@ def test_broken_folders(folder, tmp_path):
         ({"class": "os.system"}, "unknown class 'os.system'"),
         ({"format": 99}, "has format 99"),
         ({"model": {"config": {"class": "EncoderConfig", "hidden": 1}}}, "unknown EncoderConfig fields"),
-        ({"model": {"config": {"hidden_dim": 8}}}, "names no class of config, such as EncoderConfig"),
+        ({"model": {"config": {"hidden_dim": 8}}}, "names no class of config, such as DecoderConfig, EncoderConfig"),
         ({"model": {"config": {"class": "os.system"}}}, "class 'os.system' is no config that is known here"),
         ({"tokenizer": {"class": "os.system"}}, "unknown tokenizer 'os.system'"),
     ]:

@@ -1,0 +1,57 @@
+"""The tables of a decoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from keras_plm.config import DecoderConfig
+
+from .architecture import THEIR_ACTIVATION, Architecture, Head
+from .rules import Rule, kernel, tie
+
+_OWN_HEAD, _TRAINING = "head/kernel", ("dropout", "attention_dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderArchitecture(Architecture):
+    """A decoder of GPT's or Llama's family.
+
+    Attributes:
+        read: config.json → those of our fields that are not one of theirs.
+        write: the inverse of `read`.
+    """
+
+    config_class: ClassVar[Any] = DecoderConfig
+    read: Callable[[dict[str, Any]], dict[str, Any]]
+    write: Callable[[DecoderConfig], dict[str, Any]]
+
+    def config(self, theirs: dict[str, Any], head: Head, found: set[str]) -> DecoderConfig:
+        return self._config(theirs)
+
+    def _config(self, theirs: dict[str, Any]) -> DecoderConfig:
+        return DecoderConfig(**self._our_values(theirs) | self.fixed | self.read(theirs))
+
+    def their_config(self, config: DecoderConfig) -> dict[str, Any]:
+        ours = config.to_dict() | {"activation": THEIR_ACTIVATION[config.activation]}
+        theirs = {"model_type": self.model_type, **{name: ours[field] for name, (field, _) in self.fields.items()}}
+        theirs |= self.required | self.write(config)
+        # what is lost on the way there and back is what this architecture does not have; dropout changes no output
+        back = self._config(theirs)
+        for name in (field.name for field in fields(config) if field.name not in _TRAINING):
+            if getattr(back, name) != getattr(config, name):
+                raise ValueError(f"{self.model_type} has no {name}={getattr(config, name)!r}")
+        return theirs
+
+    def rules(self, config: DecoderConfig, head: Head) -> list[Rule]:
+        missing = {"none": ("query", "key", "value", "output"), "inputs": ("output",), "all": ()}[config.attention_bias]
+        lost = {f"block_{i}/self_attention/{name}/bias" for i in range(config.num_layers) for name in missing}
+        # a tied head may be in their file as a second copy; a head of its own must be there
+        lost |= {_OWN_HEAD} if config.tied else set()
+        rules = [*self.backbone, *self._block_rules(config), *head.rules]
+        kept = [rule for rule in rules if not lost & set(rule.ours) and (config.tied or not rule.tied)]
+        return sorted(kept, key=lambda rule: rule.tied)
+
+
+def next_token_head() -> tuple[Rule, ...]:
+    """The matrix of the logits: of its own, or a second copy of the embedding matrix."""
+    return (*kernel("lm_head.weight", _OWN_HEAD), *tie("lm_head.weight", "embedding/tokens"))

@@ -1,0 +1,19 @@
+"""What the next token is, and when a text ends: the same for Keras models and for exported artifacts."""
+
+from .decoding import Continuation, FinishReason, begin, write
+from .logits_processors import LogitsProcessor
+from .session import FINISHED, GenerationSession
+from .settings import GenerationSettings
+from .streaming import TextStream
+
+__all__ = [
+    "FINISHED",
+    "Continuation",
+    "FinishReason",
+    "GenerationSession",
+    "GenerationSettings",
+    "LogitsProcessor",
+    "TextStream",
+    "begin",
+    "write",
+]

@@ -1,0 +1,127 @@
+"""Token by token: the loop around a session that writes texts, greedy or by drawing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from .logits_processors import LogitsProcessor
+from .sampling import draw, generator_of, greedy, probabilities
+from .session import FINISHED, GenerationSession
+from .settings import GenerationSettings
+from .streaming import TextStream
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass
+class Continuation:
+    """A text that continues a prompt, while it is written and afterwards.
+
+    Attributes:
+        prompt: token ids.
+        limit: most tokens that it may have.
+        stream: makes its text.
+        random: its random numbers.
+        token_ids: what has been generated, without the token that ended it.
+        text: the same as text, up to a stop string.
+        finish_reason: "stop" after a token that ends texts or before a stop string; "length" at the limit; None before.
+    """
+
+    prompt: list[int]
+    limit: int
+    stream: TextStream
+    random: np.random.Generator
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish_reason: FinishReason | None = None
+
+    def add(self, token: int, end_ids: Sequence[int]) -> str:
+        """Take one more token; the text that it adds."""
+        if token in end_ids:
+            self.finish_reason = "stop"
+            new = self.stream.finish()
+        else:
+            self.token_ids.append(token)
+            new = self.stream.push(token)
+            if not self.stream.stopped and len(self.token_ids) == self.limit:
+                self.finish_reason = "length"
+                new += self.stream.finish()
+            if self.stream.stopped:
+                self.finish_reason = "stop"
+        self.text += new
+        return new
+
+
+def begin(
+    prompts: Sequence[list[int]],
+    settings: GenerationSettings,
+    longest_row: int,
+    decode: Callable[[Sequence[int]], str],
+) -> list[Continuation]:
+    """Empty continuations, `num_return_sequences` for each prompt, one behind the other.
+
+    Args:
+        prompts: token ids.
+        settings: how they are continued.
+        longest_row: most tokens of a prompt with its continuation.
+        decode: token ids → text.
+
+    Raises:
+        ValueError: a prompt without tokens, or without room for a new one.
+    """
+    continuations = []
+    for row, prompt in enumerate(prompts):
+        room = longest_row - len(prompt)
+        if not prompt:
+            raise ValueError(f"prompt {row} is empty, and the tokenizer has no token that begins a text")
+        if room < 1:
+            raise ValueError(f"prompt {row} has {len(prompt)} tokens; with a new one the model reads {longest_row}")
+        for index in range(settings.num_return_sequences):
+            stream = TextStream(decode, settings.stop_strings)
+            random = generator_of(settings.seed, prompt, index)
+            continuations.append(Continuation(prompt, min(settings.max_new_tokens, room), stream, random))
+    return continuations
+
+
+def write(
+    session: GenerationSession,
+    continuations: Sequence[Continuation],
+    settings: GenerationSettings,
+    processor: LogitsProcessor,
+) -> Iterator[tuple[Continuation, str]]:
+    """Write all continuations at once; each new part of one as soon as it is there.
+
+    Args:
+        session: of the model.
+        continuations: from `begin` with the same settings.
+        settings: how tokens are chosen.
+        processor: changes logits, and knows the tokens that end a text.
+
+    Raises:
+        ValueError: logits that are no numbers, or settings that forbid every token.
+    """
+    copies = settings.num_return_sequences
+    logits = session.read([continuation.prompt for continuation in continuations[::copies]])
+    if copies > 1:  # a prompt is read once
+        rows = np.repeat(np.arange(len(logits)), copies)
+        session.select(rows)
+        logits = logits[rows]
+    while True:
+        tokens = np.full(len(continuations), FINISHED, "int32")
+        for row, continuation in enumerate(continuations):
+            if continuation.finish_reason is not None:
+                continue
+            changed = processor(logits[row], continuation.prompt, continuation.token_ids)
+            tokens[row] = _choose(changed, settings, continuation.random)
+            yield continuation, continuation.add(int(tokens[row]), processor.end_ids)
+            if continuation.finish_reason is not None:
+                tokens[row] = FINISHED
+        if (tokens == FINISHED).all():
+            return
+        logits = session.step(tokens)
+
+
+def _choose(logits: np.ndarray, settings: GenerationSettings, random: np.random.Generator) -> int:
+    return draw(probabilities(logits, settings), random) if settings.do_sample else greedy(logits)

@@ -1,0 +1,80 @@
+"""What changes the logits of the next token before it is chosen; -inf forbids a token."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .settings import GenerationSettings
+
+
+class LogitsProcessor:
+    """All that some settings change in the logits, in the order of the settings' docstring.
+
+    Args:
+        settings: bias, penalties, n-grams, bad words, the least number of tokens.
+        bad_words: the token ids of each bad word.
+        end_ids: tokens that end a text.
+
+    Source: repetition penalty: Keskar et al. 2019, §4.1, https://arxiv.org/abs/1909.05858; presence and frequency:
+        OpenAI's API reference, https://platform.openai.com/docs/api-reference
+    Differs: from Transformers, which has no presence and frequency penalties.
+    """
+
+    def __init__(
+        self, settings: GenerationSettings, bad_words: Sequence[Sequence[int]] = (), end_ids: Sequence[int] = ()
+    ) -> None:
+        self.settings = settings
+        self.bad_words = [list(word) for word in bad_words if word]
+        self.end_ids = list(end_ids)
+
+    def __call__(self, logits: np.ndarray, prompt: Sequence[int], new: Sequence[int]) -> np.ndarray:
+        """The changed logits of one row.
+
+        Args:
+            logits: (V,) float32.
+            prompt: token ids that were given.
+            new: token ids that have been generated.
+
+        Raises:
+            ValueError: logits that are no numbers, or settings that forbid every token.
+        """
+        if np.isnan(logits).any():
+            raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
+        settings, logits = self.settings, logits.copy()
+        self._add_bias(logits)
+        self._penalize(logits, prompt, new)
+        tokens = [*prompt, *new]
+        if settings.no_repeat_ngram_size:
+            logits[_repeating(tokens, settings.no_repeat_ngram_size)] = -np.inf
+        for word in self.bad_words:
+            if tokens[len(tokens) - len(word) + 1 :] == word[:-1]:
+                logits[word[-1]] = -np.inf
+        if len(new) < settings.min_new_tokens:
+            logits[self.end_ids] = -np.inf
+        if not (logits > -np.inf).any():
+            raise ValueError("the settings forbid every token: of logit_bias, bad_words and the rest allow one")
+        return logits
+
+    def _add_bias(self, logits: np.ndarray) -> None:
+        for token, bias in self.settings.logit_bias.items():
+            if token >= len(logits):
+                raise ValueError(f"logit_bias has the token id {token}, but there are only {len(logits)} tokens")
+            logits[token] += bias
+
+    def _penalize(self, logits: np.ndarray, prompt: Sequence[int], new: Sequence[int]) -> None:
+        settings = self.settings
+        if settings.repetition_penalty != 1:
+            seen = np.unique([*prompt, *new])
+            logits[seen] *= np.where(logits[seen] < 0, settings.repetition_penalty, 1 / settings.repetition_penalty)
+        if new and (settings.presence_penalty or settings.frequency_penalty):
+            tokens, counts = np.unique(new, return_counts=True)
+            logits[tokens] -= settings.presence_penalty + settings.frequency_penalty * counts
+
+
+def _repeating(tokens: list[int], size: int) -> list[int]:
+    """The tokens that would make the last n-gram one that has been there."""
+    begun = tokens[len(tokens) - size + 1 :]
+    if len(begun) < size - 1:
+        return []
+    starts = range(len(tokens) - size + 1)
+    return [tokens[i + size - 1] for i in starts if tokens[i : i + size - 1] == begun]

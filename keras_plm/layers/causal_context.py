@@ -1,0 +1,73 @@
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from jaxtyping import Int
+from keras import ops
+
+from keras_plm.tensor_types import Tensor
+
+from .masks import in_window, text_positions, visible_tokens
+from .rotary import rotary_angles, rotary_frequencies
+
+Context = dict[str, Tensor]
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class CausalContext(keras.layers.Layer):
+    """What each token of a decoder sees, and at which position it is: computed once, and read by all blocks.
+
+    Args:
+        window: how many positions a token sees in blocks with a window, its own included; None for no such blocks.
+        rotary_dim: H, width of the heads that are rotated; None without rotary positions.
+        rotary_base: θ, see `rotary_frequencies`.
+        rotary_scaling: see `rotary_frequencies`.
+
+    Call args:
+        padding_mask: (B, S) int32, 0 for padding. Rows of several texts number them 1, 2, …, and no text sees
+            another; padding may be anywhere between texts.
+        first_position: int scalar, the position of the first of the T tokens in the row (when decoding from a cache).
+        num_queries: T; None means S.
+
+    Returns:
+        dict of `visible` (B, T, S) int32, with a window `in_window`, likewise; `position_ids` (B, T) int32, which count
+        from the first token of each text; with rotary positions `cosines` and `sines`, (B, T, 1, H).
+
+    Example:
+        >>> mask = keras.ops.convert_to_tensor([[0, 1, 1, 2]])
+        >>> keras.ops.convert_to_numpy(CausalContext()(mask)["position_ids"]).tolist()
+        [[0, 0, 1, 0]]
+    """
+
+    def __init__(
+        self,
+        window: int | None = None,
+        rotary_dim: int | None = None,
+        rotary_base: float = 10_000.0,
+        rotary_scaling: Sequence[float] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=2)
+        self.window = window
+        self.rotary_dim = rotary_dim
+        self.rotary_base = rotary_base
+        self.rotary_scaling = list(rotary_scaling)
+        self.built = True
+
+    def call(
+        self,
+        padding_mask: Int[Tensor, "B S"],
+        first_position: Int[Tensor, ""] | int = 0,
+        num_queries: int | None = None,
+    ) -> Context:
+        """See the class."""
+        visible = visible_tokens(ops.cast(padding_mask, "int32"), first_position, num_queries)
+        context = {"visible": visible, "position_ids": text_positions(visible)}
+        if self.window is not None:
+            context["in_window"] = in_window(visible, self.window, first_position)
+        if self.rotary_dim is not None:
+            frequencies = rotary_frequencies(self.rotary_dim, self.rotary_base, self.rotary_scaling)
+            angles = rotary_angles(context["position_ids"], frequencies, self.compute_dtype)
+            context["cosines"], context["sines"] = angles
+        return context

@@ -1,0 +1,153 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from keras_plm.generation import Continuation, GenerationSession, GenerationSettings, LogitsProcessor, begin, write
+from keras_plm.tasks.text_model import TextModel, check_texts
+from keras_plm.text import Tokenizer
+
+from .keras_session import KerasSession
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """How probable a text is to a model, token by token.
+
+    Attributes:
+        tokens: of the vocabulary.
+        log_probabilities: (tokens,) float32, the natural logarithm of each token's probability after those before it;
+            NaN for the first token, before which there is nothing.
+    """
+
+    tokens: list[str]
+    log_probabilities: np.ndarray
+
+    @property
+    def total(self) -> float:
+        """The logarithm of the probability of the text after its first token."""
+        return float(np.nansum(self.log_probabilities))
+
+    @property
+    def perplexity(self) -> float:
+        """E to the power of the mean negative log-probability; NaN for a text of one token."""
+        counted = self.log_probabilities[1:]
+        return float(np.exp(-counted.mean())) if len(counted) else float("nan")
+
+
+class TextGeneratorMethods(TextModel):
+    """The methods of a text generator that take texts."""
+
+    def open_session(self, max_new_tokens: int) -> GenerationSession:
+        """What `keras_plm.generation` needs of this model, for texts of at most that many new tokens."""
+        return KerasSession(self, max_new_tokens)
+
+    def generate(
+        self, prompts: Sequence[str], settings: GenerationSettings | None = None, batch_size: int = 8, **changes: Any
+    ) -> list[Any]:
+        """The continuation of each prompt.
+
+        Prompts of different lengths go through the model together; each gets the text that it would get alone.
+
+        Args:
+            prompts: texts; an empty one begins with the token that begins texts.
+            settings: how they are continued; None means the default ones, greedy decoding.
+            batch_size: prompts at a time; the more, the faster each, and the more memory.
+            changes: fields of the settings that are to be otherwise, such as `max_new_tokens=20`.
+
+        Returns:
+            a text for each prompt, without the prompt; with `num_return_sequences` above 1 a list of texts for each.
+
+        Raises:
+            ValueError: no tokenizer, a prompt as long as the model can read, settings that forbid every token.
+
+        Example:
+            >>> model.generate(["The house is"], max_new_tokens=20)  # doctest: +SKIP
+            [' on the hill, and from its windows one sees the sea.']
+        """
+        settings = _with(settings, changes)
+        check_texts(prompts, names=("prompts", "prompts"))
+        texts: list[str] = []
+        for start in range(0, len(prompts), batch_size):
+            continuations, parts = self._parts(prompts[start : start + batch_size], settings)
+            for _ in parts:
+                pass
+            texts += [continuation.text for continuation in continuations]
+        copies = settings.num_return_sequences
+        return texts if copies == 1 else [texts[i : i + copies] for i in range(0, len(texts), copies)]
+
+    def stream(self, prompt: str, settings: GenerationSettings | None = None, **changes: Any) -> Iterator[str]:
+        """The continuation of one prompt in parts, each as soon as it is certain; no part ends inside a character.
+
+        Args:
+            prompt: a text.
+            settings: as of `generate`; one sequence.
+            changes: fields of the settings that are to be otherwise.
+
+        Raises:
+            ValueError: as `generate`; `num_return_sequences` above 1.
+
+        Example:
+            >>> for part in model.stream("The house is"):  # doctest: +SKIP
+            ...     print(part, end="")
+        """
+        settings = _with(settings, changes)
+        if settings.num_return_sequences > 1:
+            raise ValueError(f"num_return_sequences={settings.num_return_sequences}; a stream is of one text")
+        check_texts([prompt], names=("prompts", "prompts"))
+        _, parts = self._parts([prompt], settings)
+        return (part for _, part in parts if part)
+
+    def score(self, texts: Sequence[str]) -> list[TextScore]:
+        """How probable texts are, token by token.
+
+        Raises:
+            ValueError: no tokenizer, or a text of more tokens than the model can read.
+        """
+        check_texts(texts, names=("texts", "texts"))
+        tokenizer, scores = self.needs_tokenizer(), []
+        for row, token_ids in enumerate(self._prompt_ids(texts)):
+            if len(token_ids) > self.longest_row:
+                raise ValueError(f"text {row} has {len(token_ids)} tokens; the model reads {self.longest_row}")
+            ids = np.array([token_ids], "int32")
+            logits = np.asarray(self.predict_on_batch({"token_ids": ids, "padding_mask": np.ones_like(ids)})[0])
+            logits = logits.astype("float32")[:-1]
+            found = np.take_along_axis(logits, ids[0, 1:, None], 1)[:, 0] - _log_sum_exp(logits)
+            tokens = [tokenizer.vocabulary[token_id] for token_id in token_ids]
+            scores.append(TextScore(tokens, np.concatenate([[np.nan], found]).astype("float32")))
+        return scores
+
+    def _parts(
+        self, prompts: Sequence[str], settings: GenerationSettings
+    ) -> tuple[list[Continuation], Iterator[tuple[Continuation, str]]]:
+        tokenizer = self.needs_tokenizer()
+        bad_words = [tokenizer.encode(word).token_ids for word in settings.bad_words]
+        processor = LogitsProcessor(settings, bad_words, end_ids(tokenizer))
+        continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, tokenizer.decode)
+        session = self.open_session(max(continuation.limit for continuation in continuations))
+        return continuations, write(session, continuations, settings, processor)
+
+    def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts behind what the template begins with; an empty one is the end of another text."""
+        tokenizer = self.needs_tokenizer()
+        parts = tokenizer.template.parts(False)[: tokenizer.template.num_before("A", pair=False)]
+        before = [tokenizer.role_id(part.name) for part in parts]
+        rows = [before + row for row in tokenizer(list(texts)).to_list()] if len(texts) else []
+        special = tokenizer.special.by_role
+        first = [tokenizer.role_id(role) for role in ("bos", "eos") if role in special][:1]
+        return [row or first for row in rows]
+
+
+def end_ids(tokenizer: Tokenizer) -> list[int]:
+    """The tokens that end a text."""
+    return [tokenizer.role_id("eos")] if "eos" in tokenizer.special.by_role else []
+
+
+def _with(settings: GenerationSettings | None, changes: dict[str, Any]) -> GenerationSettings:
+    return replace(settings or GenerationSettings(), **changes)
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    highest = logits.max(-1)
+    return highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
