@@ -1,5 +1,6 @@
 """Other people's weights, both ways: one table an architecture."""
 
+from .gguf import from_gguf
 from .hugging_face import from_hugging_face, to_hugging_face
 from .keras_hub import from_keras_hub, from_preset
 from .loading import load
@@ -10,6 +11,7 @@ __all__ = [
     "Choice",
     "KnownCheckpoint",
     "choose",
+    "from_gguf",
     "from_hugging_face",
     "from_keras_hub",
     "from_preset",

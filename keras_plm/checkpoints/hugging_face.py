@@ -16,7 +16,7 @@ from keras_plm.layers import uninitialized
 from keras_plm.models import Decoder, Encoder, StoredTensor, check_shapes, check_sizes, named_weights, read_json
 from keras_plm.tasks import Embedder
 from keras_plm.tasks.registry import task_of_class
-from keras_plm.text import ROBERTA_TEMPLATE
+from keras_plm.text import ROBERTA_TEMPLATE, Tokenizer
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
@@ -138,6 +138,30 @@ def to_hugging_face(
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         models.write_json(temporary / "config.json", theirs)
         models.write_weights(dict(_their_tensors(model, architecture, head, rules)), temporary)
+
+
+def decoder_of(
+    theirs: dict[str, Any],
+    architecture: Architecture,
+    stored: dict[str, StoredTensor],
+    tokenizer: Tokenizer,
+    source: str,
+) -> Any:
+    """The `TextGenerator` of a config and tensors as Transformers has them, wherever they come from.
+
+    Raises:
+        ValueError: a config that our layers cannot follow; tensors that do not fit, each named.
+    """
+    head = architecture.heads[0]
+    try:
+        config = architecture.config(theirs, head, set(stored))
+        check_sizes(config, sum(math.prod(tensor.shape) for tensor in stored.values()))
+        with uninitialized():
+            model = head.our_class(config, tokenizer=tokenizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{source}: {error}") from None
+    _assign(model, architecture.rules(config, head), stored, source)
+    return model
 
 
 def _leave_out(stored: dict[str, StoredTensor], others: set[str], source: str) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 from keras_plm.models import load_folder
 
+from .gguf import from_gguf
 from .hugging_face import from_hugging_face
 from .keras_hub import from_preset
 
@@ -12,14 +13,14 @@ def load(where: str | Path) -> Any:
 
     Args:
         where: a folder that `plm.save` wrote; "hf:" and a Hugging Face folder or repository id; "preset:" and the name
-            of a keras-hub preset.
+            of a keras-hub preset; a `.gguf` file.
 
     Returns:
-        An Encoder, Pretrainer, Classifier, Tagger, QuestionAnswerer or Embedder, as the folder says.
+        An Encoder, Pretrainer, Classifier, Tagger, QuestionAnswerer, Embedder, Decoder or TextGenerator, as it says.
 
     Raises:
         FileNotFoundError: no such folder or repository, or a file missing in it.
-        ImportError: a repository id without the `hub` extra.
+        ImportError: a repository id without the `hub` extra, a `.gguf` file without the `gguf` extra.
         TypeError: a preset of another architecture.
         ValueError: damaged files, weights that do not fit (each named), something that is not supported.
 
@@ -31,6 +32,8 @@ def load(where: str | Path) -> Any:
         return from_hugging_face(name)
     if kind == "preset":
         return from_preset(name)
+    if str(where).endswith(".gguf"):
+        return from_gguf(where)
     folder = Path(where)
     if not folder.exists():
         raise FileNotFoundError(

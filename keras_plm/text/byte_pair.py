@@ -34,8 +34,8 @@ class BytePairTokenizer(Tokenizer):
         words: how a text is cut into words: "gpt2", "smollm", "qwen2" or "llama3".
 
     Raises:
-        ValueError: another name for `words`, a special token or one of the 256 bytes missing from the vocabulary, a
-            token twice, a merge that is not a pair of tokens that make a token.
+        ValueError: another name for `words`, a special token or a byte of ASCII's letters and marks missing from
+            the vocabulary, a token twice, a merge that is not a pair of tokens that make a token.
 
     Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
     Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no table that grows, no
@@ -60,10 +60,12 @@ class BytePairTokenizer(Tokenizer):
         self.words = words
         self.merges = list(merges)
         self.add_prefix_space = add_prefix_space
-        missing = [c for c in BYTE_CHARACTERS if c not in self._ids]
+        missing = [c for c in BYTE_CHARACTERS[0x20:0x7F] if c not in self._ids]
         if missing:
             raise ValueError(f"the vocabulary has no token for the bytes written as {missing[:5]}; is it byte-level?")
-        self._byte_ids = tf.constant([self._ids[c] for c in BYTE_CHARACTERS])
+        # some vocabularies lack bytes that were in no text: Hugging Face's tokenizers leave them out, and so does this
+        self._lost_bytes = {byte for byte, c in enumerate(BYTE_CHARACTERS) if c not in self._ids}
+        self._byte_ids = tf.constant([self._ids.get(c, -1) for c in BYTE_CHARACTERS])
         keys, merged = [], []
         for rank, merge in enumerate(self.merges):
             left, _, right = merge.partition(" ")
@@ -115,7 +117,8 @@ class BytePairTokenizer(Tokenizer):
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
         ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(self.merges)}
-        return {*BYTE_CHARACTERS, *(part for piece in often for part in _steps(piece, ranks))}
+        bytes_there = {character for character in BYTE_CHARACTERS if character in self._ids}
+        return {*bytes_there, *(part for piece in often for part in _steps(piece, ranks))}
 
     @cached_property
     def continues_word(self) -> np.ndarray:
@@ -133,6 +136,8 @@ class BytePairTokenizer(Tokenizer):
         """(W, None) ids of words."""
         byte_values = tf.strings.unicode_decode(words, "ISO-8859-1")
         ids = byte_values.with_flat_values(tf.gather(self._byte_ids, byte_values.flat_values))
+        if self._lost_bytes:
+            ids = tf.ragged.boolean_mask(ids, ids >= 0)
         lengths = ids.row_lengths()
         # in groups of similar length: one unbroken run of letters must not make all words as wide as itself
         group = tf.searchsorted(tf.constant(_LENGTHS, lengths.dtype), lengths)
@@ -191,8 +196,10 @@ class BytePairTokenizer(Tokenizer):
         """The bytes of the tokens are those of the text."""
         lengths = np.array([len(self.vocabulary[i]) for i in ids], np.int64)
         ends = np.cumsum(lengths)
-        added = int(ends[-1]) - len(text.encode()) if ids else 0  # the space of add_prefix_space
         position = character_positions(text)
+        if self._lost_bytes:
+            position = position[[i for i, byte in enumerate(text.encode()) if byte not in self._lost_bytes] + [-1]]
+        added = int(ends[-1]) - len(position) + 1 if ids else 0  # the space of add_prefix_space
         spans: list[tuple[int, int, int]] = []
         for token_id, length, byte_end in zip(ids, lengths.tolist(), (ends - added).tolist(), strict=True):
             piece = self.vocabulary[token_id]

@@ -1,0 +1,162 @@
+"""GGUF files → our models: their metadata as Transformers' config, their tensors under Transformers' names."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_plm.models import StoredTensor
+from keras_plm.text import AddedToken, BytePairTokenizer, SpecialTokens, Template
+from keras_plm.text.byte_pair_words import WordRule
+from keras_plm.text.template import ROLES
+
+from .decoder_architecture import DecoderArchitecture
+from .gguf_file import read_gguf
+from .gpt2 import GPT2
+from .hugging_face import decoder_of
+from .llama import LLAMA, QWEN2
+
+_SHARED = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight",
+           "output.weight": "lm_head.weight"}  # fmt: skip
+_LLAMA_BLOCK = {
+    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+_GPT2_NAMES = {"token_embd.weight": "wte.weight", "position_embd.weight": "wpe.weight", "output_norm.weight":
+               "ln_f.weight", "output_norm.bias": "ln_f.bias", "output.weight": "lm_head.weight"}  # fmt: skip
+_GPT2_BLOCK = {
+    "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2",
+    "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
+}  # fmt: skip
+# general.architecture → ours, their names outside blocks and inside them, and Transformers' name of blocks
+_KINDS: dict[str, tuple[DecoderArchitecture, dict[str, str], dict[str, str], str]] = {
+    "llama": (LLAMA, _SHARED, _LLAMA_BLOCK, "layers"),
+    "qwen2": (QWEN2, _SHARED, _LLAMA_BLOCK, "layers"),
+    "gpt2": (GPT2, _GPT2_NAMES, _GPT2_BLOCK, "h"),
+}
+# tokenizer.ggml.pre → the rule that cuts words
+_WORDS: dict[str, WordRule] = {
+    "gpt-2": "gpt2", "default": "gpt2", "smollm": "smollm", "qwen2": "qwen2", "llama-bpe": "llama3",
+}  # fmt: skip
+_CONTROL, _USER_DEFINED = 3, 4
+
+
+def from_gguf(path: str | Path) -> Any:
+    """The `TextGenerator` of a GGUF file, with its tokenizer; its weights become float32.
+
+    Args:
+        path: a file of Llama's, Mistral's, SmolLM2's, Qwen2's or GPT-2's architecture, with weights in F32, F16 or any
+            quantization that the package `gguf` takes apart (Q8_0, Q4_0, Q4_1, Q4_K and more).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImportError: the extra `gguf` is not installed.
+        ValueError: a file that ends too soon, or another architecture, tokenizer or type of weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    metadata, tensors = read_gguf(path)
+    try:
+        kind = metadata["general.architecture"]
+        if kind not in _KINDS:
+            raise ValueError(f"the architecture {kind!r} is not supported, only {', '.join(_KINDS)}")
+        architecture, outside, inside, blocks = _KINDS[kind]
+        tokenizer = _tokenizer(metadata)
+        theirs = _config(metadata, kind, tensors)
+    except KeyError as error:
+        raise ValueError(f"{path} has no {error} in its metadata") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    stored = {}
+    for name, tensor in tensors.items():
+        named = _their_name(name, outside, inside, blocks)
+        if named is not None:
+            stored[named] = _as_theirs(named, tensor, kind, theirs)
+    return decoder_of(theirs, architecture, stored, tokenizer, str(path))
+
+
+def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor]) -> dict[str, Any]:
+    """Transformers' fields of the sizes."""
+
+    def size(name: str, default: Any = None) -> Any:
+        full = f"{kind}.{name}"
+        return metadata[full] if default is None else metadata.get(full, default)
+
+    tied = "output.weight" not in tensors
+    width, heads, vocabulary = (
+        size("embedding_length"),
+        size("attention.head_count"),
+        tensors["token_embd.weight"].shape[0],
+    )
+    shared = {"vocab_size": vocabulary, "tie_word_embeddings": tied}
+    if kind == "gpt2":
+        return shared | {
+            "n_embd": width, "n_head": heads, "n_layer": size("block_count"), "n_inner": size("feed_forward_length"),
+            "n_positions": size("context_length"), "layer_norm_epsilon": size("attention.layer_norm_epsilon"),
+        }  # fmt: skip
+    scaling = metadata.get(f"{kind}.rope.scaling.type", "none")
+    if scaling != "none" or "rope_freqs.weight" in tensors:
+        raise ValueError(f"rotary positions that are scaled ({scaling}) are not supported")
+    return shared | {
+        "hidden_size": width, "num_attention_heads": heads,
+        "num_key_value_heads": size("attention.head_count_kv", heads),
+        "head_dim": size("attention.key_length", width // heads), "num_hidden_layers": size("block_count"),
+        "intermediate_size": size("feed_forward_length"), "max_position_embeddings": size("context_length"),
+        "rms_norm_eps": size("attention.layer_norm_rms_epsilon"), "rope_theta": size("rope.freq_base", 10_000.0),
+    }  # fmt: skip
+
+
+def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], blocks: str) -> str | None:
+    """The name in Transformers' files; unknown ones as they are, to be told; None for tables that are computed here."""
+    if name in outside:
+        return outside[name]
+    block, _, rest = name.removeprefix("blk.").partition(".")
+    layer, _, what = rest.partition(".")
+    if name.startswith("blk.") and layer in inside:
+        return f"{blocks}.{block}.{inside[layer]}.{what}"
+    return None if name == "rope_freqs.weight" else name
+
+
+def _as_theirs(name: str, tensor: StoredTensor, kind: str, theirs: dict[str, Any]) -> StoredTensor:
+    """With rows and columns as Transformers has them."""
+    if kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2:  # its kernels are not transposed
+        return StoredTensor(tensor.shape[::-1], lambda: tensor.read().T)
+    heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
+    if kind == "llama" and heads is not None:
+        # llama.cpp rotates neighbors where Transformers rotates halves, and has its rows in that order
+        return StoredTensor(tensor.shape, partial(_halves, tensor, theirs[heads]))
+    return tensor
+
+
+def _halves(tensor: StoredTensor, heads: int) -> np.ndarray:
+    value = tensor.read()
+    pairs = value.reshape(heads, value.shape[0] // heads // 2, 2, *value.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(value.shape)
+
+
+def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
+    model, rule = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre", "default")
+    if model != "gpt2" or rule not in _WORDS:
+        raise ValueError(f"a tokenizer of kind {model!r} with words by {rule!r} is not supported")
+    vocabulary = metadata["tokenizer.ggml.tokens"]
+    named = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+    spelled: dict[str, str | None] = dict.fromkeys(ROLES)
+    for role, theirs in named.items():
+        index = metadata.get(f"tokenizer.ggml.{theirs}_token_id")
+        if index is not None:
+            if not 0 <= index < len(vocabulary):
+                raise ValueError(f"tokenizer.ggml.{theirs}_token_id is {index}; there are {len(vocabulary)} tokens")
+            spelled[role] = vocabulary[index]
+    kinds = metadata.get("tokenizer.ggml.token_type") or []
+    added = [
+        AddedToken(token)
+        for token, kind in zip(vocabulary, kinds, strict=False)
+        if kind in (_CONTROL, _USER_DEFINED) and token.strip() == token
+    ]
+    template = Template("bos A" if metadata.get("tokenizer.ggml.add_bos_token") else "A", None)
+    special = SpecialTokens(**spelled)
+    merges = metadata["tokenizer.ggml.merges"]
+    return BytePairTokenizer(vocabulary, merges, special, template=template, added=added, words=_WORDS[rule])
