@@ -1,4 +1,4 @@
-"""Whole trainings on Keras `fit`."""
+"""Complete training runs on Keras `fit`."""
 
 from .answer_questions import AnswerQuestions
 from .classify import Classify

@@ -22,13 +22,14 @@ from .fine_tune import FineTune
 class AnswerQuestions(FineTune[QuestionAnswerer]):
     """Fine-tune an encoder to point at the first and the last token of the answer.
 
-    A context longer than a row is read in overlapping windows; one without the answer points at [CLS]. Where training
-    questions have no answer, the model may answer nothing, and `validation` decides how readily.
+    A context that is longer than a row is split into overlapping windows. The target of a window without the answer is
+    [CLS]. If some training questions have no answer, the model can decline to answer. The `validation` questions set
+    the threshold for this.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
-        FileNotFoundError: no encoder there, a pattern that matches no file.
-        ValueError: a question without context, an answer that does not stand at its place.
+        FileNotFoundError: there is no encoder at `encoder`, or a pattern matches no file.
+        ValueError: a question has no context, or an answer is not in the context at its `answer_start`.
         RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
@@ -44,15 +45,15 @@ class AnswerQuestions(FineTune[QuestionAnswerer]):
     task: ClassVar[Task] = QUESTION_ANSWERING
 
     max_length: int = 384  # longest row in tokens: the question and a window of the context
-    overlap: int = 64  # tokens that neighboring windows of a training context share
-    learning_rate: float = 1e-4  # peak, after the warm-up
+    overlap: int = 64  # tokens that two neighboring windows of a training context share
+    learning_rate: float = 1e-4  # peak learning rate, after the warm-up
 
     def rows(self, model: QuestionAnswerer, examples: Questions) -> TextRows:
         """Overlapping windows."""
         return QUESTION_ANSWERING.rows(model, examples, self.max_length, self.overlap)
 
     def finished(self, model: QuestionAnswerer, held_out: dict[str, Questions]) -> None:
-        """Choose the threshold of no answer with the best F1 on the validation examples."""
+        """Choose the no-answer threshold that has the best F1 on the validation examples."""
         examples = held_out.get("validation")
         if model.null_threshold is not None and examples is not None:
             model.null_threshold = best_threshold(model, examples, self.batch_size)
@@ -70,7 +71,7 @@ def best_threshold(model: QuestionAnswerer, examples: Questions, batch_size: int
     answered = np.array([answer_scores([w], [text])["f1"] for w, text in zip(wanted, best, strict=True)])
     silent = np.array([not w for w in wanted], float)
     order = np.argsort(margins, kind="stable")
-    # F1 if the first k questions in order of their margin are answered, and the others are not
+    # F1 if the k questions with the smallest margins get an answer and the others get none
     total = (
         np.concatenate([[0], np.cumsum(answered[order])])
         + silent.sum()

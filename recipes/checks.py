@@ -1,4 +1,4 @@
-"""Settings of a fine-tuning that do not go together."""
+"""Checks of fine-tuning settings: values out of range, and settings that exclude each other."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def check_fine_tuning(recipe: "FineTune") -> None:
-    """Raise ValueError for a setting out of range, or for two that exclude each other."""
+    """Raise ValueError if a setting is out of range or if two settings exclude each other."""
     parse_trainable(recipe.trainable)
     recipe.check_at_least_one("epochs", "gradient_accumulation_steps")
     for name in ("limit_train_examples", "patience", "num_layers", "num_heads", "embedding_rank"):
@@ -31,12 +31,14 @@ def _check_held_out(recipe: "FineTune") -> None:
     if split is not None and not 0 < split < 1:
         raise ValueError(f"validation_split={split}; it is a fraction of the examples, in (0, 1)")
     if split is not None and recipe.validation is not None:
-        raise ValueError("validation and validation_split exclude each other: give the one or the other")
+        raise ValueError("validation and validation_split exclude each other: give only one of them")
     picks = recipe.load_best or recipe.patience is not None
     if picks and recipe.validation is None and split is None:
         raise ValueError("load_best and patience (early stopping) need `validation` or `validation_split`")
     if picks and recipe.prune is not None:
-        raise ValueError("prune keeps the last epoch: in an earlier one not all the zeros are there")
+        raise ValueError(
+            "prune excludes load_best and patience: it must keep the last epoch, because earlier ones lack some zeros"
+        )
 
 
 def _check_compression(recipe: "FineTune") -> None:
@@ -45,10 +47,13 @@ def _check_compression(recipe: "FineTune") -> None:
     if recipe.clusters is not None and recipe.clusters < 2:
         raise ValueError(f"clusters={recipe.clusters}; it must be at least 2")
     if recipe.prune is not None and recipe.clusters is not None:
-        raise ValueError("prune first, then fine-tune that model with clusters: they leave the zeros alone")
+        raise ValueError(
+            "prune and clusters exclude each other: prune first, then fine-tune the pruned model with clusters, which "
+            "keeps its zeros"
+        )
     if recipe.trainable != "all" and (recipe.prune is not None or recipe.clusters is not None):
         raise ValueError(
-            f"prune and clusters change every kernel, so all of them must be trained, not {recipe.trainable!r}"
+            f"prune and clusters change every kernel, so they need trainable='all', not {recipe.trainable!r}"
         )
     if recipe.trainable.startswith("lora") and recipe.quantization_aware:
-        raise ValueError("quantization_aware rounds the kernels that it trains; with lora they are not trained")
+        raise ValueError("quantization_aware must train the kernels that it rounds; with lora they are not trained")

@@ -24,9 +24,9 @@ class Classify(FineTune[Classifier]):
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
-        FileNotFoundError: no encoder there, a pattern that matches no file.
-        ValueError: a missing column, an empty label, an unknown one in `validation` or `test`, a score that is no
-            finite number.
+        FileNotFoundError: there is no encoder at `encoder`, or a pattern matches no file.
+        ValueError: a column is missing, a label is empty, a label of `validation` or `test` is unknown, or a score is
+            not a finite number.
         RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
@@ -42,19 +42,19 @@ class Classify(FineTune[Classifier]):
 
     task: ClassVar[Task] = CLASSIFICATION
 
-    text_column: str = "text"  # the (first) text
-    second_column: str | None = None  # the second text of a pair
-    # labels, or scores; with multi_label also several columns of 0 and 1
+    text_column: str = "text"  # column of the text, or of the first text of a pair
+    second_column: str | None = None  # column of the second text of a pair
+    # column of the labels or scores; with multi_label also several columns of 0 and 1
     label_column: str | tuple[str, ...] = "label"
     regression: bool = False  # predict a number instead of a label
-    multi_label: bool = False  # several labels a text: a JSON list, or names between semicolons
-    pooling: Pooling = "cls"  # what stands for the text: its pooled first token, or mean or max of all tokens
+    multi_label: bool = False  # several labels for each text: a JSON list, or names separated by semicolons
+    pooling: Pooling = "cls"  # vector of the text: the pooled first token (cls), or the mean or max of all tokens
     class_weights: ClassWeights = "equal"  # balanced: rare labels count as much as frequent ones
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.label_column, str) and not self.multi_label:
-            raise ValueError(f"label_column={self.label_column}: one column for each label needs multi_label=True")
+            raise ValueError(f"label_column={self.label_column}: several label columns need multi_label=True")
         if self.regression and self.multi_label:
             raise ValueError("regression and multi_label exclude each other: a score, or labels")
         if self.class_weights == "balanced" and (self.regression or self.multi_label):
@@ -62,26 +62,26 @@ class Classify(FineTune[Classifier]):
 
     @property
     def needs_pooler(self) -> bool:
-        """With a pooler, a new one where the pre-training had none, unless all tokens are read."""
+        """Whether the head reads the pooled first token. If the pre-trained model has no pooler, a new one is made."""
         return self.pooling == "cls"
 
     @property
     def columns(self) -> Columns:
-        """The fields of that name."""
+        """The fields whose names end in `_column`."""
         return Columns(self.text_column, self.second_column, self.label_column)
 
     def read(self, source: Any) -> LabeledTexts:
-        """Columns of tables."""
+        """Read the examples from these columns of the tables."""
         kind: Kind = "score" if self.regression else "labels" if self.multi_label else "label"
         return CLASSIFICATION.read(source, self.columns, self.on_bad_row, kind=kind)
 
     def make(self, encoder: Encoder, examples: LabeledTexts) -> Classifier:
-        """A classifier; of one column for each label the labels are in their order, also one that no row has."""
+        """A classifier. Its labels are those of `examples`, or, with several label columns, all of these columns."""
         if not self.regression and not examples.counts():
             raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
         labels = None if isinstance(self.label_column, str) else list(self.label_column)
         return CLASSIFICATION.build(encoder, examples, self.pooling, self.regression, self.multi_label, labels)
 
     def rows(self, model: Classifier, examples: LabeledTexts) -> TextRows:
-        """Texts with their labels, and weights where rare labels are to count as much as frequent ones."""
+        """Texts with their labels, and with weights if `class_weights` is "balanced"."""
         return CLASSIFICATION.rows(model, examples, self.max_length, self.class_weights)

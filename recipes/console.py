@@ -1,4 +1,4 @@
-"""What was read, before a training; what came of it, and what to do next, after it."""
+"""What a recipe prints: the data before the training; the scores and the next command after it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.tasks import task_of
 from keras_plm.text import Examples, TextRows
 
-# what spreadsheets and pandas write where there is nothing
+# what spreadsheets and pandas write for a missing value
 _LOOKS_MISSING = {"nan", "na", "n/a", "none", "null", "nil", "-", "?", "<na>"}
 _SHOWN_LABELS = 12
 
 
 def print_summary(examples: Mapping[str, Examples], rows: Mapping[str, TextRows]) -> None:
-    """A table of the parts of the data, a line of labels, and warnings.
+    """Print a table of the data sets, a line with the labels, and warnings.
 
     Args:
-        examples: by the name of the part, "train" first.
-        rows: the tokens of each part.
+        examples: the data sets by name, "train" first.
+        rows: the tokens of each data set.
     """
     console = Console(soft_wrap=True, highlight=False)
     table = Table(title="what was read")
@@ -60,12 +60,12 @@ def _about(train: Examples) -> list[str]:
 
 
 def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None) -> None:
-    """The scores, where the model is, and the next commands.
+    """Print the scores, the folder of the model and the next commands.
 
     Args:
-        model: the trained one.
-        found: its evaluations, by the name of the part.
-        folder: where it was saved; None if it was not.
+        model: the trained model.
+        found: its evaluations, by the name of the data set.
+        folder: where the model was saved; None if it was not saved.
     """
     console = Console(soft_wrap=True, highlight=False)
     for name, evaluation in found.items():
@@ -79,7 +79,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
 
 
 def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
-    """The scores of a pre-training, where the model is, and the next command."""
+    """Print the scores of a pre-training, the folder of the model and the next command."""
     console = Console(soft_wrap=True, highlight=False)
     shown = (
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}" for name, value in scores.items()

@@ -1,4 +1,4 @@
-"""How far a score can be trusted: the same fine-tuning on several cuts of the training examples."""
+"""K-fold cross-validation: how far a score can be trusted."""
 
 import dataclasses
 import statistics
@@ -17,7 +17,7 @@ class CrossValidation:
     """The scores of each fold.
 
     Attributes:
-        folds: by name, for each fold.
+        folds: for each fold, its scores by name.
     """
 
     folds: list[dict[str, float]]
@@ -34,7 +34,7 @@ class CrossValidation:
         table = Table(title=f"{len(self.folds)} folds")
         for column in ("score", "mean", "standard deviation", *(str(i + 1) for i in range(len(self.folds)))):
             table.add_column(column, justify="left" if column == "score" else "right")
-        # a fold without entities, or without questions that have no answer, has fewer scores
+        # a fold has fewer scores if it has no entities, or no questions without an answer
         for name in [name for name in self.folds[0] if all(name in fold for fold in self.folds)]:
             values = [self.mean(name), self.standard_deviation(name), *(fold[name] for fold in self.folds)]
             table.add_row(name, *(f"{value:.4f}" for value in values))
@@ -45,22 +45,23 @@ class CrossValidation:
 
 
 def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
-    """Fine-tune once for each fold on the other ones, score it on the fold; nothing is saved.
+    """For each fold, fine-tune on the other folds and score on this one. Nothing is saved.
 
     Args:
-        recipe: a fine-tuning; its `validation` and `test` are not read. If its `encoder` was trained on these rows, it
-            has seen every fold.
-        folds: parts of the training rows. Of labeled texts each has its share of every label; questions on
-            one context stay together.
+        recipe: a fine-tuning recipe; its `validation` and `test` are not read. If its `encoder` was trained on these
+            rows, the scores are too high, because the encoder has seen every fold.
+        folds: number of parts of the training rows. Folds of labeled texts are stratified by label. Questions on the
+            same context stay in one fold.
 
     Raises:
-        ValueError: fewer than 2 folds, or more than rows (of questions: than contexts); pairs without scores.
+        ValueError: there are fewer than 2 folds, or more folds than rows (for questions: than contexts), or the pairs
+            have no scores.
 
     Example:
         >>> print(cross_validate(Classify(encoder="…", train="train.tsv"), folds=5))  # doctest: +SKIP
     """
     if recipe.columns.label is None:
-        raise ValueError("examples without labels or scores cannot be scored; label_column names their column")
+        raise ValueError("examples without labels or scores cannot be scored; give their column as label_column")
     recipe = dataclasses.replace(
         recipe, validation=None, validation_split=None, test=None, load_best=False, patience=None
     )

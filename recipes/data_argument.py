@@ -1,4 +1,4 @@
-"""What a recipe is trained on: names of files, or a table in memory."""
+"""The type of a recipe's data fields: names of files, or a table in memory."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ Data = Annotated[Any, _FILES]
 
 
 def named(data: Any) -> str:
-    """Data in a line of a model card."""
+    """The data as one line of a model card."""
     found = recorded(data)
     if isinstance(found, dict):
         return f"{found['rows']} rows in memory"

@@ -1,9 +1,9 @@
-"""A large teacher and a small student → a student that does nearly as well.
+"""Knowledge distillation: a large teacher and a small student → a student nearly as good as the teacher.
 
-Input    a trained model, and what the student's recipe needs: raw text for `Pretrain`, else labeled examples
-Output   what that recipe writes
+Input    a trained model, and the data of the student's recipe: raw text for `Pretrain`, otherwise labeled examples
+Output   the output of the student's recipe
 Command  keras-plm distill --teacher saved_models/large recipe:classify --recipe.encoder saved_models/small …
-Time     that of the recipe, and a pass of the teacher for each step
+Time     the time of the student's recipe, plus one forward pass of the teacher for each step
 """
 
 import dataclasses
@@ -30,18 +30,20 @@ from .training_method import TrainingMethod
 class Distill(TrainingMethod):
     """Knowledge distillation: run a recipe whose student also learns from a teacher.
 
-    It learns from the teacher's probabilities, hidden states and attention maps.
+    The student learns from the teacher's probabilities, hidden states and attention maps.
 
-    In two stages, as TinyBERT does it: `Pretrain` with the hidden states of a pre-trained teacher on raw text, then
-    `Classify` from there with the probabilities of the fine-tuned one. The student must have the teacher's vocabulary
-    (`Pretrain(vocabulary=…)`). `plm.shrink` makes a start that has it; `augmentations_per_text` is for few texts. A
-    compressed copy of the teacher came nearest to it (2:4 sparsity, question answering) by `hard=0, soft=1, hidden=1`
-    and a recipe with `dropout=0`.
+    Two-stage distillation as in TinyBERT: first `Pretrain` on raw text with the hidden states of a pre-trained teacher.
+    Then `Classify`, starting from this student, with the probabilities of the fine-tuned teacher.
+
+    The student must have the teacher's vocabulary (`Pretrain(vocabulary=…)`). `plm.shrink` makes a student that has it.
+    Use `augmentations_per_text` if there are few texts. If the student is a compressed copy of the teacher, try
+    `hard=0, soft=1, hidden=1` and a recipe with `dropout=0`. These settings gave the best student in our measurements
+    (2:4 sparsity, question answering).
 
     Raises:
-        ValueError: a temperature that is not above 0; augmentations beside hard labels, or for a recipe without
-            labeled texts; a teacher of another task, labels or vocabulary; more blocks in the student than in the
-            teacher.
+        ValueError: the temperature is not above 0; augmentations are combined with hard labels or with a recipe
+            without labeled texts; the teacher has another task, other labels or another vocabulary; or the student has
+            more blocks than the teacher.
 
     Example:
         >>> small = Distill(  # doctest: +SKIP
@@ -52,16 +54,16 @@ class Distill(TrainingMethod):
     Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; Jiao et al. 2020, https://arxiv.org/abs/1909.10351
     """
 
-    teacher: str  # what `plm.load` takes
-    recipe: Classify | Tag | AnswerQuestions | Pretrain  # of the student
-    hard: float = 0.5  # weight of the labels, or of the losses of pre-training
-    soft: float = 0.5  # weight of the teacher's probabilities; 0 for a teacher of another task
-    hidden: float = 0.0  # weight of its hidden states
-    attention: float = 0.0  # weight of its attention maps
-    temperature: float = 2.0  # of the probabilities; higher ones make the small ones count more
-    # altered copies of each text, which the teacher labels: for few texts; needs hard=0 and texts with labels
+    teacher: str  # folder or name of the teacher, as for `plm.load`
+    recipe: Classify | Tag | AnswerQuestions | Pretrain  # the student's recipe
+    hard: float = 0.5  # weight of the loss on the labels, or of the pre-training losses
+    soft: float = 0.5  # weight of the teacher's probabilities; 0 if the teacher has another task
+    hidden: float = 0.0  # weight of the teacher's hidden states
+    attention: float = 0.0  # weight of the teacher's attention maps
+    temperature: float = 2.0  # softmax temperature; a higher one gives small probabilities more weight
+    # altered copies of each text, labeled by the teacher; for small data sets; needs hard=0 and labeled texts
     augmentations_per_text: int = 0
-    # for each block of the student the teacher's, from 0; None spreads them evenly
+    # for each student block, the index (from 0) of the teacher block it learns from; None spaces them evenly
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Distill(TrainingMethod):
         if more and (self.hard or not able):
             raise ValueError(
                 f"augmentations_per_text={more} needs hard=0, because an altered text may have another label, and a "
-                f"recipe of texts with labels, such as Classify; hard={self.hard}, {type(self.recipe).__name__}"
+                f"recipe for labeled texts, such as Classify; here: hard={self.hard}, {type(self.recipe).__name__}"
             )
 
     def run(self) -> Any:
@@ -82,12 +84,12 @@ class Distill(TrainingMethod):
         return self.recipe.run(self)
 
     def examples(self, train: Any) -> Any:
-        """The rows, and altered copies of their texts behind them."""
+        """The rows, followed by altered copies of their texts."""
         more = self.augmentations_per_text
         return train.augmented(more, self.recipe.seed) if more else train
 
     def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
-        """The `Distiller` of a student."""
+        """The compiled `Distiller` of this student."""
         teacher = load(self.teacher)
         if self.recipe.max_length > teacher.config.max_sequence_length:
             longest = teacher.config.max_sequence_length
@@ -99,7 +101,7 @@ class Distill(TrainingMethod):
         return distiller
 
     def record(self, recipe: Any) -> str:
-        """The settings, those of the student's recipe among them."""
+        """The settings, including the student's recipe, as JSON."""
         return self.to_json()
 
     @classmethod
@@ -110,14 +112,14 @@ class Distill(TrainingMethod):
             student = fields.pop("student")
             kind = {kind.__name__: kind for kind in (AnswerQuestions, Classify, Pretrain, Tag)}[student["recipe"]]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no record of a distillation: {error!r}") from None
+            raise ValueError(f"{path} is not the record of a distillation: {error!r}") from None
         try:
             return cls(recipe=kind(**fields_of(kind, student, path)), **fields | changes)
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
-        """The fields, those of the student's recipe among them, for recipe.json."""
+        """The content of recipe.json: all fields, including the student's recipe."""
         fields = {field.name: recorded(getattr(self, field.name)) for field in dataclasses.fields(self)}
         del fields["recipe"]
         record = {"recipe": "Distill", **fields, "student": json.loads(self.recipe.to_json())}

@@ -1,4 +1,4 @@
-"""A pre-trained encoder and pairs of texts → an embedder whose cosines say how alike two texts are.
+"""A pre-trained encoder and pairs of texts → an embedder; the cosine of two vectors says how similar two texts are.
 
 Input    TSV, CSV or JSONL files with two columns of texts, and a column of scores unless the loss is contrastive
 Output   a folder with an Embedder, its tokenizer, recipe, history, card, predictions and errors
@@ -23,17 +23,23 @@ from .fine_tune import FineTune
 class Embed(FineTune[Embedder]):
     """Fine-tune an encoder so that similar texts have similar vectors.
 
-    Both texts of a pair go through the same encoder: a batch of `batch_size` rows holds half as many pairs. Losses:
-    "ranking", pairs of a higher score shall have the higher cosine; "cosine", the squared difference of cosine and
-    score (scores outside [0, 1] are scaled, the lowest to 0 and the highest to 1); "contrastive", no scores: the second
-    text of a pair is the right one among those of its batch. "ranking" and "contrastive" compare pairs of one batch, on
-    several devices of the part of each.
-    Equal texts of a batch are no negatives of each other.
+    Both texts of a pair go through the same encoder, so a batch of `batch_size` rows holds half as many pairs.
+
+    Values of `similarity`, the loss:
+
+    - "ranking": a pair with a higher score should get a higher cosine.
+    - "cosine": squared difference of cosine and score. If scores are outside [0, 1], they are scaled: the lowest
+      becomes 0 and the highest 1.
+    - "contrastive": without scores. For each first text, its own second text is the positive; the other second texts
+      of the batch are the negatives. Identical texts are not negatives of each other.
+
+    "ranking" and "contrastive" compare the pairs of one batch. With several devices, each device compares only the
+    pairs of its own part of the batch.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
-        FileNotFoundError: no encoder there, a pattern that matches no file.
-        ValueError: a missing column, a score that is no number, an odd `batch_size`.
+        FileNotFoundError: there is no encoder at `encoder`, or a pattern matches no file.
+        ValueError: a column is missing, a score is not a number, or `batch_size` is odd.
         RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
@@ -48,19 +54,21 @@ class Embed(FineTune[Embedder]):
 
     task: ClassVar[Task] = EMBEDDING
 
-    text_column: str = "sentence1"  # the first text
-    second_column: str = "sentence2"  # the second text
-    label_column: str | None = "score"  # how alike they are, on any scale; None for pairs that all are
+    text_column: str = "sentence1"  # column of the first text
+    second_column: str = "sentence2"  # column of the second text
+    label_column: str | None = "score"  # column of the similarity scores, on any scale; None if all pairs are similar
     similarity: Similarity = "ranking"  # the loss; see above
-    pooling: Pooling = "mean"  # mean or max of the tokens, or the first one (cls)
-    scale: float = 20.0  # cosines are multiplied by it in "ranking" and "contrastive"
+    pooling: Pooling = "mean"  # mean or max of the token vectors, or the first token's vector (cls)
+    scale: float = 20.0  # factor of the cosines in "ranking" and "contrastive"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_size % 2:
             raise ValueError(f"batch_size={self.batch_size}; pairs need an even number of examples")
         if (self.label_column is None) != (self.similarity == "contrastive"):
-            raise ValueError('similarity="contrastive" takes no scores (label_column=None); the others need them')
+            raise ValueError(
+                'similarity="contrastive" takes no scores (label_column=None); the other losses need scores'
+            )
         if self.label_column is None and (
             self.validation is not None or self.validation_split is not None or self.test is not None
         ):
@@ -70,20 +78,20 @@ class Embed(FineTune[Embedder]):
 
     @property
     def columns(self) -> Columns:
-        """The fields of that name."""
+        """The fields whose names end in `_column`."""
         return Columns(self.text_column, self.second_column, self.label_column)
 
     def make(self, encoder: Encoder, examples: LabeledTexts) -> Embedder:
-        """An embedder that reads as far as it was trained."""
+        """An embedder that reads at most `max_length` tokens of a text."""
         return EMBEDDING.build(encoder, examples, self.pooling, self.max_length)
 
     def rows(self, model: Embedder, examples: LabeledTexts) -> TextRows:
         """Both texts of each pair, one after the other."""
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if self.batch_size % (2 * devices):
-            raise ValueError(f"batch_size={self.batch_size} would part pairs; choose a multiple of {2 * devices}")
+            raise ValueError(f"batch_size={self.batch_size} would split pairs; choose a multiple of {2 * devices}")
         return EMBEDDING.rows(model, examples, self.max_length, self.similarity)
 
     def loss(self, model: Embedder) -> Any:
-        """See the class."""
+        """The loss that `similarity` names."""
         return EMBEDDING.loss(model, self.similarity, self.scale)

@@ -28,12 +28,12 @@ _FEW = 64  # examples of a `fast_dev_run`
 
 
 class TrainingData(NamedTuple):
-    """What a fine-tuning reads, all of it before the work, so that no error in a file comes after it.
+    """All data of a fine-tuning. It is read before the training starts, so that bad files are found first.
 
     Attributes:
         train: examples to train on.
-        labeled: those that the labels are taken from: the first ones of a file may lack one.
-        held_out: examples to score, by name: "validation" after each epoch, all of them at the end.
+        labeled: examples that define the set of labels. With `limit_train_examples`, `train` may not have every label.
+        held_out: data sets to score, by name. "validation" is scored after each epoch, all of them at the end.
     """
 
     train: Any
@@ -43,40 +43,42 @@ class TrainingData(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTune(Recipe, Generic[Model]):
-    """The settings and the training loop of every fine-tuning; `Classify`, `Tag` and the others say what of.
+    """The settings and the training loop that `Classify`, `Tag` and the other fine-tuning recipes share.
 
-    Started again with the same settings after an interruption, it resumes from the last epoch.
+    If a training was interrupted, start it again with the same settings. It resumes from the last epoch.
     """
 
     task: ClassVar[Task]
 
-    encoder: str  # what to start from: a folder, "hf:" and a Hugging Face folder or repository, "preset:…"
-    train: Data  # files: paths or globs
-    validation: Data = None  # files, scored after each epoch
-    test: Data = None  # files, scored once, at the end
-    validation_split: float | None = None  # fraction of the training examples to hold out in place of `validation`
-    on_bad_row: OnBadRow = "error"  # "skip": leave out rows that cannot be used, and list them in the card
-    limit_train_examples: int | None = None  # use the first ones only
+    encoder: str  # model to start from: a folder, "hf:" and a Hugging Face folder or repository, or "preset:…"
+    train: Data  # files of training examples: paths or globs
+    validation: Data = None  # files of examples that are scored after each epoch
+    test: Data = None  # files of examples that are scored once, at the end
+    validation_split: float | None = None  # fraction of the training examples to hold out instead of `validation`
+    on_bad_row: OnBadRow = "error"  # "skip": leave out rows that cannot be used, and list them in the model's folder
+    limit_train_examples: int | None = None  # train on the first examples only
     epochs: int = 3  # passes over the training examples
-    learning_rate: float = 5e-5  # peak, after the warm-up
-    dropout: float = 0.1  # in the encoder and before the head, whatever the pre-training had
-    # parameter-efficient fine-tuning: "head", "last:K" blocks, "lora:R" or "adapter:R"; the head always is trained
+    learning_rate: float = 5e-5  # peak learning rate, after the warm-up
+    dropout: float = 0.1  # dropout rate of the encoder and before the head; replaces the pre-training's rate
+    # parameter-efficient fine-tuning: "head", "last:K" blocks, "lora:R" or "adapter:R"; the head is always trained
     trainable: str = "all"
-    layer_decay: float = 1.0  # layer-wise learning-rate decay: from each block to the one below it, in (0, 1]
-    head_rate: float = 1.0  # factor of the head's learning rate beside the encoder's
-    gradual_unfreezing: bool = False  # the head first, then block by block, all in the first half of the training
-    gradient_accumulation_steps: int = 1  # batches whose gradients make one step, where a larger batch has no room
-    ema_momentum: float | None = None  # of an exponential moving average of the weights, e.g. 0.999, which is kept
-    load_best: bool = False  # keep the weights of the epoch with the best first score of `validation`
-    patience: int | None = None  # early stopping after this number of epochs that are no better; keeps the best
-    num_layers: int | None = None  # begin with this number of the encoder's blocks, evenly spread
-    num_heads: int | None = (
-        None  # begin with this number of heads, those of the largest weights, and the same share of the width
+    layer_decay: float = 1.0  # layer-wise learning-rate decay: factor from each block to the block below it, in (0, 1]
+    head_rate: float = 1.0  # learning rate of the head relative to the encoder
+    gradual_unfreezing: bool = False  # train the head first, then unfreeze block by block in the first half
+    gradient_accumulation_steps: int = (
+        1  # batches whose gradients make one step, if a larger batch needs too much memory
     )
-    embedding_rank: int | None = None  # begin with the embedding matrix as a product of two narrow ones
-    prune: str | None = None  # sparsity: "0.8", a share of each kernel, step by step; "2:4", two of each four neighbors
-    clusters: int | None = None  # weight clustering: different values that each kernel has
-    quantization_aware: bool = False  # train with fake quantization to int8, for static_int8
+    ema_momentum: float | None = None  # momentum of an exponential moving average of the weights, which is kept: 0.999
+    load_best: bool = False  # keep the weights of the epoch with the best main score on `validation`
+    patience: int | None = None  # early stopping after this number of epochs without a better score; keeps the best
+    num_layers: int | None = None  # start with only this number of the encoder's blocks, evenly spaced
+    num_heads: int | None = (
+        None  # start with only this number of heads (the ones with the largest weights) and a width in proportion
+    )
+    embedding_rank: int | None = None  # factorize the embedding matrix into two matrices of this rank before training
+    prune: str | None = None  # sparsity: "0.8", a fraction of each kernel, gradually; "2:4", two of each four neighbors
+    clusters: int | None = None  # weight clustering: number of different values in each kernel
+    quantization_aware: bool = False  # quantization-aware training (fake quantization to int8), for static_int8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,7 +88,7 @@ class FineTune(Recipe, Generic[Model]):
         """Fine-tune, save and return the model in float32.
 
         Args:
-            method: supervised training by the task's loss, or another one, see `Distill`.
+            method: supervised training on the task's loss, or another method; see `Distill`.
         """
         if self.fast_dev_run:
             short = self.shortened()
@@ -99,15 +101,15 @@ class FineTune(Recipe, Generic[Model]):
     def train_on(
         self, data: TrainingData, save_model: bool = True, method: TrainingMethod = SUPERVISED
     ) -> tuple[Any, dict[str, Evaluation]]:
-        """The training loop.
+        """Run the training loop.
 
         Args:
-            data: examples that have been read.
-            save_model: False leaves nothing on disk.
+            data: the examples that were read.
+            save_model: False writes nothing to disk.
             method: see `run`.
 
         Returns:
-            The model in float32, and its evaluation on each of the held-out sets.
+            The model in float32, and its evaluation on each held-out data set.
         """
         if save_model:
             self.check_save_to()
@@ -120,13 +122,13 @@ class FineTune(Recipe, Generic[Model]):
             if self.verbose:
                 print_summary({"train": data.train, **data.held_out}, tokens)
 
-            # What is trained, and how
+            # The trained weights and the optimizer
             trained, total = freeze(model, self.trainable)
             steps = tokens["train"].num_steps(self.batch_size)  # of an epoch
             optimizer = self.task_optimizer(model, steps)
             trainee = method.compile(model, optimizer, self.loss(model), self.metrics(model))
 
-            # Where it resumes
+            # The checkpoint, if an earlier run was interrupted
             state = TrainingState(self, method, _fingerprint(data)) if save_model else NOTHING_KEPT
             done = state.restore(trainee)
             if done and self.verbose:
@@ -139,7 +141,7 @@ class FineTune(Recipe, Generic[Model]):
                 self.batch_size, self.epochs, self.seed, self.gradient_accumulation_steps
             )
             ended = self.patience is not None and ended_early(state.history_path, self.epochs, self.patience)
-            if done < steps * self.epochs and not ended:  # or only the saving was interrupted
+            if done < steps * self.epochs and not ended:  # otherwise only the saving was interrupted
                 trainee.fit(
                     batches.skip(done),
                     epochs=self.epochs,
@@ -150,7 +152,7 @@ class FineTune(Recipe, Generic[Model]):
                     verbose=self.verbose,
                 )
 
-            # The weights that are kept
+            # The weights to keep
             if self.ema_momentum is not None:
                 trainee.optimizer.finalize_variable_values(trainee.trainable_weights)
             if validate is not None:
@@ -160,7 +162,7 @@ class FineTune(Recipe, Generic[Model]):
             with dtype_policy("float32"):
                 model = copy_model(model)
 
-        # What came of it
+        # Scores and the saved model
         self.finished(model, data.held_out)
         found = {name: evaluate(model, examples, self.batch_size) for name, examples in data.held_out.items()}
         if save_model and is_chief():
@@ -175,28 +177,28 @@ class FineTune(Recipe, Generic[Model]):
             print_result(model, found, self.save_to if save_model else None)
         return model, found
 
-    # What a task's recipe may say otherwise
+    # Methods that a task's recipe may override
 
     @property
     def policy(self) -> str:
-        """The dtype policy of the training: with fake quantization "auto" is float32.
+        """The dtype policy of the training. With fake quantization, "auto" is float32.
 
-        The rounding errors of bfloat16 are half as large as those of int8, and no artifact will have them.
+        The rounding errors of bfloat16 are half as large as the rounding errors of int8, but no artifact has them.
         """
         return "float32" if self.quantization_aware and self.precision == "auto" else super().policy
 
     @property
     def columns(self) -> Columns:
-        """Which column of a file holds what."""
+        """The names of the columns of a file."""
         return self.task.columns
 
     @property
     def needs_pooler(self) -> bool:
-        """Whether the head reads what a pooler makes of the first token."""
+        """Whether the head reads the pooled first token."""
         return False
 
     def read(self, source: Any) -> Any:
-        """The examples of files, or of a table in memory."""
+        """Read examples from files or from a table in memory."""
         return self.task.read(source, self.columns, self.on_bad_row)
 
     def make(self, encoder: Encoder, examples: Any) -> Any:
@@ -208,24 +210,24 @@ class FineTune(Recipe, Generic[Model]):
         return self.task.rows(model, examples, self.max_length)
 
     def loss(self, model: Any) -> Any:
-        """The loss that `compile` takes."""
+        """The loss for `compile`."""
         return self.task.loss(model)
 
     def metrics(self, model: Any) -> list[Any]:
-        """What `fit` shows beside the loss."""
+        """The metrics that `fit` shows in addition to the loss."""
         return self.task.metrics(model)
 
     def rates(self, model: Any) -> dict[str, float]:
-        """Multipliers of the learning rate by the path of a weight."""
+        """Factors of the learning rate, by the path of the weight."""
         return layer_rates(model, self.layer_decay, self.head_rate)
 
     def finished(self, model: Any, held_out: dict[str, Any]) -> None:
-        """Called with the trained model, before it is scored and saved."""
+        """Change the trained model before it is scored and saved."""
 
     # Parts of the loop
 
     def read_all(self) -> TrainingData:
-        """All examples, those to hold out apart."""
+        """Read all examples and separate the held-out ones."""
         labeled = self._read(self.train)
         sources = {"validation": self.validation, "test": self.test}
         held_out = {name: self._read(source) for name, source in sources.items() if source is not None}
@@ -240,31 +242,31 @@ class FineTune(Recipe, Generic[Model]):
         return source if isinstance(source, Examples) else self.read(source)
 
     def shortened(self) -> Self:
-        """What `fast_dev_run` means: one epoch on a few examples, nothing saved."""
+        """The recipe of a `fast_dev_run`: one epoch on a few examples; nothing is saved."""
         short: dict[str, Any] = {"epochs": 1, "gradient_accumulation_steps": 1, "limit_train_examples": _FEW}
         return dataclasses.replace(self, **short, tensorboard=None, fast_dev_run=False)
 
     def _without_unknown_labels(self, data: TrainingData, model: Any) -> TrainingData:
-        """Where bad rows are skipped, without the held-out ones that have another label than the model."""
+        """If bad rows are skipped, also skip held-out examples whose label the model does not have."""
         if self.on_bad_row == "error":
             return data
         labels = getattr(model, "labels", None)
         return data._replace(held_out={name: examples.known(labels) for name, examples in data.held_out.items()})
 
     def updates(self, steps: int) -> int:
-        """Optimizer steps of the whole training, of `steps` batches an epoch."""
+        """Optimizer steps of the whole training, with `steps` batches per epoch."""
         return steps * self.epochs // self.gradient_accumulation_steps
 
     def task_optimizer(self, model: Any, steps: int) -> AdamW:
-        """AdamW for `steps` batches an epoch, with the learning rates of the blocks."""
+        """AdamW for `steps` batches per epoch, with the learning rate of each block."""
         updates, batches = self.updates(steps), self.gradient_accumulation_steps
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         if batches > 1 and devices > 1:
             raise ValueError(f"gradient_accumulation_steps={batches} works on one device only, not on {devices}")
         if not updates:
             raise ValueError(
-                f"gradient_accumulation_steps={batches} of only {steps * self.epochs} batches in all: nothing would be "
-                "learned"
+                f"gradient_accumulation_steps={batches} is more than the {steps * self.epochs} batches of the whole "
+                "training, so no optimizer step would be made"
             )
         return AdamW(
             self.schedule(updates),

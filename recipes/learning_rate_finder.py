@@ -1,4 +1,4 @@
-"""Which learning rate to try: the loss while the rate rises from far too low to far too high."""
+"""Learning-rate range test: the loss while the learning rate rises from far too low to far too high."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RateTest:
 
     Attributes:
         rates: learning rates, rising.
-        losses: the loss of a batch at each, smoothed.
+        losses: the smoothed loss of a batch at each rate.
     """
 
     rates: list[float]
@@ -30,10 +30,11 @@ class RateTest:
 
     @property
     def suggestion(self) -> float:
-        """A third of the rate at which the loss falls fastest, over the logarithm of the rate: a peak to begin with."""
+        """A peak learning rate to try first: a third of the rate at which the loss falls fastest (on a log scale)."""
         count, lowest = len(self.losses), self.losses.index(min(self.losses))
-        # over a tenth of the curve, and not its beginning, where the average is one of a few batches: by the falls from
-        # one batch to the next, one of ten trainings on small data got a third of the lowest rate
+        # The slope is measured over a tenth of the curve. The first tenth is left out: the average there covers only a
+        # few batches. With slopes from one batch to the next, one of ten trainings on small data got a third of the
+        # lowest rate.
         first, span = count // 10, max(count // 10, 1)
         falls = {
             i: self.losses[min(i + span, count - 1)] - self.losses[i] for i in range(first, max(lowest, first + 1))
@@ -62,23 +63,24 @@ class RateTest:
 
 
 def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100) -> RateTest:
-    """Train for some steps while the learning rate rises exponentially; nothing is saved.
+    """Train for some steps while the learning rate rises exponentially. Nothing is saved.
 
     Args:
-        recipe: a fine-tuning; its own learning rate, epochs, gradient accumulation and unfreezing do not matter.
-        lowest: the first rate.
-        highest: the last one. The test ends early where the loss has grown to four times its lowest.
-        steps: batches.
+        recipe: a fine-tuning recipe; its learning rate, epochs, gradient accumulation and unfreezing are ignored.
+        lowest: the first learning rate.
+        highest: the last learning rate. The test ends early when the loss exceeds four times its minimum.
+        steps: number of batches.
 
     Raises:
-        ValueError: rates that do not rise, fewer than 10 steps, a loss that is not finite at the first of them.
+        ValueError: `lowest` is not below `highest`, there are fewer than 10 steps, or the loss is not finite at the
+            first steps.
 
     Source: Smith 2017, §3.3, https://arxiv.org/abs/1506.01186
     """
     if not 0 < lowest < highest:
         raise ValueError(f"lowest={lowest} must be above 0 and below highest={highest}")
     if steps < 10:
-        raise ValueError(f"steps={steps}; a curve needs 10 at least")
+        raise ValueError(f"steps={steps}; it must be at least 10")
     if recipe.fast_dev_run:
         recipe, steps = recipe.shortened(), 10
     rows, labeled, _ = recipe.read_all()

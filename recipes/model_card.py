@@ -1,4 +1,4 @@
-"""A card in Markdown beside a model."""
+"""The model card: a Markdown file in the model's folder."""
 
 import platform
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def model_card(title: str, facts: dict[str, Any], scores: dict[str, Any]) -> str:
-    """A model card in Markdown: what it is, how it was made, what it scored, with which versions."""
+    """A model card in Markdown: facts about the model, its command, its scores, and the versions of the packages."""
     command = "keras-plm " + " ".join(map(shlex.quote, sys.argv[1:]))
     started = Path(sys.argv[0])
     if started.name != "keras-plm" and started.parts[-2:] != ("keras_plm", "__main__.py"):

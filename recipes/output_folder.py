@@ -1,4 +1,4 @@
-"""The folder of a fine-tuned model: record, history, card, answers and errors beside it."""
+"""The folder of a fine-tuned model: the model, its recipe, history, card, predictions and errors."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,15 @@ def save_fine_tuned(
     found: Mapping[str, Evaluation],
     state: TrainingState,
 ) -> None:
-    """Write the model and all that tells how it was made and what it scored.
+    """Write the model, and files that say how it was trained and what it scored.
 
     Args:
-        recipe: the fine-tuning.
-        model: in float32.
-        data: what it was trained on and is scored on.
-        facts: of the training, for the card.
-        found: its evaluations, by the name of the part.
-        state: of the training.
+        recipe: the fine-tuning recipe.
+        model: the trained model, in float32.
+        data: the examples for training and for scoring.
+        facts: facts about the training, for the card.
+        found: the evaluations of the model, by the name of the data set.
+        state: the state of the training.
     """
     parts = {"train": data.labeled, **data.held_out}
     results = dict(facts) | data.train.card()

@@ -1,7 +1,7 @@
-"""Raw text → a pre-trained encoder: masked words and next sentence.
+"""Raw text → a pre-trained encoder, by masked-language modeling and next-sentence prediction.
 
-Input    text files, one or more sentences a line, a blank line between documents
-Output   a folder with a Pretrainer (its `.encoder` goes into fine-tuning), its tokenizer, recipe, history and card
+Input    text files with one or more sentences per line, and a blank line between documents
+Output   a folder with a Pretrainer (fine-tuning uses its `.encoder`), its tokenizer, recipe, history and card
 Command  keras-plm pretrain --corpus 'books/*.txt' --config mini --steps 20000 --save-to saved_models/mini
 Time     MINI, 8,000 tokens, batches of 32 × 128 tokens: about 4 steps a second on 2 cores with AVX-512 BF16
 """
@@ -41,15 +41,15 @@ from .training_state import NOTHING_KEPT, TrainingState
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Recipe):
-    """Pre-train an encoder on raw text by masked words and next sentences.
+    """Pre-train an encoder on raw text by masked-language modeling and next-sentence prediction.
 
-    Started again with the same settings after an interruption, it resumes from the last checkpoint and ends
+    If a training was interrupted, start it again with the same settings. It resumes from the last checkpoint and ends
     with the same weights.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
-        FileNotFoundError: a pattern that matches no file.
-        ValueError: an empty corpus, a file that is not UTF-8, a field out of range.
+        FileNotFoundError: a pattern matches no file.
+        ValueError: the corpus is empty, a file is not UTF-8, or a field is out of range.
         RuntimeError: the loss became NaN; the last checkpoint is kept.
 
     Example:
@@ -62,19 +62,19 @@ class Pretrain(Recipe):
 
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
-    # sizes, such as plm.MINI; in a command a name, or a JSON file of fields
+    # sizes of the encoder, such as plm.MINI; on the command line a name, or a JSON file of fields
     config: Annotated[EncoderConfig, NAMED_SIZE] = SMALL
-    start_from: str | None = None  # a model to continue from, with its tokenizer: a folder, "hf:…"; heads may be new
-    vocabulary: str | None = None  # a vocab.txt; None learns one from the corpus
-    vocabulary_size: int | None = None  # tokens to learn; None for as many as the config says
-    lowercase: bool = True  # lower-case and strip accents
+    start_from: str | None = None  # folder or "hf:…" of a model to continue; missing heads are added
+    vocabulary: str | None = None  # a vocab.txt; None learns a vocabulary from the corpus
+    vocabulary_size: int | None = None  # number of tokens to learn; None takes it from the config
+    lowercase: bool = True  # lower-case the text and strip accents
     steps: int = 10_000  # batches to train on, rounded up to whole epochs
     mask_rate: float = 0.15  # fraction of the tokens to predict
-    whole_word: bool = True  # mask all tokens of a word or none
-    inside_rate: float = 0.0  # fraction of NotNext pairs drawn inside the document, not across: harder
+    whole_word: bool = True  # whole-word masking: mask either all tokens of a word or none
+    inside_rate: float = 0.0  # fraction of NotNext pairs whose second text is from the same document, which is harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of examples
-    checkpoint_every: int = 1_000  # steps between checkpoints, each with a validation, at most
-    validation_steps: int = 50  # batches of a validation, the same ones each time
+    checkpoint_every: int = 1_000  # largest number of steps between checkpoints; each checkpoint has a validation
+    validation_steps: int = 50  # batches of a validation; they are always the same
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,11 +89,13 @@ class Pretrain(Recipe):
         )
         if self.start_from is not None and own:
             raise ValueError(
-                "start_from brings its sizes and its vocabulary along: "
+                "the model of start_from has its own sizes and vocabulary: "
                 "leave out config, vocabulary, vocabulary_size and lowercase"
             )
         if self.vocabulary is not None and self.vocabulary_size is not None:
-            raise ValueError("vocabulary_size is for a vocabulary that is learned; vocabulary names one that is there")
+            raise ValueError(
+                "vocabulary_size is for a learned vocabulary, but vocabulary names a file: give one of them"
+            )
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate={self.mask_rate}; it is a fraction of the tokens, in (0, 1)")
         if not 0 <= self.inside_rate <= 1:
@@ -103,7 +105,7 @@ class Pretrain(Recipe):
         """Train, save and return the model in float32.
 
         Args:
-            method: training by the losses of pre-training, or another one, see `Distill`.
+            method: supervised training on the pre-training losses, or another method; see `Distill`.
         """
         if self.fast_dev_run:
             short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "tensorboard": None}
@@ -113,7 +115,7 @@ class Pretrain(Recipe):
 
     def _train(self, limit: int | None, save_model: bool, method: TrainingMethod) -> Pretrainer:
         epochs = -(-self.steps // self.checkpoint_every)
-        steps = -(-self.steps // epochs)  # of an epoch; all alike, as Keras wants them
+        steps = -(-self.steps // epochs)  # per epoch; Keras needs the same number in each
         with self.session():
             documents = list(itertools.islice(read_documents(_patterns(self.corpus)), limit))
             held_out = [] if self.validation is None else list(read_documents(_patterns(self.validation)))
@@ -131,7 +133,7 @@ class Pretrain(Recipe):
                 state.keep_vocabulary(model.needs_tokenizer())
             if done and self.verbose:
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
-            if done < epochs * steps:  # or only the saving was interrupted
+            if done < epochs * steps:  # otherwise only the saving was interrupted
                 trainee.fit(
                     self._dataset(model, pairs, epochs * steps, done),
                     epochs=epochs,
@@ -205,14 +207,14 @@ class Pretrain(Recipe):
         return pretraining_dataset(pairs, model.needs_tokenizer(), self.batch_size, steps, first_step, **options)
 
     def validation_data(self, model: Pretrainer, documents: Iterable[list[str]]) -> Any:
-        """Batches of held-out documents with masked tokens: the same ones in every run.
+        """Batches of held-out documents with masked tokens. They are the same in every run.
 
         Args:
-            model: whose tokenizer cuts them.
+            model: its tokenizer is used.
             documents: lists of sentences.
         """
         pairs = self._pairs(documents, model.needs_tokenizer())
-        # not a seed that a training has: the same rows in every run
+        # a fixed seed, not the training's: the rows are the same in every run
         return self._dataset(model, pairs, self.validation_steps, seed=1_000_003)
 
     def _save(self, model: Pretrainer, passages: int, scores: dict, state: TrainingState) -> None:
@@ -249,18 +251,18 @@ def _fingerprint(*corpora: list[list[str]]) -> str:
 
 
 def _warn_of_short_documents(documents: list[list[str]]) -> None:
-    """Say so if nearly no pair can be IsNext: then next sentences teach nothing."""
+    """Warn if most documents are a single sentence: next-sentence prediction then has too few IsNext pairs."""
     alone = sum(len(document) < 2 for document in documents)
     if len(documents) > 10 and alone > 0.5 * len(documents):
         warnings.warn(
-            f"{alone:,} of {len(documents):,} documents are a single sentence, of which no next one can be learned; "
-            f"a blank line ends a document: leave them out between the sentences of one text",
+            f"{alone:,} of {len(documents):,} documents are a single sentence, which has no next sentence to predict; "
+            f"a blank line ends a document: remove the blank lines between the sentences of one text",
             stacklevel=2,
         )
 
 
 def _unigram_accuracy(dataset: Any) -> float:
-    """Accuracy of always predicting the most frequent masked token: what any model must beat."""
+    """Accuracy of always predicting the most frequent masked token: the baseline that any model must beat."""
     pieces = [y["masked_tokens"].numpy()[w["masked_tokens"].numpy() > 0] for _, y, w in dataset]
     counts = np.bincount(np.concatenate(pieces))
     return float(counts.max() / counts.sum())

@@ -34,10 +34,10 @@ def _named_size(words: list[str]) -> EncoderConfig:
         return SIZES[name]
     if name.endswith(".json"):
         return EncoderConfig.from_dict(json.loads(Path(name).read_text("utf-8")))
-    raise ValueError(f"{name!r} is no size; choose one of {', '.join(SIZES)}, or a .json file")
+    raise ValueError(f"{name!r} is not a size; choose one of {', '.join(SIZES)}, or a .json file")
 
 
-# how the command line writes an EncoderConfig: --config mini
+# an EncoderConfig on the command line: --config mini
 NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
     metavar=f"{{{','.join(SIZES)},FILE.json}}",
@@ -49,23 +49,23 @@ NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The fields that every recipe has. A recipe is its settings, its command's flags and its record in one."""
+    """The fields of every recipe. They are the settings, the flags of the command and the content of recipe.json."""
 
     save_to: str | None = None  # folder for the trained model
-    overwrite: bool = False  # replace that folder if it exists
-    batch_size: int = 32  # examples of a batch, over all devices together
-    learning_rate: float = 1e-4  # peak, after the warm-up
+    overwrite: bool = False  # replace the folder of `save_to` if it exists
+    batch_size: int = 32  # examples per batch, summed over all devices
+    learning_rate: float = 1e-4  # peak learning rate, after the warm-up
     warmup: float = 0.1  # fraction of the steps in which the learning rate rises
-    weight_decay: float = 0.01  # of AdamW; biases and norms are left alone
-    clip_norm: float = 1.0  # largest norm of the summed gradient; 0 for no clipping
-    max_length: int = 128  # longest row in tokens; longer ones are truncated and counted
-    seed: int = 0  # of the weights, the order of the data, masks and dropout
-    precision: Precision = "auto"  # auto: mixed_bfloat16 where the device is fast at it
+    weight_decay: float = 0.01  # weight decay of AdamW; biases and normalization weights are not decayed
+    clip_norm: float = 1.0  # gradient clipping: largest norm of the summed gradient; 0 for no clipping
+    max_length: int = 128  # longest row in tokens; longer rows are truncated and counted
+    seed: int = 0  # random seed of the weights, the order of the data, masks and dropout
+    precision: Precision = "auto"  # auto: mixed_bfloat16 if it is fast on the device, else float32
     strategy: Strategy = "auto"  # how to use several devices or machines
     tensorboard: str | None = None  # folder for a TensorBoard log
-    fast_dev_run: bool = False  # a few steps on a few examples, nothing saved: does it all run?
-    verbose: int = 1  # 0 silent, 1 progress bars, 2 a line an epoch
-    # callbacks of Keras for `fit`, such as those of wandb and MLflow; they are no part of the record
+    fast_dev_run: bool = False  # test run: a few steps on a few examples; nothing is saved
+    verbose: int = 1  # 0: silent, 1: progress bars, 2: one line per epoch
+    # Keras callbacks for `fit`, such as the callbacks of wandb and MLflow; they are not recorded in recipe.json
     callbacks: tyro.conf.Suppress[Sequence[Any]] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Recipe:
                 raise TypeError(f"callbacks holds {callback!r:.80}; give objects of keras.callbacks.Callback")
 
     def check_save_to(self) -> None:
-        """Raise ValueError or FileExistsError if the model could not be saved, before the work and not after it."""
+        """Raise ValueError or FileExistsError if the model cannot be saved; called before the training starts."""
         check_free(self.model_folder, self.overwrite, is_folder=True)
 
     @property
@@ -96,35 +96,36 @@ class Recipe:
         """The folder for the trained model.
 
         Raises:
-            ValueError: there is none.
+            ValueError: `save_to` is None.
         """
         if self.save_to is None:
-            raise ValueError("where shall the model be saved? Give save_to (--save-to), a folder")
+            raise ValueError("save_to is missing: give the folder for the trained model (--save-to)")
         return self.save_to
 
     def check_at_least_one(self, *names: str) -> None:
-        """Raise ValueError if one of these fields is below 1."""
+        """Raise ValueError if any of these fields is below 1."""
         for name in names:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
     def to_json(self) -> str:
-        """The fields, for recipe.json."""
+        """The content of recipe.json: all fields except `callbacks`."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "callbacks"]
         fields = {"recipe": type(self).__name__, **{name: recorded(getattr(self, name)) for name in names}}
         return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, path: str | Path, **changes: Any) -> Self:
-        """The recipe of a `recipe.json`, such as the one in the folder of a trained model.
+        """Read a recipe from a `recipe.json`, such as the one in the folder of a trained model.
 
         Args:
-            path: of the file.
-            **changes: fields in place of the recorded ones; data that was in memory must be given anew.
+            path: the file.
+            **changes: values that replace recorded fields. Data that was in memory must be given again.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: no record of such a recipe, an unknown field, or data in memory that is not given.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not the record of such a recipe, a field is unknown, or data that was in memory is
+                not given.
 
         Example:
             >>> Classify.from_json("saved_models/reviews/recipe.json", save_to="again").run()  # doctest: +SKIP
@@ -136,11 +137,11 @@ class Recipe:
             raise ValueError(f"{path}: {error}") from None
 
     def schedule(self, steps: int) -> LinearWarmupDecay:
-        """Warm-up and decay over `steps` steps."""
+        """Linear warm-up and decay over `steps` steps."""
         return LinearWarmupDecay(self.learning_rate, int(self.warmup * steps), steps)
 
     def optimizer(self, steps: int) -> AdamW:
-        """AdamW with this recipe's settings for a training of `steps` steps."""
+        """AdamW with the settings of this recipe, for a training of `steps` steps."""
         return AdamW(
             self.schedule(steps),
             weight_decay=self.weight_decay,
@@ -149,10 +150,10 @@ class Recipe:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Strategy, dtype policy and seed in place; models are made and compiled inside.
+        """A context with the strategy, dtype policy and seed set. Make and compile models inside it.
 
         Raises:
-            ValueError: a batch that cannot be shared out evenly, in which case rows would count differently.
+            ValueError: the devices cannot share a batch evenly; rows would then have different weights in the loss.
         """
         strategy = make_strategy(self.strategy)
         if self.batch_size % strategy.num_replicas_in_sync:
@@ -170,8 +171,8 @@ class Recipe:
         return choose_precision(self.precision)
 
     def all_callbacks(self, state: TrainingState) -> list[keras.callbacks.Callback]:
-        """Those that keep the state of the training, TensorBoard's if it has a folder, and those of the user."""
-        # raised, not stopped: a stopped training would still be saved
+        """The callbacks that save the training state, the TensorBoard log if wanted, and the user's callbacks."""
+        # raise an error instead of stopping: the model of a stopped training would still be saved
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
         callbacks += state.callbacks()
         if self.tensorboard is not None and is_chief():

@@ -1,4 +1,4 @@
-"""A recipe as JSON, `recipe.json` in the folder of its model, and back."""
+"""A recipe to and from JSON, the `recipe.json` in the folder of its model."""
 
 import dataclasses
 import difflib
@@ -15,7 +15,7 @@ from keras_plm.text.readers.memory import is_in_memory, rows_in_memory
 
 
 def recorded(value: Any) -> Any:
-    """A field of a recipe as the types of JSON."""
+    """A field of a recipe, converted to JSON types."""
     if isinstance(value, EncoderConfig):
         return value.to_dict()
     if value is None or isinstance(value, str | int | float):
@@ -36,19 +36,19 @@ def recorded(value: Any) -> Any:
 
 
 def read_record(kind: type, path: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe that a `recipe.json` records; see `Recipe.from_json`."""
+    """Read the fields of a recipe from a `recipe.json`; see `Recipe.from_json`."""
     try:
         record = json.loads(Path(path).read_text("utf-8"))
         name = record.pop("recipe")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no record of a recipe: {error!r:.200}") from None
+        raise ValueError(f"{path} is not the record of a recipe: {error!r:.200}") from None
     if name != kind.__name__:
         raise ValueError(f"{path} is the record of a recipe {name}, not {kind.__name__}")
     return fields_of(kind, record | changes, path)
 
 
 def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The fields of a recipe as its constructor takes them, from JSON."""
+    """Convert the fields of a recipe from JSON to arguments of its constructor."""
     record = {name: value for name, value in record.items() if name != "recipe"}
     known = {field.name for field in dataclasses.fields(kind)} | {"student"}
     record.pop("rows", None)  # the fingerprint of an unfinished training
@@ -59,17 +59,17 @@ def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str,
     fields, hints = dict(record), get_type_hints(kind)
     for field, value in fields.items():
         if isinstance(value, dict) and "in memory" in value:
-            raise ValueError(f"{path}: {field!r} was a table in memory; give it anew: {field}=…")
+            raise ValueError(f"{path}: {field!r} was a table in memory; give it again: {field}=…")
         value = fields[field] = tuple(value) if isinstance(value, list) else value
         if field == "config" and isinstance(value, dict):
             fields[field] = EncoderConfig.from_dict(value)
         elif not _fits(value, hints.get(field, Any)):
-            raise ValueError(f"{path}: {field}={value!r:.60} is of another type than {hints[field]}")
+            raise ValueError(f"{path}: {field}={value!r:.60} does not have the type {hints[field]}")
     return fields
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is of the type of a field; of a type that JSON does not have it is."""
+    """Whether a JSON value has the type of a field. Types that JSON does not have are not checked."""
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if get_origin(hint) in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Which examples are held out: of each label its share, and questions on one context stay together."""
+"""Held-out examples, stratified by label. Questions on the same context stay together."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from keras_plm.text import Examples
 
 
 def fold_of_rows(rows: Examples, folds: int, seed: int) -> np.ndarray:
-    """(rows,) the fold of each row: dealt out like cards, label by label.
+    """(rows,) the fold of each row. The rows of each label go to the folds in turn.
 
     Args:
-        rows: examples.
-        folds: parts.
-        seed: of the order.
+        rows: the examples.
+        folds: number of folds.
+        seed: random seed of the order.
     """
     units, order = _units(rows, seed)
     fold_of = np.empty(len(order), "int64")
@@ -20,10 +20,10 @@ def fold_of_rows(rows: Examples, folds: int, seed: int) -> np.ndarray:
 
 
 def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
-    """(rows,) bool, whether a row belongs to that fraction.
+    """(rows,) bool, whether a row is held out.
 
     Raises:
-        ValueError: too few rows: none would be held out, or all.
+        ValueError: there are too few rows: none would be held out, or all.
     """
     units, order = _units(rows, seed)
     borders = np.floor(np.arange(len(order) + 1) * fraction + 1e-9)
@@ -31,12 +31,12 @@ def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
     chosen[order] = np.diff(borders) > 0
     if chosen.all() or not chosen.any():
         what = "examples" if rows.groups() is None else "groups (such as contexts), which stay whole,"
-        raise ValueError(f"validation_split={fraction} of {len(order)} {what} leaves none to train or to validate on")
+        raise ValueError(f"validation_split={fraction} of {len(order)} {what} leaves none for training or validation")
     return chosen[units]
 
 
 def _units(rows: Examples, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) what each row belongs to, and a random order of these units, sorted by label."""
+    """(rows,) the unit (group, or the row itself) of each row, and a random order of the units, sorted by label."""
     random = np.random.default_rng(seed)
     groups, strata = rows.groups(), rows.strata()
     if groups is not None:

@@ -1,4 +1,4 @@
-"""What a fine-tuning begins with, and what it ends with: parts of a pre-trained model, sparsity and clusters."""
+"""The model that a fine-tuning starts from, and the callback that makes its kernels sparse or clustered."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def starting_model(recipe: "FineTune", examples: Any) -> Any:
-    """The task model with the pre-trained weights, and its head if those are of the same task.
+    """The task model with the pre-trained weights. The head is reused if the pre-trained model has the same task.
 
     Args:
-        recipe: a fine-tuning.
-        examples: those that the labels are taken from.
+        recipe: a fine-tuning recipe.
+        examples: the examples that define the set of labels.
     """
     pretrained = load(recipe.encoder)
     if pretrained.tokenizer is None:
@@ -37,35 +37,35 @@ def starting_model(recipe: "FineTune", examples: Any) -> Any:
 
 
 def _smaller(recipe: "FineTune", pretrained: Any) -> Any:
-    """The pre-trained model with its LoRA updates merged, or a part of it."""
+    """The pre-trained model with merged LoRA updates, shrunk and factorized if the recipe says so."""
     if pretrained.adaptation.lora_rank:
         pretrained = merge_lora(pretrained)
     if recipe.num_layers is not None or recipe.num_heads is not None:
         pretrained = shrink(pretrained, smaller_config(pretrained.config, recipe.num_layers, recipe.num_heads))
     if recipe.embedding_rank is None:
         return pretrained
-    # without the head that predicts tokens: it needs the whole embedding matrix
+    # without the masked-token head, which needs the whole embedding matrix
     model = pretrained.encoder if isinstance(pretrained, Pretrainer) else pretrained
     return factorize_embedding(model, recipe.embedding_rank)
 
 
 def fine_tuned_config(recipe: "FineTune", config: EncoderConfig) -> EncoderConfig:
-    """The config of the model, from that of the pre-trained one."""
+    """The config of the task model, derived from the config of the pre-trained model."""
     return dataclasses.replace(
         config,
         dropout=recipe.dropout,
         attention_dropout=recipe.dropout,
         has_pooler=recipe.needs_pooler,
-        max_sequence_length=recipe.max_length,  # later positions would go untrained, and into every artifact
+        max_sequence_length=recipe.max_length,  # later positions would be untrained, but stored in every artifact
     )
 
 
 def fine_tuned_adaptation(recipe: "FineTune", pretrained: Any) -> Adaptation:
-    """What is added to the layers of the model; adapters that are there stay."""
+    """The `Adaptation` of the task model. Adapters of the pre-trained model stay."""
     kind, rank = parse_trainable(recipe.trainable)
     there = pretrained.adaptation.adapter_dim
     if kind == "adapter" and there not in (0, rank):
-        raise ValueError(f"trainable={recipe.trainable!r}, but the encoder has adapters of {there}")
+        raise ValueError(f"trainable={recipe.trainable!r}, but the encoder has adapters of size {there}")
     return Adaptation(
         lora_rank=rank if kind == "lora" else 0,
         lora_alpha=2.0 * rank if kind == "lora" else Adaptation.lora_alpha,
@@ -75,12 +75,12 @@ def fine_tuned_adaptation(recipe: "FineTune", pretrained: Any) -> Adaptation:
 
 
 def compressor(recipe: "FineTune", model: Any, updates: int) -> Pruner | Clusterer | None:
-    """A callback that keeps the kernels sparse or clustered, and applies that to the weights that are kept.
+    """A callback that keeps the kernels sparse or clustered. Its `apply` does the same to the final weights.
 
     Args:
-        recipe: a fine-tuning.
+        recipe: a fine-tuning recipe.
         model: the task model.
-        updates: steps of the optimizer in the whole training.
+        updates: optimizer steps of the whole training.
     """
     if recipe.clusters is not None:
         return Clusterer(model, recipe.clusters)

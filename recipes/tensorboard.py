@@ -8,7 +8,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     """Writes losses and metrics as TensorBoard scalars, at the optimizer's step.
 
     Args:
-        folder: of the event files.
+        folder: folder for the event files.
     """
 
     def __init__(self, folder: str) -> None:

@@ -7,10 +7,10 @@ if TYPE_CHECKING:
 
 
 class TrainingMethod:
-    """How a model learns from the batches of a recipe. This one is supervised training, by the loss of its task."""
+    """How a model learns from the batches of a recipe. This class is supervised training on the task's loss."""
 
     def examples(self, train: Any) -> Any:
-        """The examples to train on, perhaps more than those of the recipe."""
+        """The examples to train on. A subclass may add some to the recipe's examples."""
         return train
 
     def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
@@ -19,7 +19,7 @@ class TrainingMethod:
         return model
 
     def record(self, recipe: "Recipe") -> str:
-        """The JSON that tells how the model was trained."""
+        """The JSON for recipe.json, which says how the model was trained."""
         return recipe.to_json()
 
 

@@ -11,19 +11,19 @@ from keras_plm.training import HistoryLog
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores the model after each epoch, keeps the best weights, and ends a training that gains nothing.
+    """Scores the model after each epoch, keeps the best weights, and does early stopping.
 
-    What it knows of earlier epochs is what stands in their history, so that a training that was interrupted resumes as
-    if it had not been.
+    The scores of earlier epochs are read from the history file. A resumed training therefore makes the same decisions
+    as an uninterrupted one.
 
     Args:
-        scored: the model; `fit` may be called on another one that it is a part of.
-        score: gives the `Evaluation` of the model.
+        scored: the model to score. `fit` may be called on a larger model that contains it.
+        score: returns the `Evaluation` of the model.
         history: the CSV file that `HistoryLog` writes.
-        best: file for the weights of the best epoch; None keeps those of the last.
-        patience: epochs without a better score after which the training ends; None never ends it.
-        averaged: the optimizer keeps averaged weights, which are the ones to score.
-        verbose: print a line an epoch.
+        best: file for the weights of the best epoch; None keeps the weights of the last epoch.
+        patience: early stopping after this number of epochs without a better score; None for no early stopping.
+        averaged: the optimizer keeps an exponential moving average of the weights, and this average is scored.
+        verbose: print one line per epoch.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Validation(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def restore_best(self) -> None:
-        """Give the model the weights of the best epoch, if they were kept."""
+        """Load the weights of the best epoch into the model, if they were kept."""
         if self.best is not None and self.best.exists():
             set_weights(self.scored, self.best)
 
 
 def past_scores(history: Path, name: str, before: int) -> list[float]:
-    """The score of each epoch in the history before that one."""
+    """The scores of all epochs in the history with a number below `before`."""
     return [float(row[name]) for row in HistoryLog.read(history) if int(row["epoch"]) < before and row.get(name)]
 
 
 def ended_early(history: Path, epochs: int, patience: int) -> bool:
-    """Whether the training of such a history, interrupted while it saved, had ended before its last epoch."""
+    """Whether the training with this history was stopped early, before it was interrupted while saving."""
     if not history.exists():
         return False
     names = [name for name in history.read_text("utf-8").split("\n", 1)[0].split(",") if name.startswith("val_")]
@@ -91,6 +91,6 @@ def ended_early(history: Path, epochs: int, patience: int) -> bool:
 
 
 def exhausted(scores: list[float], patience: int) -> bool:
-    """Whether the last `patience` scores are none of them better than the best before them."""
+    """Whether none of the last `patience` scores is better than the best score before them."""
     best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)
     return len(scores) - 1 - best >= patience

@@ -106,13 +106,13 @@ def test_roundings_of_int8_are_not_mixed_with_those_of_bfloat16(monkeypatch):
 def test_compression_that_cannot_be_kept(tmp_path):
     for options, words in [
         ({"prune": "1.5"}, 'a fraction such as "0.8"'),
-        ({"prune": "0.5", "load_best": True, "validation": "x"}, "prune keeps the last epoch"),
-        ({"prune": "0.5", "trainable": "lora:2"}, "all of them must be trained, not 'lora:2'"),
-        ({"clusters": 4, "trainable": "last:1"}, "all of them must be trained, not 'last:1'"),
+        ({"prune": "0.5", "load_best": True, "validation": "x"}, "prune excludes load_best and patience"),
+        ({"prune": "0.5", "trainable": "lora:2"}, "they need trainable='all', not 'lora:2'"),
+        ({"clusters": 4, "trainable": "last:1"}, "they need trainable='all', not 'last:1'"),
         ({"quantization_aware": True, "trainable": "lora:2"}, "with lora they are not trained"),
         ({"num_layers": 0}, "num_layers=0"),
         ({"clusters": 1}, "clusters=1; it must be at least 2"),
-        ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune that model with clusters"),
+        ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune the pruned model with clusters"),
     ]:
         with pytest.raises(ValueError, match=words):
             Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), **options)

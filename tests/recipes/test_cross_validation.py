@@ -96,6 +96,6 @@ def test_a_learning_rate_is_found(settings, review_files, tmp_path):
     assert 1e-5 < found.suggestion < 0.1
     assert "try learning_rate=" in str(found)
     assert list(tmp_path.iterdir()) == []
-    for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "a curve needs 10")):
+    for wrong, message in (({"lowest": 1.0}, "below highest"), ({"steps": 5}, "steps=5; it must be at least 10")):
         with pytest.raises(ValueError, match=message):
             find_learning_rate(recipe, **wrong)

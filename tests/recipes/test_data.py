@@ -41,7 +41,7 @@ def test_tables_in_memory_callbacks_and_a_split(settings, review_files, tmp_path
     assert record["train"]["rows"] == 96 and len(record["train"]["sha256"]) == 64 and "callbacks" not in record
     card = (tmp_path / "m" / "README.md").read_text()
     assert "| trained on | 96 rows in memory |" in card and "| validation examples | 24 |" in card
-    with pytest.raises(ValueError, match="'train' was a table in memory; give it anew"):
+    with pytest.raises(ValueError, match="'train' was a table in memory; give it again"):
         Classify.from_json(tmp_path / "m" / "recipe.json")
     again = Classify.from_json(tmp_path / "m" / "recipe.json", train=table, save_to=str(tmp_path / "m2"))
     assert again == replace(recipe, save_to=str(tmp_path / "m2"))
@@ -55,12 +55,12 @@ def test_a_record_is_read_whole(settings, review_files, tmp_path):
     path.write_text(recipe.to_json())
     assert Classify.from_json(path) == recipe
     for content, message in (
-        ("{", "no record of a recipe"),
-        ("[]", "no record of a recipe"),
+        ("{", "not the record of a recipe"),
+        ("[]", "not the record of a recipe"),
         ('{"recipe": "Tag"}', "the record of a recipe Tag, not Classify"),
         ('{"recipe": "Classify", "epoch": 3}', "unknown field 'epoch'; is it epochs?"),
-        ('{"recipe": "Classify", "trainable": ["all"]}', "trainable=.*'all'.* is of another type"),
-        ('{"recipe": "Classify", "epochs": "3"}', "epochs='3' is of another type"),
+        ('{"recipe": "Classify", "trainable": ["all"]}', "trainable=.*'all'.* does not have the type"),
+        ('{"recipe": "Classify", "epochs": "3"}', "epochs='3' does not have the type"),
         ('{"recipe": "Classify", "epochs": 3}', "recipe.json: .*missing"),
     ):
         path.write_text(content)
@@ -77,7 +77,7 @@ def test_a_record_is_read_whole(settings, review_files, tmp_path):
         ({"validation_split": 1.5}, "validation_split=1.5; it is a fraction of the examples, in"),
         ({"validation_split": 0.2, "validation": "x"}, "validation and validation_split exclude each other"),
         ({"callbacks": ["x"]}, "callbacks holds 'x'; give objects of keras.callbacks.Callback"),
-        ({"label_column": ("a", "b")}, "one column for each label needs multi_label=True"),
+        ({"label_column": ("a", "b")}, "several label columns need multi_label=True"),
     ],
 )
 def test_fields_that_do_not_go_together(settings, options, message):

@@ -121,7 +121,7 @@ def test_a_model_without_a_head_has_no_head_to_train(config, tokenizer):
 def test_adapters_of_another_width_are_not_thrown_away(config, tmp_path):
     recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), trainable="adapter:3", max_length=24)
     encoder = plm.Encoder(config, adaptation=plm.Adaptation(adapter_dim=5))
-    with pytest.raises(ValueError, match="but the encoder has adapters of 5"):
+    with pytest.raises(ValueError, match="but the encoder has adapters of size 5"):
         fine_tuned_adaptation(recipe, encoder)
     assert fine_tuned_adaptation(replace(recipe, trainable="all"), encoder).adapter_dim == 5
 

@@ -381,9 +381,9 @@ def test_an_unfinished_training_of_other_settings_is_not_continued(small, corpus
 
 def test_a_start_brings_its_vocabulary_along(small, tmp_path):
     for options, words in (
-        ({"start_from": "x", "vocabulary_size": 99}, "start_from brings its sizes and its vocabulary along"),
-        ({"start_from": "x", "config": small}, "start_from brings its sizes and its vocabulary along"),
-        ({"vocabulary": "x", "vocabulary_size": 99}, "vocabulary names one that is there"),
+        ({"start_from": "x", "vocabulary_size": 99}, "the model of start_from has its own sizes and vocabulary"),
+        ({"start_from": "x", "config": small}, "the model of start_from has its own sizes and vocabulary"),
+        ({"vocabulary": "x", "vocabulary_size": 99}, "vocabulary names a file"),
     ):
         with pytest.raises(ValueError, match=words):
             Pretrain(corpus="x", save_to=str(tmp_path / "m"), **options)
