@@ -1,4 +1,4 @@
-"""Trained model → compressed → artifact → proof that it still works."""
+"""Export a trained model: compress it, write an artifact, and verify that the artifact matches the model."""
 
 from .budget.fit_budget import fit_budget
 from .budget.pareto import Attempt, Bounds, Budget, BudgetError

@@ -1,4 +1,4 @@
-"""The files of an artifact: their names, and how they are written all or none."""
+"""The files of an artifact: their names, and how they are written atomically."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from .signature import Signature
 
 
 def save_module(module: tf.Module, folder: str | Path, signatures: dict[str, Any]) -> None:
-    """`tf.saved_model.save` without its line about the temporary folder that it writes to."""
+    """`tf.saved_model.save` without its log line about the temporary folder."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
@@ -27,31 +27,31 @@ def save_module(module: tf.Module, folder: str | Path, signatures: dict[str, Any
 
 
 def artifact_path(path: str | Path, suffix: str) -> Path:
-    """`path` itself if it ends in the suffix, else `model<suffix>` in that folder."""
+    """`path` itself if it ends in the suffix, otherwise `model<suffix>` in the folder `path`."""
     path = Path(path)
     return path if path.suffix == suffix else path / f"model{suffix}"
 
 
 def files_of(model: TaskModel, path: Path) -> list[Path]:
-    """The file of an artifact, and those that come beside it."""
+    """The file of an artifact, and the files beside it."""
     names = model.needs_tokenizer().filenames
     return [path, Signature.path(path), *(path.with_name(f"{path.name}.{name}") for name in names)]
 
 
 def record_path(path: Path) -> Path:
-    """Where `fit_budget` says what made an artifact."""
+    """The file in which `fit_budget` records how an artifact was made."""
     return path.with_name(f"{path.name}.budget.json")
 
 
 @contextmanager
 def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
-    """Yields a temporary path for an artifact; at the end it takes its name, beside it its facts and tokenizer.
+    """Yield a temporary path for an artifact. At the end, rename it and write its metadata and tokenizer beside it.
 
-    `model.tflite` gets `model.tflite.json` and `model.tflite.vocab.txt`: named after the whole file, so that two
-    artifacts in one folder do not share them. On an exception nothing is left.
+    Next to `model.tflite` lie `model.tflite.json` and `model.tflite.vocab.txt`. They have the full file name in their
+    names, so that two artifacts in one folder do not share them. On an exception, no files are left.
 
     Raises:
-        FileExistsError: one of them exists and `overwrite` is False.
+        FileExistsError: one of the files exists and `overwrite` is False.
     """
     _, *beside = files_of(model, path)
     for file in (path, *beside):
@@ -63,7 +63,8 @@ def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite
         for name, content in model.needs_tokenizer().files().items():
             temporary.with_name(f"{path.name}.{name}").write_bytes(content)
         yield temporary
-        path.unlink(missing_ok=True)  # killed from here on, an artifact is missing, which is better than a wrong one
-        record_path(path).unlink(missing_ok=True)  # it told of the old one
+        # If the process is killed from here on, the artifact is missing. This is better than a wrong artifact.
+        path.unlink(missing_ok=True)
+        record_path(path).unlink(missing_ok=True)  # the record of the old artifact
         for file in (*beside, path):
             os.replace(Path(folder) / file.name, file)

@@ -23,26 +23,28 @@ from .verify import expected
 
 @dataclass(frozen=True)
 class Comparison:
-    """A Keras model beside its artifact, on the same examples.
+    """Comparison of a Keras model and its artifact on the same examples.
 
     Attributes:
         artifact: path of the artifact.
         kind: its runtime.
         rows: number of rows compared.
-        truncated_rows: how many of them are too long for the artifact and lost their end.
+        truncated_rows: number of rows that are too long for the artifact and were truncated.
         metric: the first score of `evaluate`; None if the rows have no answers.
-        keras_score, artifact_score: that metric on both sides, in [0, 1] (correlations: [-1, 1]).
-        agreement: fraction of rows with the same label (questions with the same ends) on both sides; of a tagger the
-            mean over rows of the share of tokens with the same tag, [CLS] and [SEP] among them; None for numbers.
+        keras_score, artifact_score: the metric of the model and of the artifact, in [0, 1] (correlations: [-1, 1]).
+        agreement: fraction of rows for which both give the same label (questions: the same start and end). For a
+            tagger: mean over rows of the fraction of tokens with the same tag, including [CLS] and [SEP]. None if the
+            model gives numbers.
         largest_error, mean_error: absolute differences of the probabilities or scores.
         keras_bytes: bytes of the model's weights in float32.
         artifact_bytes: bytes of the artifact on disk.
         p50_ms, p95_ms: latency of one row in the artifact's runtime, median and 95th percentile.
         operators: how often each operator occurs in the artifact.
-        delegated: how many of them XNNPACK computes; none of other runtimes than TFLite.
+        delegated: how many of these operators XNNPACK computes; empty unless the runtime is TFLite.
         quantization: the scheme of the artifact.
-        lengths: tokens of each row.
-        keras_evaluation, artifact_evaluation: the answers of both sides; None if the rows have none to compare with.
+        lengths: number of tokens of each row.
+        keras_evaluation, artifact_evaluation: the evaluations of the model and of the artifact; None if the rows have
+            no answers.
     """
 
     artifact: str
@@ -108,50 +110,54 @@ def compare(
     tag_column: int | str = -1,
     on_bad_row: OnBadRow = "error",
 ) -> Comparison:
-    """Run a model and its artifact on the same examples and say what differs.
+    """Run a model and its artifact on the same examples and compare their outputs, scores, sizes and speed.
 
     Args:
         model: the Keras model.
         artifact: an artifact or its path.
-        data: a table (.tsv, .csv, .jsonl) with the columns named below, of a tagger CoNLL, of a question answerer
-            SQuAD's JSON; `Examples`; or a list of texts, or of (first, second) pairs, without labels.
-        text_column: column of the (first) texts.
-        second_column: column of the second texts, for a model of pairs.
-        label_column: column of the labels or scores; None for a table without.
-        max_length: row length in tokens, where the artifact leaves it free; None or more means the model's limit.
+        data: a table (.tsv, .csv, .jsonl) with the columns named below; for a tagger also CoNLL, for a question
+            answerer SQuAD's JSON. Or `Examples`. Or a list of texts, or of (first, second) pairs, without labels.
+        text_column: column of the texts, or of the first texts of pairs.
+        second_column: column of the second texts, if the model takes pairs.
+        label_column: column of the labels or scores; None if the table has none.
+        max_length: row length in tokens, if the artifact does not fix it; None, or a value above the model's limit,
+            means the limit.
         limit: compare at most this number of rows.
-        num_threads: of the artifact's runtime.
+        num_threads: threads of the artifact's runtime.
         progress: show a progress bar.
-        on_bad_row: "error", or "skip" to leave out rows that cannot be used, unknown labels among them.
-        tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
+        on_bad_row: "error", or "skip" to leave out rows that cannot be used, including rows with unknown labels.
+        tag_column: for a tagger: the column of the tags in CoNLL files (by default the last), or their key in JSONL.
 
     Raises:
-        ValueError: no rows, an unknown label, a missing column, an artifact of another task or other labels.
+        ValueError: there are no rows, a label is unknown, a column is missing, or the artifact has another task or
+            other labels.
     """
     if not isinstance(artifact, Artifact):
         artifact = Artifact(artifact, num_threads)
     signature, task = artifact.signature, task_of(model, keras=True)
     if signature.spec is not task:
-        raise ValueError(f"{artifact.path} is for {signature.task}, the model a {type(model).__name__}")
+        raise ValueError(f"{artifact.path} is for {signature.task}, but the model is a {type(model).__name__}")
     settings = task.settings(model)
     for name in task.shared_settings:
         if signature.settings[name] != settings[name]:
-            raise ValueError(f"{artifact.path} has {name}={signature.settings[name]}, the model {settings[name]}")
+            raise ValueError(
+                f"{artifact.path} has {name}={signature.settings[name]}, but the model has {settings[name]}"
+            )
     columns = Columns(text_column, second_column, label_column, tag_column)
     texts, examples = read_data(model, data, columns, limit, on_bad_row)
     if not texts:
         raise ValueError("no examples to compare")
     own_limit = model.longest_row
-    # its tokenizer may know fewer tokens
+    # with the artifact's own tokenizer, which may have a smaller vocabulary
     answering = load_artifact(artifact, max_length=None if signature.length else max_length)
     length = answering.longest_row
     if task.per_token and answering.tokenizer.files() != model.needs_tokenizer().files():
         raise ValueError(
-            f"{artifact.path} has other tokens than the model, so their tokens cannot be compared: evaluate"
+            f"{artifact.path} has another vocabulary than the model, so tokens cannot be compared; use plm.evaluate"
         )
     rows = example_rows(answering, texts, length)
     found, milliseconds = _run(artifact, rows, progress)
-    # the model reads as far as it can: what a shorter artifact cuts off is a loss like any other
+    # The model reads rows of its full length. If the artifact truncates more, that counts as its error.
     whole = example_rows(model, texts, own_limit)
     wanted = [row for i in range(0, len(whole), 32) for row in _split(expected(model, _stack(whole[i : i + 32])))]
     if task.per_token:
@@ -184,7 +190,7 @@ def compare(
 
 
 def _run(artifact: Artifact, rows: list[dict], progress: bool) -> tuple[list[dict], list[float]]:
-    artifact.outputs(rows[0])  # the first call plans memory; it would not be a fair latency
+    artifact.outputs(rows[0])  # warm-up: the first call plans memory
     found, milliseconds = [], []
     for row in track(rows, f"running {artifact.kind}", disable=not progress):
         start = time.perf_counter()
@@ -203,7 +209,7 @@ def _split(batch: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
 
 
 def _visible(rows: list[dict], outputs: list[dict]) -> list[dict]:
-    """The outputs of the tokens that the artifact's rows have, without padding."""
+    """The outputs of the tokens in the artifact's rows, without padding."""
     counts = [int(row["padding_mask"].sum()) for row in rows]
     return [{name: v[:count] for name, v in side.items()} for count, side in zip(counts, outputs, strict=True)]
 
@@ -211,7 +217,7 @@ def _visible(rows: list[dict], outputs: list[dict]) -> list[dict]:
 def _evaluations(
     model: TaskModel, answering: Any, examples: Examples, found: list, wanted: list
 ) -> tuple[Evaluation, Evaluation]:
-    """The scores of both sides, from the outputs that are there already where the task can."""
+    """The evaluations of the model and the artifact. If the task allows, they reuse the computed outputs."""
     return _evaluated(model, examples, wanted), _evaluated(answering, examples, found)
 
 

@@ -1,4 +1,4 @@
-"""What a model and its artifact are tried on."""
+"""The data on which a model and its artifact are compared."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from keras_plm.text import Examples, OnBadRow, check_limit, list_of_texts
 def read_data(
     model: TaskModel, data: Any, columns: Columns, limit: int | None, on_bad_row: OnBadRow = "error"
 ) -> tuple[list, Examples | None]:
-    """What the model is run on, and the examples with their answers if there are any.
+    """The inputs for the model, and the examples with their answers, or None if there are no answers.
 
     Args:
-        model: whose task decides what a file holds.
-        data: a path, `Examples`, or texts or pairs as `list_of_texts` takes them.
-        columns: of a file; without a column of labels it is read for its texts.
+        model: its task determines the format of a file.
+        data: a path, `Examples`, or texts or pairs as for `list_of_texts`.
+        columns: the columns of a file; without a label column, only the texts are read.
         limit: read at most this number of rows, 1 or more.
-        on_bad_row: "error", or "skip" to leave out rows that cannot be used, unknown labels among them.
+        on_bad_row: "error", or "skip" to leave out rows that cannot be used, including rows with unknown labels.
     """
     check_limit(limit)
     task = task_of(model)
@@ -25,7 +25,7 @@ def read_data(
         if columns.label is None and task.labels_optional:
             data = read_texts(str(data), columns, limit)
         else:
-            # where bad rows are left out, the limit counts the good ones, so all rows are read first
+            # if bad rows are skipped, the limit counts the good rows only, so all rows are read first
             data = task.read(str(data), columns, on_bad_row, None if on_bad_row == "skip" else limit, model)
     if not isinstance(data, Examples):
         return task.inputs(list_of_texts(data, "data")[:limit]), None

@@ -1,4 +1,4 @@
-"""An artifact with the methods of the model that it was made of: texts in, answers out."""
+"""An artifact with the text-level methods of its Keras model: texts in, answers out."""
 
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ class _Exported(TextModel):
         try:
             self.tokenizer = load_tokenizer(signature.tokenizer, self._checked)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{artifact.path}: its facts tell no tokenizer: {error!r}") from None
+            raise ValueError(f"{artifact.path}: its .json describes no valid tokenizer: {error!r}") from None
         for name, value in signature.settings.items():
             setattr(self, name, value)
 
@@ -59,27 +59,27 @@ class _Exported(TextModel):
 
 @cache
 def _exported_class(task: Task) -> Any:
-    """The methods of a task, answered by an artifact."""
+    """A class with the text-level methods of a task, computed by an artifact."""
     name = f"Exported{task.model.__name__}"
     return type(name, (task.methods, _Exported), {"__doc__": f"An exported {task.model.__name__}."})
 
 
 def load_artifact(artifact: str | Path | Artifact, num_threads: int = 1, max_length: int | None = None) -> Any:
-    """Open an artifact and answer texts with it, in its own runtime and with the tokenizer that lies beside it.
+    """Open an artifact in its own runtime, with its own tokenizer, to call it with texts.
 
     Args:
-        artifact: a `.tflite` or `.onnx` file or a SavedModel folder that this package wrote, or one that is open.
-        num_threads: of its runtime.
-        max_length: most tokens of a row; None or more than its own limit means that limit.
+        artifact: a `.tflite` or `.onnx` file or a SavedModel folder that this package wrote, or an open `Artifact`.
+        num_threads: threads of its runtime.
+        max_length: maximum number of tokens of a row; None, or a value above the artifact's limit, means the limit.
 
     Returns:
         An object with the text-level methods of the Keras model: `predict_labels`, `tag`, `answer`, `embed`, …
 
-    Several threads may call it: a `.tflite` answers one of them at a time, the other runtimes all at once.
+    Several threads may call it. A `.tflite` runs one call at a time; the other runtimes run calls in parallel.
 
     Raises:
-        FileNotFoundError: no artifact there, or a file beside it is missing.
-        ValueError: its facts are damaged, or a file beside it is not the one that it was written with.
+        FileNotFoundError: the artifact, or a file that belongs to it, is missing.
+        ValueError: its `.json` is damaged, or a tokenizer file was changed after the export.
         ImportError: the runtime is not installed; the message names the extra.
 
     Example:

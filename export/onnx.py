@@ -10,20 +10,21 @@ from .runtime import Artifact
 from .signature import Signature, float32_copy, float32_function, least_length
 from .verify import ExportError, verify
 
-OPSET = 17  # the newest that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator handle
+OPSET = 17  # the newest opset that both tf2onnx 1.17 (up to 18) and onnx's reference evaluator support
 
 
 def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, overwrite: bool = False) -> Path:
     """Write an ONNX file that takes token ids, and verify with onnxruntime that it matches the Keras model.
 
-    Inputs `token_ids`, `segment_ids` and `padding_mask`, int32, (B, T) with both free, or (1, max_length); output
-    see `Artifact`.
+    The inputs are `token_ids`, `segment_ids` and `padding_mask`, int32. Their shape is (B, T) with any B and T, or
+    (1, max_length). The outputs are described in `Artifact`.
 
     Args:
         model: a task model with its tokenizer.
-        path: a file that ends in `.onnx`, or a folder to put `model.onnx` into.
-        max_length: a fixed number of tokens, for runtimes that need one (the web); None leaves batch and length free.
-        overwrite: replace a file that is there.
+        path: a file that ends in `.onnx`, or a folder for `model.onnx`.
+        max_length: a fixed number of tokens, for runtimes that need fixed shapes (web); None allows any batch size and
+            length.
+        overwrite: replace an existing file.
 
     Returns:
         The path of the file.
@@ -31,7 +32,7 @@ def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, o
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: onnxruntime is not installed.
-        ExportError: the file is not valid ONNX or does not answer as the model does; nothing is left on disk.
+        ExportError: the file is not valid ONNX or does not match the model; nothing is left on disk.
     """
     import onnx
 
@@ -47,7 +48,7 @@ def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, o
         temporary.write_bytes(proto.SerializeToString())
         artifact = Artifact(temporary)
         verify(model, artifact)
-        if max_length is None:  # a second length, or a fixed one could pass for free
+        if max_length is None:  # a second length, to be sure that the length is not fixed
             verify(model, artifact, length=max(model.longest_row // 2, least_length(model)))
     return path
 

@@ -3,10 +3,10 @@ from typing import Any
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """A module of a package that only some users need.
+    """Import a module of an optional dependency.
 
     Raises:
-        ImportError: it is not installed; the message names the extra.
+        ImportError: the package is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""One page about a model and its artifacts: figures, and the texts that they disagree on."""
+"""An HTML page about a model and its artifacts: scores, sizes, and the texts with different answers."""
 
 import html
 import io
@@ -14,9 +14,9 @@ from keras_plm.models import check_free, whole_file
 from .compare import Comparison
 from .optional_imports import import_extra
 
-_MOST_LABELS = 30  # of a table of confusions that can be read
-_MOST_ROWS = 40  # of disagreements
-_BINS = 10  # of the calibration curve
+_MOST_LABELS = 30  # a larger confusion matrix is not shown
+_MOST_ROWS = 40  # rows in the table of disagreements
+_BINS = 10  # bins of the calibration curve
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -28,20 +28,21 @@ td:first-child, th:first-child, td.text { text-align: left } td.text { max-width
 
 
 def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Path, overwrite: bool = False) -> Path:
-    """Write one self-contained HTML page about artifacts of a model.
+    """Write one self-contained HTML page about the artifacts of a model.
 
-    Sizes, latencies and scores of all of them; of each the change by class and by length of the text, the calibration
-    curve, the confusions, the worst disagreements with their texts, and the operators with those that XNNPACK took.
+    One table shows the sizes, latencies and scores of all artifacts. For each artifact the page shows the change by
+    class and by text length, the calibration curve, the confusion matrix and the worst disagreements with their texts.
+    It also lists the operators and how many of them XNNPACK runs.
 
     Args:
-        comparisons: of `compare`, all on the same rows.
-        path: of the page.
-        overwrite: replace a file that is there.
+        comparisons: results of `compare`, all on the same rows.
+        path: the file of the page.
+        overwrite: replace an existing file.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: matplotlib is not installed; it is the extra "plots".
-        ValueError: nothing to report, or comparisons of other rows than the first one's.
+        ValueError: there are no comparisons, or they are not all on the same rows.
 
     Example:
         >>> write_report([compare(reviews, file, "test.tsv") for file in files], "report.html")  # doctest: +SKIP
@@ -145,7 +146,7 @@ def _by_class(keras: Evaluation, found: Evaluation) -> str:
 
 
 def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
-    """The share of examples that are wholly right, for the shortest to the longest quarter."""
+    """The fraction of fully correct examples in each quarter of the rows, from the shortest to the longest."""
     if len(one.lengths) != len(keras.rows) or len(keras.rows) < 8 or _is_number(found):
         return ""
     right = [np.isin(np.arange(len(side.rows)), side.wrong, invert=True) for side in (keras, found)]
@@ -160,7 +161,7 @@ def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
 
 
 def _calibration(keras: Evaluation, found: Evaluation) -> str:
-    """How often each side is right when it says that it is so sure."""
+    """The calibration curve: accuracy over predicted probability, for the model and the artifact."""
     figure = import_extra("matplotlib.figure", "plots").Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for side, name in ((keras, "Keras"), (found, "artifact")):
@@ -191,9 +192,10 @@ def _confusions(found: Evaluation) -> str:
 
 
 def _disagreements(keras: Evaluation, found: Evaluation) -> str:
-    """Rows with another answer.
+    """Rows for which the model and the artifact give different answers.
 
-    The one first that the artifact is most sure of, of numbers the farthest off, else the one that it gets most wrong.
+    The order depends on the answers. With probabilities, the artifact's most certain answer comes first. With numbers,
+    the largest difference comes first. Otherwise, the artifact's worst error comes first.
     """
     pairs = [(k, f) for k, f in zip(keras.rows, found.rows, strict=True) if k["found"] != f["found"]]
     if _is_number(found):

@@ -17,20 +17,20 @@ class Artifact:
 
     Args:
         path: a `.tflite` or `.onnx` file, or a SavedModel folder, that this package wrote.
-        num_threads: processor threads of the runtime, where it can be told (TFLite and ONNX).
+        num_threads: CPU threads of the runtime (TFLite and ONNX only).
 
     Call args:
-        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artifact of fixed shape runs
-            them one by one.
+        batch: dict of `token_ids`, `segment_ids` and `padding_mask`, (rows, T) int32. An artifact with a fixed shape
+            runs the rows one by one.
 
     Returns:
-        float32: (rows, C) probabilities or (rows, 1) scores of a classifier, (rows, T, C) probabilities of a tagger,
-        (rows, D) vectors of an embedder; a dict of `start` and `end` logits, (rows, T), of a question answerer.
+        float32. Classifier: (rows, C) probabilities or (rows, 1) scores. Tagger: (rows, T, C) probabilities. Embedder:
+        (rows, D) vectors. Question answerer: a dict of `start` and `end` logits, (rows, T) each.
 
     Raises:
-        FileNotFoundError: no artifact there, or its `.json` is missing.
+        FileNotFoundError: the artifact or its `.json` is missing.
         ImportError: the runtime is not installed; the message names the extra.
-        ValueError: inputs of another length than the fixed one, or another kind of file.
+        ValueError: the length of the inputs differs from the fixed length, or the file is of an unknown kind.
 
     Example:
         >>> Artifact("saved_models/phone/model.tflite")(batch)  # doctest: +SKIP
@@ -54,31 +54,31 @@ class Artifact:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk, of a SavedModel with its vocabulary tables."""
+        """Bytes on disk; for a SavedModel, all files of the folder."""
         if self.path.is_file():
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def beside(self, name: str) -> Path:
-        """The path of a file of the tokenizer: inside a SavedModel folder, else beside the file."""
+        """The path of a tokenizer file: inside the SavedModel folder, or beside the artifact file."""
         if self.path.is_dir():
             return self.path / "assets.extra" / name
         return self.path.with_name(f"{self.path.name}.{name}")
 
     def operators(self) -> Counter[str]:
-        """How often each operator occurs (of a SavedModel in the signature of token ids)."""
+        """How often each operator occurs (SavedModel: in the signature `token_ids`)."""
         return self._runtime.operators()
 
     def delegated(self) -> Counter[str]:
-        """How many of them XNNPACK computes; none of other runtimes than TFLite."""
+        """How many of these operators XNNPACK computes; empty unless the runtime is TFLite."""
         return self._runtime.delegated() if self.kind == "TFLite" else Counter()
 
     def latency_ms(self, runs: int = 30, length: int = 128) -> float:
-        """Median time of one row whose every token counts.
+        """Median latency of one row without padding.
 
         Args:
-            runs: how often; the first calls, which plan memory, are not counted.
-            length: T where the artifact leaves it free, up to its limit.
+            runs: number of timed calls; some warm-up calls come before them.
+            length: T if the artifact does not fix it, up to its limit.
         """
         shape = (1, self.signature.length or min(length, self.signature.max_length))
         row = {name: np.ones(shape, "int32") for name in self.signature.inputs}
@@ -95,15 +95,15 @@ class Artifact:
         return found if len(found) > 1 else next(iter(found.values()))
 
     def strings(self, **texts: list[str]) -> dict[str, np.ndarray]:
-        """The answers of a SavedModel, or of a `.tflite` made with `strings=True`, to texts; outputs by name.
+        """The outputs, by name, for texts. Needs a SavedModel, or a `.tflite` made with `strings=True`.
 
         Args:
-            **texts: what the string signature takes: `text`; `first` and `second`; of a SavedModel also `question` and
-                `context`.
+            **texts: the inputs of the string signature: `text`; `first` and `second`; for a SavedModel also `question`
+                and `context`.
 
         Raises:
-            ValueError: other names than the artifact's, lists of different length, or an artifact that takes token ids
-                only.
+            ValueError: the names differ from the artifact's inputs, the lists have different lengths, or the artifact
+                takes token ids only.
         """
         if not self._takes_strings:
             raise ValueError(f"{self.path} takes token ids only; to_saved_model and to_tflite(strings=True) take texts")
@@ -113,7 +113,9 @@ class Artifact:
             raise ValueError(f"{self.path} takes {' and '.join(names)}, not {' and '.join(texts)}")
         lengths = [len(values) for values in texts.values()]
         if len(set(lengths)) > 1:
-            raise ValueError(f"{' and '.join(names)} belong together, but there are {' and '.join(map(str, lengths))}")
+            raise ValueError(
+                f"{' and '.join(names)} must have the same length, but they have {' and '.join(map(str, lengths))}"
+            )
         if lengths[0]:
             return self._runtime.strings(texts)
         return {name: values[:0] for name, values in self._runtime.strings({n: ["a"] for n in names}).items()}
@@ -148,9 +150,9 @@ _DELEGATE = "DELEGATE"
 
 
 class _TFLite:
-    """An interpreter holds its inputs and outputs between the steps of a call, so only one thread may be in it.
+    """A LiteRT interpreter. It stores inputs and outputs between the steps of a call, so it is not thread-safe.
 
-    A lock, not a pool: an interpreter of a pool has kernels of its own, as large as the file once more.
+    A lock protects it. There is no pool of interpreters, because each one would need its own copy of the kernels.
     """
 
     def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
@@ -162,7 +164,7 @@ class _TFLite:
             self.interpreter = litert.InterpreterWithCustomOps(tflite_registrar.SELECT_TFTEXT_OPS, **options)
         else:
             self.interpreter = litert.Interpreter(**options)
-        # before the delegate replaces operators by its own
+        # read before the delegate replaces operators
         self.names = Counter(op["op_name"] for op in self.interpreter._get_ops_details() if op["op_name"] != _DELEGATE)
         self.interpreter.allocate_tensors()
         self.runner = self.interpreter.get_signature_runner("token_ids" if has_strings else None)
@@ -172,7 +174,7 @@ class _TFLite:
         return self.names
 
     def delegated(self) -> Counter[str]:
-        """The operators between the inputs and the outputs of each part that the delegate took."""
+        """The operators that the delegate runs: those between the inputs and outputs of each delegated subgraph."""
         operators = self.interpreter._get_ops_details()
         maker = {int(o): op for op in operators if op["op_name"] != _DELEGATE for o in op["outputs"]}
         taken: dict[int, str] = {}
@@ -218,7 +220,7 @@ class _ONNX:
         return Counter(node.op_type for node in onnx.load(str(self.path)).graph.node)
 
     def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        # the exporter leaves out an input that nothing reads
+        # the exporter leaves out unused inputs
         taken = {node.name for node in self.session.get_inputs()}
         found = self.session.run(names, {name: array for name, array in arrays.items() if name in taken})
         return dict(zip(names, found, strict=True))
@@ -229,7 +231,7 @@ class _SavedModel:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  registers the operators of the string signature
 
-        self.loaded = tf.saved_model.load(str(path))  # a signature dies with the object it came from
+        self.loaded = tf.saved_model.load(str(path))  # keep the object: its signatures do not work without it
         self.function = self.loaded.signatures["token_ids"]
 
     def operators(self) -> Counter[str]:

@@ -14,25 +14,25 @@ from .verify import by_row, expected, shift
 
 
 def sensitivity(model: TaskModel, texts: Any) -> dict[str, float]:
-    """How much each part of a model alone changes its answers when its weights have four bits, plainly rounded.
+    """Measure how much the answers change when one part of a model is rounded to four bits (round to nearest).
 
     Args:
         model: a task model.
-        texts: some hundred like those it will see; texts, or (first, second) pairs.
+        texts: a few hundred texts, or (first, second) pairs, similar to the texts in production.
 
     Returns:
         The shift of the answers (see `verify.verify`) for each part: the embedding matrix, each block, and the head.
-        The most sensitive part comes first: keep it in eight bits, as in `to_tflite(…, "int4+int8:block_0")`.
+        The most sensitive part comes first. Keep it in eight bits, as in `to_tflite(…, "int4+int8:block_0")`.
 
     Raises:
-        ValueError: no texts.
+        ValueError: there are no texts.
 
     Example:
         >>> sensitivity(reviews, texts)  # doctest: +SKIP
         {'block_1': 0.21, 'embedding': 0.12, 'block_0': 0.08, 'head': 0.01}
 
     Source: Dong et al. 2019, §3, https://arxiv.org/abs/1905.03696
-    Differs: what a part costs is measured, and not estimated from second derivatives.
+    Differs: the sensitivity of a part is measured, not estimated from second derivatives.
     """
     texts = list_of_texts(texts, "texts")
     if not texts:

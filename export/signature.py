@@ -1,4 +1,4 @@
-"""The one place that fixes the names, dtypes and shapes of what an artifact takes and gives."""
+"""The signature of an artifact: names, dtypes and shapes of its inputs and outputs. They are defined only here."""
 
 import hashlib
 import json
@@ -23,18 +23,18 @@ from .tflite.schemes import Scheme
 
 @dataclass(frozen=True)
 class Signature:
-    """What an exported model takes and gives.
+    """The inputs and outputs of an exported model.
 
     Attributes:
-        length: T of the fixed input shape (1, T), in tokens; None where batch and length are free.
-        max_length: most tokens that the model can take.
+        length: T of the fixed input shape (1, T), in tokens; None if batch size and length are not fixed.
+        max_length: maximum number of tokens of a row.
         tokenizer: the class of the tokenizer and its settings.
         inputs: names of the inputs, (rows, T) int32 each.
-        task: its name.
-        quantization: the scheme, "float32" if there is none.
-        settings: what the methods that take texts need, such as the labels.
-        strings: names of the strings that a `.tflite` with a tokenizer inside takes; none of other artifacts.
-        files: bytes and SHA-256 of each file of the tokenizer that lies beside the artifact.
+        task: name of the task.
+        quantization: the scheme; "float32" means no quantization.
+        settings: settings for the text-level methods, such as the labels.
+        strings: names of the string inputs of a `.tflite` that contains its tokenizer; empty for other artifacts.
+        files: size in bytes and SHA-256 of each tokenizer file beside the artifact.
     """
 
     length: int | None
@@ -58,7 +58,7 @@ class Signature:
         task_named(self.task).check_settings(self.settings)
         Scheme.parse(self.quantization)
         if "token_ids" not in self.inputs or len(set(map(str, self.inputs))) < len(self.inputs):
-            raise ValueError(f"inputs is {self.inputs!r:.60}; token_ids must be among them, and each of them once")
+            raise ValueError(f"inputs is {self.inputs!r:.60}; it must contain token_ids, and no name twice")
         for name in ("inputs", "strings"):
             if not all(isinstance(part, str) for part in getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.60}; it is a list of names")
@@ -72,15 +72,15 @@ class Signature:
         fixed: bool = False,
         strings: list[str] | None = None,
     ) -> "Signature":
-        """The signature of a model at a fixed length (None: the model's limit if `fixed`, else free).
+        """The signature of a model at a fixed length. None means the model's limit if `fixed`, else any length.
 
         Raises:
-            TypeError: a model without a task, or an artifact.
-            ValueError: no tokenizer, or a length that the model does not have positions for.
+            TypeError: `model` has no task, or is an artifact.
+            ValueError: the model has no tokenizer, or too few positions for this length.
         """
         task = task_of(model, keras=True)
         if model.tokenizer is None:
-            raise ValueError("the model has no tokenizer: nobody could feed the artifact")
+            raise ValueError("the model has no tokenizer, so the artifact would have no inputs for a text")
         limit, least = model.longest_row, least_length(model)
         if fixed and length is None:
             length = limit
@@ -92,11 +92,11 @@ class Signature:
         return cls(length, length or limit, tokenizer, inputs, task.name, quantization, settings, strings or [], files)
 
     def check_file(self, path: Path, name: str) -> None:
-        """Raise an error unless a file of the tokenizer is the one that the artifact was written with.
+        """Raise an error unless a tokenizer file is the file that was written at the export.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: another content.
+            FileNotFoundError: the file does not exist.
+            ValueError: its content has changed.
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; it belongs beside the artifact")
@@ -108,7 +108,7 @@ class Signature:
 
     @property
     def labels(self) -> list[str] | None:
-        """Names of the classes or tags; None where there are none."""
+        """Names of the classes or tags; None if the task has none."""
         return self.settings.get("labels")
 
     @property
@@ -127,17 +127,17 @@ class Signature:
         return task_named(self.task)
 
     def input_specs(self) -> dict[str, tf.TensorSpec]:
-        """(1, T) int32 for each input, or (None, None) where free."""
+        """(1, T) int32 for each input, or (None, None) if the shape is not fixed."""
         shape = (None, None) if self.length is None else (1, self.length)
         return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in self.inputs}
 
     @staticmethod
     def path(artifact: Path) -> Path:
-        """Where the facts of an artifact lie: inside a SavedModel folder, else beside the file."""
+        """The JSON file of the signature: inside the SavedModel folder, or beside the artifact file."""
         return artifact / "signature.json" if artifact.is_dir() else artifact.with_name(f"{artifact.name}.json")
 
     def write(self, path: Path) -> None:
-        """Write the facts as JSON."""
+        """Write the signature as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
@@ -145,8 +145,8 @@ class Signature:
         """The inverse of `write`.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not JSON, a field that is missing, unknown or of another type.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not JSON, or a field is missing, unknown or of the wrong type.
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; it belongs beside the artifact")
@@ -157,13 +157,13 @@ class Signature:
             names = {f.name for f in fields(cls)}
             if set(content) != names:
                 lost, more = sorted(names - set(content)), sorted(set(content) - names)
-                raise ValueError(f"missing fields: {lost}, unknown ones: {more}; was it written by another version?")
+                raise ValueError(f"missing fields: {lost}, unknown fields: {more}; was it written by another version?")
             return cls(**content)
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path} does not tell what the artifact is: {error}") from None
+            raise ValueError(f"{path} is not a valid signature of an artifact: {error}") from None
 
 
-# what the fields of the facts are
+# the types of the fields
 _KINDS: Mapping[str, Any] = {
     "length": int | None, "max_length": int, "tokenizer": dict, "inputs": list, "task": str, "quantization": str,
     "settings": dict, "strings": list, "files": dict,
@@ -175,28 +175,28 @@ def _facts(content: bytes) -> dict[str, Any]:
 
 
 def least_length(model: TaskModel) -> int:
-    """Fewest tokens of a row: a pair of one token each."""
+    """Minimum number of tokens of a row: a pair of texts with one token each."""
     return model.needs_tokenizer().template.num_special(pair=True) + 2
 
 
 def float32_copy(model: TaskModel) -> TaskModel:
-    """The same weights under float32: mixed-precision graphs convert to operators that phones do not have.
+    """A float32 copy of a model, because mixed-precision graphs convert to operators that phones do not have.
 
-    LoRA updates are merged: beside the kernels they would only cost time.
+    LoRA updates are merged, because separate ones would only cost time.
     """
     with dtype_policy("float32"):
         return merge_lora(model) if model.adaptation.lora_rank else copy_model(model)
 
 
 def float32_function(model: TaskModel, signature: Signature) -> tuple[tf.Module, Any]:
-    """A function of token ids that gives {output: …}, and a module that holds what it needs.
+    """A function from token ids to {output: …}, and a module that holds its variables.
 
-    The module tracks the bare `tf.Variable`s: TFLite's converter drops, without a word, the weights of a tracked Keras
-    model.
+    The module tracks the bare `tf.Variable`s. If it tracked the Keras model, TFLite's converter would silently drop
+    the weights.
 
     Args:
         model: in float32, see `float32_copy`.
-        signature: of the artifact.
+        signature: the signature of the artifact.
     """
     task, hooks = signature.spec, hooks_of(signature.scheme, model.adaptation)
     module = tf.Module()
@@ -220,5 +220,5 @@ def example_rows(model: TaskModel, texts: Any, length: int) -> list[dict[str, np
 
 
 def num_truncated(model: TaskModel, texts: Any, length: int) -> int:
-    """How many of these texts, or pairs, are longer than `length` tokens."""
+    """The number of texts, or pairs, that are longer than `length` tokens."""
     return text_rows(model, texts, length).num_truncated

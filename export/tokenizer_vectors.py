@@ -7,7 +7,7 @@ from keras_plm.text import list_of_texts
 
 from .verify import SAMPLE_TEXTS
 
-# what ports of BERT's tokenizer get wrong
+# texts that ports of BERT's tokenizer often tokenize wrong
 _HARD = (
     "[MASK] in the middle of [SEP] a text[MASK]",
     "don't (really) stop--now...",
@@ -36,20 +36,20 @@ _HARD = (
 
 
 def write_tokenizer_vectors(model: Any, path: str | Path, texts: Any = (), overwrite: bool = False) -> Path:
-    """Write texts with their tokens, to check a tokenizer in another language against.
+    """Write texts with their tokens, as test vectors for a tokenizer in another programming language.
 
-    JSON: `tokenizer`, its settings, and `rows`: each a `text` with the `token_ids` of its tokens, `tokens`, and
-    `starts` and `ends` in characters (code points). There are no special tokens around them.
+    The file is JSON with the settings of the `tokenizer` and a list of `rows`. Each row has a `text`, its `token_ids`
+    and `tokens`, and their `starts` and `ends` in characters (code points). Special tokens are not added.
 
     Args:
         model: any model with a tokenizer, or a tokenizer.
-        path: of the file.
-        texts: of your own; they come before those that ports get wrong most often.
-        overwrite: replace a file that is there.
+        path: the file.
+        texts: your own texts. They come first; then come texts that ports often tokenize wrong.
+        overwrite: replace an existing file.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        ValueError: the model has no tokenizer, or one text in place of a list.
+        ValueError: the model has no tokenizer, or `texts` is a single string instead of a list.
 
     Example:
         >>> write_tokenizer_vectors(reviews, "vectors.json")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""No artifact stays on disk that does not answer as the model does."""
+"""Verify an artifact: it stays on disk only if it matches the Keras model."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from keras_plm.tasks import TaskModel, task_of
 from .signature import example_rows
 from .tflite.schemes import Scheme
 
-# For when the caller gives none: any text will do to see whether weights and operators survived. Among them one with
-# special tokens written out, one with a NUL, a longer one than any row, and none at all.
+# Every verification uses these texts. Any text shows whether weights and operators survived the conversion. One text
+# has special tokens written out, one has a NUL, one is longer than any row, and one is empty.
 SAMPLE_TEXTS = (
     "A quiet, lovely film that says more in its silences than most do in two hours.",
     "no",
@@ -25,25 +25,26 @@ SAMPLE_TEXTS = (
 
 
 class ExportError(RuntimeError):
-    """An artifact that does not reproduce the model; it has been removed."""
+    """The artifact does not match the model; it has been removed."""
 
 
 def verify(model: TaskModel, artifact: Any, texts: Any = None, length: int | None = None) -> None:
-    """Run the artifact in its real runtime, on single texts and on pairs, and compare with the model.
+    """Run the artifact in its real runtime, on single texts and on pairs, and compare its outputs with the model's.
 
-    Two measures, because one is blind where the other sees. The largest difference of a probability finds lost weights
-    in a model that is sure of itself. The shift is the root mean square of the difference of the log-probabilities,
-    over that of their spread from text to text: an artifact that answers the same to everything has a shift of 1, one
-    with the weights of another model about 1.4, however little the probabilities move.
+    There are two measures, because each one misses some failures. The largest difference of a probability finds lost
+    weights in a model with confident predictions. The shift is the root mean square (RMS) of the differences of the
+    log-probabilities, divided by the RMS of their spread from text to text. An artifact that gives the same answer to
+    every text has a shift of 1. An artifact with the weights of another model has a shift of about 1.4. This holds
+    even if the probabilities change little.
 
     Args:
         model: the Keras model, in float32.
         artifact: an opened `runtime.Artifact`.
-        texts: what to run beside `SAMPLE_TEXTS`: texts, or pairs.
-        length: T of the inputs where the artifact leaves it free; None means the model's limit.
+        texts: texts or pairs to run in addition to `SAMPLE_TEXTS`.
+        length: T of the inputs if the artifact does not fix it; None means the model's limit.
 
     Raises:
-        ExportError: a value that is not finite, or a difference or a shift above what the scheme allows.
+        ExportError: a value is not finite, or the difference or the shift is above the limit of the scheme.
     """
     length = artifact.signature.length or length or model.longest_row
     pairs = list(zip(SAMPLE_TEXTS, reversed(SAMPLE_TEXTS), strict=True))
@@ -55,7 +56,7 @@ def verify(model: TaskModel, artifact: Any, texts: Any = None, length: int | Non
     for name in wanted:
         f, w = (by_row(side[name], batch["padding_mask"], per_token) for side in (found, wanted))
         if not np.isfinite(f).all():
-            raise ExportError(f"the {scheme} artifact gives values that are not finite: weights were lost")
+            raise ExportError(f"the {scheme} artifact returns values that are not finite: weights were lost")
         is_probability = name == "probabilities"
         scale = 1.0 if is_probability else max(float(np.ptp(w)), 1e-3)
         for measure, value, allowed in (
@@ -70,7 +71,7 @@ def verify(model: TaskModel, artifact: Any, texts: Any = None, length: int | Non
 
 
 def by_row(values: np.ndarray, padding_mask: np.ndarray, per_token: bool) -> np.ndarray:
-    """(rows, any) values; with a value `per_token` a row is a token, and padding is left out."""
+    """(rows, any) values. With `per_token`, each token is a row, and padding is left out."""
     if not per_token:
         return values
     visible = padding_mask.astype(bool)
@@ -78,7 +79,7 @@ def by_row(values: np.ndarray, padding_mask: np.ndarray, per_token: bool) -> np.
 
 
 def shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
-    """The root mean square of a difference over that of the spread from row to row; of probabilities, of their logs."""
+    """The RMS difference, divided by the RMS spread from row to row. For probabilities, logarithms are compared."""
     if probabilities:
         found, wanted = (np.log(np.maximum(p, 1e-7)) for p in (found, wanted))
         found, wanted = (p - p.mean(-1, keepdims=True) for p in (found, wanted))
@@ -87,8 +88,8 @@ def shift(found: np.ndarray, wanted: np.ndarray, probabilities: bool) -> float:
 
 
 def expected(model: TaskModel, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keras' own answer, under the names of an artifact's outputs."""
-    # not predict_on_batch: TensorFlow warns of retracing where several models are compiled once each
+    """The outputs of the Keras model, under the names of an artifact's outputs."""
+    # not predict_on_batch: with several models that are compiled once each, TensorFlow warns about retracing
     task = task_of(model)
     outputs = task.to_outputs(task.settings(model), model(batch, training=False))
     return {name: np.asarray(value, "float32") for name, value in outputs.items()}

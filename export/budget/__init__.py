@@ -1,1 +1,1 @@
-"""The best `.tflite` within bounds of bytes, latency and score."""
+"""Search for the best `.tflite` within limits of size, latency and score."""

@@ -30,23 +30,23 @@ from keras_plm.training import write_whole
 
 from .pareto import Attempt, Bounds
 
-GIVEN = "given"  # the name of the model that the search is for
-CHOSEN = "chosen"  # a file: the search has begun to write the winner where the user wants it
-_MAKERS = ("keras_plm", "tensorflow", "ai-edge-litert", "litert-quantizer")  # other versions make other files
+GIVEN = "given"  # the name of the user's model
+CHOSEN = "chosen"  # a marker file: the search has started to write the winner to the user's path
+_MAKERS = ("keras_plm", "tensorflow", "ai-edge-litert", "litert-quantizer")  # artifacts depend on their versions
 
 
 def search_folder(path: Path) -> Path:
-    """Where the attempts of a search for an artifact lie until it is found."""
+    """The folder for the attempts of an unfinished search."""
     return path.with_name(f"{path.name}.search")
 
 
 def _too_large(attempt: Attempt, bounds: Bounds) -> bool:
-    """Whether an attempt that was made has more bytes than allowed."""
+    """Whether the artifact of an attempt is larger than allowed."""
     return attempt.problem is None and "max_megabytes" in bounds.excess(attempt)
 
 
 class Search:
-    """The attempts of one search, each on disk as soon as it is made."""
+    """The attempts of one search. The result of each is written to disk at once."""
 
     def __init__(
         self,
@@ -65,17 +65,17 @@ class Search:
 
     def __enter__(self) -> "Search":
         facts, mark = self.folder / "search.json", self._fingerprint()
-        for left in self.folder.glob("tmp*"):  # by an attempt that was killed
+        for left in self.folder.glob("tmp*"):  # left by a killed attempt
             shutil.rmtree(left, ignore_errors=True)
         if facts.exists():
             if json.loads(facts.read_text("utf-8"))["fingerprint"] != mark:
                 raise FileExistsError(
                     f"{self.folder} has an unfinished search for another model, other examples, other settings, or by "
-                    "another version; remove it, or choose another path"
+                    "another version; delete the folder, or choose another path"
                 )
             self._known = self._attempts()
         else:
-            self._remove()  # nobody knows what its attempts were for
+            self._remove()  # without search.json, its attempts cannot be used
             write_whole(facts, json.dumps({"fingerprint": mark}))
         return self
 
@@ -84,10 +84,10 @@ class Search:
             self._remove()
 
     def _remove(self) -> None:
-        """First the facts: killed in the middle, the rest is known to be worth nothing."""
+        """Delete search.json first: if the process is killed in between, the other files are known to be invalid."""
         for name in ("search.json", "attempts.jsonl", CHOSEN):
             (self.folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # it is not there, or what is in it is somebody's
+        with suppress(OSError):  # the folder does not exist, or has files of the user
             self.folder.rmdir()
 
     def _fingerprint(self) -> str:
@@ -112,7 +112,7 @@ class Search:
         return self._reference
 
     def _attempts(self) -> dict[str, Attempt]:
-        """What an interrupted search has done, by name; a line that it did not finish is cut off."""
+        """The results of an interrupted search, by name. An incomplete last line is removed from the file."""
         file = self.folder / "attempts.jsonl"
         if not file.exists():
             return {}
@@ -122,13 +122,13 @@ class Search:
         return {attempt.name: attempt for attempt in (Attempt(**json.loads(line)) for line in lines)}
 
     def attempt(self, variant: Attempt) -> Attempt:
-        """What came of an attempt: it is made, unless an interrupted search has done so."""
+        """The result of an attempt. It is computed unless an interrupted search has already done so."""
         if variant.name not in self._known:
             self._known[variant.name] = self._try(variant)
         return self._known[variant.name]
 
     def _try(self, variant: Attempt) -> Attempt:
-        """Make an artifact, try it, and note what came of it."""
+        """Make an artifact, measure it, and record the result."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             try:
                 artifact = Artifact(self.make(variant, Path(folder)), self.settings["num_threads"])
@@ -152,17 +152,17 @@ class Search:
         return done
 
     def keep(self, winner: Attempt, path: Path, overwrite: bool) -> Path:
-        """The artifact of the winner, where the user wants it."""
+        """Write the artifact of the winner to the user's path."""
         chosen = self.folder / CHOSEN
         chosen.touch()
         try:
             return self.make(winner, path, overwrite)
-        except BaseException:  # then nothing of ours is there, and what comes there later is somebody's
+        except BaseException:  # then the search wrote no artifact, and a later file at this path is not its own
             chosen.unlink()
             raise
 
     def make(self, variant: Attempt, path: Path, overwrite: bool = False) -> Path:
-        """The artifact of an attempt."""
+        """Write the artifact of an attempt."""
         model = self._model(variant)
         aware = model.adaptation.quantization_aware
         wanted = Scheme.parse(variant.quantization).takes_texts and not aware
@@ -175,17 +175,17 @@ class Search:
         key = variant.model, variant.trim
         if variant.trim is None:
             return self.models[variant.model]
-        # one at a time: an embedding matrix is most of a small model
+        # keep only one trimmed model: most of a small model is its embedding matrix
         if self._trimmed is None or self._trimmed[0] != key:
             texts = [part for text in self.texts for part in ([text] if isinstance(text, str) else text)]
             self._trimmed = key, trim_vocabulary(self.models[variant.model], texts, variant.trim)
         return self._trimmed[1]
 
     def mixed(self, attempts: list[Attempt], texts: list, bounds: Bounds) -> Iterator[Attempt]:
-        """Attempts of four bits that are not too large, with more and more of their parts in 8 bits.
+        """Mixed-precision attempts: four-bit attempts of allowed size, with more and more parts in 8 bits.
 
-        The best one's parts first, the most sensitive of them first; a part that is one too many for the bytes ends its
-        turn.
+        The best four-bit attempt comes first. Its parts are added one by one, the most sensitive first, until the
+        artifact is too large.
         """
         four = [
             one

@@ -16,7 +16,7 @@ from keras_plm.text import Examples, list_of_texts
 from .attempts import CHOSEN, GIVEN, Search, search_folder
 from .pareto import Attempt, Bounds, Budget, BudgetError
 
-_TRIMS = (None, 1, 2)  # least number of times that a token occurs
+_TRIMS = (None, 1, 2)  # minimum number of occurrences of a token
 _SENSITIVITY_TEXTS = 100
 
 
@@ -42,46 +42,51 @@ def fit_budget(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Budget:
-    """Search the ways to make a `.tflite` small and fast, and keep the best one within the bounds.
+    """Try many ways to make a small and fast `.tflite`, and keep the best artifact within the limits.
 
-    Every model is exported by every scheme, whole and with its vocabulary trimmed to the texts; each artifact answers
-    all rows in its own runtime. If none is within the bounds, parts of those of four bits are put back to eight, the
-    most sensitive first. Killed in the middle? The same call resumes where it was.
+    Every model is exported with every scheme, with its whole vocabulary and with the vocabulary trimmed to `texts`.
+    Each artifact is evaluated on all rows in its own runtime. If none is within the limits, mixed precision is tried:
+    parts of the four-bit artifacts get eight bits again, the most sensitive part first. If the search is killed, the
+    same call resumes it.
 
-    Beside the artifact lies what made it, with all attempts: `model.tflite.budget.json`.
+    The file `model.tflite.budget.json` beside the artifact records how it was made, and all attempts.
 
     Args:
-        model: a task model; `max_loss` counts from its score in Keras.
-        path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
-        data: examples with answers: a table with the columns named below, of a tagger CoNLL, of a question answerer
-            SQuAD's JSON; or `Examples`. Validation rows: what is chosen on test rows has no test any more.
-        max_megabytes: most bytes of the file, in 10⁶.
+        model: a task model; `max_loss` is relative to its score in Keras.
+        path: a file that ends in `.tflite`, or a folder for `model.tflite`.
+        data: examples with answers: a table with the columns named below; for a tagger also CoNLL, for a question
+            answerer SQuAD's JSON; or `Examples`. Use validation rows: test rows that select an artifact can no longer
+            test it.
+        max_megabytes: largest size of the file, in 10⁶ bytes.
         max_latency_ms: longest time of one row of full length in LiteRT.
-        max_loss: most points (hundredths) of the metric worse than the model.
-        alternatives: smaller models for the same task to try as well, by name: distilled, pruned, clustered, of
-            narrower embedding matrices, or trained with `quantization_aware=True`.
-        texts: like those it will see, texts or (first, second) pairs: to trim the vocabulary by, and to calibrate
-            static_int8 and four bits. None means neither.
-        schemes: of `to_tflite`; None means float16, dynamic_int8, int4, int4_block32, and with texts static_int8. A
-            model of `quantization_aware=True` has only that which it was trained for.
+        max_loss: largest loss of the metric in points (hundredths), relative to the model.
+        alternatives: smaller models for the same task to try as well, by name: distilled, pruned or clustered models,
+            models with a factorized embedding matrix, or models trained with `quantization_aware=True`.
+        texts: texts or (first, second) pairs similar to the texts in production. They are used to trim the vocabulary
+            and to calibrate static_int8 and four bits. None means neither.
+        schemes: schemes of `to_tflite`; None means float16, dynamic_int8, int4, int4_block32, and, if there are texts,
+            static_int8. A model trained with `quantization_aware=True` is exported only with static_int8.
         metric: a score of `evaluate`; None means the first one.
-        text_column: column of the (first) texts.
-        second_column: column of the second texts, for a model of pairs.
+        text_column: column of the texts, or of the first texts of pairs.
+        second_column: column of the second texts, if the model takes pairs.
         label_column: column of the labels or scores.
-        tag_column: of a tagger's CoNLL the column of the tag, the last by default; of its JSONL the key.
+        tag_column: for a tagger: the column of the tags in CoNLL files (by default the last), or their key in JSONL.
         max_length: T of the artifact; None means the model's limit.
         limit: use at most this number of rows.
-        num_threads: of the runtime.
-        overwrite: replace an artifact that is there.
+        num_threads: threads of the runtime.
+        overwrite: replace an existing artifact.
         progress: show a progress bar.
 
     Returns:
         All attempts (print it), the winner and the path of its artifact.
 
     Raises:
-        BudgetError: none is within the bounds; it says which bound fails and by how much, and has all attempts.
-        FileExistsError: the artifact exists and `overwrite` is False; or an interrupted search for another model.
-        ValueError: no bound, rows without answers, an unknown metric or scheme, an alternative of another task.
+        BudgetError: no artifact is within the limits. The error says which limit fails and by how much, and has all
+            attempts.
+        FileExistsError: the artifact exists and `overwrite` is False, or there is an unfinished search with other
+            settings.
+        ValueError: there is no limit, the rows have no answers, a metric or scheme is unknown, or an alternative has
+            another task.
 
     Example:
         >>> budget = fit_budget(reviews, "phone", "dev.tsv", max_megabytes=4, texts=texts)  # doctest: +SKIP
@@ -92,7 +97,7 @@ def fit_budget(
     if bounds == Bounds():
         raise ValueError("a budget needs a bound: max_megabytes, max_latency_ms or max_loss")
     record = record_path(path)
-    # what lies there now is of this search if it was killed while it wrote it
+    # if this search was killed while it wrote the winner, the files at `path` are its own
     overwrite = overwrite or (search_folder(path) / CHOSEN).exists()
     for file in (*files_of(model, path), record):
         check_free(file, overwrite)
@@ -144,7 +149,7 @@ def _check_alternatives(models: Mapping[str, TaskModel], alternatives: Mapping[s
 
 
 def _check_schemes(models: Mapping[str, TaskModel], schemes: Sequence[str], has_texts: bool) -> None:
-    """Raise ValueError for a scheme that none of the models can have; those that learned theirs have only that."""
+    """Raise ValueError if no model can be exported with a scheme. Quantization-aware models have a fixed scheme."""
     bare = {name: model for name, model in models.items() if not model.adaptation.quantization_aware}
     for scheme in map(Scheme.parse, schemes):
         if scheme.calibrated and bare and not has_texts:

@@ -1,4 +1,4 @@
-"""What a search for a budget has found: the attempts, which of them are worth having, and which one wins."""
+"""The result of a budget search: the attempts, the Pareto-optimal ones, and the winner."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,18 +15,19 @@ from keras_plm.models import whole_file
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One way to make an artifact, and what came of it.
+    """One way to make an artifact, and its results.
 
     Attributes:
         model: "given", or the name of an alternative.
-        trim: least number of times that a token of the vocabulary occurs in the texts; None for the whole vocabulary.
+        trim: minimum number of occurrences of a token in the texts; rarer tokens are removed from the vocabulary. None
+            keeps the whole vocabulary.
         quantization: the scheme.
-        megabytes: of the file, in 10⁶ bytes.
-        packed_megabytes: of the file under gzip, as app stores ship it.
+        megabytes: size of the file, in 10⁶ bytes.
+        packed_megabytes: size of the gzipped file, similar to what app stores ship.
         latency_ms: median time of one row of full length in its runtime.
         score: the metric on the rows, in [0, 1] (correlations: [-1, 1]).
-        loss: points (hundredths) of the metric worse than the given model in Keras.
-        problem: why there is no artifact; then the numbers are None.
+        loss: points (hundredths) of the metric lost relative to the given model in Keras.
+        problem: the reason if there is no artifact; the numbers are then None.
     """
 
     model: str
@@ -41,25 +42,25 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        """For people, and to find it again."""
+        """A unique, readable name."""
         pieces = "" if self.trim is None else f", tokens from {self.trim}"
         return f"{self.model}{pieces}, {self.quantization}"
 
     @property
     def costs(self) -> tuple[float, float, float]:
-        """Loss, megabytes and latency: less of each is better."""
+        """Loss, megabytes and latency; lower is better for each."""
         assert self.loss is not None and self.megabytes is not None and self.latency_ms is not None
         return self.loss, self.megabytes, self.latency_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What an artifact may cost; None is no bound.
+    """Upper limits for an artifact; None means no limit.
 
     Attributes:
-        max_megabytes: of the file, in 10⁶ bytes.
-        max_latency_ms: of one row of full length.
-        max_loss: in points of the metric.
+        max_megabytes: size of the file, in 10⁶ bytes.
+        max_latency_ms: latency of one row of full length.
+        max_loss: loss in points of the metric.
     """
 
     max_megabytes: float | None = None
@@ -73,21 +74,21 @@ class Bounds:
                 raise ValueError(f"{name}={value}; it must be above 0")
 
     def excess(self, attempt: Attempt) -> dict[str, float]:
-        """By how much each bound fails that does."""
+        """The limits that are exceeded, and by how much."""
         loss, megabytes, latency_ms = attempt.costs
         found = {"max_loss": loss, "max_megabytes": megabytes, "max_latency_ms": latency_ms}
         bounds = {name: bound for name in found if (bound := getattr(self, name)) is not None}
         return {name: found[name] - bound for name, bound in bounds.items() if found[name] > bound}
 
     def best(self, attempts: list[Attempt]) -> Attempt | None:
-        """Of those within the bounds the one of least loss; the smallest if the loss is bounded and the size is not."""
+        """The attempt within the limits with the lowest loss; if the loss is limited but not the size, the smallest."""
         fitting = [attempt for attempt in attempts if attempt.problem is None and not self.excess(attempt)]
         smallest = self.max_loss is not None and self.max_megabytes is None
         order = (1, 2, 0) if smallest else (0, 1, 2)
         return min(fitting, key=lambda attempt: [attempt.costs[i] for i in order], default=None)
 
     def nearest(self, attempts: list[Attempt]) -> Attempt | None:
-        """The one whose worst bound fails by the least, as a share of the bound."""
+        """The attempt that exceeds its most exceeded limit by the smallest fraction."""
 
         def worst(attempt: Attempt) -> float:
             return max(
@@ -102,12 +103,12 @@ class Budget:
     """The outcome of `fit_budget`.
 
     Attributes:
-        metric: what `score` is.
-        reference: that of the given model in Keras.
-        bounds: what was asked for.
-        attempts: all of them, in the order they were made.
-        winner: the one that lies at `path`; None if there is none within the bounds.
-        path: of the artifact.
+        metric: name of the metric of the scores.
+        reference: score of the given model in Keras.
+        bounds: the limits.
+        attempts: all attempts, in the order in which they were made.
+        winner: the attempt whose artifact is at `path`; None if no attempt is within the limits.
+        path: path of the artifact.
     """
 
     metric: str
@@ -119,7 +120,7 @@ class Budget:
 
     @property
     def pareto(self) -> list[Attempt]:
-        """The attempts that no other one beats in loss, bytes and latency at once; the smallest first."""
+        """The Pareto-optimal attempts in loss, size and latency; the smallest first."""
         whole = [attempt for attempt in self.attempts if attempt.problem is None]
         kept = [one for one in whole if not any(_beats(other.costs, one.costs) for other in whole)]
         return sorted(kept, key=lambda attempt: (attempt.costs[1], attempt.costs))
@@ -133,7 +134,7 @@ class Budget:
         console = Console(width=110, force_jupyter=False, force_terminal=False)
         with console.capture() as capture:
             console.print(table)
-        legend = "★ within the bounds and best of them; · beaten by no other one"
+        legend = "★ the best attempt within the limits; · Pareto-optimal: no other attempt is better in everything"
         return f"{capture.get().rstrip()}\n{legend}"
 
     def to_markdown(self) -> str:
@@ -155,7 +156,7 @@ class Budget:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON types: what made the winner stands under `winner`."""
+        """Everything as JSON types; `winner` says how the artifact was made."""
         return {
             "metric": self.metric,
             "reference": self.reference,
@@ -165,16 +166,16 @@ class Budget:
         }
 
     def write(self, path: str | Path) -> None:
-        """Write `to_json` as a file."""
+        """Write `to_json` to a file."""
         with whole_file(Path(path)) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     def plot(self, path: str | Path) -> None:
-        """Draw loss over megabytes, the Pareto line through it and the bounds; the suffix says the format.
+        """Plot loss over megabytes with the Pareto line and the limits. The suffix selects the file format.
 
         Raises:
             ImportError: matplotlib is not installed; it is the extra "plots".
-            ValueError: a suffix that is no format of matplotlib's.
+            ValueError: matplotlib does not know the suffix.
         """
         check_plot(path)
         figure = import_extra("matplotlib.figure", "plots").Figure(figsize=(7, 4.5), layout="constrained")
@@ -183,7 +184,7 @@ class Budget:
         for model in dict.fromkeys(attempt.model for attempt in whole):
             costs = [attempt.costs for attempt in whole if attempt.model == model]
             axes.scatter([c[1] for c in costs], [c[0] for c in costs], label=model, s=25)
-        # in two dimensions: what is only faster is not on the line
+        # two dimensions only: an attempt that is only faster is not on the line
         line = [a for a in self.pareto if not any(_beats(other.costs[:2], a.costs[:2]) for other in whole)]
         axes.plot([a.costs[1] for a in line], [a.costs[0] for a in line], color="gray", linewidth=1, zorder=0)
         for attempt in line:
@@ -201,7 +202,7 @@ class Budget:
 
 
 def check_plot(path: str | Path) -> None:
-    """Raise an error if no plot can be written to a file of that name, see `Budget.plot`."""
+    """Raise an error if a plot cannot be written to a file with this name, see `Budget.plot`."""
     known = import_extra("matplotlib.backend_bases", "plots").FigureCanvasBase.filetypes
     suffix = Path(path).suffix[1:]
     if suffix not in ("", *known):
@@ -216,7 +217,7 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 class BudgetError(RuntimeError):
-    """No attempt is within the bounds; `budget` has them all."""
+    """No attempt is within the limits; `budget` has all attempts."""
 
     def __init__(self, budget: Budget, kept: Path) -> None:
         self.budget = budget
@@ -232,8 +233,8 @@ class BudgetError(RuntimeError):
         )
         super().__init__(
             f"no attempt meets the budget; the nearest is {nearest.name} ({megabytes:.2f} MB, {latency_ms:.2f} ms, "
-            f"{loss:.2f} points lost): {failing}. The {len(budget.attempts)} attempts are kept in {kept}, so another "
-            f"budget is answered at once"
+            f"{loss:.2f} points lost): {failing}. The {len(budget.attempts)} attempts are kept in {kept} and are "
+            f"reused if you try again with other limits"
         )
 
 

@@ -21,36 +21,37 @@ def to_saved_model(
 ) -> Path:
     """Write a SavedModel for TF Serving that takes raw text, and verify that it matches the Keras model.
 
-    Two signatures. `token_ids` takes `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32, and gives the outputs
-    that `Artifact` describes. `serving_default` takes strings, (B,) each:
+    It has two signatures. `token_ids` takes `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32, and returns
+    the outputs that `Artifact` describes. `serving_default` takes strings, (B,) each:
 
-    | model | takes | gives |
+    | model | takes | returns |
     |---|---|---|
     | classifier | `text`, or `first` and `second` | `probabilities` (B, C), `label` (B,); `score` (B, 1) |
     | tagger | `text` | `words`, `tags`, `starts`, `ends`, `scores`, (B, W) each, "" or 0 after the last word |
     | question answerer | `question`, `context` | `answer`, `start`, `end`, `score`, `null_score`, (B,) each |
     | embedder | `text` | `vectors` (B, D) |
 
-    Whoever loads it needs TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), not
-    this package. TF Serving finds requests in `assets.extra` to warm up with. A classifier with several labels a text
-    gives no `label`. Texts longer than a row lose their end; for taggers and question answerers the methods of
-    `export.load_artifact` read on in windows. A question answerer's tokenizer must be WordPiece.
+    To load it you need TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), but not
+    this package. `assets.extra` has warm-up requests for TF Serving. A multi-label classifier returns no `label`.
+
+    The string signature truncates texts that are longer than a row. For taggers and question answerers, the methods of
+    `export.load_artifact` read long texts in windows instead. A question answerer's tokenizer must be WordPiece.
 
     Args:
         model: a task model with its tokenizer.
-        folder: where to; TF Serving wants a version number as its last part, e.g. `models/reviews/1`.
+        folder: the output folder. TF Serving needs a version number as its last part, e.g. `models/reviews/1`.
         max_length: longest row in tokens; None means the model's limit.
-        pairs: a classifier takes pairs of texts; None means what it was trained on, if it knows.
-        overwrite: replace a folder that is there.
+        pairs: whether a classifier takes pairs of texts; None means as in its training, if the model knows it.
+        overwrite: replace an existing folder.
 
     Returns:
         The folder.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
-        TypeError: a question answerer whose tokenizer is not WordPiece.
-        ValueError: `pairs` for another model than a classifier.
-        ExportError: it does not answer as the model does; nothing is left on disk.
+        TypeError: the tokenizer of a question answerer is not WordPiece.
+        ValueError: `pairs` is True, but the model is not a classifier.
+        ExportError: the SavedModel does not match the model; nothing is left on disk.
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
@@ -62,7 +63,7 @@ def to_saved_model(
     model = float32_copy(model)
     module, serve = float32_function(model, signature)
     tokenizer = model.needs_tokenizer()
-    module.tokenizer = tokenizer.resources()  # its tables are resources that must be saved along
+    module.tokenizer = tokenizer.resources()  # its lookup tables must be saved, too
     respond, names = signature.spec.string_function(model, serve, max_length, pairs)
     strings = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
     module.token_ids = tf.function(serve, autograph=False)
@@ -86,13 +87,13 @@ def to_saved_model(
 
 
 def _warm_up(names: list[str]) -> list[dict[str, list[str]]]:
-    """One text alone, and a batch: two shapes of work."""
+    """Two requests of different shape: a single text, and a batch."""
     return [{name: list(SAMPLE_TEXTS[:rows]) for name in names} for rows in (1, len(SAMPLE_TEXTS))]
 
 
 def _verify_strings(model: TaskModel, signature: Signature, folder: Path, max_length: int, pairs: bool) -> None:
-    """Raise ExportError unless strings get the answers that the model gives to their tokens."""
-    loaded = tf.saved_model.load(str(folder))  # a signature dies with the object it came from
+    """Raise ExportError unless the string signature matches the model's answers for the same texts."""
+    loaded = tf.saved_model.load(str(folder))  # keep the object: its signatures do not work without it
     given = signature.spec.example_strings(SAMPLE_TEXTS, pairs)
     tensors = {name: tf.constant(texts) for name, texts in given.items()}
     found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**tensors).items()}

@@ -1,4 +1,4 @@
-"""Requests that TF Serving runs when it loads a model, so that the first user does not wait for it."""
+"""Warm-up requests: TF Serving runs them when it loads a model, so that the first request is not slow."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 def write_warm_up(folder: Path, signature: str, requests: list[dict[str, list[str]]]) -> None:
     """Write `assets.extra/tf_serving_warmup_requests` of a SavedModel: a TFRecord of `PredictionLog`.
 
-    The three messages around a tensor are encoded here: their package, tensorflow-serving-api, holds nothing else that
-    we need.
+    The three protocol-buffer messages around a tensor are encoded here. Their package, tensorflow-serving-api, has
+    nothing else that we need.
 
     Args:
-        folder: of the SavedModel.
-        signature: which signature is asked.
-        requests: each a batch: the strings of each input.
+        folder: the SavedModel folder.
+        signature: name of the signature to call.
+        requests: batches; each has a list of strings for every input.
 
     Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
     """
@@ -32,7 +32,7 @@ def write_warm_up(folder: Path, signature: str, requests: list[dict[str, list[st
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of a protocol buffer that holds bytes, a string or a message."""
+    """A protocol-buffer field with bytes, a string or a message."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 

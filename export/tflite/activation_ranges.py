@@ -1,4 +1,4 @@
-"""Ranges of activations from texts, for a model that was not trained with fake quantization."""
+"""Post-training quantization: activation ranges from texts, for a model trained without fake quantization."""
 
 import dataclasses
 from collections import defaultdict
@@ -14,11 +14,11 @@ from keras_plm.training import dtype_policy
 
 
 def with_ranges(model: TaskModel, rows: TextRows) -> TaskModel:
-    """The quantization-aware twin of a model, as if a training had learned its ranges and nothing else.
+    """A quantization-aware copy of a model with the same weights, and with activation ranges measured on texts.
 
     Args:
         model: a task model in float32, not quantization-aware.
-        rows: texts like those that it will see; a range is the mean of those of batches of 16, padding left out.
+        rows: texts similar to the texts in production. A range is the mean over batches of 16 rows, without padding.
 
     Source: Wu et al. 2020, §3.4, https://arxiv.org/abs/2004.09602
     Differs: a range ends at a multiple of the root mean square, see `FakeQuantization`, not at a percentile.

@@ -34,38 +34,44 @@ def to_tflite(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Path:
-    """Write a `.tflite` of built-in operators that takes token ids, and verify that it matches the Keras model.
+    """Write a `.tflite` with built-in operators that takes token ids, and verify that it matches the Keras model.
 
-    The file has one signature with inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and one
-    or two outputs: see `Artifact`. Beside it go its facts (`model.tflite.json`) and
-    its tokenizer's files (such as `model.tflite.vocab.txt`).
+    The file has one signature with the inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and
+    one or two outputs; see `Artifact`. Its signature (`model.tflite.json`) and its tokenizer's files (such as
+    `model.tflite.vocab.txt`) are written beside it.
+
+    Values of `quantization`:
+
+    - "float32", "float16" and "dynamic_int8".
+    - "static_int8": the six matrix products with weights in each block use integers; everything between them is in
+      float32. The activation ranges come from the training of a `quantization_aware=True` model, which can have no
+      other scheme. For other models they come from `calibration`.
+    - "int4": four-bit weights with one scale per output.
+    - "int4_block32": four-bit weights with one scale per 32 weights. It is more accurate on some tasks only, a little
+      larger, and 2 to 5 times slower.
+    - "int4+int8:embedding,block_0": mixed precision; these parts keep 8 bits, see `sensitivity`.
+    - "int8x16": 8-bit weights and 16-bit activations, for neural processors. It is many times slower on a CPU.
 
     Args:
         model: a task model with its tokenizer.
-        path: a file that ends in `.tflite`, or a folder to put `model.tflite` into.
-        quantization: "float32", "float16", "dynamic_int8", "static_int8", "int4" (weights of four bits, a scale for
-            each output) or "int4_block32" (a scale for each 32 weights: nearer on some tasks only, a little larger, and
-            2 to 5 times slower); "int4+int8:embedding,block_0" (mixed precision) keeps those parts in 8 bits, see
-            `sensitivity`.
-            "static_int8" has the six products with weights of each block in integers, in ranges that a model of
-            `quantization_aware=True` has learned, which takes no other scheme, or else those of `calibration`; all
-            between them is in float32. "int8x16"
-            (weights of 8 bits, activations of 16) is for neural processors: many times slower on a CPU.
-        max_length: T, the fixed number of tokens; None means the model's limit, the longest row it was trained on.
-        calibration: texts (or pairs) like those it will see, some hundred of them: "static_int8" and "int8x16" need
-            them, unless the model is quantization-aware, and "int4" and "int4_block32" lose less with them: a kernel
-            needs twice as many of their tokens as it has rows, or it is rounded as without.
-        metadata: put vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library open it
-            as it is: classifiers of one label a text, embedders, and question answerers of 384 tokens; WordPiece that
-            lower-cases, no four bits. They never strip accents, so texts with accents may come out otherwise there.
-        strings: put the tokenizer into the file too, as operators of TensorFlow Text, which an app registers: a second
-            signature `serving_default` takes one `text`, or with strings="pairs" `first` and `second`, and
-            `Artifact.strings` calls it. Classifiers and embedders with WordPiece, in float32, float16 or
-            dynamic_int8. Those operators fold forms such as ， and ß, know no
-            special tokens in a text, and lose what follows a NUL: give `calibration` texts like those it will see, and
-            a warning says how many of them are cut into other tokens than the model's.
-        overwrite: replace a file that is there.
-        progress: show a progress bar while four bits are fitted to texts.
+        path: a file that ends in `.tflite`, or a folder for `model.tflite`.
+        quantization: the quantization scheme, see above.
+        max_length: T, the fixed number of tokens; None means the model's limit, the longest row of its training.
+        calibration: a few hundred texts (or pairs) similar to the texts in production. "static_int8" and "int8x16"
+            need them, unless the model is quantization-aware. "int4" and "int4_block32" are more accurate with them
+            (GPTQ). A kernel of D inputs needs texts with 2 D tokens; with fewer it is rounded to nearest.
+        metadata: put the vocabulary and labels into the file, so that MediaPipe Tasks and the TFLite Task Library can
+            open it. For single-label classifiers, embedders, and question answerers of 384 tokens, with a lower-casing
+            WordPiece tokenizer and without four bits. These runtimes never strip accents, so answers to texts with
+            accents may differ.
+        strings: put the tokenizer into the file, as TensorFlow Text operators that the app must register. A second
+            signature `serving_default` takes `text`, or with strings="pairs" `first` and `second`; call it with
+            `Artifact.strings`. For classifiers and embedders with WordPiece, in float32, float16 or dynamic_int8. The
+            operators normalize characters such as ， and ß, do not recognize special tokens in a text, and ignore
+            everything after a NUL. If you give `calibration` texts, a warning says how many of them are tokenized
+            differently than by the model's tokenizer.
+        overwrite: replace an existing file.
+        progress: show a progress bar while four-bit weights are fitted to the texts.
 
     Returns:
         The path of the file.
@@ -73,10 +79,10 @@ def to_tflite(
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: ai-edge-litert is not installed, or for int4, int4_block32 and int8x16 litert-quantizer.
-        ValueError: an unknown scheme, calibration texts missing or not wanted, sizes that are no multiples of 32;
-            with `metadata` or `strings` a task, a vocabulary or labels that those runtimes cannot take.
-        ExportError: it could not be converted, lost weights, needs operators that phones do not have, was not made
-            smaller, or does not answer as the model does; nothing is left on disk.
+        ValueError: the scheme is unknown, calibration texts are missing or not allowed, or sizes are not multiples of
+            32; with `metadata` or `strings`: the runtime does not support the task, the vocabulary or the labels.
+        ExportError: the model could not be converted, lost weights, needs operators that phones do not have, did not
+            become smaller, or does not match the Keras model; nothing is left on disk.
 
     Example:
         >>> to_tflite(reviews, "saved_models/phone", quantization="dynamic_int8")  # doctest: +SKIP
@@ -85,17 +91,17 @@ def to_tflite(
     path = artifact_path(path, ".tflite")
     scheme = Scheme.parse(quantization)
     texts = None if calibration is None else list_of_texts(calibration, "calibration")
-    # float schemes take no texts to calibrate, but the tokenizer inside can be measured on them
+    # float schemes need no calibration, but with `strings` the texts serve to check the tokenizer in the file
     check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model)
     if strings not in _STRINGS:
-        raise ValueError(f"strings={strings!r}; choose True for what the model was trained on, or 'pairs'")
+        raise ValueError(f"strings={strings!r}; choose True (texts or pairs, as in the training) or 'pairs'")
     if strings is True and task_of(model).settings(model).get("pairs"):
         strings = "pairs"
     signature = Signature.of(model, max_length, quantization, fixed=True, strings=_STRINGS[strings])
     if metadata:
         check_metadata(model, signature)
     if metadata and strings:
-        raise ValueError("metadata=True is for runtimes that take files of one signature; strings=True makes two")
+        raise ValueError("metadata=True is for runtimes that take files with one signature; strings=True makes two")
     if strings:
         check_strings(model, signature, scheme)
     model = float32_copy(model)
@@ -119,7 +125,7 @@ def to_tflite(
 
 def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
     module, serve = float32_function(model, signature)
-    # not `module.serve`: with that name the converter drops, without a word, all signatures but one
+    # not `module.serve`: with this name the converter silently drops all signatures but one
     module.token_ids = tf.function(serve, autograph=False)
     concrete = module.token_ids.get_concrete_function(**signature.input_specs())
     with tempfile.TemporaryDirectory() as folder:
@@ -145,6 +151,7 @@ def _check(artifact: Artifact, model: TaskModel, size_bytes: int, scheme: Scheme
     if "VAR_HANDLE" in operators:
         raise ExportError("the converter lost the weights (VAR_HANDLE in the file)")
     float_bytes = 4 * model.count_params()
-    tables = 700_000 + 100 * len(model.needs_tokenizer()) if artifact.signature.strings else 0  # of Unicode, and a trie
+    # with strings: the Unicode tables, and the trie of the vocabulary
+    tables = 700_000 + 100 * len(model.needs_tokenizer()) if artifact.signature.strings else 0
     if size_bytes - tables > scheme.limits.share * float_bytes + 200_000:
         raise ExportError(f"{scheme} did not make the file smaller: {size_bytes:,} bytes of {float_bytes:,} in float32")

@@ -1,4 +1,4 @@
-"""Weights in four bits, each rounded so that it compensates for the rounding errors before it (GPTQ)."""
+"""GPTQ: four-bit weights, each rounded to compensate for the rounding errors of the weights before it."""
 
 import numpy as np
 from rich.progress import track
@@ -14,22 +14,23 @@ from .schemes import Scheme
 
 
 def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool = False) -> TaskModel:
-    """A copy of a model whose kernels hold 15 values a group, those that change its products on some rows least.
+    """A copy of a model whose kernels are rounded to 15 values per group, with little change of the layers' outputs.
 
-    The largest weight of each group is 7 steps, so that a quantizer that takes its scale from the largest finds them
-    (in blocks of 32 but for the scale's own rounding, 0.2 %). Zeros stay zeros: a pruned model stays pruned. Kernels
-    that see one vector a text (poolers, heads of classifiers), and all if there are few tokens, are rounded plainly.
+    The largest weight of each group is exactly 7 steps. A quantizer that derives the scale from the largest weight
+    therefore finds the same values. (In blocks of 32 the scale itself is rounded, by 0.2 %.) Zeros stay zero, so a
+    pruned model stays pruned. Kernels that see one vector per text (poolers, classification heads) are rounded to
+    nearest, and so are all kernels if there are too few tokens.
 
     Args:
         model: a task model in float32.
-        rows: texts like those that it will see.
-        scheme: of four bits; its parts in 8 bits stay as they are.
+        rows: texts similar to the texts in production.
+        scheme: a four-bit scheme; its 8-bit parts are not changed.
         progress: show a progress bar.
 
     Source: Frantar et al. 2023, §4, https://arxiv.org/abs/2210.17323
-    Differs: the inputs with the largest values go first (as `act_order` in the authors' code); the outermost weights
-        are clipped: the scale of each group is the one of least error, weighed by those inputs; and the inputs are
-        those of the model before any rounding.
+    Differs: rows with the largest inputs are rounded first (`act_order` in the authors' code). The largest weights are
+        clipped: each group has the scale with the lowest error, weighted by the inputs. All inputs come from the
+        unrounded model.
     """
     weights = weight_arrays(model)
     kernels = [
@@ -48,7 +49,7 @@ def rounded_kernel(kernel: np.ndarray, products: np.ndarray, group: int) -> np.n
     """A kernel (D, U) rounded to four bits.
 
     Args:
-        kernel: float.
+        kernel: the float kernel.
         products: (D, D), the sum of x xᵀ over inputs x.
         group: number of consecutive weights of an output that share a scale; it divides D.
     """
@@ -66,7 +67,7 @@ def rounded_kernel(kernel: np.ndarray, products: np.ndarray, group: int) -> np.n
 
 
 def _largest(kernel: np.ndarray, group: int) -> np.ndarray:
-    """Where the largest weight of each group is, (D, U) bool."""
+    """(D, U) bool, True at the largest weight of each group."""
     groups = np.abs(kernel).reshape(-1, group, kernel.shape[1])
     held = np.zeros(groups.shape, bool)
     np.put_along_axis(held, groups.argmax(1, keepdims=True), True, axis=1)

@@ -1,15 +1,15 @@
-"""Weights in four bits: the parts of a model, and the step of each group."""
+"""Four-bit weights: the parts of a model, and the step size of each group."""
 
 from typing import Any
 
 import numpy as np
 
-LARGEST = 7  # of a weight of four bits, in steps
-_CLIPPED = [1 - 0.05 * i for i in range(12)]  # of the largest weight: the one of least squared error is taken
+LARGEST = 7  # the largest four-bit weight, in steps
+_CLIPPED = [1 - 0.05 * i for i in range(12)]  # clipping limits to try, as fractions of the largest weight
 
 
 def part_of(path: str) -> str | None:
-    """The part that a weight belongs to; None for those that stay in float32."""
+    """The part that a weight belongs to; None if the weight stays in float32."""
     if path in ("embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
         return "embedding"
     if not path.endswith("kernel"):
@@ -19,7 +19,7 @@ def part_of(path: str) -> str | None:
 
 
 def four_bits(weights: Any, path: str) -> np.ndarray:
-    """Weights rounded to 15 values, with a scale for each token of an embedding matrix and each output of a kernel."""
+    """Weights rounded to 15 values, with one scale per token of an embedding matrix or per output of a kernel."""
     weights = np.asarray(weights, np.float32)
     of_outputs = weights.T if path == "embedding/tokens" else weights
     steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))
@@ -28,12 +28,12 @@ def four_bits(weights: Any, path: str) -> np.ndarray:
 
 
 def scales(weights: np.ndarray, importance: np.ndarray, group: int) -> np.ndarray:
-    """The step of four bits for each weight (D, U): that of the least squared error of its group.
+    """The four-bit step size for each weight (D, U). It minimizes the squared error of the weight's group.
 
     Args:
-        weights: float.
-        importance: (D,), what an error of each row counts.
-        group: number of consecutive weights of an output that share a step; it divides D.
+        weights: float weights.
+        importance: (D,), weight of the squared errors of each row.
+        group: number of consecutive weights of an output that share a step size; it divides D.
     """
     groups = weights.reshape(-1, group, weights.shape[1])
     counts = importance.reshape(-1, group, 1)

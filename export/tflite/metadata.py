@@ -1,4 +1,4 @@
-"""Vocabulary and labels inside a `.tflite`, where MediaPipe Tasks and the TFLite Task Library look for them."""
+"""TFLite metadata: vocabulary and labels inside a `.tflite`, for MediaPipe Tasks and the TFLite Task Library."""
 
 import io
 import zipfile
@@ -11,7 +11,7 @@ from keras_plm.export.signature import Signature
 from keras_plm.tasks import TaskModel
 from keras_plm.text import WordPieceTokenizer
 
-# The numbers of metadata_schema.fbs: kinds of file, kind of process unit, and the slot of each field that is written.
+# Numbers from metadata_schema.fbs: file types, the type of the process unit, and the slot of each written field.
 _LABELS, _VOCABULARY = 2, 5
 _BERT_TOKENIZER = 4
 _INPUT_NAMES = {"token_ids": "ids", "segment_ids": "segment_ids", "padding_mask": "mask"}
@@ -24,39 +24,41 @@ _OUTPUT_NAMES = {
 
 
 def check_metadata(model: TaskModel, signature: Signature) -> None:
-    """Raise ValueError if these runtimes would tokenize or answer otherwise than the model, with what to do."""
+    """Raise ValueError if these runtimes would tokenize or answer differently than the model. The error says why."""
     problem = signature.spec.task_library_problem(signature.settings, signature.length) or _problem(model, signature)
     if problem is not None:
         raise ValueError(f"metadata=True is for MediaPipe Tasks and the TFLite Task Library: {problem}")
 
 
 def _problem(model: TaskModel, signature: Signature) -> str | None:
-    """What these runtimes cannot take of any task."""
+    """What these runtimes do not support, for any task; None if all is supported."""
     tokenizer, labels, special = model.needs_tokenizer(), signature.labels, ("[CLS]", "[SEP]", "[UNK]", 0)
     if not isinstance(tokenizer, WordPieceTokenizer):
-        return f"they take BERT's tokenizer, not a {type(tokenizer).__name__}"
+        return f"they support BERT's tokenizer, not a {type(tokenizer).__name__}"
     if not tokenizer.lowercase:
-        return "they lower-case every text, and this vocabulary is cased"
+        return "they lower-case every text, but this vocabulary is cased"
     if (tokenizer.special.cls, tokenizer.special.sep, tokenizer.special.unk, tokenizer.pad_id) != special:
         return "they need [PAD] as token 0, and tokens called [CLS], [SEP] and [UNK]"
     if signature.quantization.startswith("int4"):
-        return "MediaPipe 0.10.33 refuses weights of four bits"
-    if signature.scheme.by_litert:  # it puts the weights of 256 kB and more behind the model, where `Pack` loses them
-        return f"a file of {signature.scheme} does not open any more once something is put into it; take dynamic_int8"
+        return "MediaPipe 0.10.33 refuses four-bit weights"
+    if (
+        signature.scheme.by_litert
+    ):  # LiteRT's quantizer stores large weights (256 kB) behind the model; `Pack` drops them
+        return f"after metadata is added, a file in {signature.scheme} cannot be opened; use dynamic_int8"
     if labels is not None and any(len(label.splitlines()) != 1 or label != label.strip() for label in labels):
-        return f"a label is a line of a file there, and these are not: {labels}"
+        return f"each label must be one line without white space around it, unlike some of these: {labels}"
     return None
 
 
 def with_metadata(content: bytes, model: TaskModel, signature: Signature) -> bytes:
-    """A `.tflite` file with its vocabulary and labels inside; other runtimes read it as before.
+    """Add the vocabulary and labels to a `.tflite` file. Other runtimes can still read it.
 
     Args:
-        content: of the file; it has one signature.
-        model: for its vocabulary.
-        signature: of the artifact.
+        content: content of the file, which has one signature.
+        model: the model; its vocabulary is added.
+        signature: the signature of the artifact.
 
-    Source: the schema "M001" of TFLite's metadata; files are a ZIP behind the model.
+    Source: the schema "M001" of TFLite's metadata; the files are a ZIP archive after the model.
     """
     files = dict(model.needs_tokenizer().files())
     if signature.labels is not None:
@@ -78,7 +80,7 @@ def with_metadata(content: bytes, model: TaskModel, signature: Signature) -> byt
 
 
 def _facts(parsed: Any, signature: Signature) -> bytes:
-    """The table of metadata. Tensors are named in the order of the graph, which is not that of the signature."""
+    """The metadata table. It lists tensors in the order of the graph, which differs from the signature's order."""
     graph, names = parsed.subgraphs[0], parsed.signatureDefs[0]
     name_of = {m.tensorIndex: m.name.decode() for m in (*names.inputs, *names.outputs)}
     builder = flatbuffers.Builder(1_024)

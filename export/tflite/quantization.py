@@ -12,23 +12,23 @@ from keras_plm.tasks import TaskModel
 
 from .schemes import EMBEDDING_MATRIX, Scheme
 
-# Calibrated scores of an attention share one scale: with -1e9 among them nothing else would be left. e⁻⁴⁰ is still
-# nothing beside the other keys.
+# Calibrated attention scores share one scale. A masked score of -1e9 would make that scale useless for all other
+# scores. With -40, a masked key still has a negligible weight (e⁻⁴⁰).
 _NARROW_MASKED_SCORE = -40.0
 
-# The converter names an operator after the layers that went into it.
+# The converter derives the name of an operator from the names of its layers.
 _HEAD = r"/(head|pooler)(_\d+)?/"
 _EMBEDDING = r"/embedding(_\d+)?/(projection|[Mm]at[Mm]ul|Tensordot|einsum)"
 _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
-_BY_LARGEST = "min_max_uniform_quantize"  # the largest weight gives the scale
+_BY_LARGEST = "min_max_uniform_quantize"  # the largest weight determines the scale
 
 
 def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
-    """Raise an error before the work and not after.
+    """Check a scheme before the conversion starts.
 
     Raises:
-        ValueError: calibration rows missing or not wanted, sizes that do not come in blocks, parts that the model does
-            not have, or a model that was trained for another scheme.
+        ValueError: calibration texts are missing or not allowed, sizes are not multiples of the block size, the model
+            does not have the named parts, or the model was trained for another scheme.
         ImportError: the scheme needs a package that is not installed.
     """
     scheme.check(model.config, model.adaptation)
@@ -37,9 +37,9 @@ def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
     if aware and calibration is not None:
         raise ValueError("the model has learned its ranges (quantization_aware); leave calibration out")
     if scheme.calibrated and missing and not aware:
-        raise ValueError(f"{scheme} needs calibration: some hundred texts like those it will see")
+        raise ValueError(f"{scheme} needs calibration: a few hundred texts similar to the texts in production")
     if not scheme.takes_texts and calibration is not None:
-        raise ValueError(f"{scheme} takes no calibration texts; static_int8, int8x16 and those of four bits do")
+        raise ValueError(f"{scheme} takes no calibration texts; only static_int8, int8x16 and four-bit schemes do")
     if calibration is not None and not len(calibration):
         raise ValueError("calibration has no texts; leave it out")
     if scheme.by_litert:
@@ -50,10 +50,10 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
     """Set the converter's options for a scheme.
 
     Args:
-        converter: of a function with named inputs.
-        scheme: float32: as it is. float16: weights. dynamic_int8: weights, activations as they come at run time.
-            static_int8: weights and activations around the products with weights, in the ranges that a
-            quantization-aware model has. int4, int4_block32, int8x16: as float32; `finish` comes after.
+        converter: the converter of a function with named inputs.
+        scheme: float32: no option. float16: float16 weights. dynamic_int8: int8 weights; activations are quantized at
+            run time. static_int8: int8 weights and activations in the matrix products, with the ranges of a
+            quantization-aware model. int4, int4_block32, int8x16: like float32; `finish` quantizes afterwards.
     """
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme.base == "float32" or scheme.by_litert:
@@ -64,9 +64,9 @@ def configure(converter: tf.lite.TFLiteConverter, scheme: Scheme) -> None:
 
 
 def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
-    """What layers do otherwise in the graph that the converter reads, so that a scheme can do it good."""
+    """Changes of the layers in the graph for the converter, so that the scheme quantizes it well."""
     hooks: dict[str, Any] = {}
-    if adaptation.quantization_aware:  # the matrix itself, so that it is stored in int8
+    if adaptation.quantization_aware:  # gather from the quantized matrix, so that it is stored in int8
         hooks["look_up"] = lambda matrix, ids: tf.gather(rounded_weights(tf.convert_to_tensor(matrix)), ids)
         hooks["attention_weights"] = _in_float
     elif scheme.calibrated:
@@ -79,17 +79,18 @@ def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
 
 
 def _apart(normalized: tf.Tensor) -> tf.Tensor:
-    """An operator after a norm, or the converter multiplies its gamma into the kernels behind it.
+    """Add an operator after a normalization, so that the converter does not multiply gamma into the next kernels.
 
-    Their rows are then no longer what was rounded to four bits. It costs a hundredth of the time.
+    Otherwise these kernels would no longer be the ones that were rounded to four bits. The operator costs 1 % of time.
     """
     return tf.maximum(normalized, tf.float32.min)
 
 
 def _in_float(weights: tf.Tensor) -> tf.Tensor:
-    """Attention weights with an operator after the softmax, or the converter makes eight bits of them.
+    """Add an operator after the softmax, so that the converter does not quantize attention weights to eight bits.
 
-    In steps of 1/256 a long text has none left, and the training did not see that: on sst2 it cost 0.4 points.
+    In steps of 1/256, all attention weights of a long text would become zero. The training did not simulate this: on
+    sst2 it cost 0.4 points.
     """
     return weights + 1e-20
 
@@ -100,17 +101,17 @@ def _rows_of(matrix: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(matrix: Any, token_ids: tf.Tensor) -> tf.Tensor:
-    """Rows of a matrix through EMBEDDING_LOOKUP: the quantizer leaves the weights of a GATHER as they are."""
+    """Gather rows of a matrix with EMBEDDING_LOOKUP, because the quantizer does not quantize weights of a GATHER."""
     rows = _rows_of(tf.convert_to_tensor(matrix), tf.reshape(token_ids, [-1]))
     return tf.reshape(rows, (*token_ids.shape, matrix.shape[-1]))
 
 
 def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
-    """The file of a scheme from what the converter wrote: four bits and int8x16 are made by LiteRT's own quantizer.
+    """The final file from the converter's output. For four bits and int8x16, LiteRT's quantizer makes it.
 
-    In four bits the scale of each group is the one of least squared error (OCTAV): the outermost weights are clipped.
-    With the largest weight as the scale, MiniLM on sst2 kept 91.8 % of its labels, so 97.5 %. With `rows` the kernels
-    are rounded already (`gptq.rounded_for`), with the largest weight as the scale.
+    With four bits, each group has the scale with the lowest squared error (OCTAV), which clips the largest weights.
+    MiniLM on sst2 kept 97.5 % of its labels, but only 91.8 % with a scale from the largest weight. With `rows`, the
+    kernels are already rounded (`gptq.rounded_for`); their scale comes from the largest weight.
 
     Source: Sakr et al. 2022, §3, https://arxiv.org/abs/2206.06501
     """
@@ -119,7 +120,7 @@ def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
     rules = _rules(scheme, rounded=bool(rows))
     made = import_extra("litert_quantizer.quantizer", "edge").Quantizer(content, rules)
     with warnings.catch_warnings():
-        # it keeps all tensors of the interpreter that it calibrates with, which that interpreter warns of
+        # for calibration, the quantizer keeps all tensors of an interpreter, which warns about it
         warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
         texts = {"serving_default": rows}
         ranges = made.calibrate(texts, num_threads=os.cpu_count() or 1) if scheme.calibrated else None
@@ -128,7 +129,7 @@ def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
 
 
 def _rules(scheme: Scheme, rounded: bool) -> Any:
-    """What LiteRT's quantizer does with which operators; later rules go before earlier ones."""
+    """Rules for LiteRT's quantizer, by operator. Later rules override earlier ones."""
     recipes, types = (import_extra(f"litert_quantizer.{name}", "edge") for name in ("recipe_manager", "qtyping"))
     recipe, operators, granularity = recipes.RecipeManager(), types.TFLOperationName, types.QuantGranularity
 

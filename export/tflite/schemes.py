@@ -1,4 +1,4 @@
-"""How the weights of a TFLite file are held: one grammar, and what each scheme is allowed to cost."""
+"""Quantization schemes of TFLite files: the grammar of their names, and the error limits of each scheme."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from keras_plm.config import Adaptation, EncoderConfig
 
 @dataclass(frozen=True)
 class Limits:
-    """What a scheme may cost, and what it must save.
+    """The largest allowed error of a scheme, and its largest allowed size.
 
     Attributes:
-        error: largest difference of a probability that the proof allows; 1 for no bound. `compare` has the verdict.
-        shift: largest shift (see `verify.verify`); 1 is an artifact that answers the same to every text.
-        share: of the bytes in float32; above it the scheme did nothing.
+        error: largest difference of a probability that `verify` allows; 1 for no limit. Use `compare` for scores.
+        shift: largest allowed shift (see `verify.verify`); an artifact with the same answer to every text has 1.
+        share: largest allowed size as a fraction of the float32 bytes; a larger file was not quantized.
     """
 
     error: float
@@ -23,11 +23,12 @@ class Limits:
 _LIMITS = {
     "float32": Limits(1e-4, 1e-2, 1.01),
     "float16": Limits(2e-2, 0.1, 0.6),
-    # no bound of the error from here on: the shift decides. A tagger with 2:4 zeros moves 16 of 501 tokens by more
-    # than 0.25 in dynamic_int8, one by 0.42 (shift 0.13), and tags as well as in Keras. In four bits MiniLM keeps 97 %
-    # of the labels of 400 texts and moves one by 0.94. A tagger trained for static_int8 moves one of 501 words by 0.67
-    # (shift 0.25) and tags as well as before; with all activations in int8, as the converter calibrates, it had 1.8 and
-    # lost 22 points
+    # From here on the error has no limit, only the shift. Measurements:
+    # - dynamic_int8, a tagger with 2:4 sparsity: 16 of 501 tokens change by more than 0.25, one by 0.42 (shift 0.13).
+    #   It tags as well as the Keras model.
+    # - four bits, MiniLM: 97 % of the labels of 400 texts stay the same; one probability changes by 0.94.
+    # - static_int8, a tagger trained for it: one of 501 words changes by 0.67 (shift 0.25). It tags as well as before.
+    #   With the converter's own calibration (all activations in int8), the shift was 1.8 and the loss 22 points.
     "dynamic_int8": Limits(1.0, 0.5, 0.35),
     "static_int8": Limits(1.0, 0.5, 0.35),
     "int8x16": Limits(1.0, 0.5, 0.35),
@@ -36,7 +37,7 @@ _LIMITS = {
 }
 SCHEMES = tuple(_LIMITS)
 
-# weights of how many neighbors share a scale: all that make up one output, or 32
+# the weights that share a scale: all weights of an output, or 32 neighbors
 _INT4 = {"int4": "CHANNELWISE", "int4_block32": "BLOCKWISE_32"}
 EMBEDDING_MATRIX = "embedding"  # the part that is the embedding matrix
 _BLOCK = 32
@@ -49,7 +50,7 @@ class Scheme:
 
     Attributes:
         base: one of `SCHEMES`.
-        eight_bits: of a scheme of four bits: parts with eight, of `parts_of`.
+        eight_bits: with a four-bit base: the parts (see `parts_of`) that have eight bits.
 
     Example:
         >>> Scheme.parse("int4+int8:embedding,block_0")
@@ -61,16 +62,16 @@ class Scheme:
 
     @classmethod
     def parse(cls, name: str) -> "Scheme":
-        """The scheme of that name.
+        """Parse the name of a scheme.
 
         Raises:
-            ValueError: an unknown name, or parts in 8 bits beside a base that is not of four bits.
+            ValueError: the name is unknown, or it names 8-bit parts with a base that does not have four bits.
         """
         base, mixed, parts = name.partition(_MIXED)
         if base not in _LIMITS:
             raise ValueError(f"quantization={name!r}; choose one of {list(SCHEMES)}")
         if mixed and (base not in _INT4 or not all(parts.split(","))):
-            raise ValueError(f"quantization={name!r}; parts in 8 bits are named as in 'int4+int8:embedding,block_0'")
+            raise ValueError(f"quantization={name!r}; write 8-bit parts as in 'int4+int8:embedding,block_0'")
         return cls(base, tuple(parts.split(",")) if mixed else ())
 
     def __str__(self) -> str:
@@ -78,46 +79,46 @@ class Scheme:
 
     @property
     def limits(self) -> Limits:
-        """What it may cost; with parts in 8 bits it saves less."""
+        """The limits of the scheme. With 8-bit parts, the allowed size is larger."""
         limits = _LIMITS[self.base]
         return Limits(limits.error, limits.shift, _LIMITS["dynamic_int8"].share) if self.eight_bits else limits
 
     @property
     def four_bits(self) -> bool:
-        """Whether its weights have four bits."""
+        """Whether the weights have four bits."""
         return self.base in _INT4
 
     @property
     def calibrated(self) -> bool:
-        """Whether the ranges of its activations come from texts."""
+        """Whether the activation ranges come from calibration texts."""
         return self.base in ("static_int8", "int8x16")
 
     @property
     def takes_texts(self) -> bool:
-        """Whether calibration texts make it better: activation ranges or rounding come from them."""
+        """Whether the scheme uses calibration texts, for activation ranges or for rounding."""
         return self.calibrated or self.four_bits
 
     @property
     def by_litert(self) -> bool:
-        """Whether LiteRT's own quantizer makes it from a file in float32."""
+        """Whether LiteRT's own quantizer makes the file from a float32 file."""
         return self.four_bits or self.base == "int8x16"
 
     @property
     def block(self) -> int | None:
-        """How many weights of an output share a scale; None means all."""
+        """Number of weights of an output that share a scale; None means all."""
         return _BLOCK if self.base == "int4_block32" else None
 
     @property
     def granularity(self) -> str:
-        """What that quantizer calls the weights of four bits that share a scale."""
+        """The quantizer's name for the granularity of four-bit scales."""
         return _INT4[self.base]
 
     def check(self, config: EncoderConfig, adaptation: Adaptation) -> None:
-        """Raise ValueError if a model of this shape, with that added to its layers, cannot have it."""
+        """Raise ValueError if a model with this config and adaptation cannot have this scheme."""
         if adaptation.quantization_aware and self.base != "static_int8":
             raise ValueError(f"the model was trained for static_int8 (quantization_aware), not for {self}")
         width = config.embedding_rank or config.embedding_dim or config.hidden_dim
-        if self.four_bits and width % 2:  # two weights a byte, and LiteRT begins a row at a whole byte
+        if self.four_bits and width % 2:  # a byte holds two weights, and in LiteRT each row starts at a new byte
             raise ValueError(f"{self} needs an embedding matrix of even width, not {width}")
         names = ["hidden_dim", "intermediate_dim"]
         names += [] if EMBEDDING_MATRIX in self.eight_bits else ["embedding_dim", "embedding_rank"]
@@ -133,6 +134,6 @@ class Scheme:
 
 
 def parts_of(config: EncoderConfig) -> list[str]:
-    """The parts whose bits can be chosen: the embedding matrix with what widens it, each block, what comes after."""
+    """The parts whose bits can be chosen: the embedding matrix with its projection, each block, and the head."""
     blocks = 1 if config.shared_layers else config.num_layers
     return [EMBEDDING_MATRIX, *(f"block_{i}" for i in range(blocks)), "head"]

@@ -1,4 +1,4 @@
-"""Strings into a .tflite: the tokenizer as operators of TensorFlow Text, which an app registers."""
+"""A `.tflite` that takes strings: its tokenizer is made of TensorFlow Text operators, which the app must register."""
 
 import warnings
 from typing import Any
@@ -19,20 +19,24 @@ OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets")
 
 
 def check_strings(model: TaskModel, signature: Signature, scheme: Scheme) -> None:
-    """Raise ValueError unless the tokenizer has such operators, and the scheme goes with them."""
+    """Raise ValueError unless TFLite has operators for the tokenizer and the scheme supports them."""
     tokenizer = model.tokenizer
     if signature.spec.needs_offsets:
         raise ValueError(f"strings=True takes classifiers and embedders; {signature.task} needs offsets in the text")
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise ValueError(f"TFLite has operators for WordPiece, not for a {type(tokenizer).__name__}")
     if model.prompt:
-        raise ValueError("strings=True puts no prompt before a text; let the app do it, and embed with prompt=''")
+        raise ValueError(
+            "strings=True does not add the model's prompt to a text; use a model with prompt='' and add it in the app"
+        )
     if tokenizer.added:
-        raise ValueError("TFLite's operators know no added tokens in a text")
+        raise ValueError("TFLite's operators do not support added tokens in a text")
     if tokenizer.lowercase != tokenizer.strip_accents:
-        raise ValueError("TFLite's operators lower-case and strip accents, or neither; this tokenizer does one of both")
+        raise ValueError(
+            "TFLite's operators lower-case and strip accents, or do neither; this tokenizer does only one of them"
+        )
     if scheme.base not in ("float32", "float16", "dynamic_int8"):
-        raise ValueError(f"strings=True goes with float32, float16 and dynamic_int8, not with {scheme}")
+        raise ValueError(f"strings=True supports float32, float16 and dynamic_int8, not {scheme}")
 
 
 def _fast_tokenizer(tokenizer: Any) -> Any:
@@ -46,7 +50,10 @@ def _fast_tokenizer(tokenizer: Any) -> Any:
 
 
 def add_strings(module: Any, serve: Any, model: TaskModel, signature: Signature) -> Any:
-    """A concrete function of one string, or of a pair, that packs and runs `serve`; its tables belong to `module`."""
+    """A concrete function of one string, or of a pair, that tokenizes, packs and runs `serve`.
+
+    `module` keeps the tables of the tokenizer.
+    """
     tokenizer, length = model.needs_tokenizer(), signature.max_length
     module.tokenizer = fast = _fast_tokenizer(tokenizer)
 
@@ -57,7 +64,7 @@ def add_strings(module: Any, serve: Any, model: TaskModel, signature: Signature)
     def respond(**strings: tf.Tensor) -> dict[str, tf.Tensor]:
         first, *others = (spans(strings[name]) for name in signature.strings)
         packed = pack(tokenizer, first, others[0] if others else None, length, pad_to=length)
-        # told in another way, or the converter makes zeros of truth values of it, which TFLite does not have
+        # computed with `where`: otherwise the converter makes boolean zeros, which TFLite does not support
         second = tf.where(packed["segment_ids"] > 0, tf.constant(1), tf.constant(0))
         return serve(**packed | {"segment_ids": second if others else tf.zeros([1, length], tf.int32)})
 
@@ -68,10 +75,10 @@ def add_strings(module: Any, serve: Any, model: TaskModel, signature: Signature)
 
 
 def verify_strings(model: TaskModel, artifact: Artifact) -> None:
-    """Raise ExportError unless strings get the answers that the artifact gives to their tokens.
+    """Raise ExportError unless the string signature matches the signature of token ids.
 
-    Only texts that TFLite's operators cut as the model's tokenizer does are asked: they fold forms such as ， and ß,
-    and know no special tokens in a text.
+    Only texts that TFLite's operators tokenize like the model's tokenizer are compared. The operators normalize
+    characters such as ， and ß, and do not recognize special tokens in a text.
     """
     tokenizer, signature = model.needs_tokenizer(), artifact.signature
     theirs, ours = (
@@ -81,7 +88,7 @@ def verify_strings(model: TaskModel, artifact: Artifact) -> None:
     texts = [text for text, a, b in zip(SAMPLE_TEXTS, theirs, ours, strict=True) if a == b]
     if len(texts) < len(SAMPLE_TEXTS) // 2:
         raise ExportError(
-            f"TFLite's operators cut only {len(texts)} of {len(SAMPLE_TEXTS)} texts as the tokenizer does"
+            f"TFLite's operators tokenize only {len(texts)} of {len(SAMPLE_TEXTS)} texts like the model's tokenizer"
         )
     pairs = list(zip(texts, reversed(texts), strict=True))
     rows = example_rows(model, pairs if len(signature.strings) > 1 else texts, signature.max_length)
@@ -98,7 +105,7 @@ def verify_strings(model: TaskModel, artifact: Artifact) -> None:
 
 
 def say_cut_otherwise(model: TaskModel, texts: list) -> None:
-    """Warn if TFLite's operators cut some of these texts, or pairs, into other tokens than the model's tokenizer."""
+    """Warn if TFLite's operators tokenize some of these texts, or pairs, differently than the model's tokenizer."""
     singles = [part for text in texts for part in ([text] if isinstance(text, str) else text)]
     if not singles:
         return
@@ -107,7 +114,7 @@ def say_cut_otherwise(model: TaskModel, texts: list) -> None:
     other = [text for text, a, b in zip(singles, theirs, ours, strict=True) if a != b]
     if other:
         warnings.warn(
-            f"the tokenizer inside the file cuts {len(other) / len(singles):.0%} of these {len(singles):,} texts into "
-            f"other tokens than the model's, such as {other[0]!r:.80}: their answers may differ",
+            f"the tokenizer inside the file splits {len(other) / len(singles):.0%} of these {len(singles):,} texts "
+            f"into other tokens than the model's tokenizer, such as {other[0]!r:.80}: their answers may differ",
             stacklevel=3,
         )

@@ -69,7 +69,7 @@ def test_a_prompt_is_before_every_text(config, tokenizer, tmp_path):
     served = export.to_saved_model(model, tmp_path / "1")
     np.testing.assert_allclose(export.Artifact(served).strings(text=TEXTS)["vectors"], wanted, atol=1e-5)
     np.testing.assert_allclose(export.load_artifact(served).embed(TEXTS), wanted, atol=1e-5)
-    with pytest.raises(ValueError, match="strings=True puts no prompt before a text"):
+    with pytest.raises(ValueError, match="strings=True does not add the model's prompt to a text"):
         export.to_tflite(model, tmp_path / "phone", strings=True)
 
 
@@ -103,19 +103,19 @@ def test_a_vocabulary_of_another_model_is_refused(artifacts, tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda facts: "{", "does not tell what the artifact is"),
+        (lambda facts: "{", "is not a valid signature of an artifact"),
         (lambda facts: [facts], "it holds a list"),
         (lambda facts: {k: v for k, v in facts.items() if k != "task"}, r"missing fields: \['task'\]"),
-        (lambda facts: facts | {"more": 1}, r"unknown ones: \['more'\]"),
+        (lambda facts: facts | {"more": 1}, r"unknown fields: \['more'\]"),
         (lambda facts: facts | {"task": "Poet"}, "task is 'Poet'; it is one of"),
         (lambda facts: facts | {"length": "23"}, "length is '23', a str"),
         (lambda facts: facts | {"length": True}, "length is True, a bool"),
-        (lambda facts: facts | {"inputs": []}, "token_ids must be among them"),
+        (lambda facts: facts | {"inputs": []}, "it must contain token_ids"),
         (lambda facts: facts | {"max_length": -1}, "max_length=-1; it must be at least 1"),
         (lambda facts: facts | {"quantization": "int3"}, "int3"),
         (lambda facts: facts | {"settings": {}}, "the settings of classification are"),
         (lambda facts: facts | {"settings": facts["settings"] | {"labels": [1]}}, r"labels is \[1\]; it is a list of"),
-        (lambda facts: facts | {"tokenizer": {}}, "its facts tell no tokenizer|unknown tokenizer"),
+        (lambda facts: facts | {"tokenizer": {}}, "describes no valid tokenizer|unknown tokenizer"),
         (lambda facts: facts | {"tokenizer": {"class": "os"}}, "unknown tokenizer 'os'"),
     ],
 )

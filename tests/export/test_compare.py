@@ -27,10 +27,10 @@ def test_compare(classifier, artifacts, tmp_path):
     with pytest.raises(ValueError, match="limit=-1; it is a number of rows"):
         compare(classifier, artifacts["float32"], TEXTS, limit=-1)
     other = plm.Classifier(classifier.config, ["a", "b"], classifier.tokenizer)
-    with pytest.raises(ValueError, match=r"has labels=\['cat', 'dog', 'heron'\], the model \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"has labels=\['cat', 'dog', 'heron'\], but the model has \['a', 'b'\]"):
         compare(other, artifacts["float32"], TEXTS)
     several = plm.Classifier(classifier.config, classifier.labels, classifier.tokenizer, multi_label=True)
-    with pytest.raises(ValueError, match="has multi_label=False, the model True"):
+    with pytest.raises(ValueError, match="has multi_label=False, but the model has True"):
         compare(several, artifacts["float32"], TEXTS)
 
 
@@ -65,5 +65,5 @@ def test_a_trimmed_artifact_beside_the_whole_model(reviews, config, tokenizer, t
     assert found.agreement == 1 and found.largest_error < 1e-4
     tagger = plm.Tagger(config, ["O", "B-A"], tokenizer)
     path = export.to_tflite(plm.trim_vocabulary(tagger, texts), tmp_path / "tagger", max_length=LENGTH)
-    with pytest.raises(ValueError, match="other tokens than the model"):
+    with pytest.raises(ValueError, match="another vocabulary than the model"):
         compare(tagger, path, texts)

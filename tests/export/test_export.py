@@ -226,7 +226,7 @@ def test_parts_in_eight_bits(reviews, tmp_path):
         ValueError, match=r"has no \['block_2'\]; its parts: \['embedding', 'block_0', 'block_1', 'head'\]"
     ):
         export.to_tflite(reviews, tmp_path, "int4+int8:block_2")
-    with pytest.raises(ValueError, match="parts in 8 bits are named as in"):
+    with pytest.raises(ValueError, match="write 8-bit parts as in"):
         export.to_tflite(reviews, tmp_path, "float16+int8:block_1")
 
 

@@ -40,8 +40,8 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
     other = ["<s>" if piece == "[CLS]" else piece for piece in tokenizer.vocabulary]
     pairs = byte_pair()
     for labels, kind, words in [
-        (["a", "b\nc"], tokenizer, "a label is a line of a file"),
-        (["a", ""], tokenizer, "a label is a line of a file"),
+        (["a", "b\nc"], tokenizer, "each label must be one line"),
+        (["a", ""], tokenizer, "each label must be one line"),
         (None, tokenizer, "classifiers of one label"),
         (["a", "b"], plm.WordPieceTokenizer(tokenizer.vocabulary, lowercase=False), "this vocabulary is cased"),
         (["a", "b"], plm.WordPieceTokenizer(other, special=special), r"tokens called \[CLS\]"),
@@ -55,9 +55,9 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="max_length=384"):
         export.to_tflite(plm.QuestionAnswerer(config, tokenizer), tmp_path, metadata=True)
     even = plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer)
-    with pytest.raises(ValueError, match="four bits"):
+    with pytest.raises(ValueError, match="four-bit weights"):
         export.to_tflite(even, tmp_path, "int4", metadata=True)
-    with pytest.raises(ValueError, match="a file of int8x16 does not open any more"):
+    with pytest.raises(ValueError, match="a file in int8x16 cannot be opened"):
         export.to_tflite(even, tmp_path, "int8x16", metadata=True, calibration=["the cat"])
     assert not list(tmp_path.iterdir())
 

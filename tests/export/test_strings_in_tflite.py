@@ -30,7 +30,7 @@ def test_pairs(classifier, tmp_path, scheme):
     artifact = export.Artifact(path)
     with pytest.raises(ValueError, match="takes first and second, not text"):
         artifact.strings(text=TEXTS)
-    with pytest.raises(ValueError, match="first and second belong together, but there are 5 and 4"):
+    with pytest.raises(ValueError, match="first and second must have the same length, but they have 5 and 4"):
         artifact.strings(first=TEXTS, second=TEXTS[1:])
     found = artifact.strings(first=TEXTS, second=TEXTS[::-1])["probabilities"]
     wanted = classifier.predict_probabilities(TEXTS, TEXTS[::-1], max_length=LENGTH)
@@ -58,8 +58,8 @@ def test_what_cannot_take_strings(config, tokenizer, classifier, tmp_path):
             "float32",
             "not for a BytePair",
         ),
-        (plm.Classifier(config, ["a", "b"], half), "float32", "or neither"),
-        (plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer), "int4", "not with int4"),
+        (plm.Classifier(config, ["a", "b"], half), "float32", "or do neither"),
+        (plm.Classifier(replace(config, hidden_dim=36), ["a", "b"], tokenizer), "int4", "not int4"),
     ]:
         with pytest.raises(ValueError, match=words):
             export.to_tflite(model, tmp_path, scheme, strings=True)
@@ -80,7 +80,7 @@ def test_real_texts(tmp_path, real_data, minilm_classifier):
 
 def test_texts_that_are_cut_otherwise_are_said(classifier, tmp_path):
     texts = ["the cat", "the [MASK] cat", "a dog", "it is"]
-    with pytest.warns(UserWarning, match=r"cuts 25% of these 4 texts into other tokens than .*, such as 'the \["):
+    with pytest.warns(UserWarning, match=r"splits 25% of these 4 texts into other tokens than .*, such as 'the \["):
         export.to_tflite(classifier, tmp_path, max_length=LENGTH, strings=True, calibration=texts)
     # none of these is, and a warning would be an error
     export.to_tflite(classifier, tmp_path, max_length=LENGTH, strings=True, calibration=["the cat"], overwrite=True)
