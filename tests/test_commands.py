@@ -96,10 +96,10 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
     assert "the cat sees"[start:end] == answer and 0 < float(score) <= 1
     with pytest.raises(SystemExit):
         main(["predict", "--model", str(tmp_path / "reader"), "the cat"])
-    assert "what is the question? Give it with --question" in capsys.readouterr().err
+    assert "the question is missing: give it with --question" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", "--model", str(tmp_path / "reader"), "x", "--question", "?", "--save-to", f"{tmp_path}/x.npy"])
-    assert "are no table of numbers" in capsys.readouterr().err
+    assert "are not a table of numbers" in capsys.readouterr().err
 
 
 def test_shrink(config, tokenizer, capsys, tmp_path):

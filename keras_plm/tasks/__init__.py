@@ -1,4 +1,4 @@
-"""One folder a task: its Keras model, its methods that take texts, and all that the rest of the package asks of it."""
+"""Each task is one folder: its Keras model, its text-level methods, and its `Task` interface for the other packages."""
 
 from .classification import CLASSIFICATION, Classifier, ClassifierMethods
 from .columns import Columns, read_texts

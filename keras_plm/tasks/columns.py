@@ -5,13 +5,13 @@ from keras_plm.text import read_rows
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a file holds what; a task looks at those that it needs.
+    """The names of the columns of a file. Each task uses only the columns that it needs.
 
     Attributes:
-        text: the (first) text.
-        second: the second text of a pair; None for single texts.
-        label: the label, the labels or the score; the names of several columns of 0 and 1; None where there is none.
-        tag: of CoNLL the column of the tag, counted from 0, the last by default; of JSONL its key.
+        text: column of the text, or of the first text of a pair.
+        second: column of the second text of a pair; None for single texts.
+        label: column of the label, labels or score; or several columns of 0 and 1; or None.
+        tag: column of the tags in CoNLL, counted from 0 (-1 is the last); or their key in JSONL.
     """
 
     text: str = "text"

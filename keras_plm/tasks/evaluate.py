@@ -7,7 +7,7 @@ from .registry import task_of
 
 
 def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation:
-    """Answer each example and score the answers by the metric of the field.
+    """Run the model on all examples and compute the standard metrics of its task.
 
     | model | examples | scores |
     |---|---|---|
@@ -19,12 +19,12 @@ def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation
 
     Args:
         model: a task model, or an exported artifact opened by `keras_plm.export.load_artifact`.
-        examples: of the kind that the model is for.
-        batch_size: examples at a time.
+        examples: examples for the model's task.
+        batch_size: examples per batch.
 
     Raises:
-        TypeError: a model without a task, or examples of another task.
-        ValueError: a label that the model does not know, with the row.
+        TypeError: the model has no task, or the examples are for another task.
+        ValueError: a label is unknown to the model; the message names the row.
     """
     task = task_of(model)
     if not isinstance(examples, task.examples):

@@ -1,4 +1,4 @@
-"""Strings in: the graph of a task that gives one vector for a text, and its check."""
+"""The string signature of tasks with one vector per text: its graph, and a check of its outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +10,13 @@ from keras_plm.text import Spans, TextRows, pack
 
 
 def pooled_function(model: Any, serve: Any, max_length: int, pairs: bool) -> tuple[Callable, list[str]]:
-    """A function of `text`, or of `first` and `second`, (B,) strings, that gives the outputs of the model.
+    """A function from `text`, or from `first` and `second`, (B,) strings, to the outputs of the model.
 
     Args:
-        model: whose tokenizer cuts the strings, and whose prompt is put before each.
+        model: the model; its tokenizer is used, and its prompt is added to each text.
         serve: token ids → named outputs.
-        max_length: longest row in tokens; longer texts lose their end.
-        pairs: it takes two strings.
+        max_length: longest row in tokens; longer texts are truncated.
+        pairs: whether the function takes two strings.
     """
     tokenizer, prompt = model.needs_tokenizer(), model.prompt
 
@@ -32,7 +32,7 @@ def pooled_function(model: Any, serve: Any, max_length: int, pairs: bool) -> tup
 
 
 def keras_outputs(model: Any, given: dict[str, list[str]], max_length: int) -> Any:
-    """What a Keras model gives for the strings of `pooled_function`."""
+    """The outputs of the Keras model for the strings of `pooled_function`."""
     first, *second = given.values()
     texts = [model.prompt + text for text in first]
     rows = TextRows.from_texts(model.needs_tokenizer(), texts, second[0] if second else None, max_length=max_length)
@@ -41,7 +41,7 @@ def keras_outputs(model: Any, given: dict[str, list[str]], max_length: int) -> A
 
 
 def difference(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> str | None:
-    """The first output that is another one; None if there is none."""
+    """The first output that differs, and by how much; None if all are equal."""
     for name, values in wanted.items():
         error = float(np.abs(found[name] - values).max())
         if not error <= 1e-4 * max(1.0, float(np.abs(values).max())):

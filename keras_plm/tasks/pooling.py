@@ -19,11 +19,11 @@ def mean_of_tokens(hidden: Float[Tensor, "B T D"], padding_mask: Shaped[Tensor, 
 
 
 def max_of_tokens(hidden: Float[Tensor, "B T D"], padding_mask: Shaped[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """The maximum of the hidden states of the tokens that are not padding, in float32, for each of the D numbers.
+    """The maximum, in each dimension, of the hidden states of the tokens that are not padding, in float32.
 
     Source: Reimers & Gurevych 2019, §3, https://arxiv.org/abs/1908.10084
-    Differs: padding becomes the least state of its row and not -1e9, which would leave nothing of a scale that
-        calibrated activations share (int8x16). A row of padding alone has that least state.
+    Differs: padding gets the row's smallest state, not -1e9. With calibrated activations (int8x16), -1e9 would make
+        the shared scale useless for all other values. A row with only padding returns the smallest state.
     """
     hidden = ops.cast(hidden, "float32")
     kept = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
@@ -33,7 +33,7 @@ def max_of_tokens(hidden: Float[Tensor, "B T D"], padding_mask: Shaped[Tensor, "
 def pooled_tokens(
     hidden: Float[Tensor, "B T D"], padding_mask: Shaped[Tensor, "B T"], pooling: Pooling
 ) -> Float[Tensor, "B D"]:
-    """What stands for a text by its tokens: "mean" or "max" of those that are not padding, or "cls", the first one."""
+    """The vector of a text: "mean" or "max" of the tokens that are not padding, or "cls", the first token."""
     if pooling == "mean":
         return mean_of_tokens(hidden, padding_mask)
     if pooling == "max":
@@ -42,6 +42,6 @@ def pooled_tokens(
 
 
 def check_pooling(pooling: str) -> None:
-    """Raise ValueError for a name that is none of `Pooling`."""
+    """Raise ValueError if `pooling` is not one of `Pooling`."""
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling={pooling!r}; choose one of {list(get_args(Pooling))}")

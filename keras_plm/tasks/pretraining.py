@@ -11,21 +11,21 @@ from keras_plm.text import Tokenizer
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Pretrainer(BackboneModel, keras.Model):
-    """An encoder with the two heads of BERT's pre-training: masked tokens and next sentence.
+    """An encoder with the two pre-training heads of BERT: masked tokens and next sentence.
 
     Args:
-        config: sizes.
+        config: sizes of the encoder.
         tokenizer: the tokenizer of the ids, or None.
-        next_sentence: False leaves out the second head, as RoBERTa does.
-        encoder: an encoder of the same config to put the heads on; None makes a new one.
+        next_sentence: False leaves out the next-sentence head, as in RoBERTa.
+        encoder: an encoder with the same config for the heads; None makes a new one.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids`, `padding_mask`, (B, T) int32 each, and `mask_positions`,
-            (B, P) int32: what `text.pretraining_dataset` yields.
+            (B, P) int32, as from `text.pretraining_dataset`.
 
     Returns:
-        dict of `masked_tokens`, (B, P, V) logits, and `next_sentence`, (B, 2) logits (IsNext, NotNext), if there is
-        that head.
+        dict of `masked_tokens`, (B, P, V) logits, and, with the next-sentence head, `next_sentence`, (B, 2) logits
+        (IsNext, NotNext).
 
     Example:
         >>> from keras_plm.config import TINY
@@ -46,8 +46,8 @@ class Pretrainer(BackboneModel, keras.Model):
     ) -> None:
         if config.embedding_rank is not None:
             raise ValueError(
-                f"embedding_rank={config.embedding_rank}: tokens are predicted by a whole embedding matrix; factorize "
-                "that of its encoder"
+                f"embedding_rank={config.embedding_rank}: the masked-token head needs the whole embedding matrix; "
+                "factorize the encoder only"
             )
         # Layers
         encoder = given_or_new(encoder, config, tokenizer)
@@ -61,7 +61,7 @@ class Pretrainer(BackboneModel, keras.Model):
         # Graph
         inputs = token_inputs()
         encoded = encoder(inputs)
-        if next_sentence:  # every token is wanted anyhow: one way through the last block will do
+        if next_sentence:  # all tokens are computed anyway, so the last block runs only once
             encoded["pooled_output"] = pool_first(encoded["sequence_output"], encoder.pooler, config)
         inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
         next_head = NextSentenceHead(name="next_sentence") if next_sentence else None
@@ -75,7 +75,7 @@ class Pretrainer(BackboneModel, keras.Model):
         self.next_sentence_head = next_head
 
     def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> dict[str, Tensor]:
-        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
+        """Compute the outputs from the encoder's outputs (or from `encoder_states`) for these inputs."""
         return _predictions(self.masked_token_head, self.next_sentence_head, self.encoder, states, inputs)
 
     def get_config(self) -> dict[str, Any]:

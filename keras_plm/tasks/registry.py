@@ -1,4 +1,4 @@
-"""The tasks that there are."""
+"""The registry of all tasks."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ _TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> Task:
-    """Make a task known to recipes, evaluation, export and commands; returns it.
+    """Register a task for recipes, evaluation, export and commands, and return it.
 
-    Registered again, as by a cell of a notebook that runs twice, it replaces itself.
+    If the same task is registered again, for example by a notebook cell, it replaces the earlier object.
 
     Raises:
-        ValueError: another task has that name.
+        ValueError: another task has the same name.
     """
     known = _TASKS.get(task.name)
     if known is not None and _home(known) != _home(task):
-        raise ValueError(f"there is a task {task.name!r} already: {'.'.join(_home(known))}")
+        raise ValueError(f"the task name {task.name!r} is already used by {'.'.join(_home(known))}")
     _TASKS[task.name] = task
     return task
 
@@ -35,23 +35,23 @@ def task_of(model: Any, keras: bool = False) -> Task:
     """The task of a model, or of an artifact that `load_artifact` opened.
 
     Args:
-        model: it.
-        keras: it must be a Keras model, not an artifact.
+        model: the model or artifact.
+        keras: True if it must be a Keras model, not an artifact.
 
     Raises:
-        TypeError: a model without a task, such as an `Encoder`, or an artifact where a Keras model is needed.
+        TypeError: the model has no task, such as an `Encoder`, or it is an artifact but `keras` is True.
     """
     task = task_of_class(type(model))
     if task is None:
         kinds = ", ".join(task.model.__name__ for task in _TASKS.values())
-        raise TypeError(f"a model of class {type(model).__name__} has no task; one of {kinds} has")
+        raise TypeError(f"a model of class {type(model).__name__} has no task; use one of {kinds}")
     if keras and not isinstance(model, task.model):
         raise TypeError(f"a Keras model is needed, not a {type(model).__name__}")
     return task
 
 
 def task_of_class(kind: type) -> Task | None:
-    """The task of a class of models: that of the first of its bases that has one; None if none has."""
+    """The task of a model class: the first base class with a task decides. None if there is no such class."""
     for base in kind.__mro__:
         for task in _TASKS.values():
             if base in (task.model, task.methods):
@@ -60,14 +60,14 @@ def task_of_class(kind: type) -> Task | None:
 
 
 def task_named(name: str) -> Task:
-    """The task of that name.
+    """The task with this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such task.
     """
     if name not in _TASKS:
         known = ", ".join(_TASKS)
         raise ValueError(
-            f"task is {name!r:.60}; it is one of {known}. For another, import the module that registers it"
+            f"task is {name!r:.60}; it must be one of {known}. For your own task, import the module that registers it"
         )
     return _TASKS[name]

@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a task: recipes, evaluation, export, checkpoints and commands."""
+"""The interface of a task for recipes, evaluation, export, checkpoints and commands."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,28 +23,28 @@ Serve = Callable[..., dict[str, Any]]
 
 
 class Task(ABC, Generic[Methods, Model, Rows]):
-    """Everything that is not the same for all tasks: one object for each, which `register` makes known.
+    """Everything that differs between tasks. Each task has one object, which `register` adds to the registry.
 
-    A new task defines the abstract methods; the others have a meaning that fits where one vector or one number is given
-    for a text.
+    A new task defines the abstract methods. The other methods have defaults for tasks with one vector or one number
+    per text.
 
     Attributes:
-        name: in the facts of an artifact and in messages.
+        name: name of the task in artifacts and messages.
         model: class of its Keras models.
-        methods: class of the methods that take texts: Keras models and artifacts share them.
-        examples: class of its rows.
-        columns: of a table, where nobody says otherwise.
-        labels_optional: a table without a column of labels can be read too.
-        takes_pairs: a row of the model may be a pair of texts.
-        can_augment: altered copies of an example's text are examples too, once a teacher has labeled them.
-        takes_question: it answers a question about a text.
-        predicts_scores: a model without labels predicts a number.
-        per_token: the outputs have a value for each token; those of padding mean nothing.
-        needs_offsets: its answers are places in a text, for which TFLite's tokenizer has no operators.
-        setting_types: what an artifact must know beside its weights: the names of attributes and their types.
-        shared_settings: those that a model and its artifact must have alike to be compared.
-        sentence_encoder: it adds no weights to the encoder, and sentence-transformers has its folders.
-        peft_type: what the PEFT library calls it; None for a task that it does not know.
+        methods: class of its text-level methods, which Keras models and artifacts share.
+        examples: class of its examples.
+        columns: default names of the columns of a table.
+        labels_optional: whether a table without a label column can be read.
+        takes_pairs: whether an input may be a pair of texts.
+        can_augment: whether altered copies of a text can be used as examples, with labels from a teacher.
+        takes_question: whether the task answers a question about a text.
+        predicts_scores: whether a model without labels predicts a number.
+        per_token: whether the outputs have a value for each token; values at padding are to be ignored.
+        needs_offsets: whether its answers are positions in a text; TFLite's tokenizer operators do not support this.
+        setting_types: settings that an artifact needs in addition to its weights: names of attributes, and their types.
+        shared_settings: settings that must be equal in a model and its artifact, so that they can be compared.
+        sentence_encoder: whether the task adds no weights to the encoder and has a format in sentence-transformers.
+        peft_type: name of the task in the PEFT library; None if PEFT does not have it.
     """
 
     name: ClassVar[str]
@@ -75,76 +75,76 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         limit: int | None = None,
         model: Methods | None = None,
     ) -> Rows:
-        """Examples of files, or of a table in memory.
+        """Read examples from files or from a table in memory.
 
         Args:
             source: paths, globs, or a table in memory.
-            columns: which column holds what.
+            columns: names of the columns.
             on_bad_row: "error", or "skip" to leave bad rows out.
-            limit: at most this number.
-            model: whose examples they are to be, where that decides what stands in a column.
+            limit: maximum number of examples.
+            model: the model for which the examples are read; it may determine what a column contains.
         """
 
     @abstractmethod
     def build(self, encoder: Encoder, examples: Rows, *args: Any, **options: Any) -> Model:
-        """A model on an encoder, with the labels of these examples; options are those of the task's recipe."""
+        """Make a model from an encoder, with the labels of these examples. The task's recipe passes the options."""
 
     @abstractmethod
     def rows(self, model: Model, examples: Rows, max_length: int, *args: Any, **options: Any) -> TextRows:
-        """Examples as tokens with their targets, which `fit` takes in batches."""
+        """Examples as tokens with their targets, for `fit`."""
 
     @abstractmethod
     def loss(self, model: Model, *args: Any, **options: Any) -> Any:
-        """What `compile` takes as the loss."""
+        """The loss for `compile`."""
 
     def metrics(self, model: Model) -> list[Any]:
-        """What `fit` shows beside the loss."""
+        """The metrics that `fit` shows in addition to the loss."""
         return []
 
     def facts(self, model: Model) -> dict[str, Any]:
-        """What a model card says of it."""
+        """Facts about the model for its card."""
         return {}
 
     # from texts to answers
 
     def inputs(self, texts: list) -> list:
-        """What the model itself is run on, for texts or (first, second) pairs of examples."""
+        """The inputs of the model for the texts, or (first, second) pairs, of examples."""
         return texts
 
     @abstractmethod
     def evaluate(self, model: Methods, examples: Rows, batch_size: int = 32) -> Evaluation:
-        """The answers to all examples and their scores; see `keras_plm.evaluate`."""
+        """Run the model on all examples and score its answers; see `keras_plm.evaluate`."""
 
     def with_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> Methods | None:
-        """A stand-in for a model whose outputs for all examples are known; None where it must be run again."""
+        """A substitute for a model that returns these known outputs; None if the model must be run again."""
         return None
 
     @abstractmethod
     def lines(
         self, model: Methods, first: list[str], second: list[str] | None, question: str | None = None
     ) -> Iterator[str]:
-        """The answers to texts as the command line prints them, a line each."""
+        """The answers to texts, as lines for the command line."""
 
     def arrays(self, model: Methods, first: list[str], second: list[str] | None) -> np.ndarray:
-        """The answers as numbers, float32, a row or a number for each text, for a `.npy` file.
+        """The answers as a float32 array for a `.npy` file, with a row or a number for each text.
 
         Raises:
-            ValueError: the answers are not the same count of numbers for each text.
+            ValueError: the answers are not an array with the same count of numbers for each text.
         """
-        raise ValueError(f"the answers of {self.name.replace('_', ' ')} are no table of numbers")
+        raise ValueError(f"the answers of {self.name.replace('_', ' ')} are not a table of numbers")
 
     def example_command(self, folder: str) -> str:
-        """A command that asks the model in that folder."""
+        """A command that runs the model in `folder` on a text."""
         return f'keras-plm predict --model {folder} "a text"'
 
     # what an artifact takes, gives and knows
 
     def settings(self, model: Methods | Model) -> dict[str, Any]:
-        """What the methods that take texts need, as JSON types."""
+        """The settings that the text-level methods need, as JSON types."""
         return {name: getattr(model, name) for name in self.setting_types}
 
     def check_settings(self, settings: Settings) -> None:
-        """Raise ValueError unless these are all the settings of this task, each of its type."""
+        """Raise ValueError unless these are exactly the settings of this task, with the right types."""
         if set(settings) != set(self.setting_types):
             names = sorted(map(str, settings))
             raise ValueError(f"the settings of {self.name} are {sorted(self.setting_types)}, not {names}")
@@ -161,54 +161,54 @@ class Task(ABC, Generic[Methods, Model, Rows]):
 
     @abstractmethod
     def to_outputs(self, settings: Settings, outputs: Any) -> dict[str, Any]:
-        """The named outputs of an artifact, as tensors, from what the Keras model gives."""
+        """Convert the outputs of the Keras model to the named outputs of an artifact, as tensors."""
 
     @abstractmethod
     def from_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> Any:
-        """What the Keras model gives from the outputs of an artifact, but for a constant in the logits of a softmax."""
+        """Convert the outputs of an artifact to the Keras model's outputs (softmax logits up to a constant)."""
 
     def num_outputs(self, settings: Settings) -> int | None:
-        """Numbers that a text gets; None where only a run of the artifact tells."""
+        """Number of outputs per text; None if it is known only after a run of the artifact."""
         return None
 
     def agreement(self, settings: Settings, found: list[dict], wanted: list[dict]) -> float | None:
-        """How often two sides decide alike, in [0, 1], from their outputs for each row; None for numbers."""
+        """The fraction of equal decisions, in [0, 1], from the outputs of two models per row; None for numbers."""
         return None
 
     def string_function(self, model: Model, serve: Serve, max_length: int, pairs: bool) -> tuple[Callable, list[str]]:
-        """A function of strings, (B,) each, that tokenizes them, runs the model and says the answer; and its arguments.
+        """A function that tokenizes strings, (B,) each, runs the model and returns answers; and its argument names.
 
         Args:
             model: the Keras model.
             serve: token ids → named outputs.
-            max_length: longest row in tokens; longer texts lose their end.
-            pairs: it takes pairs of texts.
+            max_length: longest row in tokens; longer texts are truncated.
+            pairs: whether the function takes pairs of texts.
         """
         return pooled_string_graph.pooled_function(model, serve, max_length, pairs)
 
     def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list[str]]:
-        """Values for the arguments of that function, from some texts."""
+        """Example values for the arguments of `string_function`, made from some texts."""
         return {"first": list(texts), "second": list(reversed(texts))} if pairs else {"text": list(texts)}
 
     def wrong_strings(
         self, model: Model, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
-        """How the answers of that function differ from the model's; None if they do not."""
+        """How the answers of `string_function` differ from the model's answers; None if they do not."""
         outputs = self.to_outputs(self.settings(model), pooled_string_graph.keras_outputs(model, given, max_length))
         return pooled_string_graph.difference({name: np.asarray(value) for name, value in outputs.items()}, found)
 
     def task_library_problem(self, settings: Settings, length: int | None) -> str | None:
-        """Why MediaPipe Tasks and the TFLite Task Library cannot take an artifact; None if they can."""
-        return "they know classifiers of one label a text, embedders and question answerers"
+        """Why MediaPipe Tasks and the TFLite Task Library do not support an artifact; None if they do."""
+        return "they support only single-label classifiers, embedders and question answerers"
 
     # folders of Transformers
 
     def from_hugging_face(self, theirs: dict[str, Any], labels: list[str] | None) -> dict[str, Any]:
-        """The keyword arguments of the Keras model, from their config.json and the names of their outputs."""
+        """The keyword arguments of the Keras model, from Transformers' config.json and its label names."""
         return {} if labels is None else {"labels": labels}
 
     def to_hugging_face(self, model: Model) -> dict[str, Any]:
-        """The fields of their config.json beside those of the encoder.
+        """The fields of Transformers' config.json that the encoder does not define.
 
         Raises:
             ValueError: Transformers has no such model.

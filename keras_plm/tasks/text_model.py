@@ -8,16 +8,16 @@ from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import Encoder, KeepsTokenizer, TokenInputs
 from keras_plm.text import TextRows, Tokenizer
 
-_HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot write
+_HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 cannot encode
 
 
 class TextModel(KeepsTokenizer):
-    """What the methods that take texts need of a model, or of an artifact that has been exported.
+    """The base class of the text-level methods, for Keras models and exported artifacts.
 
     Attributes:
-        tokenizer: of the ids; None for a model that is fed ids only.
-        longest_row: most tokens of a row.
-        prompt: is put before every text.
+        tokenizer: the tokenizer of the ids; None if the model takes ids only.
+        longest_row: maximum number of tokens of a row.
+        prompt: a prefix for every text.
     """
 
     tokenizer: Tokenizer | None
@@ -26,7 +26,7 @@ class TextModel(KeepsTokenizer):
 
     @property
     def longest_row(self) -> int:
-        """Most tokens that the model can take."""
+        """Maximum number of tokens of a row."""
         return self.config.max_sequence_length
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
@@ -34,23 +34,23 @@ class TextModel(KeepsTokenizer):
         return super().predict_on_batch(inputs)  # type: ignore[misc]
 
     def row_limit(self, max_length: int | None = None) -> int:
-        """`max_length`, or the model's limit if that is None or less.
+        """`max_length`, but at most the model's limit; None means the limit.
 
         Raises:
-            ValueError: a `max_length` below 1.
+            ValueError: `max_length` is below 1.
         """
         if max_length is not None and max_length < 1:
             raise ValueError(f"max_length={max_length}; it is a number of tokens, or None for the model's limit")
         return self.longest_row if max_length is None else min(max_length, self.longest_row)
 
     def batch_outputs(self, rows: TextRows, batch_size: int) -> Iterator[tuple[np.ndarray, Any]]:
-        """Index of the rows and outputs of each batch; rows of similar length go together."""
+        """Yield the row indices and outputs of each batch; rows of similar length are batched together."""
         dataset, order = rows.evaluation_dataset(batch_size)
         for step, batch in enumerate(dataset):
             inputs = batch[0] if isinstance(batch, tuple) else batch
             index = order[step * batch_size :][: len(inputs["token_ids"])]
             found = self.predict_on_batch(inputs)
-            # under several replicas Keras gives the outputs of each, one after the other
+            # with several replicas, Keras concatenates their outputs
             if isinstance(found, dict):
                 yield index, {name: np.asarray(value)[: len(index)] for name, value in found.items()}
             else:
@@ -63,17 +63,17 @@ class TextModel(KeepsTokenizer):
         max_length: int | None = None,
         batch_size: int = 32,
     ) -> np.ndarray:
-        """(rows, C) float32, the output of texts or of pairs, in their order.
+        """(rows, C) float32, the outputs for texts or pairs, in their order.
 
         Args:
-            first: texts.
-            second: the texts they are paired with, or None.
-            max_length: longest row in tokens; longer ones lose their end. None means the model's limit.
-            batch_size: rows at a time; rows of similar length go together.
+            first: texts, or the first texts of pairs.
+            second: the second texts of pairs, or None.
+            max_length: longest row in tokens; longer rows are truncated. None means the model's limit.
+            batch_size: rows per batch; rows of similar length are batched together.
 
         Raises:
-            ValueError: no tokenizer, one string in place of a list, a row that is no text, half of a character, lists
-                of unequal length.
+            ValueError: there is no tokenizer, a single string was passed instead of a list, a row is not a string or
+                has a lone surrogate, or the lists have different lengths.
         """
         tokenizer = self.needs_tokenizer()
         check_texts(first, second)
@@ -87,21 +87,21 @@ class TextModel(KeepsTokenizer):
 
     @property
     def num_outputs(self) -> int:
-        """C, numbers that a text gets."""
+        """C, the number of outputs per text."""
         return self.output_shape[-1]  # type: ignore[attr-defined]
 
 
 class TaskModel(Protocol):
-    """A Keras model of a task: what recipes, compression and exporters may ask of any.
+    """The interface of a task's Keras model for recipes, compression and exporters.
 
     Attributes:
         config: the sizes of its encoder.
-        adaptation: what is added to the layers of its encoder.
-        tokenizer: of its ids.
-        encoder: what its head stands on.
-        prompt: is put before every text.
+        adaptation: additions to the layers of its encoder (LoRA, adapters, fake quantization).
+        tokenizer: the tokenizer of its ids.
+        encoder: the encoder below its head.
+        prompt: a prefix for every text.
         input: its symbolic inputs by name.
-        variables: its weights and the states of its dropout.
+        variables: its weights and dropout states.
     """
 
     config: EncoderConfig
@@ -114,13 +114,13 @@ class TaskModel(Protocol):
 
     @property
     def longest_row(self) -> int:
-        """Most tokens that it can take."""
+        """Maximum number of tokens of a row in this model."""
 
     def __call__(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Its outputs for a batch of rows."""
 
     def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Any:
-        """Its outputs for what the encoder gives for these inputs."""
+        """Its outputs, computed from the encoder's outputs for these inputs."""
 
     def needs_tokenizer(self) -> Tokenizer:
         """The tokenizer, or an error if there is none."""
@@ -129,11 +129,11 @@ class TaskModel(Protocol):
         """The number of its weights."""
 
     def get_config(self) -> dict[str, Any]:
-        """What it was made with, as JSON types."""
+        """The arguments of its constructor, as JSON types."""
 
 
 def check_texts(first: Any, second: Any = None, names: tuple[str, str] = ("first", "second")) -> None:
-    """Raise ValueError unless these are lists of texts, of one length if there are two."""
+    """Raise ValueError unless these are lists of texts; two lists must have the same length."""
     for name, texts in zip(names, (first, second), strict=True):
         if isinstance(texts, str | bytes):
             raise ValueError("pass a list of texts, not one string")
@@ -141,9 +141,9 @@ def check_texts(first: Any, second: Any = None, names: tuple[str, str] = ("first
             if not isinstance(text, str):
                 raise ValueError(f"row {row} of the {name} texts is {text!r:.60}, a {type(text).__name__}; give a text")
             if not text.isascii() and _HALF.search(text):
-                raise ValueError(f"row {row} of the {name} texts, {text!r:.60}, has half of a character; remove it")
+                raise ValueError(f"row {row} of the {name} texts, {text!r:.60}, has a lone surrogate; remove it")
     if second is not None and len(first) != len(second):
-        raise ValueError(f"{len(first)} {names[0]} texts, but {len(second)} {names[1]} ones")
+        raise ValueError(f"{len(first)} {names[0]} texts, but {len(second)} {names[1]} texts")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -54,5 +54,5 @@ def test_errors(config, tmp_path):
         factorize_embedding(plm.Encoder(replace(config, vocabulary_size=19)), 23)
     with pytest.raises(ValueError, match="a product of rank 5 already"):
         factorize_embedding(factorize_embedding(plm.Encoder(config), 5), 3)
-    with pytest.raises(ValueError, match="embedding_rank=5: tokens are predicted by a whole embedding matrix"):
+    with pytest.raises(ValueError, match="embedding_rank=5: the masked-token head needs the whole embedding matrix"):
         plm.Pretrainer(replace(config, embedding_rank=5))

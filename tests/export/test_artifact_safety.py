@@ -107,7 +107,7 @@ def test_a_vocabulary_of_another_model_is_refused(artifacts, tmp_path, change):
         (lambda facts: [facts], "it holds a list"),
         (lambda facts: {k: v for k, v in facts.items() if k != "task"}, r"missing fields: \['task'\]"),
         (lambda facts: facts | {"more": 1}, r"unknown fields: \['more'\]"),
-        (lambda facts: facts | {"task": "Poet"}, "task is 'Poet'; it is one of"),
+        (lambda facts: facts | {"task": "Poet"}, "task is 'Poet'; it must be one of"),
         (lambda facts: facts | {"length": "23"}, "length is '23', a str"),
         (lambda facts: facts | {"length": True}, "length is True, a bool"),
         (lambda facts: facts | {"inputs": []}, "it must contain token_ids"),

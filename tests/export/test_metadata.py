@@ -42,7 +42,7 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
     for labels, kind, words in [
         (["a", "b\nc"], tokenizer, "each label must be one line"),
         (["a", ""], tokenizer, "each label must be one line"),
-        (None, tokenizer, "classifiers of one label"),
+        (None, tokenizer, "only single-label classifiers"),
         (["a", "b"], plm.WordPieceTokenizer(tokenizer.vocabulary, lowercase=False), "this vocabulary is cased"),
         (["a", "b"], plm.WordPieceTokenizer(other, special=special), r"tokens called \[CLS\]"),
         (["a", "b"], pairs, "not a BytePairTokenizer"),
@@ -50,7 +50,7 @@ def test_errors_come_before_the_work(config, tokenizer, tmp_path):
         model = plm.Classifier(replace(config, vocabulary_size=max(len(kind), len(tokenizer))), labels, kind)
         with pytest.raises(ValueError, match=words):
             export.to_tflite(model, tmp_path / "model.tflite", metadata=True)
-    with pytest.raises(ValueError, match="classifiers of one label"):
+    with pytest.raises(ValueError, match="only single-label classifiers"):
         export.to_tflite(plm.Tagger(config, ["O", "B-a"], tokenizer), tmp_path, metadata=True)
     with pytest.raises(ValueError, match="max_length=384"):
         export.to_tflite(plm.QuestionAnswerer(config, tokenizer), tmp_path, metadata=True)

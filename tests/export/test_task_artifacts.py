@@ -215,11 +215,11 @@ def test_evaluate_gives_both_the_same_score(name, models, artifacts):
 
 
 def test_what_cannot_be_exported_or_compared(models, artifacts, config, tokenizer, tmp_path):
-    with pytest.raises(TypeError, match="class Encoder has no task; one of Classifier, Embedder"):
+    with pytest.raises(TypeError, match="class Encoder has no task; use one of Classifier, Embedder"):
         export.to_onnx(plm.Encoder(config, tokenizer), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="is for tagging, but the model is a Embedder"):
         export.compare(models["embedder"], artifacts("tagger", "saved_model"), ["the cat"])
     with pytest.raises(TypeError, match="is evaluated on TaggedSentences, not Questions"):
         plm.evaluate(models["tagger"], examples("reader"))
-    with pytest.raises(TypeError, match="has no task; one of"):
+    with pytest.raises(TypeError, match="has no task; use one of"):
         plm.evaluate(plm.Encoder(config, tokenizer), examples("reader"))

@@ -17,18 +17,18 @@ from .text_methods import ClassifierMethods
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Classifier(ClassifierMethods, BackboneModel, keras.Model):
-    """An encoder with a classification head: a label, several labels, or a number, for a text or a pair of texts.
+    """An encoder with a classification head. It predicts one label, several labels or a score for a text or a pair.
 
     Args:
-        config: sizes.
+        config: sizes of the encoder.
         labels: names of the classes, in the order of the logits; None for regression.
-        tokenizer: the tokenizer of the ids; needed by the methods that take texts.
-        encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
-        pooling: what stands for the text: "cls", the pooled first token, or the "mean" of all tokens, which is what
-            sentence encoders were trained for, or their "max", the maximum of each number.
-        multi_label: a text may have several labels, or none: each has a probability of its own.
-        pairs: it was trained on pairs of texts (True) or on single ones (False): what its artifacts take; None for a
-            model of which nobody knows.
+        tokenizer: the tokenizer of the ids; needed by the text-level methods.
+        encoder: a (pre-trained) encoder with the same config for the head; None makes a new one.
+        pooling: the vector of a text: "cls" is the pooled first token, "mean" the mean of all tokens (sentence encoders
+            were trained for it), "max" their maximum in each dimension.
+        multi_label: a text may have several labels, or none; each label has its own probability.
+        pairs: whether it was trained on pairs of texts (True) or on single texts (False). Its artifacts take the same.
+            None if this is unknown.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -37,8 +37,8 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         (B, C) float32 logits; (B, 1) scores for regression.
 
     Raises:
-        ValueError: fewer than two labels or a label twice; an encoder of another config; no tokenizer when
-            texts are given.
+        ValueError: there are fewer than two labels, a label occurs twice, the encoder has another config, or texts are
+            given without a tokenizer.
 
     Example:
         >>> from keras_plm.config import TINY
@@ -61,7 +61,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
     ) -> None:
         check_labels(labels)
         if labels is not None and (len(labels) < 2 - multi_label or len(set(labels)) != len(labels)):
-            raise ValueError(f"labels={list(labels)}; a classifier needs at least two, each once")
+            raise ValueError(f"labels={list(labels)}; a classifier needs at least two labels, and none twice")
         if multi_label and labels is None:
             raise ValueError("multi_label=True needs labels")
         check_pooling(pooling)
@@ -83,7 +83,7 @@ class Classifier(ClassifierMethods, BackboneModel, keras.Model):
         self.pairs = pairs
 
     def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Float[Tensor, "B C"]:
-        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
+        """Compute the outputs from the encoder's outputs (or from `encoder_states`) for these inputs."""
         return self.head(_text_vector(states, inputs, self.pooling))
 
     def get_config(self) -> dict[str, Any]:

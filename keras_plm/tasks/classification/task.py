@@ -1,4 +1,4 @@
-"""Classification: a label, several labels or a number for a text or a pair of texts."""
+"""Classification: one label, several labels or a score for a text or a pair of texts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from .keras_model import Classifier
 from .text_methods import ClassifierMethods
 
 ClassWeights = Literal["equal", "balanced"]
-_MULTI_LABEL = "multi_label_classification"  # as Transformers writes it
+_MULTI_LABEL = "multi_label_classification"  # the name in Transformers
 
 
 class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
@@ -47,7 +47,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         model: ClassifierMethods | None = None,
         kind: Kind = "label",
     ) -> LabeledTexts:
-        """Columns of a table; without a model, `kind` says what stands in that of the labels."""
+        """Read examples from the columns of a table. Without a model, `kind` says what the label column contains."""
         if model is not None:
             kind = "score" if model.labels is None else "labels" if model.multi_label else "label"
         return LabeledTexts.read(source, columns.text, columns.second, columns.label, limit, kind, on_bad_row)
@@ -61,7 +61,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         multi_label: bool = False,
         labels: Sequence[str] | None = None,
     ) -> Classifier:
-        """A classifier of the labels that occur in these examples, or of those given; of none for a regression."""
+        """A classifier with the given labels, or with the labels of these examples; without labels for a regression."""
         if not regression and labels is None:
             labels = distinct_labels(list(examples.counts()))
             if not labels:
@@ -72,10 +72,10 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
     def rows(
         self, model: Classifier, examples: LabeledTexts, max_length: int, class_weights: ClassWeights = "equal"
     ) -> TextRows:
-        """Texts with the ids of their labels, with 0 and 1 for each label, or with their scores.
+        """Tokenized texts with their targets: label ids, a 0 or 1 for each label, or scores.
 
         Args:
-            model: whose labels count.
+            model: the model; its labels define the ids.
             examples: texts or pairs.
             max_length: longest row in tokens.
             class_weights: "balanced": rare labels count as much as frequent ones.
@@ -94,7 +94,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         return TextRows.from_texts(tokenizer, examples.first, examples.second, targets, max_length, weights)
 
     def loss(self, model: Classifier) -> Any:
-        """Cross-entropy, that of each label alone, or squared error."""
+        """Cross-entropy; binary cross-entropy for several labels; mean squared error for regression."""
         if model.labels is None:
             return keras.losses.MeanSquaredError()
         return keras.losses.BinaryCrossentropy(from_logits=True) if model.multi_label else CrossEntropy()
@@ -110,7 +110,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         return {"labels": "a score" if model.labels is None else ", ".join(model.labels)}
 
     def evaluate(self, model: ClassifierMethods, examples: LabeledTexts, batch_size: int = 32) -> Evaluation:
-        """Accuracy and its like; of several labels F1; of numbers correlations."""
+        """Accuracy, macro-F1 and Matthews correlation; F1 for several labels; correlations for regression."""
         logits = model.predict_logits(examples.first, examples.second, batch_size=batch_size)
         if model.labels is None:
             return _evaluated_scores(examples, logits[:, 0])
@@ -118,13 +118,13 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         return (_evaluated_sets if model.multi_label else _evaluated_labels)(examples, model.labels, probabilities)
 
     def with_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> ClassifierMethods:
-        """A classifier that knows its answers."""
+        """A classifier that returns these outputs instead of running a model."""
         return _Recorded(settings, self.from_outputs(settings, arrays))
 
     def lines(
         self, model: ClassifierMethods, first: list[str], second: list[str] | None, question: str | None = None
     ) -> Iterator[str]:
-        """Label, probability and text; of several labels each with its probability; of a regression score and text."""
+        """Lines with label, probability and text; for several labels, all of them; for regression, score and text."""
         if model.labels is None:
             for text, score in zip(first, model.predict_logits(first, second)[:, 0], strict=True):
                 yield f"{score:.4f}\t{text}"
@@ -142,28 +142,28 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
         return predict(first, second)
 
     def output_names(self, settings: Settings) -> list[str]:
-        """`score` (B, 1) of a regression, else `probabilities` (B, C)."""
+        """`score` (B, 1) for regression, otherwise `probabilities` (B, C)."""
         return ["score"] if settings["labels"] is None else ["probabilities"]
 
     def to_outputs(self, settings: Settings, outputs: Any) -> dict[str, Any]:
-        """Probabilities of logits; scores as they are."""
+        """Convert logits to probabilities; scores are not changed."""
         if settings["labels"] is None:
             return {"score": outputs}
         return {"probabilities": tf.sigmoid(outputs) if settings["multi_label"] else tf.nn.softmax(outputs)}
 
     def from_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Logits of probabilities; scores as they are."""
+        """Convert probabilities to logits; scores are not changed."""
         if settings["labels"] is None:
             return arrays["score"]
         logits = np.log(np.maximum(arrays["probabilities"], 1e-30))
         return logits - np.log(np.maximum(1 - arrays["probabilities"], 1e-30)) if settings["multi_label"] else logits
 
     def num_outputs(self, settings: Settings) -> int:
-        """C, or 1 of a regression."""
+        """C, or 1 for regression."""
         return 1 if settings["labels"] is None else len(settings["labels"])
 
     def agreement(self, settings: Settings, found: list[dict], wanted: list[dict]) -> float | None:
-        """The share of rows with the same label, or the same labels; None for scores."""
+        """The fraction of rows with the same label or labels; None for scores."""
         if settings["labels"] is None:
             return None
         both = [(f["probabilities"], w["probabilities"]) for f, w in zip(found, wanted, strict=True)]
@@ -174,7 +174,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
     def string_function(
         self, model: Classifier, serve: Serve, max_length: int, pairs: bool
     ) -> tuple[Callable, list[str]]:
-        """The outputs, and the `label` (B,) where there is one."""
+        """The function returns the outputs, and `label` (B,) if each text has one label."""
         if model.labels is None or model.multi_label:
             return pooled_string_graph.pooled_function(model, serve, max_length, pairs)
         labels = tf.constant(model.labels)
@@ -188,32 +188,32 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
     def wrong_strings(
         self, model: Classifier, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
-        """Also if a label is not that of its probabilities."""
+        """Also checks that each label belongs to the highest probability."""
         problem = super().wrong_strings(model, given, found, max_length)
         if problem is None and "label" in found and model.labels is not None:
             named = [model.labels[i] for i in found["probabilities"].argmax(-1)]
             if [label.decode() for label in found["label"]] != named:
-                return "a label that is not that of its probabilities"
+                return "a label does not belong to the highest probability"
         return problem
 
     def task_library_problem(self, settings: Settings, length: int | None) -> str | None:
-        """They take one label a text."""
+        """Both libraries support single-label classifiers only."""
         takes = settings["labels"] is not None and not settings["multi_label"]
         return None if takes else super().task_library_problem(settings, length)
 
     def from_hugging_face(self, theirs: dict[str, Any], labels: list[str] | None) -> dict[str, Any]:
-        """Whether there may be several labels is their `problem_type`."""
+        """The labels; their `problem_type` says whether a text may have several."""
         several = labels is not None and theirs.get("problem_type") == _MULTI_LABEL
         return {"labels": labels} | ({"multi_label": True} if several else {})
 
     def to_hugging_face(self, model: Classifier) -> dict[str, Any]:
-        """The labels and the `problem_type`; all tokens are nothing that their classifiers read."""
+        """The labels and the `problem_type`. Raises for `pooling` over all tokens, which Transformers does not have."""
         if model.pooling != "cls":
             raise ValueError(
-                f"Transformers' classifiers read the first token, this one the {model.pooling} of all (pooling="
-                f"{model.pooling!r}): train with pooling='cls', or write its encoder, to_hugging_face(plm.Embedder("
+                "Transformers' classifiers read the first token, but this one has pooling="
+                f"{model.pooling!r}. Train with pooling='cls', or write only the encoder: to_hugging_face(plm.Embedder("
                 "model.config, model.tokenizer, model.pooling, encoder=model.encoder), folder), and keep "
-                "the head in a folder of plm.save"
+                "the head in a folder written by plm.save"
             )
         if model.labels is None:
             return {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
@@ -221,7 +221,7 @@ class ClassificationTask(Task[ClassifierMethods, Classifier, LabeledTexts]):
 
 
 class _Recorded(ClassifierMethods):
-    """A classifier whose answers are known already."""
+    """A classifier whose logits are already known."""
 
     def __init__(self, settings: Settings, logits: np.ndarray) -> None:
         self.labels, self.multi_label = settings["labels"], settings["multi_label"]
@@ -266,7 +266,7 @@ def _evaluated_sets(examples: LabeledTexts, labels: list[str], probabilities: np
 
 
 def _several_hot(examples: LabeledTexts, labels: list[str]) -> np.ndarray:
-    """(rows, C) bool, which labels each text has."""
+    """(rows, C) bool, True for each label of a text."""
     found = np.zeros((len(examples), len(labels)), bool)
     for row, ids in enumerate(label_rows(examples.label_lists(), labels, examples.source)):
         found[row, ids] = True

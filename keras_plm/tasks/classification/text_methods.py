@@ -7,7 +7,7 @@ from keras_plm.tasks.text_model import TextModel, softmax
 
 
 class ClassifierMethods(TextModel):
-    """The methods of a classifier that take texts, also those of an exported one.
+    """The text-level methods of a classifier. Keras models and exported artifacts share them.
 
     Attributes:
         labels: names of the classes; None for regression.
@@ -18,13 +18,13 @@ class ClassifierMethods(TextModel):
     multi_label: bool
 
     def predict_logits(self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any) -> np.ndarray:
-        """(rows, C) float32 logits, or (rows, 1) scores, of texts or of pairs; options as in `predict_texts`."""
+        """(rows, C) float32 logits, or (rows, 1) scores, for texts or pairs; options as in `predict_texts`."""
         return self.predict_texts(first, second, **options)
 
     def predict_probabilities(
         self, first: Sequence[str], second: Sequence[str] | None = None, **options: Any
     ) -> np.ndarray:
-        """(rows, C) float32 probabilities, which sum to 1 but for several labels; options as in `predict_texts`."""
+        """(rows, C) float32 probabilities; they sum to 1 unless `multi_label`. Options as in `predict_texts`."""
         if self.labels is None:
             raise ValueError("a regression has no probabilities; use predict_logits")
         return self.probabilities(self.predict_logits(first, second, **options))
@@ -32,11 +32,11 @@ class ClassifierMethods(TextModel):
     def predict_labels(
         self, first: Sequence[str], second: Sequence[str] | None = None, threshold: float = 0.5, **options: Any
     ) -> list:
-        """The most probable label of each row; of a multi-label model the list of its labels.
+        """The most probable label of each row; for a multi-label model, a list of labels.
 
         Args:
-            first: texts.
-            second: the texts they are paired with, or None.
+            first: texts, or the first texts of pairs.
+            second: the second texts of pairs, or None.
             threshold: smallest probability of a label, for a multi-label model.
             **options: as in `predict_texts`.
         """
@@ -50,7 +50,7 @@ class ClassifierMethods(TextModel):
         return [self.labels[i] for i in probabilities.argmax(-1)]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(rows, C) probabilities of logits."""
+        """(rows, C) probabilities from logits."""
         if self.multi_label:
             return (1 / (1 + np.exp(-np.clip(logits, -80, 80)))).astype("float32")
         return softmax(logits)

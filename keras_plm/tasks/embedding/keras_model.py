@@ -13,16 +13,16 @@ from .text_methods import EmbedderMethods
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Embedder(EmbedderMethods, BackboneModel, keras.Model):
-    """An encoder whose hidden states become one vector for the text: texts of similar meaning have similar vectors.
+    """An encoder with pooling: one vector per text. Texts with a similar meaning have similar vectors.
 
     Args:
-        config: sizes.
+        config: sizes of the encoder.
         tokenizer: the tokenizer of the ids; needed by `embed`.
         pooling: "mean" or "max" of the tokens that are not padding, or "cls", the first token.
         normalize: scale the vectors to length 1, so that their dot product is the cosine.
-        max_length: longest text in tokens that `embed` reads; None means the model's limit.
-        prompt: is put before every text, also in artifacts that take strings, such as "query: ".
-        encoder: a (pre-trained) encoder of the same config; None makes a new one.
+        max_length: maximum number of tokens that `embed` reads of a text; None means the model's limit.
+        prompt: a prefix for every text, such as "query: "; artifacts that take strings add it, too.
+        encoder: a (pre-trained) encoder with the same config; None makes a new one.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
@@ -31,7 +31,7 @@ class Embedder(EmbedderMethods, BackboneModel, keras.Model):
         (B, D) float32 vectors.
 
     Raises:
-        ValueError: another name for `pooling`, an encoder of another config.
+        ValueError: `pooling` is unknown, or the encoder has another config.
 
     Example:
         >>> from keras_plm.config import TINY

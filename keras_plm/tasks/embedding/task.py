@@ -1,4 +1,4 @@
-"""Embedding: one vector for a text, so that texts of similar meaning have similar vectors."""
+"""Embedding: one vector per text. Texts with a similar meaning have similar vectors."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
         limit: int | None = None,
         model: EmbedderMethods | None = None,
     ) -> LabeledTexts:
-        """Columns of a table: two texts and a score."""
+        """Read two texts and a score from the columns of a table."""
         return LabeledTexts.read(source, columns.text, columns.second, columns.label, limit, "score", on_bad_row)
 
     def build(
         self, encoder: Encoder, examples: LabeledTexts, pooling: Pooling = "mean", max_length: int | None = None
     ) -> Embedder:
-        """An embedder of vectors of length 1."""
+        """An embedder with vectors of length 1."""
         return Embedder(encoder.config, encoder.tokenizer, pooling, max_length=max_length, encoder=encoder)
 
     def rows(
@@ -55,14 +55,15 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
         """Both texts of each pair, one after the other, with the pair's score in [0, 1].
 
         Args:
-            model: whose tokenizer cuts them.
+            model: the model; its tokenizer is used.
             examples: pairs.
             max_length: longest text in tokens.
-            similarity: the loss; for "contrastive" equal texts get equal numbers, and no scores are needed.
+            similarity: the loss. For "contrastive", the targets are numbers instead of scores; identical texts have the
+                same number.
         """
         assert examples.second is not None
         texts = [text for pair in zip(examples.first, examples.second, strict=True) for text in pair]
-        if similarity == "contrastive":  # equal texts are no negatives of each other
+        if similarity == "contrastive":  # identical texts are not negatives of each other
             numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
             targets = np.array([numbers[text] for text in texts], "int32")
         else:
@@ -71,17 +72,17 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
         return dataclasses.replace(rows, group=2)
 
     def loss(self, model: Embedder, similarity: Similarity = "ranking", scale: float = 20.0) -> Any:
-        """That of the name; cosines are multiplied by `scale` in all but "cosine"."""
+        """The loss that `similarity` names. All losses except "cosine" multiply the cosines by `scale`."""
         if similarity == "cosine":
             return CosineLoss()
         return RankingLoss(scale) if similarity == "ranking" else ContrastiveLoss(scale)
 
     def facts(self, model: Embedder) -> dict[str, Any]:
-        """The kind of vectors."""
+        """The size of the vectors and the pooling."""
         return {"vectors": f"{model.config.hidden_dim} numbers, {model.pooling} of the tokens"}
 
     def inputs(self, texts: list) -> list:
-        """Pairs are embedded text by text: all the first ones, then all the second ones."""
+        """Single texts: of pairs, all first texts and then all second texts."""
         pairs = texts and not isinstance(texts[0], str)
         return [text for side in zip(*texts, strict=True) for text in side] if pairs else texts
 
@@ -104,7 +105,7 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
     def lines(
         self, model: EmbedderMethods, first: list[str], second: list[str] | None, question: str | None = None
     ) -> Iterator[str]:
-        """The cosine of each text with all texts, then the text; of pairs the cosine of each and both texts."""
+        """Lines with the cosines of a text with all texts, and the text; for pairs, the cosine and both texts."""
         if second is not None:
             for a, b, cosine in zip(first, second, model.similarities(first, second), strict=True):
                 yield f"{cosine:.3f}\t{a}\t{b}"
@@ -115,11 +116,11 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
             yield "\t".join([*(f"{cosine:.3f}" for cosine in cosines), text])
 
     def arrays(self, model: EmbedderMethods, first: list[str], second: list[str] | None) -> np.ndarray:
-        """Vectors, (rows, D); of pairs the cosines, (rows,)."""
+        """Vectors, (rows, D); for pairs, cosines, (rows,)."""
         return model.embed(first) if second is None else model.similarities(first, second)
 
     def example_command(self, folder: str) -> str:
-        """Two texts, whose cosine is shown."""
+        """A command that shows the cosine of two texts."""
         return f'keras-plm predict --model {folder} "a text" "another text"'
 
     def output_names(self, settings: Settings) -> list[str]:
@@ -135,12 +136,12 @@ class EmbeddingTask(Task[EmbedderMethods, Embedder, LabeledTexts]):
         return arrays["vectors"]
 
     def task_library_problem(self, settings: Settings, length: int | None) -> str | None:
-        """They take embedders as they are."""
+        """None: both libraries support embedders."""
         return None
 
 
 def _in_unit_range(scores: np.ndarray) -> np.ndarray:
-    """Scores from 0 to 1 as they are; others from the lowest to the highest."""
+    """Scale scores to [0, 1] by their minimum and maximum, unless they already are in [0, 1]."""
     low, high = float(scores.min()), float(scores.max())
     if low >= 0 and high <= 1:
         return scores

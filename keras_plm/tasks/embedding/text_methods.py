@@ -6,18 +6,18 @@ from keras_plm.tasks.text_model import TextModel, check_texts
 
 
 class EmbedderMethods(TextModel):
-    """The methods of an embedder that take texts, also those of an exported one.
+    """The text-level methods of an embedder. Keras models and exported artifacts share them.
 
     Attributes:
-        max_length: longest text in tokens that `embed` reads; None means the model's limit.
-        prompt: what `embed` puts before every text.
+        max_length: maximum number of tokens that `embed` reads of a text; None means the model's limit.
+        prompt: the prefix that `embed` adds to every text.
     """
 
     max_length: int | None
 
     @property
     def longest_row(self) -> int:
-        """Most tokens of a text, special tokens included: `max_length`, if the model could take more."""
+        """Maximum number of tokens of a text, including special tokens: `max_length`, but at most the model's limit."""
         limit = super().longest_row
         return limit if self.max_length is None else min(self.max_length, limit)
 
@@ -25,9 +25,9 @@ class EmbedderMethods(TextModel):
         """(rows, D) float32 vectors of texts.
 
         Args:
-            texts: texts; longer ones than `max_length` lose their end.
-            batch_size: rows at a time; rows of similar length go together.
-            prompt: is put before every text, such as "passage: "; None means the model's own.
+            texts: texts; they are truncated to `max_length` tokens.
+            batch_size: rows per batch; rows of similar length are batched together.
+            prompt: a prefix for every text, such as "passage: "; None means the model's own prompt.
 
         Example:
             >>> vectors = embedder.embed(["A quiet film.", "A calm movie."])  # doctest: +SKIP

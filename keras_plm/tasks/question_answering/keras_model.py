@@ -14,14 +14,14 @@ from .text_methods import QuestionAnswererMethods
 
 @keras.saving.register_keras_serializable("keras_plm")
 class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
-    """An encoder that points at the first and the last token of the answer.
+    """An encoder with a head that predicts the first and the last token of the answer.
 
     Args:
-        config: sizes.
-        tokenizer: the tokenizer of the ids; needed by the methods that take texts.
-        encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
-        null_threshold: give no answer where [CLS] scores higher than the best answer by more than this; None always
-            answers.
+        config: sizes of the encoder.
+        tokenizer: the tokenizer of the ids; needed by the text-level methods.
+        encoder: a (pre-trained) encoder with the same config for the head; None makes a new one.
+        null_threshold: no answer is given if the score of [CLS] minus the score of the best answer exceeds this value.
+            None: always answer.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each: the question, then the
@@ -61,7 +61,7 @@ class QuestionAnswerer(QuestionAnswererMethods, BackboneModel, keras.Model):
         self.null_threshold = null_threshold
 
     def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> dict[str, Float[Tensor, "B T"]]:
-        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
+        """Compute the outputs from the encoder's outputs (or from `encoder_states`) for these inputs."""
         return _both_ends(self.head(states["sequence_output"]))
 
     def get_config(self) -> dict[str, Any]:

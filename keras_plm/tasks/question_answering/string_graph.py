@@ -1,4 +1,4 @@
-"""Strings in, an answer out: the graph that splits, tokenizes, runs the model and searches the best span."""
+"""The string signature of a question answerer: a graph that tokenizes, runs the model and finds the best span."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,22 +12,22 @@ from keras_plm.text.subwords_in_graph import num_characters, pieces_of_words, wi
 def answers_function(model: Any, serve: Any, max_length: int) -> Callable:
     """`question`, `context` → `answer` ("" for none), `start`, `end` (characters), `score` and `null_score`, (B,) each.
 
-    The answer is of whole words. A context that is too long loses its end: there are no windows in a graph.
+    The answer consists of whole words. A context that is too long is truncated, because the graph has no windows.
     """
     tokenizer = model.needs_tokenizer()
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise TypeError(
-            f"a question answerer with a {type(tokenizer).__name__} cannot take strings: its tokens have no offsets "
-            f"in a graph; export it to TFLite or ONNX, which take token ids"
+            f"a question answerer with a {type(tokenizer).__name__} cannot take strings, because its tokens have no "
+            f"offsets in a graph; export it to TFLite or ONNX, which take token ids"
         )
     longest, threshold = model.max_answer, model.null_threshold
     special = tokenizer.template.num_special(pair=True)
-    before = tokenizer.template.num_before("B", pair=True)  # beside the question
+    before = tokenizer.template.num_before("B", pair=True)  # without the question
     max_question = min(64, max_length // 2)
 
     def respond(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
         words, starts, ends = split_words_in_graph(context, tokenizer.words_alone)
-        # no more words than a row has room for: a context of a megabyte is no longer than that from here on
+        # keep only as many words as fit in a row, so that a huge context costs nothing from here on
         words, starts, ends = (part[:, : max_length - special] for part in (words, starts, ends))
         rows = with_unknown(tokenizer, tokenizer(words.flat_values))
         asked = tokenizer(question)[:, :max_question]
@@ -42,10 +42,10 @@ def answers_function(model: Any, serve: Any, max_length: int) -> Callable:
         none = tf.constant(-1e9)
         begins = tf.where(inside & is_first, tf.gather(result["start"], position, batch_dims=1), none)
         finishes = tf.where(inside & is_last, tf.gather(result["end"], position, batch_dims=1), none)
-        # (B, C, longest): every legal pair of ends
+        # (B, C, longest): every valid pair of start and end
         band = tf.signal.frame(tf.pad(finishes, [[0, 0], [0, longest]], constant_values=-1e9), longest, 1)
         scores = begins[:, :, None] + band[:, : tf.shape(word)[1]]
-        # one more column for a context without words
+        # one extra column, for a context without words
         flat = tf.pad(tf.reshape(scores, (tf.shape(scores)[0], -1)), [[0, 0], [0, 1]], constant_values=-2e9)
         best = tf.argmax(flat, -1, output_type=tf.int32)
         score, null = tf.gather(flat, best, batch_dims=1), result["start"][:, 0] + result["end"][:, 0]

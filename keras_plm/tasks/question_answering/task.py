@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a part of the context."""
+"""Extractive question answering: the answer is a span of the context."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,36 +39,36 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
         limit: int | None = None,
         model: QuestionAnswererMethods | None = None,
     ) -> Questions:
-        """Questions of SQuAD or JSONL files, or of rows in memory."""
+        """Read questions from SQuAD or JSONL files, or from rows in memory."""
         return Questions.read(source, on_bad_row).head(limit)
 
     def build(self, encoder: Encoder, examples: Questions) -> QuestionAnswerer:
-        """A question answerer that may answer nothing if some of these questions have no answer."""
+        """A question answerer. If some of these questions have no answer, it can decline to answer."""
         threshold = None if all(examples.answers) else 0.0
         return QuestionAnswerer(encoder.config, encoder.tokenizer, encoder, threshold)
 
     def rows(self, model: QuestionAnswerer, examples: Questions, max_length: int, overlap: int = 64) -> TextRows:
-        """Windows with the positions of both ends of the answer.
+        """Windows with the positions of the first and last token of the answer.
 
         Args:
-            model: whose tokenizer cuts them.
+            model: the model; its tokenizer is used.
             examples: questions with contexts.
             max_length: longest row in tokens: the question and a window of the context.
-            overlap: tokens that neighboring windows share.
+            overlap: tokens that two neighboring windows share.
         """
         texts = examples.questions, examples.contexts, examples.answers
         return AnswerWindows.from_questions(model.needs_tokenizer(), *texts, max_length, overlap).rows
 
     def loss(self, model: QuestionAnswerer) -> Any:
-        """Cross-entropy over the positions, for both ends."""
+        """Cross-entropy over the positions, for the start and the end."""
         return {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in model.output}
 
     def facts(self, model: QuestionAnswerer) -> dict[str, Any]:
-        """When it does not answer."""
+        """The no-answer threshold."""
         return {"threshold of no answer": "always answers" if model.null_threshold is None else model.null_threshold}
 
     def evaluate(self, model: QuestionAnswererMethods, examples: Questions, batch_size: int = 32) -> Evaluation:
-        """F1 and exact match, as SQuAD's script has them."""
+        """F1 and exact match, computed as in SQuAD's evaluation script."""
         found = [a[0] for a in model.answer_all(examples.questions, examples.contexts, batch_size=batch_size)]
         wanted = [[text for text, _ in answers] for answers in examples.answers]
         rows: list[dict[str, Any]] = [
@@ -94,14 +94,14 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
         second: list[str] | None,
         question: str | None = None,
     ) -> Iterator[str]:
-        """Answer, probability and characters."""
+        """Lines with the answer, its probability and its characters."""
         if question is None:
-            raise ValueError("what is the question? Give it with --question; the texts are where the answer stands")
+            raise ValueError("the question is missing: give it with --question; the texts are its contexts")
         for answers in model.answer_all([question] * len(first), first):
             yield f"{answers[0].text}\t{answers[0].score:.4f}\t{answers[0].start}-{answers[0].end}"
 
     def example_command(self, folder: str) -> str:
-        """With a question."""
+        """A command with a question."""
         return f'{super().example_command(folder)} --question "what of it?"'
 
     def output_names(self, settings: Settings) -> list[str]:
@@ -109,26 +109,26 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
         return ["start", "end"]
 
     def to_outputs(self, settings: Settings, outputs: Any) -> dict[str, Any]:
-        """As they are."""
+        """Return the outputs unchanged."""
         return outputs
 
     def from_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """As they are."""
+        """Return the arrays unchanged."""
         return arrays
 
     def agreement(self, settings: Settings, found: list[dict], wanted: list[dict]) -> float:
-        """The share of windows with the same ends."""
+        """The fraction of windows with the same start and end."""
         both = zip(found, wanted, strict=True)
         return float(np.mean([all(f[name].argmax() == w[name].argmax() for name in w) for f, w in both]))
 
     def string_function(
         self, model: QuestionAnswerer, serve: Serve, max_length: int, pairs: bool
     ) -> tuple[Callable, list[str]]:
-        """`question` and `context` → the answer, its place and scores."""
+        """`question` and `context` → the answer, its characters and scores."""
         return answers_function(model, serve, max_length), ["question", "context"]
 
     def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list[str]]:
-        """Every text asked of every other, and a question and a context that are both too long."""
+        """Some texts as questions on all texts, and a question and a context that are both too long."""
         texts = [text for text in texts if text]
         asked = [(question, context) for question in texts[:4] for context in texts]
         asked += [(" ".join(texts), " ".join(texts))]
@@ -137,7 +137,7 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
     def wrong_strings(
         self, model: QuestionAnswerer, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
-        """Unless each answer is the best span of whole words among all, by the logits of the first window."""
+        """Checks that each answer is the best span of whole words, by the logits of the first window."""
         questions, contexts = given["question"], given["context"]
         tokenizer: Any = model.needs_tokenizer()
         windows = AnswerWindows.from_questions(tokenizer, questions, contexts, None, max_length, 0)
@@ -167,7 +167,7 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
         return None
 
     def task_library_problem(self, settings: Settings, length: int | None) -> str | None:
-        """The Task Library's length is fixed."""
+        """The Task Library supports only one fixed length."""
         fits = length == _TASK_LIBRARY_LENGTH
         return None if fits else f"the Task Library's question answerer takes max_length={_TASK_LIBRARY_LENGTH}"
 
@@ -175,7 +175,7 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
 def _spans_of_words(
     model: QuestionAnswerer, windows: AnswerWindows, row: int, split: Any, start: np.ndarray, end: np.ndarray
 ) -> dict[tuple[int, int], float]:
-    """The score of each span of whole words in a window, by its characters."""
+    """The scores of all spans of whole words in a window. The keys are (start, end) in characters."""
     question = int(windows.question[row])
     offset, tokens = int(windows.offset[row]), windows.contexts[question]
     count = int(windows.rows.second.lengths[row])  # type: ignore[union-attr]

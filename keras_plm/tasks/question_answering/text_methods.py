@@ -11,12 +11,12 @@ from keras_plm.text import AnswerWindows
 
 @dataclass(frozen=True)
 class Answer:
-    """A part of the context.
+    """An answer: a span of the context.
 
     Attributes:
         text: the characters; "" for no answer.
-        start: index of its first character in the context; 0 for no answer.
-        end: index after its last character.
+        start: index of the first character in the context; 0 for no answer.
+        end: index after the last character.
         score: probability among the candidates of this question, in [0, 1].
     """
 
@@ -27,13 +27,13 @@ class Answer:
 
 
 class QuestionAnswererMethods(TextModel):
-    """The methods of a question answerer that take texts, also those of an exported one.
+    """The text-level methods of a question answerer. Keras models and exported artifacts share them.
 
     Attributes:
-        null_threshold: no answer is given where [CLS] scores higher than the best answer by more than this; None for a
-            model that always answers.
+        null_threshold: no answer is given if the score of [CLS] minus the score of the best answer exceeds this value.
+            None: always answer.
         max_answer: longest answer in tokens.
-        candidates: answers of a question that are looked at.
+        candidates: number of candidate answers per question.
     """
 
     null_threshold: float | None
@@ -62,14 +62,15 @@ class QuestionAnswererMethods(TextModel):
 
         Args:
             questions: texts.
-            contexts: the text that each is about. One that is too long for a row is read in overlapping windows.
-            best: answers a question.
-            overlap: tokens that neighboring windows share.
+            contexts: the context of each question. A context that is too long for a row is split into overlapping
+                windows.
+            best: number of answers per question.
+            overlap: tokens that two neighboring windows share.
             max_length: longest row in tokens; None means the model's limit.
-            batch_size: rows at a time; rows of similar length go together.
+            batch_size: rows per batch; rows of similar length are batched together.
 
         Raises:
-            ValueError: no tokenizer, an empty question or context, lists of unequal length.
+            ValueError: there is no tokenizer, a question or context is empty, or the lists have different lengths.
 
         Source: Devlin et al. 2019, §4.2 and §4.3, https://arxiv.org/abs/1810.04805
         """
@@ -95,9 +96,10 @@ class QuestionAnswererMethods(TextModel):
         max_length: int | None = None,
         batch_size: int = 32,
     ) -> list[tuple[list[tuple[str, int, int, float]], float]]:
-        """Of each question the candidates (text, start, end, score), the best first, and the score of no answer.
+        """For each question, the candidates (text, start, end, score), the best first, and the no-answer score.
 
-        A score is the sum of the logits of both ends; that of no answer is the lowest of [CLS] in all windows.
+        A score is the sum of the start logit and the end logit. The no-answer score is the lowest score of [CLS] over
+        all windows.
         """
         check_texts(questions, contexts, ("question", "context"))
         for name, texts in (("question", questions), ("context", contexts)):
@@ -129,11 +131,11 @@ class QuestionAnswererMethods(TextModel):
     def _best_spans(
         self, windows: AnswerWindows, row: int, start: Any, end: Any
     ) -> list[tuple[tuple[int, int], float]]:
-        """((first, last token of the context), score) of the best spans of a window."""
+        """The best spans of a window, as ((first, last token of the context), score)."""
         offset = int(windows.offset[row])
         count = int(windows.rows.second.lengths[row])  # type: ignore[union-attr]
         begins, ends = start[offset : offset + count], end[offset : offset + count]
-        # (count, max_answer): every legal pair of ends
+        # (count, max_answer): every valid pair of start and end
         padded = np.append(ends, np.full(self.max_answer, -np.inf, ends.dtype))
         scores = begins[:, None] + sliding_window_view(padded, self.max_answer)[:count]
         best = np.argsort(-scores, axis=None, kind="stable")[: self.candidates]

@@ -19,31 +19,32 @@ class Tagger(TaggerMethods, BackboneModel, keras.Model):
     """An encoder with a classification head on every token: entities, parts of speech, corrections.
 
     Args:
-        config: sizes.
+        config: sizes of the encoder.
         labels: names of the tags, in the order of the logits; BILOU and BMES become BIOES.
         tokenizer: the tokenizer of the ids; needed by the methods that take texts or words.
-        encoder: a (pre-trained) encoder of the same config to put the head on; None makes a new one.
-        crf: a conditional random field learns which tags follow each other.
-        i_begins: an I may begin an entity, as in IOB1. The labels of a model of others do not tell, so `plm.load` sets
-            it for those that have B and I; the answers are IOB2 either way.
-        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; see `TaggerMethods`.
+        encoder: a (pre-trained) encoder with the same config for the head; None makes a new one.
+        crf: whether a conditional random field learns which tags follow each other.
+        i_begins: whether an I tag may begin an entity, as in IOB1. The labels of a downloaded model do not say this, so
+            `plm.load` sets it for every model with B and I labels. The predicted tags are IOB2 in any case.
+        splits_words: whether `tag` splits a text at all punctuation, as in training on character spans; see
+            `TaggerMethods`.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        (B, T, C) float32 logits. A word's tag is read at its first token.
+        (B, T, C) float32 logits. The tag of a word is predicted at its first token.
 
     Raises:
-        ValueError: no label, or a label twice; an encoder of another config.
+        ValueError: there is no label, a label occurs twice, or the encoder has another config.
 
     Example:
         >>> from keras_plm.config import TINY
         >>> Tagger(TINY, labels=["O", "B-PER", "I-PER"]).output_shape
         (None, None, 3)
 
-    Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805; the field: Lample et al. 2016, §2.2,
-        https://arxiv.org/abs/1603.01360
+    Source: Devlin et al. 2019, §5.3, https://arxiv.org/abs/1810.04805; conditional random field: Lample et al. 2016,
+        §2.2, https://arxiv.org/abs/1603.01360
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Tagger(TaggerMethods, BackboneModel, keras.Model):
     ) -> None:
         check_labels(labels)
         if not labels or len(set(labels)) != len(labels):
-            raise ValueError(f"labels={list(labels)}; a tagger needs at least one, each once")
+            raise ValueError(f"labels={list(labels)}; a tagger needs at least one label, and none twice")
         # Layers
         encoder = given_or_new(encoder, config, tokenizer)
         head = ClassificationHead(len(labels), dropout=config.dropout, name="head")
@@ -81,12 +82,12 @@ class Tagger(TaggerMethods, BackboneModel, keras.Model):
         self.crf = field
 
     def from_states(self, states: dict[str, Any], inputs: TokenInputs) -> Float[Tensor, "B T C"]:
-        """The outputs for what the encoder, or `encoder_states` of it, gives for these inputs."""
+        """Compute the outputs from the encoder's outputs (or from `encoder_states`) for these inputs."""
         return self.head(states["sequence_output"])
 
     @property
     def transitions(self) -> Any:
-        """The scores of the conditional random field: `begin`, `follow` and `end`; None without."""
+        """The scores of the conditional random field: `begin`, `follow` and `end`; None if there is no such field."""
         return None if self.crf is None else self.crf.transitions()
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Strings in, tags out: the graph that splits, tokenizes, runs the model and decodes."""
+"""The string signature of a tagger: a graph that splits words, tokenizes, runs the model and decodes the tags."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,18 +18,18 @@ def tags_function(model: Any, serve: Any, max_length: int) -> Callable:
     def respond(text: tf.Tensor) -> dict[str, tf.Tensor]:
         before = tokenizer.template.num_before("A", pair=False)
         room = max_length - tokenizer.template.num_special(pair=False)
-        # a word has a token at least: those behind find no room, and a text of a megabyte is no longer than that
+        # each word has at least one token, so later words cannot fit, and a huge text costs nothing from here on
         words, starts, ends = (part[:, :room] for part in split_words_in_graph(text, model.words_alone))
         rows = with_unknown(tokenizer, tokenizer(tf.strings.join([" ", words.flat_values])))
         pieces, position = word_pieces(words, rows, room)
         result = serve(**pack(tokenizer, Spans.from_ragged(pieces), None, max_length))["probabilities"]
-        place = tf.cast(position.to_tensor(-1), tf.int32)  # -1 where there is no word, or no room
+        place = tf.cast(position.to_tensor(-1), tf.int32)  # -1 if there is no word, or the word does not fit
         visible = place >= 0
         rows = tf.gather(result, tf.where(visible, place + before, 0), batch_dims=1)
         if steps is None:
             path = tf.argmax(rows, -1, output_type=tf.int32)
         else:
-            # a row without words has no path to look for, but the graph wants a column
+            # a row without words has no path, but the graph needs a column
             padded = tf.pad(rows, [[0, 0], [0, 1], [0, 0]], constant_values=1.0)
             mask = tf.pad(visible, [[0, 0], [0, 1]])
             path = best_path(tf.math.log(tf.maximum(padded, 1e-30)), mask, *steps)[:, :-1]
@@ -46,7 +46,7 @@ def tags_function(model: Any, serve: Any, max_length: int) -> Callable:
 
 
 def _tag_names(model: Any) -> Callable:
-    """(B, W) numbers of tags → their names; where an I may begin an entity, it is written as B."""
+    """(B, W) tag ids → their names. If an I tag may begin an entity, it is written as B there."""
     names = tf.constant(model.labels)
     if not model.i_begins:
         return lambda path: tf.gather(names, path)

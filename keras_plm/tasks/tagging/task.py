@@ -1,4 +1,4 @@
-"""Tagging: a tag for each word: entities, parts of speech."""
+"""Tagging: a tag for each word, such as entities or parts of speech."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -48,16 +48,16 @@ class TaggingTask(Task[TaggerMethods, Tagger, TaggedSentences]):
         limit: int | None = None,
         model: TaggerMethods | None = None,
     ) -> TaggedSentences:
-        """Sentences of CoNLL or JSONL files, or of rows in memory."""
+        """Read sentences from CoNLL or JSONL files, or from rows in memory."""
         return TaggedSentences.read(source, columns.tag, on_bad_row).head(limit)
 
     def build(self, encoder: Encoder, examples: TaggedSentences, crf: bool = False) -> Tagger:
-        """A tagger of the tags that occur in these sentences."""
+        """A tagger with the tags of these sentences."""
         tags = distinct_labels([tag for tags in examples.tags for tag in tags])
         return Tagger(encoder.config, tags, encoder.tokenizer, encoder, crf=crf, splits_words=examples.from_texts)
 
     def rows(self, model: Tagger, examples: TaggedSentences, max_length: int) -> TextRows:
-        """Tokens with the label of each word at its first one; a sentence that is too long is cut into parts."""
+        """Tokens, with the label of each word at its first token. A sentence that is too long is split."""
         labels = label_rows(examples.tags, model.labels, examples.source, "sentence")
         return WordRows.from_words(model.needs_tokenizer(), examples.words, labels, max_length).rows
 
@@ -70,11 +70,11 @@ class TaggingTask(Task[TaggerMethods, Tagger, TaggedSentences]):
         return {"tags": ", ".join(model.labels), "conditional random field": "yes" if model.crf else "no"}
 
     def evaluate(self, model: TaggerMethods, examples: TaggedSentences, batch_size: int = 32) -> Evaluation:
-        """F1 of the entities that `tag` finds in the sentences as texts; of plain tags the accuracy of the words."""
-        label_rows(examples.tags, model.labels, examples.source, "sentence")  # tags of another column are an error
+        """F1 of the entities that `tag` finds in the sentences as texts; for plain tags, the accuracy per word."""
+        label_rows(examples.tags, model.labels, examples.source, "sentence")  # unknown tags are an error
         if tag_scheme(model.labels) == "plain":
             found = model.predict_tags(examples.words, batch_size=batch_size)
-        else:  # its words may be other ones than the file has, so both are cut at all punctuation
+        else:  # the tagger may split words differently than the file, so both are split at all punctuation
             words = [text.words for text in model.words_of(examples.texts())]
             tags = model.predict_tags(words, batch_size=batch_size)
             examples, found = examples.split(), replace(examples, words=words, tags=tags).split().tags
@@ -95,18 +95,18 @@ class TaggingTask(Task[TaggerMethods, Tagger, TaggedSentences]):
     def lines(
         self, model: TaggerMethods, first: list[str], second: list[str] | None, question: str | None = None
     ) -> Iterator[str]:
-        """The number of the text, label, characters, probability and text of each entity."""
+        """Lines with the number of the text, and the label, characters, probability and text of each entity."""
         for row, spans in enumerate(model.tag(first), 1):
             for span in spans:
                 yield f"{row}\t{span.label}\t{span.start}-{span.end}\t{span.score:.4f}\t{span.text}"
 
     def settings(self, model: TaggerMethods) -> dict[str, Any]:
-        """Those of all tasks; the scores of a conditional random field as lists."""
+        """The settings of every task, and the scores of the conditional random field as lists."""
         steps = model.transitions
         return super().settings(model) | {"transitions": None if steps is None else [p.tolist() for p in steps]}
 
     def check_settings(self, settings: Settings) -> None:
-        """Those of all tasks; the scores of a conditional random field must be of one size."""
+        """Also checks that the scores of the conditional random field have the right sizes."""
         super().check_settings(settings)
         if settings["transitions"] is None:
             return
@@ -123,26 +123,26 @@ class TaggingTask(Task[TaggerMethods, Tagger, TaggedSentences]):
         return ["probabilities"]
 
     def to_outputs(self, settings: Settings, outputs: Any) -> dict[str, tf.Tensor]:
-        """Probabilities of logits."""
+        """Convert logits to probabilities."""
         return {"probabilities": tf.nn.softmax(outputs)}
 
     def from_outputs(self, settings: Settings, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Logits of probabilities."""
+        """Convert probabilities to logits."""
         return np.log(np.maximum(arrays["probabilities"], 1e-30))
 
     def agreement(self, settings: Settings, found: list[dict], wanted: list[dict]) -> float:
-        """The mean over sentences of the share of tokens with the same tag, [CLS] and [SEP] among them."""
+        """Mean over sentences of the fraction of tokens with the same tag, including [CLS] and [SEP]."""
         both = [(f["probabilities"], w["probabilities"]) for f, w in zip(found, wanted, strict=True)]
         return float(np.mean([np.mean(f.argmax(-1) == w.argmax(-1)) for f, w in both]))
 
     def string_function(self, model: Tagger, serve: Serve, max_length: int, pairs: bool) -> tuple[Callable, list[str]]:
-        """`text` → words, tags, places and scores."""
+        """`text` → words, tags, their characters and scores."""
         return tags_function(model, serve, max_length), ["text"]
 
     def wrong_strings(
         self, model: Tagger, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
-        """Unless words, places and tags are those of the methods, as far as a row reaches."""
+        """Checks that words, characters and tags match the text-level methods, for the words that fit in a row."""
         whole = 0
         for row, wanted in enumerate(model.words_of(given["text"])):
             words = [word.decode() for word in found["words"][row] if word]
@@ -161,10 +161,10 @@ class TaggingTask(Task[TaggerMethods, Tagger, TaggedSentences]):
                 ]
                 if mine != value[:count]:
                     return f"{name} {mine}, not {value[:count]}"
-        return None if whole else f"no sentence is answered whole; max_length={max_length} is too short"
+        return None if whole else f"no sentence fits into a row; max_length={max_length} is too short"
 
     def from_hugging_face(self, theirs: dict[str, Any], labels: list[str] | None) -> dict[str, Any]:
-        """B and I in the labels do not tell IOB1 from IOB2: both are read."""
+        """The labels. With B and I labels, the scheme can be IOB1 or IOB2, so `i_begins` allows both."""
         assert labels is not None
         return {"labels": labels, "i_begins": tag_scheme(canonical_labels(labels)) == "BIO"}
 

@@ -22,14 +22,14 @@ from keras_plm.text.words import Words
 
 @dataclass(frozen=True)
 class TaggedSpan:
-    """An entity, or a word with its part of speech, where it stands in the text.
+    """An entity, or a word with its part of speech, and its characters in the text.
 
     Attributes:
         text: the characters.
-        label: its label.
-        start: index of its first character.
-        end: index after its last character.
-        score: mean probability of its words' tags, in [0, 1].
+        label: the label.
+        start: index of the first character.
+        end: index after the last character.
+        score: mean probability of the tags of its words, in [0, 1].
     """
 
     text: str
@@ -40,18 +40,18 @@ class TaggedSpan:
 
 
 class TaggerMethods(TextModel):
-    """The methods of a tagger that take texts and words, also those of an exported one.
+    """The methods of a tagger for texts and words. Keras models and exported artifacts share them.
 
-    Tags come as a whole: with IOB2 and BIOES the most probable sequence among the legal ones, with a conditional random
-    field by its scores, by Viterbi's algorithm. Where an I may begin an entity (IOB1) every sequence is legal, and the
-    answer is written as IOB2.
+    The tags of a sentence are decoded jointly with the Viterbi algorithm. For IOB2 and BIOES, the result is the most
+    probable legal sequence. A conditional random field adds its scores. If an I tag may begin an entity (IOB1), every
+    sequence is legal, and the result is converted to IOB2.
 
     Attributes:
         labels: names of the tags.
-        transitions: `begin`, `follow` and `end` of a conditional random field; None without.
-        i_begins: an I may begin an entity: the model learned IOB1, or nobody knows that it did not.
-        splits_words: `tag` cuts a text at all punctuation, as spans of characters are trained on; else only around
-            words, as corpora of words do, where O'Neil, L.A. and Baden-Württemberg are one.
+        transitions: `begin`, `follow` and `end` of a conditional random field; None if there is no such field.
+        i_begins: whether an I tag may begin an entity: the model learned IOB1, or its scheme is unknown.
+        splits_words: whether `tag` splits a text at all punctuation, as in training on character spans. If False, it
+            splits only around words, as in corpora of words: O'Neil, L.A. and Baden-Württemberg are one word each.
     """
 
     labels: list[str]
@@ -60,12 +60,12 @@ class TaggerMethods(TextModel):
     splits_words: bool = False
 
     def words_of(self, texts: Sequence[str]) -> list[Words]:
-        """The words that `tag` finds in each text, with their characters."""
+        """The words that `tag` finds in each text, with their positions in characters."""
         return split_words(texts, self.words_alone)
 
     @property
     def words_alone(self) -> str:
-        """An expression for what is a word of its own in a text, see `split_words_in_graph`."""
+        """A regular expression for strings that are separate words, see `split_words_in_graph`."""
         return ALONE if self.splits_words else CORPUS_WORDS
 
     def predict_tags(
@@ -74,12 +74,13 @@ class TaggerMethods(TextModel):
         """The tag of each word.
 
         Args:
-            sentences: the words of each sentence. One that is too long for a row is read in overlapping parts.
+            sentences: the words of each sentence. A sentence that is too long for a row is split into overlapping
+                parts.
             max_length: longest row in tokens; None means the model's limit.
-            batch_size: rows at a time; rows of similar length go together.
+            batch_size: rows per batch; rows of similar length are batched together.
 
         Raises:
-            ValueError: no tokenizer, a string in place of a list of words.
+            ValueError: there is no tokenizer, or a sentence is a string instead of a list of words.
         """
         if any(isinstance(words, str) for words in sentences):
             raise ValueError("pass the words of each sentence as a list; tag() takes texts")
@@ -93,9 +94,9 @@ class TaggerMethods(TextModel):
         return repair_tags(tags)[0] if self.i_begins else tags
 
     def tag(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 32) -> list[list[TaggedSpan]]:
-        """The entities of each text; with plain tags every word.
+        """The entities of each text; with plain tags, every word.
 
-        Words are those of `words_of`. Options as in `predict_tags`.
+        Texts are split into words as in `words_of`. Options as in `predict_tags`.
 
         Example:
             >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP
@@ -119,7 +120,7 @@ class TaggerMethods(TextModel):
     def _paths(
         self, sentences: Sequence[Sequence[str]], max_length: int | None, batch_size: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The label of each word of each sentence, and its probability."""
+        """The label id of each word of each sentence, and its probability."""
         rows = WordRows.from_words(self.needs_tokenizer(), sentences, max_length=self.row_limit(max_length))
         parts: dict[int, np.ndarray] = {}
         for index, outputs in self.batch_outputs(rows.rows, batch_size):
@@ -134,7 +135,7 @@ class TaggerMethods(TextModel):
 
     @cached_property
     def _legal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """The scores of the steps that are not legal; None if all are."""
+        """Scores that forbid illegal transitions; None if all transitions are legal."""
         if self.i_begins:
             return None
         allowed = allowed_transitions(self.labels)
@@ -143,14 +144,14 @@ class TaggerMethods(TextModel):
         return tuple(forbid(steps) for steps in allowed)  # type: ignore[return-value]
 
     def step_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Scores of the first tag (C,), of each pair (C, C) and of the last tag (C,); None if no step matters."""
+        """Scores of the first tag (C,), of each transition (C, C) and of the last tag (C,); None if all are zero."""
         learned, legal = self.transitions, self._legal
         if learned is None or legal is None:
             return learned or legal
         return tuple(a + b for a, b in zip(learned, legal, strict=True))  # type: ignore[return-value]
 
     def _decode(self, logits: list[np.ndarray]) -> list[np.ndarray]:
-        """The labels of each sentence's words."""
+        """The label ids of the words of each sentence."""
         scores = self.step_scores()
         if scores is None:
             return [values.argmax(-1) for values in logits]
