@@ -1,4 +1,4 @@
-"""Raw text → batches of integers: the only folder of the library that speaks TensorFlow Text.
+"""Raw text → batches of integers. Only this folder of the library uses TensorFlow Text.
 
 readers · corpus → vocabulary → tokenizer → sentence_pairs → packing → masking → datasets
 """

@@ -1,4 +1,4 @@
-"""Long contexts → overlapping windows; characters of an answer ↔ positions of its tokens."""
+"""Long contexts → overlapping windows, and the characters of an answer ↔ the positions of its tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class AnswerWindows:
     """Questions with windows of their contexts: [CLS] question [SEP] window [SEP].
 
     Attributes:
-        rows: the tokens; `targets` are `start` and `end`, (rows,) positions in the row, if answers were given. They are
-            0, the position of [CLS], in a window without the answer.
-        question: (rows,) the question of each row.
+        rows: the tokens. If answers were given, `targets` are `start` and `end`, (rows,) positions in the row. In a
+            window without the answer they are 0, the position of [CLS].
+        question: (rows,) index of the question of each row.
         offset: (rows,) position of the window's first token in the row.
-        first_token: (rows,) the place of that token in the context.
-        contexts: the tokens of each question's context, with their characters.
+        first_token: (rows,) position of the window's first token in the context.
+        contexts: the tokens of each question's context, with character offsets.
     """
 
     rows: TextRows
@@ -41,25 +41,25 @@ class AnswerWindows:
         overlap: int = 64,
         max_question: int = 64,
     ) -> "AnswerWindows":
-        """Tokenize questions and contexts; a context that stands several times in a row is tokenized once.
+        """Tokenize questions and contexts. Each distinct context is tokenized once.
 
         Args:
-            tokenizer: of the model.
+            tokenizer: the tokenizer of the model.
             questions: texts.
-            contexts: the text that each is about.
-            answers: (text, first character) of the right answers of each question, the first of which is learned; none
-                for a question that cannot be answered.
+            contexts: the context of each question.
+            answers: for each question its correct answers as (text, first character). Only the first answer is a
+                training target. The list is empty if the question has no answer.
             max_length: longest row in tokens.
-            overlap: tokens that a window shares with the one before it, at most half of what it has room for.
-            max_question: longest question in tokens; the rest is left out.
+            overlap: tokens that a window shares with the previous window, at most half of a window.
+            max_question: longest question in tokens; longer questions are truncated.
 
         Raises:
-            ValueError: a `max_length` without room for a token of the context, lists of unequal length.
+            ValueError: `max_length` leaves no room for a token of the context, or the lists have different lengths.
         """
         if len(questions) != len(contexts):
             raise ValueError(f"{len(questions)} questions, but {len(contexts)} contexts")
         special = tokenizer.template.num_special(pair=True)
-        before = tokenizer.template.num_before("B", pair=True)  # beside the question
+        before = tokenizer.template.num_before("B", pair=True)  # without the question
         max_question = min(max_question, max_length // 2)
         room = max_length - special - max_question
         if room < 1:
@@ -105,7 +105,7 @@ class AnswerWindows:
 
 
 def token_span(encoding: Encoding, text: str, start: int) -> tuple[int, int] | None:
-    """The first and the last token of an answer that begins at that character; None if it has no token."""
+    """The first and last token of an answer that begins at character `start`; None if it has no token."""
     end = start + len(text)
     first = int(np.searchsorted(encoding.ends, start, side="right"))
     last = int(np.searchsorted(encoding.starts, end, side="left")) - 1
@@ -113,7 +113,7 @@ def token_span(encoding: Encoding, text: str, start: int) -> tuple[int, int] | N
 
 
 def _windows(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
-    """First token and token after the last of each window."""
+    """(first token, end token) of each window; the end is exclusive."""
     windows = [(0, min(room, length))]
     while windows[-1][1] < length:
         first = windows[-1][1] - overlap
@@ -122,7 +122,7 @@ def _windows(length: int, room: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    # by the hundred: whole data sets as Python lists of offsets would take gigabytes at once
+    # in batches, because a whole data set as Python lists of offsets would take gigabytes
     return [
         encoding for i in range(0, len(texts), 500) for encoding in tokenizer.encode_batch(list(texts[i : i + 500]))
     ]

@@ -1,4 +1,4 @@
-"""More texts of the same kind, for a teacher to label."""
+"""Data augmentation: more texts of the same kind, to be labeled by a teacher."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,22 @@ import numpy as np
 
 
 def altered(texts: Sequence[str], copies: int, seed: int = 0) -> list[str]:
-    """Altered copies of texts: parts of them, texts with words of others, and two halves of different texts.
+    """Altered copies of texts: parts of a text, texts with some words replaced, and joined parts of two texts.
 
-    Their labels may have changed with them: they are for distillation, where the teacher says what they are.
+    An altered text may have another label. These texts are for knowledge distillation, in which the teacher labels
+    them.
 
     Args:
-        texts: texts; words are what stands between spaces, or single characters where there is no space.
-        copies: of each text.
-        seed: of the choices.
+        texts: texts. Words are separated by spaces; in a text without spaces each character is a word.
+        copies: number of copies of each text.
+        seed: random seed.
 
     Returns:
         `copies · len(texts)` texts.
 
     Source: Tang et al. 2019, §3.2, https://arxiv.org/abs/1903.12136
-    Differs: words are replaced by random words of the texts, not by [MASK] or by words of the same part of speech,
-        which would need a tagger; halves of two texts are joined.
+    Differs: words are replaced by random words of the texts. The paper uses [MASK] or words with the same part of
+        speech, which would need a tagger. Parts of two texts are joined.
     """
     random = np.random.default_rng(seed)
     split = [(text.split(), " ") if " " in text.strip() else (list(text.strip()), "") for text in texts]

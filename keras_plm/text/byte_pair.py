@@ -13,33 +13,33 @@ from .template import ROBERTA_TEMPLATE, SpecialTokens, Template
 from .tokenizer import AddedToken, Tokenizer, character_positions, string_tensor
 
 ROBERTA_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
-_LENGTHS = [16, 64, 256, 1024]  # bytes: words are merged in groups up to these, and one of all that are longer
+_LENGTHS = [16, 64, 256, 1024]  # upper limits of word groups in bytes; a last group has all longer words
 _NEVER = np.iinfo(np.int32).max  # the rank of a pair that is not merged
 
 
 class BytePairTokenizer(Tokenizer):
-    """Byte-level byte-pair encoding, the tokenizer of GPT-2 and RoBERTa: nothing is unknown, nothing is lost.
+    """Byte-level byte-pair encoding, the tokenizer of GPT-2 and RoBERTa. It has no unknown tokens and is lossless.
 
-    Words, with the space before them, become bytes; the pair of neighbors that was merged first when the vocabulary
-    was learned is merged again, and so on until no known pair is left. All words of a batch go through the merges
-    together, as integers, each word once.
+    Each word, with the space before it, is converted to bytes. Then neighboring tokens are merged until no known pair
+    is left; the pair that was learned first is merged first. All words of a batch are merged together, as integers.
+    Each distinct word is merged once.
 
     Args:
-        vocabulary: tokens, the index being the id; bytes are written as GPT-2's printable characters (Ġ is a space).
-        merges: pairs of tokens, "Ġ t", in the order in which they were merged.
+        vocabulary: tokens; the index is the id. Bytes are written as GPT-2's printable characters (Ġ is a space).
+        merges: pairs of tokens, "Ġ t", in the order in which they were learned.
         special: spelling of the special tokens.
-        add_prefix_space: put a space before the text, so that its first word looks like all others.
+        add_prefix_space: add a space before the text, so that its first word is tokenized like all other words.
         template: how texts become rows of tokens.
-        added: more tokens of the vocabulary that are found in texts as they are written.
-        words: how a text is cut into words: "gpt2", "smollm", "qwen2" or "llama3".
+        added: additional tokens of the vocabulary that are recognized in texts literally.
+        words: the rule that splits a text into words: "gpt2", "smollm", "qwen2" or "llama3".
 
     Raises:
-        ValueError: another name for `words`, a special token or a byte of ASCII's letters and marks missing from
-            the vocabulary, a token twice, a merge that is not a pair of tokens that make a token.
+        ValueError: another name for `words`; a special token or a printable ASCII character is missing from the
+            vocabulary; a token occurs twice; or a merge is not a pair of tokens whose concatenation is a token.
 
     Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
-    Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no table that grows, no
-        character of the text that gets lost, offsets. A space before the mask belongs to it, as in Hugging Face's.
+    Differs: from `keras_hub.tokenizers.BytePairTokenizer`: no string operations in the loop, no growing table, no lost
+        characters, and offsets. A space before a mask token belongs to the mask, as in Hugging Face's tokenizer.
     """
 
     filenames = ("vocab.json", "merges.txt")
@@ -70,10 +70,10 @@ class BytePairTokenizer(Tokenizer):
         for rank, merge in enumerate(self.merges):
             left, _, right = merge.partition(" ")
             if not {left, right, left + right} <= self._ids.keys():
-                raise ValueError(f"merge {rank}, {merge!r}, is not a pair of tokens that make a token")
+                raise ValueError(f"merge {rank}, {merge!r}, is not a pair of tokens that together are a token")
             keys.append(self._ids[left] * len(self) + self._ids[right])
             merged.append(self._ids[left + right])
-        # a table cannot be empty: without merges it has a pair that never occurs
+        # a table cannot be empty, so without merges it gets a pair that never occurs
         self._merged = tf.constant(merged or [0])
         self._ranks = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
@@ -85,7 +85,7 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "BytePairTokenizer":
-        """Read a `vocab.json` (token → id) and a `merges.txt` (one pair a line)."""
+        """Read a `vocab.json` (token → id) and a `merges.txt` (one pair per line)."""
         vocabulary = read_piece_ids(paths["vocab.json"])
         lines = read_text(paths["merges.txt"]).splitlines()
         merges = [line for line in lines if line and not line.startswith("#version")]
@@ -133,20 +133,20 @@ class BytePairTokenizer(Tokenizer):
         return words.with_flat_values(ids).merge_dims(1, 2)
 
     def _merge_words(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """(W, None) ids of words."""
+        """(W, None) token ids of the words."""
         byte_values = tf.strings.unicode_decode(words, "ISO-8859-1")
         ids = byte_values.with_flat_values(tf.gather(self._byte_ids, byte_values.flat_values))
         if self._lost_bytes:
             ids = tf.ragged.boolean_mask(ids, ids >= 0)
         lengths = ids.row_lengths()
-        # in groups of similar length: one unbroken run of letters must not make all words as wide as itself
+        # in groups of similar length, so that one very long word does not pad all words to its length
         group = tf.searchsorted(tf.constant(_LENGTHS, lengths.dtype), lengths)
         rows = [tf.where(group == i)[:, 0] for i in range(len(_LENGTHS) + 1)]
         parts = [self._merge_rows(tf.gather(ids, row)) for row in rows]
         return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat(rows, 0)))
 
     def _merge_rows(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Merge pairs, in each row the one of lowest rank, until no row has a known pair."""
+        """Merge pairs until no row has a known pair. In each step and row, the pair with the lowest rank is merged."""
         row_ids = ids.to_tensor(-1)
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         ranks = self._rank(row_ids[:, :-1], row_ids[:, 1:])
@@ -160,13 +160,13 @@ class BytePairTokenizer(Tokenizer):
             position = tf.range(width)[None, :]
             at = place[:, None]
             here = merging[:, None] & (position == at)
-            # everything behind the pair moves one place to the left
+            # everything after the pair moves one position to the left
             moved = merging[:, None] & (position > at)
             shifted = tf.concat([row_ids[:, 1:], tf.fill([tf.shape(row_ids)[0], 1], -1)], 1)
             row_ids = tf.where(here, piece[:, None], tf.where(moved, shifted, row_ids))
             shifted = tf.concat([ranks[:, 1:], tf.fill([tf.shape(ranks)[0], 1], _NEVER)], 1)
             ranks = tf.where(moved[:, :-1], shifted, ranks)
-            # two pairs are new: the one that begins with the new token, and the one that ends with it
+            # two pairs are new: one begins with the new token, and one ends with it
             before = tf.gather(row_ids, tf.maximum(place - 1, 0), batch_dims=1)
             behind = tf.gather(row_ids, tf.minimum(place + 1, width - 1), batch_dims=1)
             behind = tf.where(place + 1 < width, behind, -1)
@@ -183,7 +183,7 @@ class BytePairTokenizer(Tokenizer):
         return tf.RaggedTensor.from_tensor(row_ids, lengths=lengths)
 
     def _rank(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        """When the pair was merged; `_NEVER` for an unknown pair or padding (-1)."""
+        """The rank of a pair: when it was learned; `_NEVER` for an unknown pair or padding (-1)."""
         key = tf.cast(left, tf.int64) * len(self) + tf.cast(right, tf.int64)
         rank = tf.cast(self._ranks.lookup(key), tf.int32)
         return tf.where((left >= 0) & (right >= 0), rank, _NEVER)
@@ -193,7 +193,7 @@ class BytePairTokenizer(Tokenizer):
         return [self._spans_of(text, row) for text, row in zip(texts, ids, strict=True)]
 
     def _spans_of(self, text: str, ids: list[int]) -> list[tuple[int, int, int]]:
-        """The bytes of the tokens are those of the text."""
+        """(id, first character, end) of each token; the tokens cover all bytes of the text."""
         lengths = np.array([len(self.vocabulary[i]) for i in ids], np.int64)
         ends = np.cumsum(lengths)
         position = character_positions(text)
@@ -210,12 +210,12 @@ class BytePairTokenizer(Tokenizer):
         return spans
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of ids, exactly, without the special tokens but the unknown and the mask.
+        """The exact text of ids. Special tokens are left out, except the unknown token and the mask.
 
-        Bytes that are no whole character become the replacement character.
+        Bytes that do not form a character become the replacement character.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
         content = b""
         for piece in self._pieces(token_ids):
@@ -225,23 +225,23 @@ class BytePairTokenizer(Tokenizer):
 
 
 def _steps(piece: str, ranks: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """The tokens that a token becomes on the way from its bytes."""
+    """The intermediate tokens when the bytes of a token are merged."""
     parts = list(piece)
     while len(parts) > 1:
         pairs = list(zip(parts, parts[1:], strict=False))
         at = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], _NEVER))
         if pairs[at] not in ranks:
-            return  # a special token: no merge makes it
+            return  # a special token, which is not the result of merges
         parts[at : at + 2] = ["".join(pairs[at])]
         yield parts[at]
 
 
 def read_piece_ids(path: Path) -> list[str]:
-    """The tokens of a JSON file of token → id, in the order of their ids.
+    """The tokens of a JSON file (token → id), in the order of their ids.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or ids that are not 0, 1, 2, ….
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has another format, or its ids are not 0, 1, 2, ….
     """
     try:
         ids = json.loads(read_text(path))

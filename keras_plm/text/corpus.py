@@ -13,12 +13,11 @@ _ABBREVIATION = re.compile(
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a paragraph into sentences: English, Chinese and other scripts that mark their ends.
+    """Split a paragraph into sentences, in English, Chinese and other scripts that mark sentence ends.
 
-    A rule, not a model: a full stop, question or exclamation mark followed by white space and a letter or digit that is
-    not lower-case (quotes, brackets, dashes, ¿ and ¡ may stand before it) ends a sentence, unless the word before it is
-    a title, an initial or a common abbreviation;
-    。！？； end one wherever they stand.
+    The rule: a full stop, question mark or exclamation mark ends a sentence if white space and a letter or digit
+    follow, and the letter is not lower-case. Quotes, brackets, dashes, ¿ and ¡ may precede the letter. A full stop
+    after a title, an initial or a common abbreviation does not end a sentence. 。！？； always end one.
 
     Args:
         text: one paragraph without line breaks.
@@ -34,7 +33,7 @@ def split_sentences(text: str) -> list[str]:
     for piece in _CHINESE_END.split(text):
         start = 0
         for match in _SPACED_END.finditer(piece):
-            if match[2].islower():  # the sentence continues; scripts without capitals have nothing lower
+            if match[2].islower():  # the sentence continues; in scripts without case nothing is lower-case
                 continue
             sentence = piece[start : match.end(1)]
             if not _ABBREVIATION.search(sentence):
@@ -47,15 +46,15 @@ def split_sentences(text: str) -> list[str]:
 def read_documents(patterns: str | Path | Sequence[str | Path]) -> Iterator[list[str]]:
     """Yield documents as lists of sentences.
 
-    A blank line ends a document, so does the end of a file; each other line is one or more whole
-    sentences, which `split_sentences` separates.
+    A document ends at a blank line or at the end of a file. Each line has one or more whole sentences;
+    `split_sentences` separates them.
 
     Args:
-        patterns: paths or globs of UTF-8 text files, `.gz` too.
+        patterns: paths or globs of UTF-8 text files, also `.gz`.
 
     Raises:
-        FileNotFoundError: a pattern that matches no file.
-        ValueError: a file that is not UTF-8, or files without a single sentence.
+        FileNotFoundError: a pattern matches no file.
+        ValueError: a file is not UTF-8, or there is no sentence in any file.
     """
     empty = True
     files = expand_files(patterns)

@@ -1,7 +1,7 @@
-"""Ready `tf.data` pipelines, one function a task.
+"""Complete `tf.data` pipelines.
 
-The order of everything is a pure function of (seed, step), so that resuming is arithmetic and every worker of a
-distributed training knows its share.
+Each batch is a pure function of (seed, step). A resumed training can therefore start at any step, and each worker of
+a distributed training can compute its own rows.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ def pretraining_dataset(
     """Batches for masked-token and next-sentence pre-training.
 
     Args:
-        pairs: where the passages come from.
-        tokenizer: the one that made their tokens.
-        batch_size: rows of a batch, over all replicas.
+        pairs: the source of the passages.
+        tokenizer: the tokenizer of their tokens.
+        batch_size: rows per batch, summed over all replicas.
         num_steps: the dataset ends before this step.
-        first_step: the dataset begins at this step, as if it had run from 0.
+        first_step: the dataset begins at this step. Its batches are the same as in a dataset that starts at 0.
         num_positions: P; None means `mask_rate` of the longest row, rounded up.
         mask_rate: fraction of tokens to predict.
-        whole_word: mask whole words.
-        seed: of the order, the pairs and the masks.
-        next_sentence: False leaves out the labels for a model without that head.
+        whole_word: whole-word masking.
+        seed: random seed of the order, the pairs and the masks.
+        next_sentence: False leaves out the next-sentence labels.
 
     Returns:
         Dataset of (inputs, labels, weights): inputs are `token_ids`, `segment_ids`, `padding_mask` (B, T) and
@@ -57,8 +57,8 @@ def pretraining_dataset(
     def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
         number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         epoch = number // total
-        # a seed for each row, because a batch may reach into the next epoch; the public wrapper of
-        # this operation, tf.random.experimental.index_shuffle, fails on more than one seed (2.21)
+        # Each row has its own seed, because a batch may extend into the next epoch. The public wrapper of this
+        # operation, tf.random.experimental.index_shuffle, fails with more than one seed (2.21).
         order_seed = tf.stack([epoch, tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch], 1)
         index = tf.raw_ops.RandomIndexShuffle(
             index=number % total,
@@ -82,18 +82,18 @@ def pretraining_dataset(
 
 @dataclass(frozen=True)
 class TextRows:
-    """Tokenized single texts or pairs, with their targets, ready to be batched again and again.
+    """Tokenized single texts or pairs, with their targets, as the source of batches.
 
     Attributes:
-        tokenizer: the one that made the tokens.
+        tokenizer: the tokenizer of the tokens.
         first, second: rows of tokens; `second` is None for single texts.
-        targets: (rows, …) arrays, also several in a dict; None when there are none.
-        max_length: longest row that a model gets, special tokens included.
-        num_truncated: rows that are longer and lose their end.
-        weights: (rows,) float32, how much each row counts in the loss; None for 1.
-        token_labels: int32 labels of `first.tokens`, -1 for a token without; in place of `targets`.
+        targets: a (rows, …) array, or a dict of several; None if there are no targets.
+        max_length: longest row for the model, including special tokens.
+        num_truncated: number of longer rows, which are truncated.
+        weights: (rows,) float32, weight of each row in the loss; None for 1.
+        token_labels: int32 labels of `first.tokens`, -1 for a token without a label; replaces `targets`.
         group: number of consecutive rows that stay together in training.
-        num_tokens: tokens of each example before it is truncated or divided into rows; None if that is `lengths`.
+        num_tokens: number of tokens of each example, before truncation and splitting; None if equal to `lengths`.
     """
 
     tokenizer: Tokenizer
@@ -140,33 +140,33 @@ class TextRows:
         return len(self.lengths)
 
     def num_steps(self, batch_size: int) -> int:
-        """Batches of one epoch, the last of which may be smaller."""
+        """Number of batches of one epoch; the last batch may be smaller."""
         return -(-len(self) // batch_size)
 
     def training_dataset(
         self, batch_size: int, epochs: int, seed: int = 0, gradient_accumulation_steps: int = 1
     ) -> tf.data.Dataset:
-        """`epochs` shuffled passes in batches of rows of similar length.
+        """`epochs` shuffled passes, in batches of rows of similar length.
 
-        Every batch is full: the last one of an epoch takes rows of that epoch again.
+        Every batch is full: the last batch of an epoch repeats rows of that epoch.
 
         Args:
-            batch_size: rows of a batch, over all replicas.
+            batch_size: rows per batch, summed over all replicas.
             epochs: passes over the rows.
-            seed: of the order; each epoch has its own.
-            gradient_accumulation_steps: batches whose averaged gradients make one step. Their tokens weigh as if they
-                were one batch.
+            seed: random seed of the order; each epoch has another order.
+            gradient_accumulation_steps: number of batches whose averaged gradients make one step. Their tokens have
+                the same weights as in one large batch.
         """
         order = [self._epoch_order(batch_size, seed, epoch) for epoch in range(epochs)]
         return self._batches(np.concatenate(order), batch_size, gradient_accumulation_steps)
 
     def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, np.ndarray]:
-        """One pass in order of length, and the row that stands at each place of it."""
+        """One pass, sorted by length, and the index of the row at each position of it."""
         order = np.argsort(self.lengths, kind="stable")
         return self._batches(order, batch_size), order
 
     def _epoch_order(self, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-        """Shuffled; sorted by length inside pools of 50 batches; the batches shuffled again."""
+        """Row indices of an epoch: shuffled, sorted by length in pools of 50 batches, then shuffled by batch."""
         random = np.random.default_rng([seed, epoch])
         groups, size = len(self) // self.group, batch_size // self.group
         lengths = self.lengths.reshape(groups, self.group).max(1)
@@ -197,7 +197,7 @@ class TextRows:
         return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
     def _labeled_tokens(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int) -> np.ndarray:
-        """(batches,) the mean number of labeled tokens of the batches that make one step with each."""
+        """(batches,) mean number of labeled tokens over all batches that belong to the same optimizer step."""
         batches = -(-len(order) // batch_size)
         if self.token_labels is None:
             return np.zeros(batches)
@@ -210,7 +210,7 @@ class TextRows:
         return (np.bincount(groups, of_batch) / np.bincount(groups))[groups]
 
     def _token_targets(self, first: Spans, width: tf.Tensor, labeled_tokens: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """(B, T) labels and weights, which are scaled so that Keras' mean over B·T is that over the labeled tokens."""
+        """(B, T) labels, and weights scaled so that Keras' mean over B·T equals the mean over the labeled tokens."""
         before = self.tokenizer.template.num_before("A", pair=False)
         position = tf.range(width, dtype=tf.int64)[None, :] - before
         kept = tf.minimum(first.lengths, self.max_length - self.tokenizer.template.num_special(pair=False))[:, None]
@@ -222,14 +222,14 @@ class TextRows:
 
 
 def tokenize_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
-    """The tokens of texts, one flat array for all of them."""
-    # by the thousand: the ragged intermediate of a whole data set would be several times its size
+    """Tokenize texts into one flat array."""
+    # in batches, because the ragged intermediate of a whole data set would be several times its size
     parts = [tokenizer(texts[i : i + 10_000]) for i in range(0, len(texts), 10_000)]
     return Spans.from_ragged(tf.concat(parts, 0) if len(parts) > 1 else parts[0])
 
 
 def _ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Shard by rows, not files, when distributed; prepare batches ahead."""
+    """Shard by rows, not by files, in distributed training, and prefetch batches."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -11,7 +11,7 @@ def mask_tokens(
     rate: float = 0.15,
     whole_word: bool = True,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Choose words, replace 80 % of their tokens by [MASK] and 10 % by a random token, keep 10 %.
+    """Choose words for masking. Replace 80 % of their tokens by [MASK] and 10 % by a random token, and keep 10 %.
 
         token_ids        [CLS] the   cat  s   ##at   [SEP]        (before)
         token_ids        [CLS] the [MASK] s [MASK]   [SEP]
@@ -20,18 +20,18 @@ def mask_tokens(
         weights          1 1 0
 
     Args:
-        tokenizer: for special ids, the vocabulary size and which tokens continue a word.
-        packed: `token_ids`, `segment_ids` and `padding_mask`, (B, T), of `pack`.
+        tokenizer: knows the special ids, the vocabulary size, and which tokens continue a word.
+        packed: `token_ids`, `segment_ids` and `padding_mask`, (B, T), from `pack`.
         seed: (2,) int32; equal seeds give equal masks.
-        num_positions: P, most positions a row.
+        num_positions: P, maximum number of positions per row.
         rate: fraction of a row's real tokens to choose; at least one token is chosen.
-        whole_word: choose all tokens of a word or none, unless one word alone is above the limit.
+        whole_word: choose either all tokens of a word or none, unless the first chosen word exceeds the limit.
 
     Returns:
-        inputs: `packed` with replaced `token_ids` and with `mask_positions` (B, P) int32, ascending, 0 where
-            there are fewer.
-        labels: (B, P) int32, the tokens that stood there, [PAD] where there are fewer.
-        weights: (B, P) float32, 1 or 0.
+        inputs: `packed` with changed `token_ids`, and with `mask_positions` (B, P) int32, ascending; unused positions
+            are 0.
+        labels: (B, P) int32, the original tokens; [PAD] at unused positions.
+        weights: (B, P) float32; 0 at unused positions, otherwise 1.
 
     Source: Devlin et al. 2019, §3.1 and appendix A.1, https://arxiv.org/abs/1810.04805; whole words:
         https://github.com/google-research/bert (2019 update)
@@ -46,7 +46,7 @@ def mask_tokens(
     goal = tf.clip_by_value(tf.cast(tf.round(real * rate), tf.int32), 1, num_positions)
     goal = tf.minimum(goal, num_ordinary)
 
-    # by rank, whole words stand together; a word that would pass the goal is left out, but for the first
+    # Sorted by rank, the tokens of a word are adjacent. A word that exceeds the goal is left out, except the first.
     order = tf.argsort(rank, axis=1, stable=True)
     sorted_rank = tf.gather(rank, order, batch_dims=1)
     index = tf.range(length)[None, :]
@@ -83,7 +83,7 @@ def _random_ranks(
     draw = tf.random.stateless_uniform(tf.shape(ids), seed)
     if whole_word:
         continues = tf.gather(tf.constant(tokenizer.continues_word), ids) & ordinary
-        # the index of the word that a token belongs to, then that word's own draw
+        # the index of each token's word, then the random number of that word
         word = tf.maximum(tf.cumsum(tf.cast(~continues, tf.int32), axis=1) - 1, 0)
         draw = tf.gather(draw, word, batch_dims=1)
     return tf.where(ordinary, draw, 2.0)

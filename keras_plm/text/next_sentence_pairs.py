@@ -13,7 +13,7 @@ IS_NEXT, NOT_NEXT = 0, 1
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
-    """A corpus as one array of tokens, with the borders of its sentences and documents.
+    """A corpus as one array of tokens, with the boundaries of its sentences and documents.
 
     Attributes:
         tokens: (any,) int32.
@@ -29,17 +29,17 @@ class TokenizedCorpus:
     def from_documents(
         cls, documents: Iterable[list[str]], tokenizer: Tokenizer, row_tokens: int | None = None
     ) -> "TokenizedCorpus":
-        """Tokenize documents given as lists of sentences; sentences without a token are left out.
+        """Tokenize documents given as lists of sentences. Sentences without tokens are left out.
 
         Args:
             documents: lists of sentences.
-            tokenizer: of this corpus.
-            row_tokens: a sentence longer than a row of so many tokens counts as several of half a row, so that no text
-                is lost where sentences have no visible end; None leaves all whole. Shorter ones are not cut: a pair
-                that parts in the middle of a sentence is too easy to tell.
+            tokenizer: the tokenizer.
+            row_tokens: a sentence of more than this number of tokens is split into sentences of half this number. No
+                text is lost then if sentence ends are not marked. None splits nothing. Shorter sentences are not split,
+                because a pair that is split inside a sentence is too easy to classify.
 
         Raises:
-            ValueError: nothing but empty sentences.
+            ValueError: no document has a token.
         """
         tokens, sentence_lengths, document_lengths = [], [], [0]
         iterator = iter(documents)
@@ -47,7 +47,7 @@ class TokenizedCorpus:
             rows = tokenizer([sentence for document in batch for sentence in document])
             lengths = rows.row_lengths().numpy()
             tokens.append(rows.flat_values.numpy())
-            parts = (lengths > 0).astype(np.int64)  # of each sentence; 0 of an empty one
+            parts = (lengths > 0).astype(np.int64)  # number of parts of each sentence; 0 if it is empty
             half = 1
             if row_tokens is not None:
                 half = max(row_tokens // 2, 1)
@@ -69,26 +69,27 @@ class TokenizedCorpus:
 
 
 class SentencePairs:
-    """Draws IsNext and NotNext pairs of passages from a corpus, reproducibly.
+    """Draws IsNext and NotNext pairs of texts from a corpus, reproducibly.
 
-    Each document is cut into passages of whole sentences that fill `max_tokens`. A pair begins at a passage:
-    its first part is a random share of it; its second part is what follows there (IsNext), or what follows
-    the first part of a passage of another document (NotNext), filled with whole sentences up to
-    `max_tokens` in the same way, so that no length tells the two apart.
+    Each document is split into passages of whole sentences with up to `max_tokens` tokens. A pair starts at a passage.
+    Its first part is the beginning of the passage, with a random number of tokens. For IsNext, its second part is the
+    text that follows. For NotNext, a first part is chosen in a passage of another document in the same way, and the
+    second part is the text that follows there. Both kinds are filled with whole sentences up to `max_tokens`, so
+    their lengths do not reveal the label.
 
     Args:
-        corpus: tokens with their borders.
-        max_tokens: most tokens of a pair, special tokens not counted; a single sentence may be longer.
-        short_rate: fraction of pairs that aim at a random smaller length, as fine-tuning will see.
-        inside_rate: fraction of the NotNext pairs whose second part comes from another passage of the same document:
-            harder to tell from IsNext, because the topic is the same.
+        corpus: tokens with the boundaries of sentences and documents.
+        max_tokens: maximum number of tokens of a pair without special tokens; a single sentence may be longer.
+        short_rate: fraction of pairs with a random smaller length, because fine-tuning also has short rows.
+        inside_rate: fraction of the NotNext pairs whose second part is from another passage of the same document. They
+            are harder to classify, because the topic is the same.
 
     Raises:
-        ValueError: a corpus with a single passage, of which no NotNext pair can be made.
+        ValueError: the corpus has only one passage, so no NotNext pair can be made.
 
     Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805
-    Differs: in BERT's data a NotNext pair can be recognized by its length; the pairs are drawn anew in
-        each epoch; BERT has no NotNext from inside a document. With a single document, all NotNext come from inside it.
+    Differs: in BERT's data, the length of a pair can reveal that it is NotNext. Here each epoch has new pairs. BERT has
+        no NotNext pairs from one document; here a corpus with a single document has only such pairs.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class SentencePairs:
         anchors, owners = _passages(corpus, max_tokens)
         if len(anchors) < 2:
             raise ValueError(
-                f"the corpus is too small for sentence pairs: it fills one passage of {max_tokens} tokens; "
-                f"add text or lower the length"
+                f"the corpus is too small for sentence pairs: it fills only one passage of {max_tokens} tokens; "
+                f"add text or reduce the length"
             )
         self._anchors = tf.constant(anchors)
         self._document_end = tf.constant(corpus.documents[1:][owners])
@@ -115,14 +116,14 @@ class SentencePairs:
         return int(self._anchors.shape[0])
 
     def draw(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[Spans, Spans, tf.Tensor]:
-        """The pairs that begin at passages `index`.
+        """The pairs that start at the passages `index`.
 
         Args:
             index: (B,) int64 in [0, len(self)).
             seed: (2,) int32; equal seeds give equal pairs.
 
         Returns:
-            first and second parts, and (B,) int32 labels: 0 for IsNext, 1 for NotNext.
+            The first parts, the second parts, and (B,) int32 labels: 0 for IsNext, 1 for NotNext.
         """
         draws = tf.random.stateless_uniform((6, tf.size(index)), seed)
         share, next_draw, other_draw, short_draw, short_share, inside_draw = tf.unstack(draws, num=6)
@@ -133,7 +134,7 @@ class SentencePairs:
         start = tf.gather(self._anchors, index)
         document_end = tf.gather(self._document_end, index)
         middle = self._fill(start, first_goal, document_end - 1)
-        # a document of one sentence has nothing that follows
+        # in a document with one sentence, nothing follows
         is_next = (next_draw < 0.5) & (middle < document_end)
 
         other = self._other(index, other_draw, inside_draw < self.inside_rate)
@@ -143,20 +144,20 @@ class SentencePairs:
         second_start = tf.where(is_next, middle, other_middle)
         second_limit = tf.where(is_next, document_end, other_end)
 
-        # overlapping passages of a short document can follow each other by chance
+        # in a short document, an overlapping passage can be the next one by chance
         is_next |= second_start == middle
         first = self._spans(start, middle)
         second = self._spans(second_start, self._fill(second_start, goal - first.lengths, second_limit))
         return first, second, tf.where(is_next, IS_NEXT, NOT_NEXT)
 
     def _fill(self, start: tf.Tensor, num_tokens: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-        """End of the whole sentences from `start` that fit, at least one, at most up to `limit`."""
+        """End of the sentences from `start` that fit in `num_tokens`: at least one sentence, at most up to `limit`."""
         last_token = tf.gather(self._sentences, start) + num_tokens
         end = tf.searchsorted(self._sentences, last_token, side="right", out_type=tf.int64) - 1
         return tf.maximum(tf.minimum(end, limit), start + 1)
 
     def _other(self, index: tf.Tensor, draw: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
-        """Another passage, each with the same chance: of another document, or of the same one where `inside`."""
+        """A random other passage, uniformly from other documents, or from the same document if `inside`."""
         total = tf.constant(len(self), tf.int64)
         own_first, own_count = tf.gather(self._own_first, index), tf.gather(self._own_count, index)
         inside = (inside & (own_count > 1)) | (own_count == total)
@@ -178,7 +179,7 @@ def _passages(corpus: TokenizedCorpus, max_tokens: int) -> tuple[np.ndarray, np.
     for owner in range(len(corpus.documents) - 1):
         sentence, end = int(corpus.documents[owner]), int(corpus.documents[owner + 1])
         while sentence < end:
-            # the last sentence alone has no follower: begin one earlier
+            # nothing follows the last sentence, so start one sentence earlier
             anchors.append(max(min(sentence, end - 2), int(corpus.documents[owner])))
             owners.append(owner)
             full = corpus.sentences[sentence] + max_tokens

@@ -5,23 +5,23 @@ from typing import Literal
 import tensorflow as tf
 import tensorflow_text
 
-# What BERT's cleaning removes and TensorFlow Text leaves or cuts words at: the replacement character, the control
-# characters of Latin-1 that badly decoded text is full of, and invisible marks of format (in RE2's spelling).
+# BERT's cleaning removes these characters, but TensorFlow Text keeps them or splits words at them: the replacement
+# character, Latin-1 control characters (frequent in badly decoded text), and invisible format marks (RE2 syntax).
 _DIRT = r"[\x{fffd}\x{80}-\x{9f}\p{Cf}]+"
 
 
 class Normalizer:
-    """Lower-casing and stripping of accents as in Hugging Face's tokenizers, in a graph and with offsets.
+    """Lower-casing and accent stripping as in Hugging Face's tokenizers, in a graph and with offsets.
 
-    First the accents (decomposition, then the marks go: with NFD those without a width, with NFKD all), then the case,
-    each character by itself.
+    Accents are stripped first: the text is decomposed, and marks are removed. NFD removes the nonspacing marks, NFKD
+    all marks. Then each character is lower-cased on its own.
 
     Args:
-        lowercase: lower-case.
+        lowercase: lower-case the text.
         strip_accents: strip accents.
-        clean: remove replacement, Latin-1 control and format characters first.
-        quotes: turn `` and '' into one double quote first, as ALBERT does.
-        form: "NFD", or "NFKD" to decompose compatibility forms too; only with `strip_accents`.
+        clean: first remove replacement, Latin-1 control and format characters.
+        quotes: first replace `` and '' by a double quote, as ALBERT does.
+        form: "NFD", or "NFKD" to decompose compatibility forms, too; only used with `strip_accents`.
 
     Example:
         >>> Normalizer()(["Café À LA CARTE，"]).numpy()[0].decode()
@@ -29,8 +29,8 @@ class Normalizer:
         >>> Normalizer().aligned("Ég")
         ('eg', [0, 1], [1, 2])
 
-    Differs: from `tensorflow_text.FastBertNormalizer`, which folds case and compatibility forms, so that ， becomes a
-        comma and ß becomes ss; a Chinese vocabulary has the full-width punctuation.
+    Differs: `tensorflow_text.FastBertNormalizer` folds case and compatibility forms: ， becomes a comma, and ß becomes
+        ss. Chinese vocabularies contain the full-width punctuation, so it must stay.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Normalizer:
         self.clean = clean
         self.quotes = quotes
         self.form = form
-        # BERT's strips the marks without a width of their own, ALBERT's all, the vowel signs of Hindi among them
+        # BERT strips nonspacing marks only; ALBERT strips all marks, including the vowel signs of Hindi
         self._marks = "Mn" if form == "NFD" else "M"
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
-        """(B,) normalized strings of (B,) strings."""
+        """Normalize (B,) strings."""
         texts = tf.convert_to_tensor(texts, tf.string)
         if self.quotes:
             texts = tf.strings.regex_replace(texts, "``|''", '"')
         if not (self.lowercase or self.strip_accents or self.clean):
             return texts
-        # most rows of English are ASCII, for which a tenth of the work is enough
+        # most English texts are ASCII, for which a tenth of the work is enough
         rows = tf.where(tf.strings.length(texts) != tf.strings.length(texts, "UTF8_CHAR"))
         plain = tf.strings.lower(texts) if self.lowercase else texts
         return tf.cond(
@@ -67,20 +67,20 @@ class Normalizer:
 
     def _any_script(self, texts: tf.Tensor) -> tf.Tensor:
         if self.clean:
-            # a NUL would end the text; as another control character it ends a word, as in a text of ASCII
+            # a NUL would end the text; as another control character it only ends a word, as in ASCII texts
             texts = tf.strings.regex_replace(texts, r"\x00", "\1")
             texts = tf.strings.regex_replace(texts, _DIRT, "")
         if self.strip_accents:
             texts = tensorflow_text.normalize_utf8(texts, self.form)
             texts = tf.strings.regex_replace(texts, rf"\p{{{self._marks}}}+", "")
         if self.lowercase:
-            # a capital sigma at the end of a word: the only letter whose lower case depends on its neighbors
+            # capital sigma is the only letter whose lower case depends on its neighbors (at the end of a word)
             texts = tf.strings.regex_replace(texts, "Σ", "σ")
             texts = tf.strings.lower(texts, "utf-8")
         return texts
 
     def aligned(self, text: str) -> tuple[str, list[int], list[int]]:
-        """The normalized text, and for each of its characters where in `text` what it came from starts and ends."""
+        """The normalized text and, for each of its characters, the start and end of the original characters."""
         parts = [(i, i + 1) for i in range(len(text))]
         if self.quotes:
             parts = [match.span() for match in re.finditer("``|''|.", text, re.DOTALL)]

@@ -6,7 +6,7 @@ from .tokenizer import Tokenizer
 
 
 class Spans(NamedTuple):
-    """Rows of tokens as slices of one flat array, so that no row is copied before it is packed.
+    """Rows of tokens as slices of one flat array. No row is copied before it is packed.
 
     Attributes:
         tokens: (any,) int32, all tokens; never empty.
@@ -21,11 +21,11 @@ class Spans(NamedTuple):
     @classmethod
     def from_ragged(cls, rows: Any) -> "Spans":
         """The spans of a RaggedTensor (B, None)."""
-        tokens = tf.concat([rows.flat_values, [0]], 0)  # a look-up must have something to look in
+        tokens = tf.concat([rows.flat_values, [0]], 0)  # never empty, so that `at` can gather
         return cls(tokens, rows.row_starts(), rows.row_lengths())
 
     def take(self, index: tf.Tensor) -> "Spans":
-        """The rows of that index."""
+        """The rows with these indices."""
         return Spans(self.tokens, tf.gather(self.starts, index), tf.gather(self.lengths, index))
 
     def shorten(self, lengths: tf.Tensor) -> "Spans":
@@ -33,13 +33,13 @@ class Spans(NamedTuple):
         return Spans(self.tokens, self.starts, lengths)
 
     def at(self, positions: tf.Tensor) -> tf.Tensor:
-        """(B, T) tokens at those positions of each row; wrong ones give any token."""
+        """(B, T) tokens at these positions of each row; a position outside the row returns an arbitrary token."""
         index = self.starts[:, None] + positions
         return tf.gather(self.tokens, tf.clip_by_value(index, 0, tf.size(self.tokens, tf.int64) - 1))
 
 
 def packed_length(tokenizer: Tokenizer, first: tf.Tensor, second: tf.Tensor | None = None) -> tf.Tensor:
-    """Number of tokens of a row with its special tokens, before truncation."""
+    """Number of tokens of a row, including special tokens, before truncation."""
     special = tokenizer.template.num_special(second is not None)
     return first + special if second is None else first + second + special
 
@@ -51,7 +51,7 @@ def pack(
     max_length: int = 128,
     pad_to: int | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Rows of tokens as the tokenizer's template has them, with segment ids and padding mask.
+    """Make rows of tokens from the tokenizer's template, with segment ids and padding mask.
 
     For BERT:
 
@@ -60,26 +60,26 @@ def pack(
         padding_mask    1    1    1    1    1   1    1     1    0
 
     Args:
-        tokenizer: its template, and the ids of the special tokens.
+        tokenizer: defines the template and the ids of the special tokens.
         first: B rows of tokens.
         second: B rows of tokens, or None for single texts.
-        max_length: most tokens a row keeps, special tokens included. Of a pair that is too long, the
-            longer half loses its end first.
-        pad_to: T; None means the longest row of the batch, rounded up to a multiple of 4 up to 32, of 8 above, and at
-            most `max_length`.
+        max_length: maximum number of tokens of a row, including special tokens. If a pair is too long, its longer text
+            is truncated first.
+        pad_to: T; None means the longest row of the batch, but at most `max_length`. It is rounded up to a multiple of
+            4 (up to 32 tokens) or of 8 (above).
 
     Returns:
         `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Raises:
-        ValueError: `max_length` without room for one token of each part.
+        ValueError: `max_length` leaves no room for one token of each text.
 
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805
     """
     template = tokenizer.template
     special = template.num_special(second is not None)
     if max_length < special + (1 if second is None else 2):
-        raise ValueError(f"max_length={max_length} leaves no room for a token beside the special tokens")
+        raise ValueError(f"max_length={max_length} leaves no room for tokens in addition to the special tokens")
     if second is None:
         kept_first = tf.minimum(first.lengths, max_length - special)
         kept_second = tf.zeros_like(kept_first)
@@ -91,8 +91,8 @@ def pack(
         kept_first = tf.minimum(first.lengths, room - kept_second)
         length = packed_length(tokenizer, kept_first, kept_second)
     if pad_to is None:
-        # every width is compiled once, and every column of padding is computed: short rows pay more for eight
-        longest = tf.reduce_max(tf.concat([length, [special]], 0))  # of no rows at all there is no longest one
+        # Each width is compiled once, and each column of padding costs time, relatively more in short rows.
+        longest = tf.reduce_max(tf.concat([length, [special]], 0))  # also defined for an empty batch
         unit = tf.where(longest <= 32, tf.constant(4, tf.int64), 8)
         width = tf.minimum((longest + unit - 1) // unit * unit, max_length)
     else:

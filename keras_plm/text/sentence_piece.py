@@ -22,9 +22,9 @@ class Unigram:
     """A Unigram language model of tokens.
 
     Attributes:
-        pieces: the index is the id; a piece that begins a word begins with ▁.
+        pieces: the tokens; the index is the id. A token at the beginning of a word starts with ▁.
         scores: log-probability of each token.
-        charsmap: SentencePiece's compiled table of character replacements (NFKC and the like); may be empty.
+        charsmap: SentencePiece's compiled table of character replacements (such as NFKC); may be empty.
     """
 
     pieces: list[str]
@@ -33,14 +33,14 @@ class Unigram:
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str) -> "Unigram":
-        """The content of a SentencePiece model file (`spiece.model`, `sentencepiece.bpe.model`).
+        """Parse a SentencePiece model file (`spiece.model`, `sentencepiece.bpe.model`).
 
         Args:
-            content: of the file.
-            source: what an error calls it.
+            content: content of the file.
+            source: name of the file, for error messages.
 
         Raises:
-            ValueError: not such a file, or not of the Unigram kind.
+            ValueError: it is not a SentencePiece model, or not a Unigram model.
         """
         from google.protobuf.message import DecodeError
 
@@ -52,15 +52,15 @@ class Unigram:
         if not proto.pieces:
             raise ValueError(f"{source} is not a SentencePiece model: it has no token")
         if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
-            raise ValueError(f"{source} is a SentencePiece model of another kind than Unigram")
+            raise ValueError(f"{source} is a SentencePiece model, but not a Unigram model")
         normalizer = proto.normalizer_spec
         if not normalizer.add_dummy_prefix or not normalizer.remove_extra_whitespaces:
-            raise ValueError(f"{source} leaves white space as it is, which is not supported")
+            raise ValueError(f"{source} does not normalize white space, which is not supported")
         pieces = [piece.piece for piece in proto.pieces]
         return cls(pieces, [piece.score for piece in proto.pieces], proto.normalizer_spec.precompiled_charsmap)
 
     def to_bytes(self, special: SpecialTokens, added: Sequence[AddedToken] = ()) -> bytes:
-        """The content of a SentencePiece model file that gives these ids."""
+        """The content of a SentencePiece model file with these ids."""
         proto = _proto()
         literals = {*special.by_role.values(), *(token.text for token in added)}
         for piece, score in zip(self.pieces, self.scores, strict=True):
@@ -68,17 +68,17 @@ class Unigram:
             proto.pieces.add(piece=piece, score=score, type=kind)
         proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
         proto.trainer_spec.unk_id = self.pieces.index(special.by_role["unk"])
-        # -1: the file has none; the packing puts them
+        # -1: the model adds no such tokens; `pack` does
         proto.trainer_spec.pad_id = proto.trainer_spec.bos_id = proto.trainer_spec.eos_id = -1
         proto.normalizer_spec.precompiled_charsmap = self.charsmap
         return proto.SerializeToString()
 
 
 def _lasting(tokenizer: Any) -> Any:
-    """The tokenizer with its model under a name of its own.
+    """Store the tokenizer's model under a shared name, and return the tokenizer.
 
-    TensorFlow Text gives the model to the kernel that made it, and `keras.utils.set_random_seed` throws all kernels
-    away: the next call would fail. Under a name the model belongs to nobody, and equal models share one.
+    In TensorFlow Text, the kernel that created the model owns it. `keras.utils.set_random_seed` deletes all kernels,
+    and the next call would fail. A model with a shared name is not owned by a kernel. Equal models share one name.
     """
     from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
@@ -97,23 +97,23 @@ def _proto() -> Any:
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5: the most probable tokens of a text.
+    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5. It finds the most probable tokens.
 
     Args:
         model: tokens with their scores, and the table of character replacements.
         special: spelling of the special tokens.
-        lowercase: lower-case the text first.
-        strip_accents: strip accents first.
-        quotes: turn `` and '' into one double quote first; with the two above, what ALBERT does.
+        lowercase: first lower-case the text.
+        strip_accents: first strip accents.
+        quotes: first replace `` and '' by a double quote. ALBERT uses all three of these options.
         template: how texts become rows of tokens.
-        added: more tokens of the vocabulary that are found in texts as they are written.
+        added: additional tokens of the vocabulary that are recognized in texts literally.
 
     Raises:
-        ValueError: a special token missing from the vocabulary, or a token twice.
+        ValueError: a special token is missing from the vocabulary, or a token occurs twice.
 
     Source: Kudo 2018, §3.2, https://arxiv.org/abs/1804.10959; `tensorflow_text.SentencepieceTokenizer`
-    Differs: from that class: special tokens in the text, offsets in characters, the space before a word is not part of
-        its token.
+    Differs: from that class: it recognizes special tokens in a text, its offsets are in characters, and the offsets of
+        a token exclude the space before the word.
     """
 
     filenames = ("spiece.model",)
@@ -188,14 +188,14 @@ class SentencePieceTokenizer(Tokenizer):
     def _characters(
         self, aligned: tuple, ids: list[int], starts: list[int], ends: list[int]
     ) -> list[tuple[int, int, int]]:
-        """From bytes of the normalized text to characters of the text; the space before a word is left out."""
+        """Convert bytes of the normalized text to characters of the text, without the space before a word."""
         normalized, first, last = aligned
         position = character_positions(normalized)
         spans: list[tuple[int, int, int]] = []
         for token_id, byte_start, byte_end in zip(ids, starts, ends, strict=True):
             start, end = int(position[byte_start]), int(position[byte_end])
             if start == end < len(first) and self.vocabulary[token_id] != "▁":
-                end += 1  # a part of a character that became several: ½ is 1, ⁄ and 2
+                end += 1  # a part of a character that was decomposed: ½ becomes 1, ⁄ and 2
             while start < end and normalized[start].isspace():
                 start += 1
             begin = first[start] if start < len(first) else last[-1]
@@ -203,12 +203,12 @@ class SentencePieceTokenizer(Tokenizer):
         return spans
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids: tokens joined, special tokens but the mask and the unknown left out.
+        """The text of ids: joined tokens. Special tokens are left out, except the mask and the unknown token.
 
-        White space and, if `lowercase`, case are not recovered.
+        White space is not restored, and neither is case if `lowercase`.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
         text = "".join(
             f"▁{piece}" if piece in (self.special.mask, self.special.unk) else piece

@@ -1,4 +1,4 @@
-"""The tokens of words in a graph: where each word begins, and which tokens are its own."""
+"""The tokens of words, in a graph: the position of each word's first token, and the word of each token."""
 
 import tensorflow as tf
 
@@ -6,12 +6,12 @@ from .tokenizer import Tokenizer
 
 
 def word_pieces(words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """(B, None) tokens of the words of each row, and (B, W) the place of each word's first token in its row.
+    """(B, None) tokens of the words of each row, and (B, W) the position of each word's first token in its row.
 
     Args:
         words: (B, W) words.
-        rows: the tokens of each word, all in one line.
-        room: tokens of a row; a word that does not fit whole has none and the place -1.
+        rows: the tokens of each word; the words of all texts are concatenated.
+        room: maximum number of tokens per row; a word that does not fit has no tokens and position -1.
     """
     lengths = rows.row_lengths()
     before = tf.cumsum(lengths, exclusive=True)
@@ -23,14 +23,14 @@ def word_pieces(words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int) -> tup
 
 
 def _only(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
-    """The rows, emptied where they are not kept."""
+    """The rows; rows that are not kept become empty."""
     of_values = tf.repeat(kept, rows.row_lengths())
     lengths = tf.where(kept, rows.row_lengths(), 0)
     return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(rows.flat_values, of_values), lengths)
 
 
 def with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTensor:
-    """A word without tokens is one unknown token."""
+    """Give each word without tokens one unknown token."""
     missing = tf.cast(rows.row_lengths() == 0, tf.int64)
     filler = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(missing)], tokenizer.unk_id), missing)
     return tf.concat([rows, filler], 1)
@@ -39,12 +39,12 @@ def with_unknown(tokenizer: Tokenizer, rows: tf.RaggedTensor) -> tf.RaggedTensor
 def pieces_of_words(
     words: tf.RaggedTensor, rows: tf.RaggedTensor, room: int
 ) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(B, None) tokens, `room` of a row at most; (B, C) the word of each, and whether it is its first and last token.
+    """(B, None) tokens; and for each token, (B, C): its word, whether it is the word's first token, and its last.
 
     Args:
         words: (B, W) words.
-        rows: the tokens of each word, all in one line.
-        room: tokens of a row; a context of a megabyte is no longer than that from here on.
+        rows: the tokens of each word; the words of all texts are concatenated.
+        room: maximum number of tokens per row; later tokens are dropped.
     """
     lengths = rows.row_lengths()
     number = tf.range(tf.size(lengths, tf.int64)) - tf.gather(words.row_starts(), words.value_rowids())
@@ -61,10 +61,10 @@ def pieces_of_words(
 
 
 def bytes_to_characters(text: tf.Tensor, places: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Bytes → characters, in time linear in the text."""
+    """Convert byte positions to character positions, in linear time."""
     _, begins = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
     num_bytes = tf.cast(tf.strings.length(text), tf.int64)
-    before = tf.cumsum(num_bytes, exclusive=True)  # all texts in one line
+    before = tf.cumsum(num_bytes, exclusive=True)  # offset of each text in the concatenation of all texts
     of_all = begins.flat_values + tf.gather(before, begins.value_rowids())
     wanted = places.flat_values + tf.gather(before, places.value_rowids())
     characters = tf.searchsorted(of_all, wanted, out_type=tf.int64) - tf.gather(
@@ -74,5 +74,5 @@ def bytes_to_characters(text: tf.Tensor, places: tf.RaggedTensor) -> tf.RaggedTe
 
 
 def num_characters(texts: tf.Tensor, num_bytes: tf.Tensor) -> tf.Tensor:
-    """Characters of the first bytes of each text."""
+    """Number of characters in the first `num_bytes` bytes of each text."""
     return tf.strings.length(tf.strings.substr(texts, tf.zeros_like(num_bytes), num_bytes), unit="UTF8_CHAR")

@@ -1,4 +1,4 @@
-"""Tags of words and the spans they mean: IOB1 and IOB2, BIOES in its spellings, and plain tags (parts of speech)."""
+"""Tags of words ↔ spans, for IOB1, IOB2, BIOES with its spellings, and plain tags (parts of speech)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ Scheme = Literal["BIO", "BIOES", "plain"]
 _OUTSIDE = "O"
 _CHUNK = re.compile(r"[BIES]-.")
 _SPELLED = re.compile(r"([BIESLUMW])-.")
-# other spellings of BIOES: first the letters they may have, then those of which one must be there
+# other spellings of BIOES: the allowed letters, letters of which at least one must occur, and their BIOES letters
 _SPELLINGS = {
     "BILOU": ("BILU", "LU", {"L": "E", "U": "S"}),
     "BMES": ("BMESW", "M", {"M": "I", "W": "S"}),
@@ -20,7 +20,7 @@ _SPELLINGS = {
 
 
 def canonical_labels(labels: Sequence[str]) -> list[str]:
-    """The same tags as BIOES, if they are BILOU or BMES (BMEW); all others as they are.
+    """Convert BILOU and BMES (BMEW) tags to BIOES. Other tags are not changed.
 
     Example:
         >>> canonical_labels(["O", "B-PER", "L-PER", "U-PER"])
@@ -31,7 +31,7 @@ def canonical_labels(labels: Sequence[str]) -> list[str]:
 
 
 def _spelling(labels: Iterable[str]) -> tuple[str | None, dict[str, str]]:
-    """The name of a spelling of BIOES, and its letters → those of BIOES."""
+    """The name of the BIOES spelling, and a map from its letters to BIOES letters; (None, {}) if there is none."""
     labels = set(labels)
     found = {match[1] for label in labels if (match := _SPELLED.match(label))}
     if _OUTSIDE in labels or all(map(_SPELLED.match, labels)):
@@ -42,10 +42,10 @@ def _spelling(labels: Iterable[str]) -> tuple[str | None, dict[str, str]]:
 
 
 def tag_scheme(labels: Iterable[str]) -> Scheme:
-    """What kind of tags these are: O, B-x and I-x; E-x and S-x too; or plain tags, one of which each word has.
+    """The scheme of the tags: "BIO" (O, B-x, I-x), "BIOES" (also E-x, S-x), or "plain" tags, one per word.
 
-    In a set of tags that has O, or nothing but B-x and the like, whatever else there is (such as X or [PAD]) means
-    outside.
+    In BIO and BIOES, other tags (such as X or [PAD]) mean outside. A set of tags with prefixes such as B- is BIO or
+    BIOES only if it contains O, or if all its tags have a prefix.
 
     Example:
         >>> tag_scheme(["O", "B-PER", "I-PER"]), tag_scheme(["NOUN", "VERB"])
@@ -59,9 +59,9 @@ def tag_scheme(labels: Iterable[str]) -> Scheme:
 
 
 def tag_notation(sentences: Iterable[Sequence[str]]) -> str:
-    """What the tags of a whole data set are written in: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
+    """The notation of the tags of a whole data set: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
 
-    In IOB1 an entity begins with I, and with B only right after another one of its label.
+    In IOB1 an entity begins with I. It begins with B only if it directly follows an entity with the same label.
 
     Example:
         >>> tag_notation([["I-PER", "O"], ["I-LOC", "B-LOC"]]), tag_notation([["B-PER", "I-PER"]])
@@ -75,7 +75,8 @@ def tag_notation(sentences: Iterable[Sequence[str]]) -> str:
     scheme = tag_scheme(labels)
     if scheme != "BIO":
         return scheme
-    begins = {"I": False, "B": False}  # whether an I begins an entity, a B one that does not follow one of its label
+    # whether an I begins an entity; whether a B begins an entity that does not follow one with the same label
+    begins = {"I": False, "B": False}
     for tags in sentences:
         for previous, tag in zip([_OUTSIDE, *tags], tags, strict=False):
             if _CHUNK.match(tag) and not continues(previous, tag):
@@ -85,7 +86,7 @@ def tag_notation(sentences: Iterable[Sequence[str]]) -> str:
 
 
 def odd_tags(labels: Iterable[str]) -> list[str]:
-    """Tags that do not belong to the others: neither O nor B-x and the like, in a set of those; an O that is none.
+    """Tags that do not fit the others, for example a zero instead of O, or a tag without a prefix among O and B-x.
 
     Example:
         >>> odd_tags(["O", "0", "B-PER"]), odd_tags(["NOUN", "VERB"])
@@ -95,7 +96,7 @@ def odd_tags(labels: Iterable[str]) -> list[str]:
     chunks = [label for label in labels if _CHUNK.match(label)]
     others = [label for label in labels if not _CHUNK.match(label)]
     outside = {_OUTSIDE} if _OUTSIDE in others else {"0", "o"} & set(others)
-    # "S-bar" among fifty plain tags is a plain tag
+    # "S-bar" among fifty plain tags is a plain tag, too
     if not chunks or not outside and len(chunks) < len(others):
         return []
     return [label for label in others if label != _OUTSIDE]
@@ -107,10 +108,10 @@ def continues(previous: str, tag: str) -> bool:
 
 
 def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(label, first word, word after the last) of each entity of BIO or BIOES tags.
+    """(label, first word, end word) of each entity of BIO or BIOES tags; the end is exclusive.
 
-    A tag sequence that is not legal is read as seqeval and the CoNLL script read it: an I or E that cannot continue
-    what stands before it begins an entity. So it is what IOB1 means, too.
+    Illegal sequences are read as in seqeval and in the CoNLL script: an I or E that does not continue the previous tag
+    begins an entity. Therefore IOB1 is read correctly, too.
 
     Example:
         >>> tag_spans(["B-PER", "I-PER", "O", "I-LOC"])
@@ -129,9 +130,9 @@ def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def repair_tags(tags: Sequence[str]) -> tuple[list[str], int]:
-    """The same entities as IOB2, and how many tags were changed: an I that begins an entity becomes a B.
+    """Convert tags to IOB2: an I that begins an entity becomes a B. Also returns the number of changed tags.
 
-    BIOES and plain tags are left as they are.
+    BIOES and plain tags are not changed.
     """
     if tag_scheme(tags) != "BIO":
         return list(tags), 0
@@ -143,23 +144,23 @@ def repair_tags(tags: Sequence[str]) -> tuple[list[str], int]:
 
 
 def spans_to_tags(spans: Iterable[tuple[str, int, int]], num_words: int) -> list[str]:
-    """IOB2 tags of (label, first word, word after the last) spans; the inverse of `tag_spans`.
+    """IOB2 tags of (label, first word, end word) spans, with exclusive ends; the inverse of `tag_spans`.
 
     Raises:
-        ValueError: spans that share a word, or leave the sentence.
+        ValueError: two spans share a word, or a span is outside the sentence.
     """
     tags = [_OUTSIDE] * num_words
     for label, start, end in spans:
         if not 0 <= start < end <= num_words:
-            raise ValueError(f"the span {label} of words {start} to {end} leaves the sentence of {num_words} words")
+            raise ValueError(f"the span {label} of words {start} to {end} exceeds the sentence of {num_words} words")
         if any(tag != _OUTSIDE for tag in tags[start:end]):
-            raise ValueError(f"the span {label} of words {start} to {end} shares words with another one")
+            raise ValueError(f"the span {label} of words {start} to {end} shares words with another span")
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
 
 
 def spread_tag(tag: str, parts: int) -> list[str]:
-    """The tag of a word for each of its parts.
+    """The tags of the parts of a word that had this tag.
 
     Example:
         >>> spread_tag("B-LOC", 3), spread_tag("S-LOC", 3), spread_tag("NOUN", 2)
@@ -174,9 +175,10 @@ def spread_tag(tag: str, parts: int) -> list[str]:
 
 
 def allowed_transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which tags may begin a sentence (C,), follow each other (C, C; row: the first), and end it (C,); bool.
+    """Bool arrays: tags that may begin a sentence (C,), transitions (C, C; from row to column), and last tags (C,).
 
-    All of them for plain tags. In IOB2 an I follows only a B or I of its label; in BIOES a B or I must be continued.
+    With plain tags, everything is allowed. In IOB2, an I follows only a B or I with the same label. In BIOES, a B or I
+    must also be continued.
 
     Example:
         >>> begin, follow, end = allowed_transitions(["O", "B-x", "I-x"])

@@ -6,7 +6,7 @@ _TEXTS = ("A", "B")
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The tokens with a role, as a vocabulary spells them; None for a role that it has no token for."""
+    """The spelling of the special tokens, by role; None if the vocabulary has no token for a role."""
 
     pad: str | None = "[PAD]"
     unk: str | None = "[UNK]"
@@ -18,7 +18,7 @@ class SpecialTokens:
 
     @property
     def by_role(self) -> dict[str, str]:
-        """The tokens that there are, by role; two roles may share one."""
+        """The special tokens of the vocabulary, by role; two roles may share a token."""
         return {role: token for role, token in vars(self).items() if token is not None}
 
 
@@ -26,7 +26,7 @@ ROLES = tuple(field.name for field in fields(SpecialTokens))
 
 
 class Part(NamedTuple):
-    """One part of a row: a text, "A" or "B", or the special token of a role; and the segment that it belongs to."""
+    """One part of a row: a text ("A" or "B") or the role of a special token, and its segment."""
 
     name: str
     segment: int
@@ -38,17 +38,18 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """How texts become a row of tokens: which special tokens stand around one text and around a pair.
+    """How texts become a row of tokens: the special tokens around one text and around a pair.
 
-    A and B are the texts, every other word is a role of `SpecialTokens`, and ":1" behind a word is its segment, as the
-    TemplateProcessing of Hugging Face's tokenizers has it.
+    A and B are the texts. Every other word is a role of `SpecialTokens`. ":1" after a word is its segment. This is the
+    syntax of TemplateProcessing in Hugging Face's tokenizers.
 
     Args:
-        single: a row of one text.
-        pair: a row of two texts; None where there are none.
+        single: template of a row with one text.
+        pair: template of a row with two texts; None if pairs are not supported.
 
     Raises:
-        ValueError: an unknown role, a text that is missing, twice or in the wrong order, a segment that is no number.
+        ValueError: a role is unknown, a text is missing, occurs twice or is in the wrong order, or a segment is not a
+            number.
 
     Example:
         >>> Template("A eos", None).num_special(pair=False)
@@ -83,11 +84,11 @@ class Template:
         return _parse(words)
 
     def num_special(self, pair: bool) -> int:
-        """How many special tokens stand around a text, or around a pair."""
+        """Number of special tokens in a row of one text, or of a pair."""
         return sum(not part.is_text for part in self.parts(pair))
 
     def num_before(self, text: str, pair: bool) -> int:
-        """How many special tokens stand before text "A" or "B"."""
+        """Number of special tokens before text "A" or "B"."""
         parts = self.parts(pair)
         index = [part.name for part in parts].index(text)
         return sum(not part.is_text for part in parts[:index])

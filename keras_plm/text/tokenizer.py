@@ -12,21 +12,21 @@ import tensorflow_text
 
 from .template import BERT_TEMPLATE, ROLES, SpecialTokens, Template
 
-# TensorFlow Text loses what follows a NUL, or never comes back; another control character says as little
+# TensorFlow Text drops the text after a NUL, or hangs; another control character is equivalent
 _NUL, _NOT_NUL = "\0", "\1"
 
-# the characters of a keyboard: whoever types will type these
+# the characters of a keyboard, which users are likely to type
 KEYBOARD = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in texts as it is written, before what is between is cut into tokens.
+    """A token that is recognized in texts literally, before the text around it is tokenized.
 
     Attributes:
-        text: as the vocabulary spells it.
-        ignore_case: it is found in other cases too.
-        strips_left, strips_right: the white space before it, and behind it, belongs to it.
+        text: the token as in the vocabulary.
+        ignore_case: whether it is recognized in upper and lower case.
+        strips_left, strips_right: whether the white space before it, or after it, belongs to it.
     """
 
     text: str
@@ -40,8 +40,8 @@ class AddedToken:
 
     @property
     def pattern(self) -> str:
-        """An expression that RE2 and Python understand alike."""
-        spaces = r"[\t\n\f\r ]*"  # what \s means to RE2; to Python it is more
+        """A regular expression with the same meaning in RE2 and Python."""
+        spaces = r"[\t\n\f\r ]*"  # \s in RE2; in Python, \s matches more
         case = f"(?i:{re.escape(self.text)})" if self.ignore_case else re.escape(self.text)
         return f"{spaces * self.strips_left}{case}{spaces * self.strips_right}"
 
@@ -51,10 +51,10 @@ class Encoding:
     """One tokenized text.
 
     Attributes:
-        token_ids: ids.
-        tokens: tokens of the vocabulary.
+        token_ids: the ids of the tokens.
+        tokens: the tokens, as in the vocabulary.
         starts: index of each token's first character in the text.
-        ends: index after its last character.
+        ends: index after each token's last character.
     """
 
     token_ids: list[int]
@@ -66,22 +66,23 @@ class Encoding:
 class Tokenizer(ABC):
     """Text ↔ token ids, for one string, a batch, inside `tf.data` and inside a graph.
 
-    The same operations run in training and in an exported graph, so that both see the same ids. Special tokens written
-    in the text become their ids.
+    The same operations run in training and in an exported graph, so the ids are the same. Special tokens that are
+    written in a text are converted to their ids.
 
     Args:
-        vocabulary: tokens, the index being the id.
+        vocabulary: tokens; the index is the id.
         special: spelling of the special tokens.
         template: how texts become rows of tokens.
-        added: more tokens of the vocabulary that are found in texts as they are written.
+        added: additional tokens of the vocabulary that are recognized in texts literally.
 
     Attributes:
-        filenames: the files that `files` gives and `from_files` takes.
-        strips_before_mask: the space before a mask belongs to the mask, where a word has its space in front of it.
+        filenames: names of the files that `files` returns and `from_files` reads.
+        strips_before_mask: whether the space before a mask belongs to the mask, as in tokenizers whose words include
+            the space before them.
 
     Raises:
-        ValueError: a special or added token missing from the vocabulary, a token twice, or a template with a role that
-            has no token.
+        ValueError: a special or added token is missing from the vocabulary, a token occurs twice, or the template has a
+            role without a token.
     """
 
     filenames: ClassVar[tuple[str, ...]]
@@ -102,7 +103,7 @@ class Tokenizer(ABC):
         self._ids = {piece: index for index, piece in enumerate(self.vocabulary)}
         missing = [token for token in tokens.values() if token not in self._ids]
         if missing:
-            raise ValueError(f"the vocabulary has no {', '.join(missing)}; which tokens are its special tokens?")
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}; give the spelling of its special tokens")
         lost = [token.text for token in self.added if token.text not in self._ids]
         if lost:
             raise ValueError(f"the added tokens {lost[:5]} are not in the vocabulary")
@@ -110,13 +111,13 @@ class Tokenizer(ABC):
             twice = [piece for index, piece in enumerate(self.vocabulary) if self._ids[piece] != index]
             raise ValueError(f"the vocabulary has tokens twice: {twice[:5]}")
         if roleless := sorted(template.roles - set(tokens)):
-            raise ValueError(f"the template {template.single!r} needs tokens for {roleless}, which have none")
+            raise ValueError(f"the template {template.single!r} needs tokens for {roleless}, but `special` has none")
         self._role_ids = {role: self._ids[token] for role, token in tokens.items()}
         self.special_ids = list(self._role_ids.values())
         roles = [AddedToken(token) for token in dict.fromkeys(tokens.values()) if token != special.mask]
         mask = [] if special.mask is None else [AddedToken(special.mask, strips_left=self.strips_before_mask)]
         written = [*roles, *mask, *self.added]
-        written.sort(key=lambda token: -len(token.text))  # of two that begin alike the longer one is meant
+        written.sort(key=lambda token: -len(token.text))  # if two tokens match, the longer one wins
         self._literals = tuple(token.text for token in written)
         self._literal_ids = [self._ids[literal] for literal in self._literals]
         self._any_case = {token.text.lower(): token.text for token in written if token.ignore_case}
@@ -138,16 +139,16 @@ class Tokenizer(ABC):
         return tf.cond(marked, lambda: self._joined(parts, borders, ids), lambda: ids)
 
     def _marked(self, texts: tf.Tensor) -> tf.Tensor:
-        """Whether a special token is written in any of the texts."""
+        """Whether any of the texts contains a special token."""
         return tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*(?:{self.special_pattern}).*"))
 
     def _cut(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The special tokens of all texts and what is between them, and where each text begins and ends."""
+        """Split all texts into special tokens and the strings between them; also return the row splits of the texts."""
         rows = tensorflow_text.regex_split(texts, self.special_pattern, self.special_pattern)
         return rows.flat_values, rows.row_splits
 
     def _joined(self, parts: tf.Tensor, borders: tf.Tensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """The ids of each text; special tokens among its parts have their own."""
+        """Join the ids of the parts of each text; parts that are special tokens get their own ids."""
         stripped = tf.strings.strip(parts)
         role = stripped[:, None] == tf.constant(list(self._literals))
         if self._any_case:
@@ -170,16 +171,16 @@ class Tokenizer(ABC):
         """(id, first character, end) of each token of each text, without special tokens in them."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
-        """Ids, tokens and character offsets of each text; the space before a word is not part of its token."""
+        """Ids, tokens and character offsets of each text. Offsets exclude the space before a word."""
         check_is_list(texts)
-        # the same expression as in the graph, in Python's spelling
+        # the same regular expression as in the graph, in Python
         cut = [re.split(f"({self.special_pattern})", text.replace(_NUL, _NOT_NUL)) for text in texts]
         ordinary = [part for row in cut for part in row[::2]]
         spans = iter(self._spans(ordinary) if ordinary else [])
         return [self._encoding(row, spans) for row in cut]
 
     def _encoding(self, parts: list[str], spans: Iterator[list[tuple[int, int, int]]]) -> Encoding:
-        """One text, from its ordinary parts with a special token between each two."""
+        """The encoding of one text from its parts: ordinary parts and special tokens alternate."""
         encoding = Encoding([], [], [], [])
         start = 0
         for index, part in enumerate(parts):
@@ -196,23 +197,23 @@ class Tokenizer(ABC):
 
     @property
     def _common_settings(self) -> dict[str, Any]:
-        """The part of `settings` that all kinds have."""
+        """The part of `settings` that all kinds of tokenizers share."""
         added = [asdict(token) for token in self.added]
         return {"special": self.special.by_role, "template": self.template.to_dict(), "added": added}
 
     @staticmethod
     def _from_common(settings: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of `_common_settings`: the arguments that they stand for, and the rest as it is."""
+        """The inverse of `_common_settings`: constructor arguments; other settings are not changed."""
         special = SpecialTokens(**dict.fromkeys(ROLES) | settings["special"])
         added = [AddedToken(**token) for token in settings["added"]]
         return settings | {"special": special, "template": Template(**settings["template"]), "added": added}
 
     @abstractmethod
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids, without the special tokens but the unknown and the mask.
+        """The text of ids. Special tokens are left out, except the unknown token and the mask.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
 
     @abstractmethod
@@ -220,15 +221,15 @@ class Tokenizer(ABC):
         """A tokenizer of the same kind with only these tokens, in this order.
 
         Raises:
-            ValueError: a special token is not among them, or a token that the kind cannot do without.
+            ValueError: a special token, or a token that this kind of tokenizer needs, is missing.
         """
 
     def needed(self, counts: np.ndarray, min_count: int = 1) -> list[int]:
-        """Ids of the tokens that texts like these need, in their order; `subset` makes a tokenizer of them.
+        """Ids of the tokens that such texts need, in their order; `subset` makes a tokenizer from them.
 
         Args:
             counts: (V,) how often each token occurs in the texts.
-            min_count: rarer tokens are left out. With 1, the tokenizer of the rest cuts these texts as this one does.
+            min_count: rarer tokens are left out. With 1, the smaller tokenizer tokenizes these texts like this one.
         """
         often, seen = ({self.vocabulary[i] for i in np.flatnonzero(counts >= least)} for least in (min_count, 1))
         kept = often | self._indispensable(often, seen) | set(self._literals)
@@ -236,16 +237,16 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
-        """Tokens that the frequent ones are made of, or that spell what has no token of its own."""
+        """Tokens that must be kept: parts of the frequent tokens, and characters that spell words without a token."""
 
     @property
     @abstractmethod
     def continues_word(self) -> np.ndarray:
-        """(V,) bool, True for the tokens inside a word, after its first."""
+        """(V,) bool, True for tokens that continue a word."""
 
     @abstractmethod
     def resources(self) -> Any:
-        """What a SavedModel must track so that the graph of `__call__` finds its tables again."""
+        """The tables of the graph of `__call__`, which a SavedModel must track."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -258,13 +259,13 @@ class Tokenizer(ABC):
     @classmethod
     @abstractmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> Self:
-        """The inverse of `files` and `settings`; `paths` says where each of `filenames` lies."""
+        """The inverse of `files` and `settings`; `paths` has the path of each of `filenames`."""
 
     def role_id(self, role: str) -> int:
-        """The id of the special token of a role: "pad", "unk", "cls", "sep", "mask", "bos", "eos".
+        """The id of the special token with this role: "pad", "unk", "cls", "sep", "mask", "bos", "eos".
 
         Raises:
-            ValueError: the vocabulary has no token for it.
+            ValueError: the vocabulary has no token for the role.
         """
         if role not in self._role_ids:
             raise ValueError(f"this {type(self).__name__} has no {role} token, which is needed here")
@@ -277,19 +278,19 @@ class Tokenizer(ABC):
 
     @property
     def unk_id(self) -> int:
-        """The id of what has no token."""
+        """The id of the unknown token."""
         return self.role_id("unk")
 
     @property
     def mask_id(self) -> int:
-        """The id of a token that is to be guessed."""
+        """The id of the mask token."""
         return self.role_id("mask")
 
     def __len__(self) -> int:
         return len(self.vocabulary)
 
     def id(self, piece: str) -> int:
-        """The id of a token; KeyError if the vocabulary has none."""
+        """The id of a token; KeyError if it is not in the vocabulary."""
         return self._ids[piece]
 
     def encode(self, text: str) -> Encoding:
@@ -302,7 +303,7 @@ class Tokenizer(ABC):
         return {index for role, index in self._role_ids.items() if role not in ("unk", "mask")}
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The tokens that `decode` puts together."""
+        """The tokens that `decode` joins."""
         for token_id in token_ids:
             if not 0 <= token_id < len(self):
                 raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} tokens")
@@ -310,7 +311,7 @@ class Tokenizer(ABC):
 
 
 def character_positions(text: str) -> np.ndarray:
-    """(bytes + 1,) the index of the character that each byte of the text's UTF-8 belongs to, and the end."""
+    """(bytes + 1,) the index of the character of each byte of the text in UTF-8, and the end."""
     if text.isascii():
         return np.arange(len(text) + 1)
     lengths = [len(character.encode()) for character in text]
@@ -318,12 +319,12 @@ def character_positions(text: str) -> np.ndarray:
 
 
 def check_is_list(texts: Any) -> None:
-    """Raise ValueError for one string, whose letters would be taken for texts."""
+    """Raise ValueError for a single string, because its letters would be treated as texts."""
     if isinstance(texts, str | bytes):
         raise ValueError("pass a list of texts, not one string")
 
 
 def string_tensor(texts: Any) -> tf.Tensor:
-    """(B,) strings."""
+    """Convert texts to a (B,) string tensor."""
     check_is_list(texts)
     return tf.convert_to_tensor(texts if tf.is_tensor(texts) else list(texts), tf.string)

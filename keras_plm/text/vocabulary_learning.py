@@ -15,7 +15,7 @@ from .template import SpecialTokens
 
 SPECIAL_TOKENS = tuple(SpecialTokens().by_role.values())
 
-# As BERT's own code: Han characters are words of their own; kana and hangul are not.
+# As in BERT's code, each Han character is a separate word; kana and hangul are not.
 _HAN = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0xF900, 0xFAFF),
         (0x2F800, 0x2FA1F))  # fmt: skip
 
@@ -39,10 +39,10 @@ def count_words(sentences: Iterable[str], lowercase: bool = True) -> Counter[str
 
     Args:
         sentences: texts.
-        lowercase: lower-case and strip accents, as the tokenizer will.
+        lowercase: lower-case and strip accents, as the tokenizer will do.
 
     Returns:
-        Counter of words; punctuation marks and Han characters are words of their own.
+        Counter of words; each punctuation mark and each Han character is a separate word.
 
     Example:
         >>> sorted(count_words(["Café, café!"]).items())
@@ -68,14 +68,14 @@ def learn_vocabulary(
 ) -> list[str]:
     """Learn a WordPiece vocabulary of at most `size` tokens.
 
-    Starts from single characters and merges the most frequent neighbors within words until the size is
-    reached. A token inside a word begins with `##`.
+    It starts from single characters and merges the most frequent neighbors within words until the size is
+    reached. A token that continues a word begins with `##`.
 
     Args:
         sentences: texts.
-        size: largest number of tokens, the 5 special tokens included.
-        lowercase: lower-case and strip accents first.
-        min_frequency: a merge must occur this often.
+        size: maximum number of tokens, including the 5 special tokens.
+        lowercase: first lower-case and strip accents.
+        min_frequency: minimum number of occurrences of a merged pair.
         max_characters: number of characters to keep, the most frequent ones; rarer ones become [UNK].
         progress: show a progress bar.
 
@@ -83,7 +83,7 @@ def learn_vocabulary(
         Tokens: special tokens, characters, then merges, most frequent first.
 
     Raises:
-        ValueError: no word in `sentences`, or a `size` too small for the characters.
+        ValueError: `sentences` has no word, or `size` is too small for the characters.
 
     Example:
         >>> learn_vocabulary(["low lower lowest"] * 3, size=17)[-3:]
@@ -91,8 +91,8 @@ def learn_vocabulary(
 
     Source: merges by frequency: Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909; the `##`
         pieces: Wu et al. 2016, §4.1, https://arxiv.org/abs/1609.08144
-    Differs: merges by frequency, where Google's unpublished learner maximised likelihood; thirteen times as
-        fast as TensorFlow Text's learner, and it reaches the size if the corpus has the tokens.
+    Differs: it merges by frequency; Google's unpublished learner maximized likelihood. It is thirteen times as
+        fast as TensorFlow Text's learner, and it reaches the size if the corpus has enough tokens.
     """
     counts = {w: n for w, n in count_words(sentences, lowercase).items() if len(w) <= 100}
     if not counts:
@@ -112,7 +112,7 @@ def learn_vocabulary(
     if size < len(pieces):
         raise ValueError(
             f"size={size} is smaller than the {len(pieces)} special tokens and characters of the corpus; "
-            f"choose a larger size or lower max_characters={max_characters}"
+            f"choose a larger size or reduce max_characters={max_characters}"
         )
     merges: Iterable[str] = islice(_merges(words, weights, min_frequency), size - len(pieces))
     if progress:
@@ -151,7 +151,7 @@ class _PairCounts:
 
 
 def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> Iterator[str]:
-    """Yield the tokens that merging the most frequent pair, again and again, makes."""
+    """Repeatedly merge the most frequent pair, and yield the new tokens."""
     pairs = _PairCounts(words, weights)
     counts = pairs.counts
     heap = [(-count, pair) for pair, count in counts.items()]
@@ -159,7 +159,7 @@ def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> I
     made: set[str] = set()
     while heap:
         negative, pair = heapq.heappop(heap)
-        if -negative != counts[pair]:  # an entry from before its count changed
+        if -negative != counts[pair]:  # an outdated entry
             continue
         if -negative < min_frequency:
             return
@@ -185,11 +185,11 @@ def _merge(word: list[str], pair: tuple[str, str], merged: str) -> list[str]:
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The tokens of a `vocab.txt`, one a line, the line number being the id.
+    """The tokens of a `vocab.txt`, one per line; the line number is the id.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not UTF-8.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8.
     """
     pieces = read_text(Path(path)).split("\n")
     if pieces and not pieces[-1]:

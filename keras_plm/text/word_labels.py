@@ -1,4 +1,4 @@
-"""Labels of words ↔ labels of tokens: a word's label stands at its first token."""
+"""Labels of words ↔ labels of tokens. The label of a word is at its first token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class WordRows:
-    """Sentences of words as rows of tokens for a tagger; a sentence that is too long is several rows.
+    """Sentences of words as rows of tokens for a tagger. A sentence that is too long becomes several rows.
 
         words     [CLS] Angela  Merkel       visited  [SEP]
         tokens    [CLS] angela  merk ##el    visited  [SEP]
@@ -22,11 +22,11 @@ class WordRows:
     Attributes:
         rows: the tokens, with the labels if they were given.
         sentence: (rows,) the sentence of each row.
-        first_word: (rows,) the first word, of all sentences in one line, whose label is read from each row. Rows of a
-            long sentence overlap; a word is read where it has more context.
-        last_word: (rows,) the word after the last one.
-        position: (words,) the place of each word's first token among all tokens.
-        num_words: (sentences,) words of each sentence.
+        first_word: (rows,) the first word whose label is read from each row; words are numbered over all sentences.
+            Rows of a long sentence overlap, and each word is read from the row in which it has more context.
+        last_word: (rows,) the end of these words (exclusive).
+        position: (words,) the position of each word's first token among all tokens.
+        num_words: (sentences,) number of words of each sentence.
     """
 
     rows: TextRows
@@ -44,23 +44,23 @@ class WordRows:
         labels: Sequence[Sequence[int]] | None = None,
         max_length: int = 128,
     ) -> "WordRows":
-        """Tokenize the words, each alone.
+        """Tokenize each word separately.
 
-        A word that the tokenizer makes nothing of (a space, a control character) is one unknown token; a word that
-        would fill a row keeps its beginning.
+        A word for which the tokenizer returns nothing (a space, a control character) becomes one unknown token. A word
+        that is longer than a row is truncated.
 
         Args:
-            tokenizer: of the model.
+            tokenizer: the tokenizer of the model.
             sentences: the words of each sentence.
-            labels: the label of each word, for training: rows of a long sentence then do not overlap.
-            max_length: longest row in tokens, special tokens included.
+            labels: the label of each word, for training. With labels, the rows of a long sentence do not overlap.
+            max_length: longest row in tokens, including special tokens.
 
         Raises:
-            ValueError: `max_length` without room for a token.
+            ValueError: `max_length` leaves no room for a token.
         """
         room = max_length - tokenizer.template.num_special(pair=False)
         if room < 1:
-            raise ValueError(f"max_length={max_length} leaves no room for a token beside [CLS] and [SEP]")
+            raise ValueError(f"max_length={max_length} leaves no room for a token between [CLS] and [SEP]")
         pieces, lengths = _pieces(tokenizer, [word for words in sentences for word in words], room)
         position = np.cumsum(lengths) - lengths
         num_words = np.array([len(words) for words in sentences], "int64")
@@ -88,17 +88,17 @@ class WordRows:
         return cls(rows, table[:, 0], table[:, 3], table[:, 4], position, num_words)
 
     def take_words(self, row: int, values: np.ndarray) -> np.ndarray:
-        """(words, …) of the values (T, …) of a row's tokens: those of the words that are read from it."""
+        """From the values (T, …) of a row's tokens, take the values (words, …) of the words that are read from it."""
         words = self.position[self.first_word[row] : self.last_word[row]]
         before = self.rows.tokenizer.template.num_before("A", pair=False)
         return values[before + words - int(self.rows.first.starts[row])]
 
 
 def _pieces(tokenizer: Tokenizer, words: list[str], room: int) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens of all words in one line, and how many each word has."""
+    """The concatenated tokens of all words, and the number of tokens of each word."""
     if not words:
         return np.zeros(0, "int32"), np.zeros(0, "int64")
-    # as Hugging Face does with words: each as it looks inside a text, after a space
+    # as in Hugging Face: each word is tokenized with a space before it, as inside a text
     spans = tokenize_spans(tokenizer, [f" {word}" for word in words])
     tokens, starts, counts = (part.numpy() for part in spans)
     lengths = np.clip(counts, 1, room)
@@ -110,13 +110,13 @@ def _pieces(tokenizer: Tokenizer, words: list[str], room: int) -> tuple[np.ndarr
 
 
 def _windows(starts: np.ndarray, ends: np.ndarray, room: int, overlap: int) -> list[tuple[int, int, int, int]]:
-    """(first word, word after the last, first word read, word after the last read) of each row of a sentence.
+    """(first word, end word, first word read, end word read) of each row of a sentence; ends are exclusive.
 
     Args:
-        starts: the place of each word's first token.
-        ends: the place after its last.
-        room: tokens of a row.
-        overlap: most tokens that two neighboring rows share.
+        starts: position of each word's first token.
+        ends: position after each word's last token.
+        room: maximum number of tokens per row.
+        overlap: maximum number of tokens that two neighboring rows share.
     """
     count = len(starts)
     bounds: list[tuple[int, int]] = []
@@ -124,7 +124,7 @@ def _windows(starts: np.ndarray, ends: np.ndarray, room: int, overlap: int) -> l
     while count and (not bounds or bounds[-1][1] < count):
         last = int(np.searchsorted(ends, starts[first] + room, side="right"))
         bounds.append((first, last))
-        # the next row begins inside this one, but never at its first word, or there would be no end
+        # The next row starts inside this row, but never at its first word; otherwise the loop would not end.
         first = max(first + 1, int(np.searchsorted(starts, ends[last - 1] - overlap)))
         first = min(first, last)
     cuts = [0, *((a[1] + b[0]) // 2 for a, b in zip(bounds, bounds[1:], strict=False)), count]

@@ -14,25 +14,25 @@ from .tokenizer import KEYBOARD, AddedToken, Tokenizer, character_positions, str
 from .vocabulary_learning import read_vocabulary
 from .words import BERT_ALONE
 
-# Stand-ins for the special tokens while the text is tokenized: code points that no Unicode version assigns, in a block
-# whose characters BERT's rules make words of their own. In a text they are unknown, as the next one is.
+# Placeholders for the special tokens during tokenization. They are unassigned Unicode code points in a block in which
+# BERT's rules treat each character as a separate word. If a text contains one, it becomes the unknown token.
 _STAND_INS = {role: chr(0xFAF0 + i) for i, role in enumerate(ROLES)}
 _UNKNOWN = chr(0xFAF0 + len(ROLES))
 _ANY_STAND_IN = f"[{min(_STAND_INS.values())}-{max(_STAND_INS.values())}]"
 
 
 class WordPieceTokenizer(Tokenizer):
-    """WordPiece, BERT's tokenizer: words and punctuation marks, cut into the longest tokens of a vocabulary.
+    """WordPiece, BERT's tokenizer: it splits words and punctuation marks into the longest tokens of a vocabulary.
 
     Args:
-        vocabulary: tokens, the index being the id; a token inside a word begins with ##.
-        lowercase: lower-case the text, as BERT's uncased models do.
-        strip_accents: strip accents; None means if `lowercase`.
+        vocabulary: tokens; the index is the id. A token that continues a word begins with ##.
+        lowercase: lower-case the text, as in BERT's uncased models.
+        strip_accents: strip accents; None means the same as `lowercase`.
         special: spelling of the special tokens.
-        added: more tokens of the vocabulary that are found in texts as they are written.
+        added: additional tokens of the vocabulary that are recognized in texts literally.
 
     Raises:
-        ValueError: a special token missing from the vocabulary, or a token twice.
+        ValueError: a special token is missing from the vocabulary, or a token occurs twice.
 
     Example:
         >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "quiet", "film", "##s"])
@@ -43,9 +43,9 @@ class WordPieceTokenizer(Tokenizer):
 
     Source: the algorithm is `tensorflow_text.FastBertTokenizer`: Song et al. 2021,
         https://arxiv.org/abs/2012.15524
-    Differs: from that class: special tokens in the text, offsets in characters instead of bytes, and lower-casing
-        that leaves full-width letters alone (`Normalizer`). From Hugging Face's: a word of more than 300 bytes is
-        unknown, there one of more than 100 characters; docs/log lists the texts that come out otherwise.
+    Differs: from that class: it recognizes special tokens in a text, its offsets are in characters instead of bytes,
+        and its lower-casing does not change full-width letters (`Normalizer`). From Hugging Face's tokenizer: a word of
+        more than 300 bytes is unknown (there: 100 characters). docs/log lists texts with different tokens.
     """
 
     filenames = ("vocab.txt",)
@@ -65,7 +65,7 @@ class WordPieceTokenizer(Tokenizer):
         self.strip_accents = lowercase if strip_accents is None else strip_accents
         self._normalizer = Normalizer(self.lowercase, self.strip_accents, clean=True)
         self._stand_ins = {token: _STAND_INS[role] for role, token in special.by_role.items()}
-        # what makes a special token of a word in a text, for contexts of questions, is one of its words
+        # in the context of a question, a special token is a separate word
         self.words_alone = f"{self.special_pattern}|{BERT_ALONE}"
         try:
             self._tokenizer = tensorflow_text.FastBertTokenizer(
@@ -75,12 +75,12 @@ class WordPieceTokenizer(Tokenizer):
                 unknown_token=self._stand_ins[self.vocabulary[self.unk_id]],
                 support_detokenization=True,
             )
-        except RuntimeError as error:  # of its trie, about tokens that no text can have
+        except RuntimeError as error:  # from building the trie, about tokens that cannot occur in a text
             raise ValueError(f"a token of the vocabulary cannot be looked up: {str(error)[:300]}") from None
 
     @classmethod
     def from_file(cls, path: str | Path, lowercase: bool = True, **settings: Any) -> "WordPieceTokenizer":
-        """Read a `vocab.txt`: one token a line."""
+        """Read a `vocab.txt`: one token per line."""
         try:
             return cls(read_vocabulary(path), lowercase, **settings)
         except ValueError as error:
@@ -116,8 +116,8 @@ class WordPieceTokenizer(Tokenizer):
         return np.array([piece.startswith("##") for piece in self.vocabulary])
 
     def __call__(self, texts: Any) -> Any:
-        # not cut at special tokens as for the other kinds: in tf.data even the branch that is not taken cost as much
-        # as the tokenization (28,000 documents/s became 11,000)
+        # Unlike other tokenizers, this one does not split texts at special tokens. In tf.data, even the branch that is
+        # not taken cost as much as the tokenization (28,000 documents/s became 11,000).
         if self.added:
             return super().__call__(texts)
         texts = string_tensor(texts)
@@ -145,19 +145,19 @@ class WordPieceTokenizer(Tokenizer):
             aligned, ids.to_list(), starts.to_list(), ends.to_list(), strict=True
         ):
             position = character_positions(normalized)
-            # a mark that was stripped belongs to no token
+            # a stripped mark belongs to no token
             spans.append(
                 [(i, first[position[start]], last[position[end] - 1]) for i, start, end in zip(*row, strict=True)]
             )
         return spans
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of ids: tokens joined, special tokens but the mask and the unknown left out.
+        """The text of ids: joined tokens. Special tokens are left out, except the mask and the unknown token.
 
-        White space and, if `lowercase`, case are not recovered.
+        White space is not restored, and neither is case if `lowercase`.
 
         Raises:
-            ValueError: an id outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
         words: list[str] = []
         for piece in self._pieces(token_ids):

@@ -6,16 +6,16 @@ import tensorflow_text
 
 from .tokenizer import character_positions, string_tensor
 
-# Chinese and Japanese characters are words of their own: their tags are those of characters.
+# Each Chinese or Japanese character is a separate word, so these scripts have one tag per character.
 ALONE = r"\p{P}|\p{S}|\p{Han}|\p{Hiragana}|\p{Katakana}"
-# What BERT's tokenizer itself puts spaces around: ASCII that is no letter or digit, punctuation, Chinese.
+# Characters around which BERT's tokenizer adds spaces: ASCII symbols, punctuation, Chinese characters.
 BERT_ALONE = (
     r"[!-/:-@\[-`{-~]|\p{P}|[\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{f900}-\x{faff}\x{20000}-\x{2a6df}"
     r"\x{2a700}-\x{2b73f}\x{2b740}-\x{2b81f}\x{2b820}-\x{2ceaf}\x{2f800}-\x{2fa1f}]"
 )
 _SPACE = r"[\s\p{Z}\x{85}]+"
-# As corpora of tagged words cut a text: O'Neil, L.A., St., Baden-Württemberg and https://example.org are words, and the
-# punctuation around them is apart, as is 's. Each alternative is one word, the last one any other character.
+# Word boundaries as in corpora of tagged words: O'Neil, L.A., St., Baden-Württemberg and https://example.org are words.
+# Punctuation around words is separate, and so is 's. Each alternative matches one word; the last one, any character.
 _IN_WORD = r"[^\s\p{Z}\x{85}\p{P}\p{S}\p{Han}\p{Hiragana}\p{Katakana}]"
 _TITLES = "St|Mr|Mrs|Ms|Dr|Jr|Sr|Inc|Ltd|Co|Corp|Prof|Gen|Col|Lt|Sgt|Rev|Hon|Capt|Mt|Ft"
 CORPUS_WORDS = "|".join(
@@ -37,7 +37,7 @@ class Words(NamedTuple):
     Attributes:
         words: strings.
         starts: index of each word's first character in the text.
-        ends: index after its last character.
+        ends: index after each word's last character.
     """
 
     words: list[str]
@@ -46,22 +46,22 @@ class Words(NamedTuple):
 
 
 def split_words_in_graph(texts: Any, alone: str = ALONE) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-    """Words of each text, with their first byte and the byte after their last, (B, None) each.
+    """The words of each text, with their start and end in bytes, (B, None) each; the end is exclusive.
 
-    A word is a run of letters, marks and digits; punctuation marks, symbols and Chinese or Japanese characters are
-    words of their own; white space separates, and so does a NUL.
+    A word is a run of letters, marks and digits. Each punctuation mark, symbol, and Chinese or Japanese character is a
+    separate word. White space and NUL separate words.
 
     Args:
         texts: (B,) strings in UTF-8.
-        alone: expression of RE2 for what is a word of its own.
+        alone: RE2 expression for strings that are separate words.
     """
-    # TensorFlow Text loses what follows a NUL; of a space the places stay what they are
+    # TensorFlow Text drops the text after a NUL; a space instead keeps all offsets
     texts = tf.strings.regex_replace(string_tensor(texts), "\0", " ")
     return tensorflow_text.regex_split_with_offsets(texts, f"{_SPACE}|{alone}", alone)
 
 
 def split_words(texts: Sequence[str], alone: str = ALONE) -> list[Words]:
-    """Words of each text with their characters, by the rule of `split_words_in_graph`.
+    """The words of each text with their character offsets, split as in `split_words_in_graph`.
 
     Example:
         >>> split_words(["Don't go, 小明!"])[0].words
@@ -80,7 +80,7 @@ def split_words(texts: Sequence[str], alone: str = ALONE) -> list[Words]:
 
 
 def split_each(sentences: Sequence[Sequence[str]]) -> list[list[list[str]]]:
-    """The parts of each word of each sentence, by the rule of `split_words`; a word without parts is its own one.
+    """The parts of each word of each sentence, split as in `split_words`. A word that has no parts is kept whole.
 
     Example:
         >>> split_each([["O'Neil", "left"]])

@@ -183,7 +183,7 @@ def test_files_that_keep_white_space():
         other = _proto()
         other.CopyFrom(proto)
         setattr(other.normalizer_spec, field, False)
-        with pytest.raises(ValueError, match="file leaves white space as it is"):
+        with pytest.raises(ValueError, match="file does not normalize white space"):
             Unigram.from_bytes(other.SerializeToString(), "file")
 
 

@@ -82,7 +82,7 @@ def test_templates_that_make_no_row(words, message):
 
 
 def test_a_role_without_a_token_is_named_where_it_is_needed():
-    with pytest.raises(ValueError, match=r"needs tokens for \['cls', 'sep'\], which have none"):
+    with pytest.raises(ValueError, match=r"needs tokens for \['cls', 'sep'\], but `special` has none"):
         make(BERT_TEMPLATE)
     tokenizer = make(TEMPLATES[0])
     batch = pack(tokenizer, Spans.from_ragged(tokenizer(["a b c"])), None, 9, 9)

@@ -83,9 +83,9 @@ def test_other_spellings_of_spans():
 
 
 def test_spans_that_cannot_be_tags():
-    with pytest.raises(ValueError, match="leaves the sentence of 3 words"):
+    with pytest.raises(ValueError, match="exceeds the sentence of 3 words"):
         spans_to_tags([("x", 1, 4)], 3)
-    with pytest.raises(ValueError, match="shares words with another one"):
+    with pytest.raises(ValueError, match="shares words with another span"):
         spans_to_tags([("x", 0, 2), ("y", 1, 3)], 3)
 
 

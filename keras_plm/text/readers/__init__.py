@@ -1,4 +1,4 @@
-"""Files, and tables in memory → typed examples, or an error with file, row and column: all bad rows at once."""
+"""Files and tables in memory → typed examples. All bad rows are reported in one error, with file, row and column."""
 
 from .bad_rows import BadRowError, BadRows, OnBadRow
 from .examples import Examples, list_of_texts

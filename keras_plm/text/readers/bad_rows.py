@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a source: all of it is told at once, or the rows are left out."""
+"""Bad rows of a source: they are all reported in one error, or left out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ _SHOWN = 10
 
 
 class BadRowError(ValueError):
-    """One row that cannot be used; the message does not say where it stands."""
+    """A row cannot be used. The message does not have its place in the source."""
 
 
 class BadRows:
     """Collects bad rows while a source is read.
 
     Args:
-        on_bad_row: "error" raises when the source has been read; "skip" leaves the rows out.
+        on_bad_row: "error" raises an error after the source was read; "skip" leaves the rows out.
 
     Attributes:
-        problems: a line for each bad row: where it stands, what is wrong, what to do.
+        problems: a line for each bad row, with its place, the problem and a remedy.
 
     Example:
         >>> bad = BadRows("skip")
@@ -37,21 +37,21 @@ class BadRows:
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """A `BadRowError` that is raised inside is noted, and the code inside ends there."""
+        """A context that records a `BadRowError` raised inside it. The error ends the code in the context."""
         try:
             yield
         except BadRowError as error:
             self.add(place, str(error))
 
     def add(self, place: str, problem: str) -> None:
-        """Note a bad row."""
+        """Record a bad row."""
         self.problems.append(f"{place}: {problem}")
 
     def done(self, source: str) -> list[str]:
-        """The problems of a source that has been read to its end.
+        """The problems of a source, after it was read completely.
 
         Raises:
-            ValueError: there are any, and they are to be errors: how many, and the first ten.
+            ValueError: there are problems and `on_bad_row` is "error". The message has their number and the first ten.
         """
         if self.problems and self.on_bad_row == "error":
             count = len(self.problems)

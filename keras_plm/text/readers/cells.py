@@ -1,4 +1,4 @@
-"""One value of a table → the type that its column needs, or an error that says what it is instead."""
+"""Convert one value of a table to the type of its column, or raise an error that describes the value."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _FILL = "fill it in, or leave the row out"
 
 
 def text(value: Any) -> str:
-    """A text that has more than white space in it."""
+    """A text that is not only white space."""
     _present(value)
     if not isinstance(value, str):
         raise BadRowError(f"is {_kind(value)}, where a text is needed")
@@ -26,13 +26,13 @@ def text(value: Any) -> str:
 
 
 def check_characters(value: str) -> None:
-    """Raise BadRowError for half of a character, which JSON can write and UTF-8 cannot."""
+    """Raise BadRowError for half of a character (a lone surrogate): JSON can encode it, UTF-8 cannot."""
     if not value.isascii() and HALF.search(value):
         raise BadRowError("has half of a character (a lone surrogate); remove it")
 
 
 class Label:
-    """A name, a whole number or true/false; all of a column are of one kind."""
+    """A label: a name, a whole number or true/false. All labels of a column must have the same type."""
 
     def __init__(self) -> None:
         self.kind: type | None = None
@@ -45,21 +45,22 @@ class Label:
             self.kind = type(value)
         if type(value) is not self.kind:
             kinds = {str: "texts", bool: "true or false", int: "whole numbers"}
-            raise BadRowError(f"is {_kind(value)}, but the labels before it are {kinds[self.kind]}; choose one way")
+            raise BadRowError(
+                f"is {_kind(value)}, but the labels before it are {kinds[self.kind]}; use one type for all labels"
+            )
         return text(value).strip() if isinstance(value, str) else json.dumps(value)
 
 
 class Labels:
-    """Several names: a JSON list of texts, or a text with semicolons between them; [] for none."""
+    """Several labels: a JSON list of texts, or a text with names separated by semicolons; [] for none."""
 
     def __call__(self, value: Any) -> list[str]:
         if isinstance(value, str) and not value.strip():
-            raise BadRowError("is empty; write [] where a text has no label, or leave the row out")
+            raise BadRowError("is empty; write [] if a text has no label, or leave the row out")
         if isinstance(value, str) and not value.strip().startswith("["):
             if "," in value:
                 raise BadRowError(
-                    f"is {value!r}; several labels stand between semicolons, and a label with a comma in its name in a "
-                    f"JSON list"
+                    f"is {value!r}; separate labels by semicolons; if a label has a comma in its name, use a JSON list"
                 )
             return _distinct([name.strip() for name in value.split(";") if name.strip()])
         _present(value)
@@ -68,13 +69,13 @@ class Labels:
             try:
                 names = json.loads(value)
             except (ValueError, RecursionError):
-                raise BadRowError(f"is {_shown(value)}, which is no JSON list of labels") from None
+                raise BadRowError(f"is {_shown(value)}, which is not a JSON list of labels") from None
         if not isinstance(names, list):
-            raise BadRowError(f"is {_kind(value)}; a list of labels is needed, [] where there is none")
+            raise BadRowError(f"is {_kind(value)}; a list of labels is needed, [] if there is none")
         if not all(isinstance(name, str) for name in names):
             raise BadRowError(
-                f'is {_shown(names)}; labels are texts, such as ["joy"]. For a 0 or 1 for each label give each a '
-                f"column of its own, and name the columns"
+                f'is {_shown(names)}; labels are texts, such as ["joy"]. If each label is a 0 or 1, give each label '
+                f"its own column, and name these columns"
             )
         return _distinct([text(name).strip() for name in names])
 
@@ -84,13 +85,13 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def flag(value: Any) -> bool:
-    """0 or 1: whether a row has the label of its column."""
+    """0 or 1: whether the row has the label of this column."""
     _present(value)
     if isinstance(value, str):
         value = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}.get(value.strip().lower(), value)
     if isinstance(value, bool | int | float) and value in (0, 1):
         return bool(value)
-    raise BadRowError(f"is {_kind(value)}; in a column for one label stands 0 or 1")
+    raise BadRowError(f"is {_kind(value)}; a column for one label contains only 0 and 1")
 
 
 def score(value: Any) -> float:
@@ -119,7 +120,7 @@ def _present(value: Any) -> None:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for people who know JSON."""
+    """A description of a value in the terms of JSON."""
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""CoNLL and CoNLL-U files: a word and its tags a line, a blank line between sentences."""
+"""CoNLL and CoNLL-U files: one word and its tags per line, and a blank line between sentences."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from .bad_rows import BadRowError, BadRows
 from .files import file_suffix, read_text
 
-_NO_WORD = re.compile(r"#|\d+[-.]\d")  # in CoNLL-U: a comment, several words in one, a word that was left out
+_NO_WORD = re.compile(r"#|\d+[-.]\d")  # CoNLL-U lines to skip: comments, multiword tokens, empty nodes
 _KEY = re.compile(r"#\s*[\w.:-]+(\s+[\w.:-]+)*\s*=")  # "# sent_id = 1"
 _UPOS = 3
 
@@ -16,15 +16,15 @@ _UPOS = 3
 def conll_sentences(
     path: Path, tag_column: int, bad: BadRows, found: Counter[str]
 ) -> Iterator[tuple[str, list[str], list[str], int]]:
-    """Place, words and tags of each sentence, and 0; `found` counts the comments.
+    """Yield (place, words, tags, 0) for each sentence; `found` counts the comments.
 
-    A line that begins with # before the first word of a sentence is a comment, unless it has the columns of the other
-    lines and a tag that they have too: in a tweet # is a word.
+    A line that begins with #, before the first word of a sentence, is a comment. But it is a word if it has the same
+    columns as the other lines and a tag that occurs in them; in a tweet, # is a word.
     """
     word_column = 0
     is_conllu = file_suffix(path) == ".conllu"
     if is_conllu:
-        # the last of its ten columns, MISC, says whether a space follows
+        # the last of the ten columns, MISC, is not a tag; it says whether a space follows
         word_column, tag_column = 1, _UPOS if tag_column == -1 else tag_column
     lines = [line.rstrip("\r") for line in read_text(path).split("\n")]
     shapes, tags_of_file = _words_of(lines, tag_column)
@@ -47,7 +47,7 @@ def conll_sentences(
 
 
 def _blocks(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
-    """The numbered lines of each sentence, without document marks."""
+    """Yield the numbered lines of each sentence, without document marks."""
     block: list[tuple[int, str]] = []
     for number, line in enumerate([*lines, ""], 1):
         if line.strip() and not line.startswith("-DOCSTART-"):
@@ -58,7 +58,7 @@ def _blocks(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
 
 
 def _comments(block: list[tuple[int, str]], shapes: set[tuple[bool, int]], tags: set[str], tag_column: int) -> int:
-    """How many lines before the first word of a sentence are comments."""
+    """Number of comment lines before the first word of a sentence."""
     count = 0
     for _, line in block:
         if not line.startswith("#") or not _is_comment(line, shapes, tags, tag_column):
@@ -68,7 +68,7 @@ def _comments(block: list[tuple[int, str]], shapes: set[tuple[bool, int]], tags:
 
 
 def _columns(line: str) -> list[str]:
-    """Tabs where there are any: a word may be a space of another alphabet."""
+    """Split at tabs if there are any, because a word may be a Unicode space; otherwise at white space."""
     return line.split("\t") if "\t" in line else line.split()
 
 
@@ -77,7 +77,7 @@ def _shape(line: str) -> tuple[bool, int]:
 
 
 def _words_of(lines: list[str], tag_column: int) -> tuple[set[tuple[bool, int]], set[str]]:
-    """How the lines that do not begin with # are divided, and their tags."""
+    """The column layouts and the tags of all lines that do not begin with #."""
     words = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
     columns = [_columns(line) for line in words]
     tags = {row[tag_column] for row in columns if -len(row) <= tag_column < len(row)}
@@ -94,7 +94,7 @@ def _is_comment(line: str, shapes: set[tuple[bool, int]], tags: set[str], tag_co
 def _word(line: str, word_column: int, tag_column: int) -> tuple[str, str]:
     columns = _columns(line)
     if len(columns) < 2 or not -len(columns) <= tag_column < len(columns) or not columns[tag_column].strip():
-        raise BadRowError(f"{line[:80]!r} has no tag in column {tag_column}; a word and its tag")
+        raise BadRowError(f"{line[:80]!r} has no tag in column {tag_column}; a line needs a word and its tag")
     if word_column >= len(columns) or not columns[word_column]:
-        raise BadRowError(f"{line[:80]!r} has no word in column {word_column}; a word and its tag")
+        raise BadRowError(f"{line[:80]!r} has no word in column {word_column}; a line needs a word and its tag")
     return columns[word_column], columns[tag_column].strip()

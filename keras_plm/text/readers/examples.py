@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Self
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of one task: lists of one length, and what is known of all of them.
+    """Rows of one task: several lists of the same length, and facts about all rows.
 
     Attributes:
-        source: where they come from, for messages.
-        skipped: a line for each row that was left out because it is bad.
+        source: name of the source, for messages.
+        skipped: a line for each bad row that was left out.
     """
 
     source: str
     skipped: list[str] = field(default_factory=list, kw_only=True)
-    # what is no list with a value for each row
+    # fields that do not have one value per row
     facts: ClassVar[tuple[str, ...]] = ("source", "skipped")
 
     @property
@@ -31,7 +31,7 @@ class Examples:
         return len(next(iter(self.columns.values())))
 
     def take(self, index: Sequence[int]) -> Self:
-        """The rows of that index."""
+        """The rows with these indices."""
         taken: dict[str, Any] = {name: [values[i] for i in index] for name, values in self.columns.items()}
         return replace(self, **taken)
 
@@ -40,47 +40,49 @@ class Examples:
         return self if limit is None else self.take(range(min(limit, len(self))))
 
     def fingerprint(self) -> str:
-        """A hash of all rows: other rows have another one, wherever they come from."""
+        """A hash of all rows. It does not depend on their source."""
         rows = {name: values for name, values in asdict(self).items() if name not in self.facts}
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def texts(self) -> list:
-        """What a model reads of each row, in a form that can be compared."""
+        """The model's input of each row, in a comparable form."""
         raise NotImplementedError
 
     def counts(self) -> Counter[str]:
-        """How often each label occurs; empty where there are none."""
+        """How often each label occurs; empty if there are no labels."""
         return Counter()
 
     def notes(self) -> list[str]:
-        """What was noticed in reading, for the summary before a training: a line each."""
+        """Notes about the data, one line each, for the summary before a training."""
         return []
 
     def card(self) -> dict[str, Any]:
-        """What a model card says of them, beside their number."""
+        """Facts for the model card, in addition to the number of examples."""
         return {}
 
     def strata(self) -> list[str] | None:
-        """A label of each row, of which every held-out part gets its share; None where rows are alike."""
+        """A label of each row for stratified splits; None if splits are not stratified."""
         return None
 
     def groups(self) -> list[str] | None:
-        """What each row belongs to, such as a context: a held-out part has all its rows or none; None if nothing."""
+        """The group of each row, such as its context. A split does not divide a group. None if there are no groups."""
         return None
 
     def augmented(self, copies: int, seed: int) -> Self:
-        """With this number of altered copies of each row appended; their labels may no longer be right."""
+        """The rows, followed by this number of altered copies of each. The labels of copies may be wrong."""
         raise NotImplementedError
 
     def known(self, labels: Sequence[str] | None) -> Self:
-        """Without the rows that have a label which is none of these; they are among the `skipped`."""
+        """The rows without unknown labels. The other rows are added to `skipped`."""
         return self
 
     def _only(self, unknown: list[tuple[int, str]], unit: str) -> Self:
-        """Without these (row, unknown label)."""
+        """The rows without those in `unknown`, a list of (row, unknown label)."""
         bad = {row for row, _ in unknown}
         if bad and len(bad) == len(self):
-            raise ValueError(f"{self.source}: no {unit} has a label that the model knows; the first: {unknown[0][1]!r}")
+            raise ValueError(
+                f"{self.source}: no {unit} has a label that the model knows; the first label is {unknown[0][1]!r}"
+            )
         kept = self.take([row for row in range(len(self)) if row not in bad])
         lines = [f"{self.source}, {unit} {row + 1}: unknown label {label!r}" for row, label in unknown]
         return replace(kept, skipped=[*self.skipped, *lines])
@@ -90,15 +92,16 @@ def list_of_texts(texts: Any, name: str) -> list:
     """Texts, or (first, second) pairs, as a list.
 
     Args:
-        texts: a list, an array or a column of them.
-        name: of the argument, for messages.
+        texts: a list, an array or a column of texts or pairs.
+        name: name of the argument, for messages.
 
     Raises:
-        ValueError: a single text or a path, a row that is neither a text nor a pair, or both kinds beside each other.
+        ValueError: `texts` is a single text or a path, a row is neither a text nor a pair, or texts and pairs are
+            mixed.
     """
     if isinstance(texts, str | Path):
         raise ValueError(f"{name} is one text or path ({str(texts)[:40]!r}); give a list of texts")
-    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # the names of its columns are what a list has of it
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # list(texts) would be the names of its columns
         raise ValueError(f"{name} is a table of {', '.join(map(str, texts))}; give one of its columns")
     found = list(texts)
     for i, text in enumerate(found):

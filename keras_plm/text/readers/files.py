@@ -1,4 +1,4 @@
-"""Paths and globs → files → text, whatever program wrote it."""
+"""Paths and globs → files → text, in the encodings that common programs write."""
 
 import codecs
 import glob
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-# the longer mark first: UTF-32's begins with that of UTF-16
+# longer byte-order marks first: the UTF-32 mark begins with the UTF-16 mark
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "utf-8-sig"),
@@ -16,17 +16,19 @@ _GUESSES = {"cp1252": "Windows' encoding of Western Europe", "gb18030": "an enco
 
 
 def expand_files(patterns: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files that the paths or globs name, sorted, each once.
+    """The files that match the paths or globs, sorted and without duplicates.
 
     Args:
-        patterns: a path or glob (`**` included), or several.
+        patterns: a path or glob (also with `**`), or several.
 
     Raises:
-        FileNotFoundError: a pattern that matches no file.
+        FileNotFoundError: a pattern matches no file.
     """
     found: set[Path] = set()
     for pattern in map(str, [patterns] if isinstance(patterns, str | Path) else patterns):
-        names = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # a name may hold [1]
+        names = (
+            [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)
+        )  # "a[1].tsv" is a file name
         matches = [Path(p) for p in names if Path(p).is_file()]
         if not matches:
             raise FileNotFoundError(f"no file matches {pattern!r}")
@@ -35,15 +37,15 @@ def expand_files(patterns: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def file_suffix(path: Path) -> str:
-    """The extension that says what kind of file it is, before `.gz` if there is one, in lower case."""
+    """The extension of a file in lower case, ignoring a final `.gz`."""
     return (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, plain or gzipped (by the ending .gz): UTF-8, or UTF-16 and UTF-32 that begin with their mark.
+    """Read a text file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark. A `.gz` file is decompressed.
 
     Raises:
-        ValueError: another encoding; the message has the file, the line, the byte, and a guess which one it is.
+        ValueError: the file has another encoding; the message has the file, line and byte, and a guess of the encoding.
     """
     content = path.read_bytes()
     if path.suffix.lower() == ".gz":
@@ -56,14 +58,14 @@ def read_text(path: Path) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding in ("utf-16", "utf-32"):
-            raise ValueError(f"{path} begins as {encoding}, but is damaged: {error}") from None
+            raise ValueError(f"{path} has the byte-order mark of {encoding}, but is damaged: {error}") from None
         raise ValueError(_not_utf8(path, content, error)) from None
 
 
 def _not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> str:
     line = content.count(b"\n", 0, error.start) + 1
     problem = f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8"
-    # in a Western text single accents and quotes stand between ASCII; in a Chinese one nearly every byte is high
+    # a Western text is mostly ASCII, with single accents and quotes; in a Chinese text nearly every byte is high
     window = content[error.start : error.start + 100]
     dense = sum(byte >= 0x80 for byte in window) > 0.4 * len(window)
     for encoding in sorted(_GUESSES, reverse=dense):
@@ -72,4 +74,4 @@ def _not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> str:
         except UnicodeDecodeError:
             continue
         return f"{problem}; it may be {encoding}, {_GUESSES[encoding]}: `iconv -f {encoding} -t utf-8` converts it"
-    return f"{problem}, and no encoding that is known here; save the file as UTF-8"
+    return f"{problem}, and its encoding is unknown; save the file as UTF-8"

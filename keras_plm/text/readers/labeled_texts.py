@@ -18,9 +18,9 @@ class LabeledTexts(Examples):
     """Texts, or pairs of texts, each with a label, a score, or several labels.
 
     Attributes:
-        first: texts.
-        second: the texts they are paired with, or None.
-        values: the label of each row, its score as a number, or the list of its labels.
+        first: texts, or the first texts of pairs.
+        second: the second texts of pairs, or None.
+        values: for each row its label, its score as a number, or a list of its labels.
     """
 
     first: list[str]
@@ -38,27 +38,27 @@ class LabeledTexts(Examples):
         kind: Kind = "label",
         on_bad_row: OnBadRow = "error",
     ) -> Self:
-        """Columns of a table; see `read_columns` for kinds of tables and errors.
+        """Read columns of a table; see `read_columns` for the kinds of tables and errors.
 
         Args:
             source: paths, globs, or a table in memory.
-            text_column: the (first) text.
-            second_column: the second text of a pair; None for single texts.
-            label_column: the label, the score or the labels; for several labels also the names of columns that have 1
-                where a text has the label, and 0 where it has not. None for pairs that all belong together.
+            text_column: column of the text, or of the first text of a pair.
+            second_column: column of the second text of a pair; None for single texts.
+            label_column: column of the label, score or labels. For several labels also the names of several columns:
+                1 if a text has the label, otherwise 0. None for pairs that are all similar.
             limit: read at most this number of rows, 1 or more.
-            kind: what stands in the column: a "label", several "labels", or a "score".
+            kind: content of the label column: a "label", several "labels", or a "score".
             on_bad_row: "error", or "skip" to leave bad rows out.
         """
         texts = [text_column] if second_column is None else [text_column, second_column]
         several = label_column is not None and not isinstance(label_column, str)
         if several and kind != "labels":
             raise ValueError(
-                f"several columns of labels ({', '.join(label_column or ())}) are for several labels a text"
+                f"several columns of labels ({', '.join(label_column or ())}) are only for several labels per text"
             )
         named = [label_column] if isinstance(label_column, str) else list(label_column or ())
         if len(set(names := [*texts, *named])) != len(names):
-            raise ValueError(f"one column for two things: {', '.join(names)}")
+            raise ValueError(f"a column is named twice: {', '.join(names)}")
         kinds: dict[str, cells.Cell] = {"label": cells.Label(), "labels": cells.Labels(), "score": cells.score}
         value = kinds[kind]
         columns = {name: cells.text for name in texts} | {name: cells.flag if several else value for name in named}
@@ -79,15 +79,15 @@ class LabeledTexts(Examples):
         """The values as numbers.
 
         Raises:
-            ValueError: one that is not; the message names its row.
+            ValueError: a value is not a number; the message names its row.
         """
         return self._converted(cells.score, "score")
 
     def label_lists(self) -> list[list[str]]:
-        """The values as lists of labels, also where they are given as a table has them: "joy; surprise".
+        """The values as lists of labels; a value such as "joy; surprise" is split.
 
         Raises:
-            ValueError: one that is not; the message names its row.
+            ValueError: a value is not a list of labels; the message names its row.
         """
         return self._converted(cells.Labels(), "list of labels")
 
@@ -101,7 +101,7 @@ class LabeledTexts(Examples):
         return found
 
     def counts(self) -> Counter[str]:
-        """How often each label occurs; none of scores."""
+        """How often each label occurs; empty for scores."""
         rows = (value if isinstance(value, list) else [value] for value in self.values if not isinstance(value, float))
         return Counter(label for row in rows for label in row)
 
@@ -110,18 +110,18 @@ class LabeledTexts(Examples):
         return [str(value) for value in self.values]
 
     def augmented(self, copies: int, seed: int) -> Self:
-        """With altered copies of the (first) texts behind them; see `altered`."""
+        """The rows, followed by copies whose (first) texts are altered; see `altered`."""
         many = self.take(list(range(len(self))) * (1 + copies))
         return replace(many, first=[*self.first, *altered(self.first, copies, seed)])
 
     def given(self) -> list[dict[str, str]]:
-        """The text or texts of each row by name, for a page of answers."""
+        """The text or texts of each row by name, for lists of predictions."""
         if self.second is None:
             return [{"text": text} for text in self.first]
         return [{"first": a, "second": b} for a, b in zip(self.first, self.second, strict=True)]
 
     def known(self, labels: Sequence[str] | None) -> Self:
-        """Without the rows that have a label which is none of these."""
+        """The rows without unknown labels."""
         if labels is None:
             return self
         rows = [value if isinstance(value, list) else [value] for value in self.values]

@@ -1,10 +1,10 @@
-"""Labels → numbers."""
+"""Labels → ids."""
 
 from collections.abc import Sequence
 
 
 def distinct_labels(values: Sequence[str]) -> list[str]:
-    """The different labels, sorted; whole numbers in their order, so that the label 10 is not column 2.
+    """The distinct labels, sorted. Whole numbers are sorted by value, so that label 10 does not come before 2.
 
     Example:
         >>> distinct_labels(["10", "9", "9"]), distinct_labels(["b", "a"])
@@ -19,22 +19,22 @@ def label_ids(values: Sequence[str], labels: Sequence[str], source: str) -> list
     """Index of each value among the labels.
 
     Raises:
-        ValueError: a value that is no label; the message counts the rows and names the first.
+        ValueError: a value is not a label; the message has the number of such rows and names the first.
     """
     return [ids[0] for ids in label_rows([[value] for value in values], labels, source)]
 
 
 def label_rows(rows: Sequence[Sequence[str]], labels: Sequence[str], source: str, unit: str = "row") -> list[list[int]]:
-    """Indices among the labels, of the several values of each row.
+    """Indices of the values of each row among the labels.
 
     Args:
-        rows: values.
-        labels: those that the model knows.
-        source: where they come from, for messages.
-        unit: what a row is, for messages.
+        rows: the values of each row.
+        labels: the labels that the model knows.
+        source: name of the source, for messages.
+        unit: name of a row, for messages.
 
     Raises:
-        ValueError: a value that is no label; the message counts the rows and names the first.
+        ValueError: a value is not a label; the message has the number of such rows and names the first.
     """
     index = {label: i for i, label in enumerate(labels)}
     unknown = [(number, value) for number, row in enumerate(rows, 1) for value in row if value not in index]

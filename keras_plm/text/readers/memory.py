@@ -8,18 +8,18 @@ import numpy as np
 
 
 def is_in_memory(source: Any) -> bool:
-    """Whether a source is data, and not the name of a file or several of them."""
+    """Whether a source is data, not one or several file names."""
     if isinstance(source, str | Path):
         return False
     return not (isinstance(source, list | tuple) and source and all(isinstance(name, str | Path) for name in source))
 
 
 def rows_in_memory(source: Any, needed: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and fields of each row, as the types of JSON.
+    """Yield the place and the fields of each row, as JSON types.
 
     Raises:
-        TypeError: no kind of table that is known here.
-        ValueError: columns of unequal length, or a missing one.
+        TypeError: the type of the table is not supported.
+        ValueError: the columns have unequal lengths, or a column is missing.
     """
     if isinstance(source, list | tuple):
         for number, row in enumerate(source, 1):
@@ -30,7 +30,7 @@ def rows_in_memory(source: Any, needed: Sequence[str] = ()) -> Iterator[tuple[st
     columns = _columns(source)
     missing = [name for name in needed if name not in columns]
     if missing:
-        raise ValueError(f"the data has no column {missing[0]!r}, but {sorted(columns)}")
+        raise ValueError(f"the data has no column {missing[0]!r}; its columns are {sorted(columns)}")
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the columns of the data have unequal lengths: {lengths}")
@@ -52,13 +52,13 @@ def _columns(source: Any) -> dict[str, Any]:
             raise ValueError(f"the data has a column twice: {names}")
         return {str(name): list(source[name]) for name in names}
     raise TypeError(
-        f"a {type(source).__name__} is no table; give the path of a file, a dict of columns, a list of dicts, a "
+        f"a {type(source).__name__} is not a table; give the path of a file, a dict of columns, a list of dicts, a "
         f"DataFrame or a datasets.Dataset"
     )
 
 
 def _named(values: Any, feature: Any) -> list:
-    """The names of classes in place of their numbers."""
+    """Replace class numbers by class names."""
     names = getattr(feature, "names", None)
     if names:
         return [None if value is None or value < 0 else names[value] for value in values]
@@ -67,7 +67,7 @@ def _named(values: Any, feature: Any) -> list:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and pandas' values as the types of JSON."""
+    """Convert NumPy and pandas values to JSON types."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Questions about contexts, read from SQuAD's JSON, JSONL or memory."""
+"""Questions with contexts, read from SQuAD's JSON, JSONL or memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from .tables import Row, json_lines, name_of, parse_json
 
 @dataclass(frozen=True)
 class Questions(Examples):
-    """Questions, each with a context and the answers that are right, which stand in it.
+    """Questions, each with a context and the correct answers, which are spans of the context.
 
     Attributes:
         ids: names of the questions.
         questions: texts.
         contexts: texts.
-        answers: for each question the right answers as (text, first character); none if it cannot be answered.
+        answers: for each question its correct answers as (text, first character); empty if it has no answer.
     """
 
     ids: list[str]
@@ -31,19 +31,19 @@ class Questions(Examples):
 
     @classmethod
     def read(cls, source: Any, on_bad_row: OnBadRow = "error") -> Self:
-        """Read SQuAD's JSON, or JSONL or rows in memory with `question`, `context`, `answers` and perhaps `id`.
+        """Read SQuAD's JSON, or JSONL or rows in memory with `question`, `context`, `answers` and optionally `id`.
 
-        Answers are `[{"text", "answer_start"}]`, or `{"text": […], "answer_start": […]}` as Hugging Face's data sets
-        have them.
+        Answers are `[{"text", "answer_start"}]`, or `{"text": […], "answer_start": […]}` as in Hugging Face's data
+        sets.
 
         Args:
             source: paths, globs, or a table in memory.
             on_bad_row: "error", or "skip" to leave bad questions out.
 
         Raises:
-            FileNotFoundError: a pattern that matches no file.
-            ValueError: a question without context, an answer that does not stand at its place, or is given for a
-                question that is said to have none: all of them, with file and question.
+            FileNotFoundError: a pattern matches no file.
+            ValueError: a question has no context, an answer is not in the context at its `answer_start`, or a question
+                with `is_impossible` has an answer. The message lists them, with file and question.
         """
         bad = BadRows(on_bad_row)
         rows: list[tuple[str, str, str, list[tuple[str, int]]]] = []
@@ -58,7 +58,7 @@ class Questions(Examples):
         return cls(name_of(source), ids, questions, contexts, answers, skipped=problems)
 
     def groups(self) -> list[str]:
-        """The contexts: a model must not have read that of a question it is scored on."""
+        """The contexts: a model must not be scored on a context that it was trained on."""
         return self.contexts
 
     def texts(self) -> list[tuple[str, str]]:
@@ -75,7 +75,7 @@ def _rows(source: Any, bad: BadRows) -> Iterator[Row]:
 
 
 def _squad(path: Path, bad: BadRows) -> Iterator[Row]:
-    """Place and fields of each question."""
+    """Yield the place and the fields of each question."""
     try:
         content = parse_json(read_text(path))
         articles = content if isinstance(content, list) else content["data"]
@@ -83,17 +83,17 @@ def _squad(path: Path, bad: BadRows) -> Iterator[Row]:
             raise TypeError(f"its data is a {type(articles).__name__}")
     except (BadRowError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is no SQuAD file ({error!r:.200}): data → paragraphs → context, qas; or use .jsonl"
+            f"{path} is not a SQuAD file ({error!r:.200}): data → paragraphs → context, qas; or use .jsonl"
         ) from None
     for number, article in enumerate(articles, 1):
         place = f"{path}, article {number}"
-        if isinstance(article, dict) and "question" in article:  # flat, as data sets are often passed on
+        if isinstance(article, dict) and "question" in article:  # a flat copy of the data set, as is common
             yield f"{path}, question {article.get('id', number)}", article
             continue
         for paragraph in _list(article, "paragraphs", place, bad):
             for question in _list(paragraph, "qas", place, bad):
                 if not isinstance(question, dict):
-                    bad.add(place, f"a question is an object, not {question!r:.60}")
+                    bad.add(place, f"a question must be an object, not {question!r:.60}")
                     continue
                 context = {"context": paragraph["context"]} if "context" in paragraph else {}
                 yield f"{path}, question {question.get('id', '')!s:.40}", {**question, **context}
@@ -131,24 +131,24 @@ def _answers(row: dict, context: str) -> list[tuple[str, int]]:
     if impossible and answers in (None, []):
         return []
     if not isinstance(answers, list):
-        raise BadRowError(f'"answers" is {row.get("answers")!r:.60}; give a list, empty where there is no answer')
+        raise BadRowError(f'"answers" is {row.get("answers")!r:.60}; give a list, empty if there is no answer')
     if impossible:
         raise BadRowError(f"is_impossible is true, but it has the answer {answers[0]!r:.60}")
     found = []
     for answer in answers:
         text, start = (answer.get("text"), answer.get("answer_start")) if isinstance(answer, dict) else (None, None)
         if not isinstance(text, str) or type(start) is not int:
-            raise BadRowError(f"an answer is {{text, answer_start}}, not {answer!r:.100}")
+            raise BadRowError(f"an answer must be {{text, answer_start}}, not {answer!r:.100}")
         if not text or start < 0 or context[start : start + len(text)] != text:
             there = context[max(start, 0) : max(start, 0) + len(text)]
-            raise BadRowError(f"the answer {text!r} does not stand at character {start}; there is {there!r}")
+            raise BadRowError(f"the answer {text!r} is not at character {start} of the context; found {there!r} there")
         found.append((text, start))
     return found
 
 
 def _transposed(answers: dict) -> list[dict]:
-    """[{text, answer_start}] of {text: […], answer_start: […]}."""
+    """Convert {text: […], answer_start: […]} to [{text, answer_start}]."""
     texts, starts = answers.get("text"), answers.get("answer_start")
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-        raise BadRowError(f'"answers" is {answers!r:.100}; its text and answer_start must be lists of one length')
+        raise BadRowError(f'"answers" is {answers!r:.100}; its text and answer_start must be lists of the same length')
     return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]

@@ -1,4 +1,4 @@
-"""Rows with words and tags, or with a text and its spans of characters → sentences of words with tags."""
+"""Rows with words and tags, or with a text and its character spans → sentences of words with tags."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from keras_plm.text.words import Words, split_words
 from .bad_rows import BadRowError, BadRows
 from .cells import HALF, check_characters
 
-# the names that Hugging Face's data sets, doccano and spaCy have for the same things
+# the names of the fields in Hugging Face's data sets, doccano and spaCy
 _WORDS = ("words", "tokens")
 _TAGS = ("tags", "ner_tags")
 _SPANS = ("spans", "slots", "entities", "label", "labels")
@@ -23,12 +23,12 @@ Row = tuple[str, dict[str, Any]]
 def tagged_rows(
     rows: Iterable[Row], key: str | None, bad: BadRows, found: Counter[str]
 ) -> Iterator[tuple[str, list[str], list[str], int]]:
-    """Place, words, tags, and how many spans were moved to the borders of words.
+    """Yield the place, the words, the tags, and the number of spans that were moved to word boundaries.
 
     Args:
         rows: places and fields.
-        key: of the list of tags; None looks for the usual names.
-        bad: takes the rows that are wrong.
+        key: name of the list of tags; None looks for the usual names.
+        bad: collects the bad rows.
         found: counts the rows that are texts with spans.
     """
     rows = list(rows)
@@ -63,7 +63,7 @@ def _listed(row: dict, key: str | None) -> tuple[list[str], list[str], int]:
     for name, values in ((word_key, words), (key, tags)):
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             numbers = isinstance(values, list) and all(isinstance(value, int) for value in values)
-            hint = "; give the names of the tags in place of their numbers" if numbers and values else ""
+            hint = "; give the names of the tags instead of their numbers" if numbers and values else ""
             raise BadRowError(f"{name!r} must be a list of strings{hint}")
     if len(words) != len(tags):
         raise BadRowError(f"{len(words)} words, but {len(tags)} tags")
@@ -80,7 +80,7 @@ def _listed(row: dict, key: str | None) -> tuple[list[str], list[str], int]:
 
 
 def _spanned(row: dict, split: Words) -> tuple[list[str], list[str], int]:
-    """Words and tags, and how many spans got another border than they asked for."""
+    """The words, the tags, and the number of spans whose boundaries were moved."""
     if not split.words:
         raise BadRowError("a text without words; leave the row out")
     owner: list[int | None] = [None] * len(split.words)
@@ -89,7 +89,7 @@ def _spanned(row: dict, split: Words) -> tuple[list[str], list[str], int]:
     key = _first(row, _SPANS) or _SPANS[0]
     spans = row.get(key)
     if not isinstance(spans, list):
-        raise BadRowError(f'"{key}" is {spans!r}; give a list, empty where there is none')
+        raise BadRowError(f'"{key}" is {spans!r}; give a list, empty if there is no span')
     for number, span in enumerate(spans):
         start, end, label = _span(span, len(row["text"]))
         words = [i for i in range(len(owner)) if split.starts[i] < end and split.ends[i] > start]
@@ -120,7 +120,7 @@ def _span(span: Any, length: int) -> tuple[int, int, str]:
     elif isinstance(span, list | tuple) and len(span) == 3:
         start, end, label = span
     if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label.strip():
-        raise BadRowError(f"a span is {{start, end, label}} or [start, end, label], not {span!r:.100}")
+        raise BadRowError(f"a span must be {{start, end, label}} or [start, end, label], not {span!r:.100}")
     if not 0 <= start < end <= length:
-        raise BadRowError(f"the span {span!r:.100} is none of the text's {length} characters")
+        raise BadRowError(f"the span {span!r:.100} is outside the text, which has {length} characters")
     return start, end, label.strip()

@@ -12,7 +12,7 @@ from .cells import Cell, text
 from .files import expand_files, file_suffix, read_text
 from .memory import is_in_memory, rows_in_memory
 
-# where a row stands, for messages, and its fields
+# the place of a row, for messages, and its fields
 Row = tuple[str, dict[str, Any]]
 
 
@@ -22,25 +22,26 @@ def read_columns(
     limit: int | None = None,
     on_bad_row: OnBadRow = "error",
 ) -> tuple[dict[str, list], list[str]]:
-    """Columns of a table, by name, each value of the type that its column needs.
+    """Read columns of a table, by name, and convert each value to the type of its column.
 
-    A TSV has no quoting, a CSV has; both have a header line. A CSV whose header has no comma may have semicolons or
-    tabs, as spreadsheets write it. JSONL has one object a line. In memory a table is a dict of columns, a list of
-    dicts, a pandas or polars DataFrame, or a `datasets.Dataset`.
+    TSV and CSV files have a header line. CSV files have quoting, TSV files do not. If the header of a CSV has no comma,
+    semicolons or tabs can separate the fields, as in files from spreadsheets. JSONL has one object per line. A table
+    in memory is a dict of columns, a list of dicts, a pandas or polars DataFrame, or a `datasets.Dataset`.
 
     Args:
-        source: paths or globs of `.tsv`, `.csv` or `.jsonl` files, `.gz` too; or a table in memory.
-        columns: for each column the function of `cells` that makes its values.
+        source: paths or globs of `.tsv`, `.csv` or `.jsonl` files, also `.gz`; or a table in memory.
+        columns: for each column, the function of `cells` that converts its values.
         limit: stop after this number of good rows, 1 or more; None means all.
         on_bad_row: "error", or "skip" to leave bad rows out.
 
     Returns:
-        A list for each column, all of one length, and a line for each row that was left out.
+        A list for each column, all of the same length, and a line for each row that was left out.
 
     Raises:
-        FileNotFoundError: a pattern that matches no file.
-        ValueError: a limit below 1, another extension, an encoding that is not UTF-8 or UTF-16, a missing column, a
-            column twice, no row at all, or bad rows: the message has all of them, with file, row and what to do.
+        FileNotFoundError: a pattern matches no file.
+        ValueError: the limit is below 1, the extension is unknown, the encoding is not UTF-8 or UTF-16, a column is
+            missing or occurs twice, there is no row, or there are bad rows. The message lists the bad rows with file,
+            row and a remedy.
     """
     check_limit(limit)
     table: dict[str, list] = {column: [] for column in columns}
@@ -61,7 +62,7 @@ def read_columns(
 
 
 def read_rows(source: Any, columns: Sequence[str], limit: int | None = None) -> dict[str, list[str]]:
-    """Columns of texts, by name; see `read_columns` for tables and errors.
+    """Read columns of texts, by name; see `read_columns` for tables and errors.
 
     Example:
         >>> read_rows({"text": ["A quiet film.", "A calm movie."], "year": [1999, 2004]}, ["text"])
@@ -77,18 +78,18 @@ def check_limit(limit: int | None) -> None:
 
 
 def name_of(source: Any) -> str:
-    """What messages call a source."""
+    """The name of a source in messages."""
     if is_in_memory(source):
         return f"the {type(source).__name__} in memory"
     return ", ".join(map(str, [source] if isinstance(source, str | Path) else source))
 
 
 def records(source: Any, bad: BadRows, needed: Sequence[str] = ()) -> Iterator[Row]:
-    """Place and fields of each row.
+    """Yield the place and the fields of each row.
 
     Args:
         source: as in `read_columns`.
-        bad: takes the rows that have no fields.
+        bad: collects the rows that have no fields.
         needed: columns that a file with a header must have.
     """
     if is_in_memory(source):
@@ -105,7 +106,7 @@ def records(source: Any, bad: BadRows, needed: Sequence[str] = ()) -> Iterator[R
 
 
 def json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
-    """Place and fields of each object of a JSONL file; a line that is no JSON object is a bad row."""
+    """Yield the place and the fields of each object of a JSONL file. A line that is not a JSON object is a bad row."""
     # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
@@ -120,10 +121,10 @@ def json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
 
 
 def parse_json(content: str) -> Any:
-    """JSON in which no object has a key twice.
+    """Parse JSON in which no object has a key twice.
 
     Raises:
-        BadRowError: it is no JSON, nested too deeply, or has a key twice.
+        BadRowError: it is not JSON, is nested too deeply, or has a key twice.
     """
     try:
         return json.loads(content, object_pairs_hook=_object)
@@ -137,7 +138,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise BadRowError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise BadRowError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return found
 
 
@@ -170,7 +171,7 @@ def _delimited(path: Path, suffix: str, bad: BadRows, needed: Sequence[str]) -> 
             if not fields and len(header) > 1:
                 continue
             place = f"{path}, line {reader.line_num + first_line}"
-            fields = fields or [""]  # in a table of one column, a blank line is a row
+            fields = fields or [""]  # in a table with one column, a blank line is a row
             if len(fields) != len(header):
                 problem = f"{len(fields)} fields, but the header has {len(header)} ({', '.join(header)})"
                 bad.add(place, f"{problem}; a separator inside a field?")
@@ -178,14 +179,14 @@ def _delimited(path: Path, suffix: str, bad: BadRows, needed: Sequence[str]) -> 
                 bad.add(place, "the header again; remove the line")
             else:
                 yield place, dict(zip(header, fields, strict=True))
-    except csv.Error as error:  # what follows is not rows any more
+    except csv.Error as error:  # the rest cannot be parsed into rows
         raise ValueError(f"{path}, line {reader.line_num + first_line}: {error}") from None
 
 
 def _separator(content: str) -> tuple[int, str, str]:
-    """How many lines stand before the header of a CSV, what separates its fields, and the file from the header on."""
+    """For a CSV: the number of lines before the header, the field separator, and the content from the header on."""
     header, _, rest = content.partition("\n")
-    if header.strip().lower() in ("sep=;", "sep=,", "sep=\t"):  # as Excel reads and writes it
+    if header.strip().lower() in ("sep=;", "sep=,", "sep=\t"):  # Excel's separator line
         return 1, header.strip()[4:] or "\t", rest
     return 0, next((mark for mark in ",;\t" if mark in header), ","), content
 

@@ -16,7 +16,7 @@ from .memory import is_in_memory, rows_in_memory
 from .spans import tagged_rows
 from .tables import json_lines, name_of
 
-# place, words, tags, and how many spans were moved to the borders of words
+# place, words, tags, and the number of spans that were moved to word boundaries
 Sentence = tuple[str, list[str], list[str], int]
 
 
@@ -26,11 +26,12 @@ class TaggedSentences(Examples):
 
     Attributes:
         words: the words of each sentence.
-        tags: the tag of each word, as IOB2, BIOES or plain tags, whatever the file writes.
-        repaired: how many tags or spans of each sentence were changed: an I that begins an entity became a B.
-        notation: what the file writes: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
-        comments: how many lines of a CoNLL file are comments.
-        from_texts: most sentences were texts with spans, which have been cut at all punctuation.
+        tags: the tag of each word, converted to IOB2, BIOES or plain tags.
+        repaired: the number of changed tags or spans of each sentence, such as an I that became a B because it begins
+            an entity.
+        notation: the notation in the source: IOB1, IOB2, BIOES, BILOU, BMES, BEW or plain.
+        comments: number of comment lines in CoNLL files.
+        from_texts: whether most sentences were texts with spans; these are split at all punctuation.
     """
 
     words: list[list[str]]
@@ -45,24 +46,27 @@ class TaggedSentences(Examples):
     def read(cls, source: Any, tag_column: int | str = -1, on_bad_row: OnBadRow = "error") -> Self:
         """Read CoNLL or JSONL files, or rows in memory.
 
-        CoNLL (any extension but the following; `.gz` too): a word and its tags a line, between tabs or spaces; a blank
-        line between sentences; comments (`# id 7`) and document marks (`-DOCSTART-`) are left out. CoNLL-U (`.conllu`):
-        the word is in column 1, UPOS in 3, the default. JSONL and memory: `words` or `tokens` with `tags` or
-        `ner_tags`; or `text` with `spans`, `slots`, `entities` or `label`, each span
-        `{"start", "end", "label"}` or `[start, end, label]` in characters: the text is split by `split_words`, and a
-        span that begins or ends inside a word is widened to the word; a word that two spans share goes to the one that
-        has more of it. `repaired` counts these spans.
+        Formats:
+
+        - CoNLL (any extension not listed below; also `.gz`): one word and its tags per line, separated by tabs or
+          spaces, and a blank line between sentences. Comments (`# id 7`) and document marks (`-DOCSTART-`) are left
+          out.
+        - CoNLL-U (`.conllu`): the word is in column 1. The default tag is UPOS in column 3.
+        - JSONL and memory, words: `words` or `tokens` with `tags` or `ner_tags`.
+        - JSONL and memory, texts: `text` with `spans`, `slots`, `entities` or `label`. Each span is
+          `{"start", "end", "label"}` or `[start, end, label]` in characters. The text is split by `split_words`. If a
+          span begins or ends inside a word, it is extended to the whole word. If two spans share a word, the span with
+          the larger part gets it. `repaired` counts these spans.
 
         Args:
             source: paths, globs, or a table in memory.
-            tag_column: in CoNLL the column of the tag, counted from 0, the last by default; in JSONL the key of the
-                list.
+            tag_column: CoNLL: column of the tag, counted from 0; by default the last column. JSONL: key of the list.
             on_bad_row: "error", or "skip" to leave out sentences with a bad line.
 
         Raises:
-            FileNotFoundError: a pattern that matches no file.
-            ValueError: a line without a tag, words and tags of unequal number, spans outside the text, a tag that does
-                not belong to the others (such as 0 among O and B-PER): all of them, with file and line.
+            FileNotFoundError: a pattern matches no file.
+            ValueError: a line has no tag, the numbers of words and tags differ, a span is outside the text, or a tag
+                does not fit the others (such as 0 among O and B-PER). The message lists them, with file and line.
         """
         bad = BadRows(on_bad_row)
         found = Counter[str]()
@@ -76,7 +80,7 @@ class TaggedSentences(Examples):
                 hint = "; the letter O means outside" if wrong[0] in ("0", "o") else ""
                 bad.add(
                     sentence[0],
-                    f"the tag {wrong[0]!r} does not belong to the others, which are O, B-… and the like "
+                    f"the tag {wrong[0]!r} does not fit the other tags, which are O or begin with B- or similar "
                     f"({counts[wrong[0]]} such tags){hint}",
                 )
             else:
@@ -100,9 +104,9 @@ class TaggedSentences(Examples):
         )
 
     def split(self) -> Self:
-        """The same sentences with their words cut at all punctuation: "O'Neil" as three, each with its tag.
+        """The same sentences with their words split at all punctuation: "O'Neil" becomes three words with tags.
 
-        Two ways to cut a text into words can be compared by it, since each is coarser.
+        Every other way to split a text into words is coarser, so after this split two ways can be compared.
         """
         parts = split_each(self.words)
         tags = [
@@ -116,14 +120,14 @@ class TaggedSentences(Examples):
         return [" ".join(words) for words in self.words]
 
     def counts(self) -> Counter[str]:
-        """How often each label begins an entity; of plain tags how often each occurs."""
+        """How often each label begins an entity; for plain tags, how often each tag occurs."""
         tags = [tag for tags in self.tags for tag in tags]
         if tag_scheme(set(tags)) == "plain":
             return Counter(tags)
         return Counter(tag[2:] for tag in tags if tag[:2] in ("B-", "S-"))
 
     def card(self) -> dict[str, Any]:
-        """How the tags are written, and how many tags or spans were changed to be legal."""
+        """The notation of the tags, and the number of tags or spans that were changed to be legal."""
         return {
             "tags are written in": self.notation,
             "train tags that were made legal": sum(self.repaired),
@@ -131,7 +135,7 @@ class TaggedSentences(Examples):
         }
 
     def notes(self) -> list[str]:
-        """How the tags are written, and what was changed."""
+        """The notation of the tags, and the number of changes."""
         read = "" if self.notation in ("IOB2", "BIOES", "plain") else ", read as BIOES"
         read = ", read as IOB2" if self.notation == "IOB1" else read
         comments = f"; {self.comments:,} comment lines left out" if self.comments else ""
@@ -139,7 +143,7 @@ class TaggedSentences(Examples):
         return [f"tags: {self.notation}{read}{comments}{repaired}"]
 
     def known(self, labels: Sequence[str] | None) -> Self:
-        """Without the sentences that have a tag which is none of these."""
+        """The sentences without unknown tags."""
         known = set(labels or ())
         unknown = [(row, next((tag for tag in tags if tag not in known), None)) for row, tags in enumerate(self.tags)]
         return self._only([(row, tag) for row, tag in unknown if tag is not None], "sentence")

@@ -73,21 +73,21 @@ def test_a_word_that_two_spans_share_goes_to_the_one_that_has_more_of_it(tmp_pat
         ("a.jsonl", '{"words": [], "tags": []}', "a sentence without words"),
         ("a.jsonl", '{"text": " "}', "a text without words"),
         ("a.jsonl", '{"sentence": "a"}', r"give \"words\" and \"tags\""),
-        ("a.conll", "Ada B-PER\nin 0\nRome O\n", "line 1: the tag '0' does not belong to the others.*letter O means"),
-        ("a.conll", "Ada B-PER\nin O\n\nRome PER\n", "line 4: the tag 'PER' does not belong to the others"),
+        ("a.conll", "Ada B-PER\nin 0\nRome O\n", "line 1: the tag '0' does not fit the other tags.*letter O means"),
+        ("a.conll", "Ada B-PER\nin O\n\nRome PER\n", "line 4: the tag 'PER' does not fit the other tags"),
         (
             "a.conll",
             "Ada B-PER\n# a comment inside\nRome O\n",
-            "line 2: '# a comment inside' has no tag|does not belong",
+            "line 2: '# a comment inside' has no tag|does not fit",
         ),
-        ("a.jsonl", '{"tokens": ["a"], "ner_tags": [3]}', "give the names of the tags in place of their numbers"),
-        ("a.jsonl", '{"text": "ab", "label": [[0, "2", "x"]]}', r"a span is {start, end, label} or \[start"),
+        ("a.jsonl", '{"tokens": ["a"], "ner_tags": [3]}', "give the names of the tags instead of their numbers"),
+        ("a.jsonl", '{"text": "ab", "label": [[0, "2", "x"]]}', r"a span must be {start, end, label} or \[start"),
         (
             "a.jsonl",
             '{"text": "ab", "spans": [{"start": 1, "end": 9, "label": "x"}]}',
-            "none of the text's 2 characters",
+            "outside the text, which has 2 characters",
         ),
-        ("a.jsonl", '{"text": "ab", "spans": ["x"]}', "a span is {start, end, label}"),
+        ("a.jsonl", '{"text": "ab", "spans": ["x"]}', "a span must be {start, end, label}"),
         ("a.jsonl", '{"text": "ab", "spans": null}', '"spans" is None; give a list'),
         ("a.jsonl", '{"words": ["\\ud83d"], "tags": ["O"]}', r"line 1: the word .* has half of a character"),
         ("a.jsonl", '{"text": "a b", "spans": [{"start": 1, "end": 2, "label": "x"}]}', "has white space only"),
@@ -135,17 +135,17 @@ def test_squad(tmp_path):
         ({"question": None}, "line 1: the question is null; fill it in"),
         (
             {"answers": [{"text": "Bob", "answer_start": 0}]},
-            "the answer 'Bob' does not stand at character 0; there is 'Ada'",
+            "the answer 'Bob' is not at character 0 of the context; found 'Ada' there",
         ),
-        ({"answers": [{"text": "Ada", "answer_start": 99}]}, "does not stand at character 99"),
-        ({"answers": [{"text": "Ada"}]}, "an answer is {text, answer_start}"),
-        ({"answers": [{"text": 1843, "answer_start": 0}]}, "an answer is {text, answer_start}"),
+        ({"answers": [{"text": "Ada", "answer_start": 99}]}, "is not at character 99"),
+        ({"answers": [{"text": "Ada"}]}, "an answer must be {text, answer_start}"),
+        ({"answers": [{"text": 1843, "answer_start": 0}]}, "an answer must be {text, answer_start}"),
         ({"is_impossible": "False"}, "line 1: is_impossible is 'False'; true or false is needed, without quotes"),
         ({"is_impossible": True}, "is_impossible is true, but it has the answer"),
-        ({"answers": {"text": ["Ada"], "answer_start": []}}, "must be lists of one length"),
-        ({"answers": [{"text": "Ada", "answer_start": "0"}]}, "an answer is {text, answer_start}"),
+        ({"answers": {"text": ["Ada"], "answer_start": []}}, "must be lists of the same length"),
+        ({"answers": [{"text": "Ada", "answer_start": "0"}]}, "an answer must be {text, answer_start}"),
         ({"id": [1]}, r"the id is \[1\]; a text or a number"),
-        ({"answers": None}, '"answers" is None; give a list, empty where there is no answer'),
+        ({"answers": None}, '"answers" is None; give a list, empty if there is no answer'),
     ],
 )
 def test_bad_questions(tmp_path, change, message):
@@ -155,7 +155,7 @@ def test_bad_questions(tmp_path, change, message):
 
 
 def test_no_squad_file(tmp_path):
-    with pytest.raises(ValueError, match="is no SQuAD file"):
+    with pytest.raises(ValueError, match="is not a SQuAD file"):
         Questions.read(write(tmp_path / "a.json", "{}"))
     with pytest.raises(ValueError, match="no question in"):
         Questions.read(write(tmp_path / "b.json", '{"data": []}'))

@@ -39,7 +39,7 @@ def test_three_formats_read_the_same(tmp_path):
         ("a.csv", "text,label\n  ,good\n", "a.csv, line 2: 'text' is empty; fill it in"),
         ("a.jsonl", '{"text": "a"}\n{"text"\n', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl, line 1: a row must be a JSON object"),
-        ("a.jsonl", '{"text": "a", "text": "b"}\n', "a.jsonl, line 1: the key 'text' is there twice"),
+        ("a.jsonl", '{"text": "a", "text": "b"}\n', "a.jsonl, line 1: the key 'text' occurs twice"),
         ("a.jsonl", '{"text": ' + "9" * 5_000 + "}\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", '{"text": ' + "[" * 99_999 + "\n", "a.jsonl, line 1: not JSON"),
         ("a.tsv", "label\ttext\n", "no row in"),
@@ -98,7 +98,7 @@ def test_what_spreadsheets_write(tmp_path, name, content):
     [
         ("I don’t like it – 5 €".encode("cp1252"), "line 2: byte 0x92 is not UTF-8; it may be cp1252"),
         ("这家酒店的服务很好房间也很干净".encode("gb18030"), "it may be gb18030, an encoding of Chinese"),
-        (b"caf\xe9 \x81 \xff", "no encoding that is known here; save the file as UTF-8"),
+        (b"caf\xe9 \x81 \xff", "its encoding is unknown; save the file as UTF-8"),
     ],
 )
 def test_other_encodings_are_guessed(tmp_path, content, message):
@@ -114,11 +114,11 @@ def test_other_encodings_are_guessed(tmp_path, content, message):
         (Label(), float("nan"), "is NaN, a missing value"),
         (Label(), " ", "is empty"),
         (Labels(), [0, 1, 0], r"is \[0, 1, 0\]; labels are texts"),
-        (Labels(), "toxic,insult", "is 'toxic,insult'; several labels stand between semicolons"),
-        (Labels(), "[a", "is no JSON list"),
+        (Labels(), "toxic,insult", "is 'toxic,insult'; separate labels by semicolons"),
+        (Labels(), "[a", "is not a JSON list"),
         (Labels(), None, "is null"),
         (Labels(), {"a": 1}, "a list of labels is needed"),
-        (flag, 2, "is the number 2; in a column for one label stands 0 or 1"),
+        (flag, 2, "is the number 2; a column for one label contains only 0 and 1"),
         (flag, "yes", "is the text 'yes'"),
         (score, True, "is true, where a number is needed"),
         (score, "nan", "is 'nan', which is not a finite number"),
@@ -143,7 +143,7 @@ def test_labels_of_a_column_are_of_one_kind():
         ["joy", "surprise"], [], ["fear, and"], ["a"], [],
     ]  # fmt: skip
     for missing in ("", " "):
-        with pytest.raises(ValueError, match=r"is empty; write \[\] where a text has no label"):
+        with pytest.raises(ValueError, match=r"is empty; write \[\] if a text has no label"):
             Labels()(missing)
     assert [flag(value) for value in (0, 1, "0", "1", "1.0", True, 0.0)] == [
         False,
@@ -160,9 +160,9 @@ def test_one_column_for_each_label(tmp_path):
     path = write(tmp_path, "a.csv", "text,toxic,insult\nfool,1,1\nnice day,0,0\nhm,0,1\n")
     rows = LabeledTexts.read(path, "text", None, ("toxic", "insult"), kind="labels")
     assert rows.values == [["toxic", "insult"], [], ["insult"]] and rows.counts() == {"insult": 2, "toxic": 1}
-    with pytest.raises(ValueError, match="are for several labels a text"):
+    with pytest.raises(ValueError, match="are only for several labels per text"):
         LabeledTexts.read(path, "text", None, ("toxic", "insult"))
-    with pytest.raises(ValueError, match="one column for two things: text, text"):
+    with pytest.raises(ValueError, match="a column is named twice: text, text"):
         LabeledTexts.read(path, "text", "text", "toxic")
 
 
@@ -209,7 +209,7 @@ def test_tables_in_memory(data):
     ("data", "error", "message"),
     [
         ({"text": ["a"], "label": ["x", "y"]}, ValueError, "columns of the data have unequal lengths"),
-        ({"text": ["a"]}, ValueError, r"the data has no column 'label', but \['text'\]"),
+        ({"text": ["a"]}, ValueError, r"the data has no column 'label'; its columns are \['text'\]"),
         ({"text": "a"}, TypeError, "the column 'text' is a str; give a list"),
         ([{"text": "a", "label": "x"}, "b"], TypeError, "row 2 of the data is a str; give dicts"),
         (Frame(text=[None], label=["x"]), ValueError, "row 1 of the data: 'text' is null"),
@@ -219,7 +219,7 @@ def test_tables_in_memory(data):
             ValueError,
             "row 1 of the data: 'text' has half of a character",
         ),
-        (7, TypeError, "a int is no table; give the path of a file"),
+        (7, TypeError, "a int is not a table; give the path of a file"),
         ([], ValueError, "no row in the list in memory"),
     ],
 )
