@@ -1,4 +1,4 @@
-"""Other people's weights, both ways: one table an architecture."""
+"""Load and write checkpoints of Hugging Face and keras-hub. Each architecture is one table of rules."""
 
 from .gguf import from_gguf
 from .hugging_face import from_hugging_face, to_hugging_face

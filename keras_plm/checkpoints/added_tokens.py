@@ -1,4 +1,4 @@
-"""The tokens that were added to a vocabulary, in each of the files that may tell of them."""
+"""Read added tokens from all Hugging Face files that can contain them."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from keras_plm.text import AddedToken, SpecialTokens
 
 
 class Listed(NamedTuple):
-    """A token as a file lists it.
+    """A token as listed in a file.
 
     Attributes:
-        text: as it is written.
-        normalized: it is looked for in the text after lower-casing, and is lower-cased itself.
-        strips_left, strips_right: the white space beside it belongs to it.
-        single_word: it is only found where no letter stands beside it.
+        text: the token.
+        normalized: whether it is lower-cased and searched in the lower-cased text.
+        strips_left, strips_right: whether the white space before it, or after it, belongs to it.
+        single_word: whether it is recognized only if no letter is next to it.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Listed(NamedTuple):
 
     @classmethod
     def of(cls, token: Any, is_special: bool) -> "Listed":
-        """From a string, or an object with `content` and flags."""
+        """Make it from a string, or from an object with `content` and flags."""
         if isinstance(token, str):
             return cls(token, normalized=not is_special)
         flags = [bool(token.get(name, False)) for name in ("lstrip", "rstrip", "single_word")]
@@ -36,11 +36,11 @@ class Listed(NamedTuple):
 
 
 def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
-    """By their ids, those of `added_tokens.json` and of `added_tokens_decoder` in tokenizer_config.json.
+    """The added tokens by id, from `added_tokens.json` and from `added_tokens_decoder` in tokenizer_config.json.
 
     Args:
-        folder: with the files.
-        settings: what special_tokens_map.json and tokenizer_config.json say.
+        folder: the folder of the files.
+        settings: the content of special_tokens_map.json and tokenizer_config.json.
     """
     special = _special_texts(settings)
     found: dict[int, Listed] = {}
@@ -53,19 +53,19 @@ def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
         found[_id(int(index), folder / "tokenizer_config.json")] = Listed.of(token, text in special)
     known = {token.text for token in found.values()}
     for number, text in enumerate(sorted(special - known)):
-        found[-1 - number] = Listed(text, normalized=False)  # its id is that of the token in the vocabulary
+        found[-1 - number] = Listed(text, normalized=False)  # a negative key: its id is in the vocabulary
     return found
 
 
 def in_tokenizer_json(content: dict[str, Any]) -> dict[int, Listed]:
-    """Those of a tokenizer.json."""
+    """The added tokens of a tokenizer.json, by id."""
     return {
         _id(token["id"], Path("added_tokens")): Listed.of(token, False) for token in content.get("added_tokens") or []
     }
 
 
 def _special_texts(settings: dict[str, Any]) -> set[str]:
-    """The special tokens that have no role."""
+    """The special tokens without a role."""
     more = settings.get("additional_special_tokens") or []
     extra = settings.get("extra_special_tokens") or []
     tokens = [*more, *(extra.values() if isinstance(extra, dict) else extra)]
@@ -74,22 +74,22 @@ def _special_texts(settings: dict[str, Any]) -> set[str]:
 
 def _id(index: Any, path: Path) -> int:
     if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-        raise ValueError(f"{path}: {index!r} is no id of a token")
+        raise ValueError(f"{path}: {index!r} is not the id of a token")
     return index
 
 
 def extended(vocabulary: list[str], listed: dict[int, Listed], special: SpecialTokens) -> list[str]:
-    """With the tokens that have ids behind those of the vocabulary.
+    """The vocabulary, followed by the added tokens whose ids come after it.
 
     Raises:
-        ValueError: ids with a gap between them, or one that another token has; a special token without an id.
+        ValueError: there is a gap between ids, an id belongs to another token, or a special token has no id.
     """
     vocabulary = list(vocabulary)
     for index in sorted(listed):
         text = listed[index].text
         if index < 0:
             if text not in vocabulary:
-                raise ValueError(f"the special token {text!r} has no id: it is in no list of added tokens")
+                raise ValueError(f"the special token {text!r} has no id: no list of added tokens contains it")
         elif index == len(vocabulary):
             vocabulary.append(text)
         elif index > len(vocabulary):
@@ -102,17 +102,19 @@ def extended(vocabulary: list[str], listed: dict[int, Listed], special: SpecialT
 
 
 def added_tokens(listed: dict[int, Listed], special: SpecialTokens, lowercase: bool) -> list[AddedToken]:
-    """The tokens that are no special ones with a role.
+    """The added tokens, without the special tokens that have a role.
 
     Raises:
-        ValueError: one that is only to be found as a whole word, which a graph cannot tell.
+        ValueError: a token is for whole words only, which a graph cannot check.
     """
     found = {}
     for token in listed.values():
         if token.text in special.by_role.values():
             continue
         if token.single_word:
-            raise ValueError(f"the added token {token.text!r} is for whole words only (single_word), not supported")
+            raise ValueError(
+                f"the added token {token.text!r} is for whole words only (single_word), which is not supported"
+            )
         case = token.normalized and lowercase
         found[token.text] = AddedToken(token.text, case, token.strips_left, token.strips_right)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""ALBERT: Lan et al. 2020, https://arxiv.org/abs/1909.11942. One block for all layers, narrow embedding matrices."""
+"""ALBERT: Lan et al. 2020, https://arxiv.org/abs/1909.11942. All layers share one block; the embeddings are narrow."""
 
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger

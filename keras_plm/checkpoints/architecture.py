@@ -13,17 +13,17 @@ THEIR_ACTIVATION = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "si
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What one of Hugging Face's classes has on top of the backbone.
+    """The head of one of Hugging Face's model classes.
 
     Attributes:
-        their_class: its name.
-        our_class: ours.
-        rules: their tensors ↔ our weights.
-        ignored: tensors that other versions wrote and nothing reads.
-        has_pooler: `rules` have the weights of our pooler, whatever the architecture says.
-        needs_pooler: the head reads the pooler's output.
-        activation: the one that the head has whatever the config says; None for the config's.
-        options: keyword arguments of our class.
+        their_class: name of Hugging Face's class.
+        our_class: the class of this package.
+        rules: Hugging Face's tensors ↔ our weights.
+        ignored: unused tensors that some versions write.
+        has_pooler: whether `rules` include the weights of our pooler, even if the architecture has no pooler.
+        needs_pooler: whether the head reads the pooler's output.
+        activation: fixed activation of the head; None means the activation of the config.
+        options: keyword arguments for our class.
     """
 
     their_class: str
@@ -37,22 +37,22 @@ class Head:
 
     @property
     def names(self) -> set[str]:
-        """Their tensors; not the second copies."""
+        """The names of Hugging Face's tensors, without tied copies."""
         return their_names(self.rules, tied=False)
 
     @property
     def all_names(self) -> set[str]:
-        """Their tensors, with the second copies and what is ignored."""
+        """The names of Hugging Face's tensors, including tied copies and ignored tensors."""
         return their_names(self.rules) | set(self.ignored)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Blocks of the same kind, one behind the other.
+    """A sequence of blocks of the same kind.
 
     Attributes:
-        rules: their tensors of a block ↔ our weights, `{i}` being its number.
-        num_layers: our config field that says how many there are.
+        rules: Hugging Face's tensors of a block ↔ our weights; `{i}` is the number of the block.
+        num_layers: our config field with the number of blocks.
     """
 
     rules: tuple[Rule, ...]
@@ -61,20 +61,20 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One of Hugging Face's families of models: tables from their names to ours.
+    """One of Hugging Face's architectures: tables that map its names to ours.
 
     Attributes:
         model_type: its name in config.json.
-        prefix: of the backbone's tensors where a head is on top of it.
-        fields: their config field → (ours, the value if it is absent).
-        fixed: our config fields that all models of this architecture share.
-        required: their config fields that must have this value if they are there.
-        backbone: their tensors outside the blocks ↔ our weights.
-        stacks: the blocks; an encoder and a decoder have one stack.
-        heads: what can stand on top.
-        ignored: ends of names of tensors that are no weights, such as masks.
-        config_class: of our configs.
-        what_fits: what else than the config must be alike, for messages.
+        prefix: prefix of the backbone's tensors in a model with a head.
+        fields: Hugging Face's config field → (our field, default value).
+        fixed: values of our config fields that all models of this architecture share.
+        required: Hugging Face's config fields that must have these values, if present.
+        backbone: Hugging Face's tensors outside the blocks ↔ our weights.
+        stacks: the blocks; an encoder has one stack, and so has a decoder.
+        heads: the possible heads.
+        ignored: endings of the names of tensors that are not weights, such as masks.
+        config_class: the class of our config.
+        what_fits: what must fit besides the config; error messages say it.
     """
 
     config_class: ClassVar[Any]
@@ -90,15 +90,15 @@ class Architecture:
     ignored: tuple[str, ...] = ()
 
     def config(self, theirs: dict[str, Any], head: Head, found: set[str]) -> Any:
-        """Our config for theirs.
+        """Convert Hugging Face's config to ours.
 
         Args:
             theirs: the fields of config.json.
-            head: the head that was chosen.
+            head: the chosen head.
             found: the names of the tensors.
 
         Raises:
-            ValueError: a value that our layers cannot reproduce.
+            ValueError: our layers do not support a value.
         """
         raise NotImplementedError
 
@@ -106,20 +106,20 @@ class Architecture:
         """The inverse of `config`.
 
         Raises:
-            ValueError: this architecture has no such model.
+            ValueError: this architecture does not support such a model.
         """
         raise NotImplementedError
 
     def rules(self, config: Any, head: Head) -> list[Rule]:
-        """Their tensors ↔ our weights, for a model of that config with that head; second copies are the last."""
+        """Hugging Face's tensors ↔ our weights, for a model with this config and this head. Tied copies come last."""
         raise NotImplementedError
 
     def has_head_of(self, model: Any, head: Head) -> bool:
-        """Whether what that head does is what the model does, when class and weights are alike."""
+        """Whether a head computes what the model computes, given that class and weights are equal."""
         return True
 
     def belongs_to_backbone(self, name: str) -> bool:
-        """Whether a tensor of that name would be one of the backbone, known or not."""
+        """Whether a tensor is part of the backbone, judged by the first part of its name."""
         return name.split(".")[0] in {known.split(".")[0] for known in self._backbone_names}
 
     @property
@@ -127,10 +127,10 @@ class Architecture:
         return their_names(self.backbone) | {name for stack in self.stacks for name in their_names(stack.rules)}
 
     def _our_values(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        """The fields that both have, in our names.
+        """Our values of the config fields in the table.
 
         Raises:
-            ValueError: a value that our layers cannot reproduce.
+            ValueError: our layers do not support a value.
         """
         for name, wanted in self.required.items():
             if theirs.get(name, wanted) != wanted:
@@ -150,15 +150,15 @@ class Architecture:
         ]
 
     def choose(self, found: set[str], wanted: str | None) -> Head:
-        """The head whose tensors are there.
+        """Choose the head from the tensors of a checkpoint.
 
         Args:
-            found: the tensors' names without the prefix.
-            wanted: the class that config.json names. It is taken unless another has all of its tensors and more: many
-                files that say MaskedLM hold next sentence too.
+            found: names of the tensors, without the prefix.
+            wanted: the class that config.json names. It is chosen unless the checkpoint has all tensors of a larger
+                head that includes it: many files named MaskedLM also have the next-sentence head.
 
         Raises:
-            ValueError: a class that is not in the table, and is known to have another head.
+            ValueError: the class is not in the table, but its name says that it has a head.
         """
         classes = [head.their_class for head in self.heads]
         if wanted is not None and wanted not in classes and "For" in wanted:
@@ -176,5 +176,5 @@ class Architecture:
         return min(complete, key=unread)
 
     def is_complete(self, head: Head, found: set[str]) -> bool:
-        """Whether all that the head needs is there."""
+        """Whether a file with these tensors has all tensors of the head."""
         return head.names <= found

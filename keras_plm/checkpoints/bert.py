@@ -24,7 +24,7 @@ REQUIRED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cro
 
 
 def embedding(first_position: int = 0) -> tuple[Rule, ...]:
-    """The embedding matrices; positions may begin behind some rows that no token has."""
+    """Rules of the embedding matrices. The first rows of the position embeddings may be unused."""
     return (
         *weight("embeddings.word_embeddings.weight", "embedding/tokens"),
         *weight("embeddings.position_embeddings.weight", "embedding/positions", first_position),

@@ -1,4 +1,4 @@
-"""DistilBERT: Sanh et al. 2019, https://arxiv.org/abs/1910.01108. BERT without segments and pooler."""
+"""DistilBERT: Sanh et al. 2019, https://arxiv.org/abs/1910.01108. BERT without segments and without pooler."""
 
 from keras_plm.models import Encoder
 from keras_plm.tasks import Classifier, Pretrainer, QuestionAnswerer, Tagger

@@ -1,6 +1,6 @@
 """ELECTRA: Clark et al. 2020, https://arxiv.org/abs/2003.10555. BERT with narrow embedding matrices and without pooler.
 
-The head of its pre-training, which tells replaced tokens, is of no use to another task and is left out.
+Its pre-training head, which detects replaced tokens, is not useful for other tasks and is left out.
 """
 
 from keras_plm.models import Encoder

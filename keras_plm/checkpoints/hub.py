@@ -1,20 +1,20 @@
 import re
 from pathlib import Path
 
-# What a model needs; a repository may hold the same weights in four more formats. In those patterns * matches / too.
+# The files that a model needs. A repository may have the same weights in more formats. In these patterns, * matches /.
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _OTHER_FORMATS = ["*onnx*", "*openvino*", "*coreml*", "*.msgpack", "*.h5", "*.ot"]
 
 
 def snapshot(where: str | Path) -> Path:
-    """The folder itself, or the folder of Hugging Face's cache with the files of a repository.
+    """The folder itself, or the folder in Hugging Face's cache with the files of a repository.
 
     Args:
         where: a folder, or a repository id like "bert-base-uncased" or "google/electra-small-discriminator".
 
     Raises:
-        FileNotFoundError: neither a folder nor a repository that can be reached.
-        ImportError: a repository id, and huggingface_hub is not installed.
+        FileNotFoundError: `where` is neither a folder nor a reachable repository.
+        ImportError: `where` is a repository id, but huggingface_hub is not installed.
     """
     folder = Path(where)
     if folder.is_dir():

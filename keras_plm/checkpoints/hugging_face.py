@@ -39,20 +39,20 @@ ARCHITECTURES: dict[str, Architecture] = {a.model_type: a for a in (*_ENCODERS, 
 
 
 def from_hugging_face(where: str | Path) -> keras.Model:
-    """The model of a Hugging Face folder or repository, with its head and its tokenizer.
+    """Load a model from a Hugging Face folder or repository, with its head and its tokenizer.
 
-    Nothing in it is executed. The class is that of the head: Encoder, Pretrainer (masked tokens, with or without next
-    sentence), Classifier, Tagger, QuestionAnswerer; an Embedder if the folder is one of sentence-transformers.
+    No code from the folder is executed. The head determines the class: Encoder, Pretrainer (masked tokens, with or
+    without next sentence), Classifier, Tagger or QuestionAnswerer. A sentence-transformers folder gives an Embedder.
 
     Args:
-        where: a folder, or a repository id ("sentence-transformers/all-MiniLM-L6-v2"), which is downloaded into
+        where: a folder, or a repository id ("sentence-transformers/all-MiniLM-L6-v2"). A repository is downloaded into
             Hugging Face's cache.
 
     Raises:
-        FileNotFoundError: no such folder, or no config, weights or tokenizer in it.
-        ImportError: a repository id, and huggingface_hub is not installed.
-        ValueError: an architecture or option that is not supported; a damaged file; missing, unexpected or misshapen
-            tensors, each named; a pickle that wants to call something; a path that leads out of the folder.
+        FileNotFoundError: the folder, or its config, weights or tokenizer, does not exist.
+        ImportError: `where` is a repository id, but huggingface_hub is not installed.
+        ValueError: an architecture or option is not supported; a file is damaged; tensors are missing, unexpected or
+            have a wrong shape (the message names them); a pickle calls a function; or a path is outside the folder.
     """
     folder = snapshot(where)
     modules = read_modules(folder)
@@ -62,7 +62,7 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     stored = {_plain(name, architecture): tensor for name, tensor in stored_tensors(weights_folder).items()}
     stored = {name: tensor for name, tensor in stored.items() if not name.endswith(architecture.ignored)}
     of_heads = {name for head in architecture.heads for name in head.all_names}
-    if modules is not None:  # some keep the head of their pre-training
+    if modules is not None:  # some embedding models still contain their pre-training head
         stored = {name: tensor for name, tensor in stored.items() if name not in of_heads}
     try:
         wanted = None if modules is not None else _named_class(theirs)
@@ -75,7 +75,7 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         raise ValueError(f"{weights_folder / 'config.json'}: {error}") from None
     tokenizer = read_tokenizer(weights_folder, causal=isinstance(config, DecoderConfig))
     if modules is not None and modules.lowercase and not getattr(tokenizer, "lowercase", False):
-        raise ValueError(f"{folder} lower-cases texts before a tokenizer that does not; that is not supported")
+        raise ValueError(f"{folder} lower-cases texts, but its tokenizer does not; this is not supported")
     options: dict[str, Any] = dict(head.options)
     our_class = head.our_class
     task = task_of_class(our_class)
@@ -85,7 +85,7 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         labels = _labels(theirs, head, stored, task.predicts_scores) if "labels" in task.setting_types else None
         options |= task.from_hugging_face(theirs, labels)
     rules = architecture.rules(config, head)
-    if their_names(rules, tied=False) <= set(stored):  # or what is missing and what is left over are told together
+    if their_names(rules, tied=False) <= set(stored):  # otherwise one error names both missing and unexpected tensors
         kept = their_names(rules) | head.all_names
         more = {name for name in set(stored) - kept if name in of_heads or not architecture.belongs_to_backbone(name)}
         _leave_out(stored, more, str(weights_folder))
@@ -98,27 +98,27 @@ def from_hugging_face(where: str | Path) -> keras.Model:
 def to_hugging_face(
     model: keras.Model, folder: str | Path, model_type: str | None = None, overwrite: bool = False
 ) -> None:
-    """Write a folder that Transformers loads: config.json, model.safetensors and the files of the tokenizer.
+    """Write a folder that Transformers can load: config.json, model.safetensors and the files of the tokenizer.
 
-    A bare encoder without a pooler gets a random one from Transformers, unless it is told `add_pooling_layer=False`.
+    If an encoder has no pooler, Transformers adds a random one, unless you load it with `add_pooling_layer=False`.
 
     Args:
-        model: one of this package's models; an Embedder becomes a folder of sentence-transformers.
-        folder: where to.
-        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta" or "electra"; None takes the first that
-            has such a model.
-        overwrite: replace a folder that is there.
+        model: a model of this package; an Embedder becomes a sentence-transformers folder.
+        folder: the output folder.
+        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta" or "electra"; None means the first
+            architecture that supports the model.
+        overwrite: replace an existing folder.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
-        ValueError: no architecture of Transformers, or not the given one, has such a model.
+        ValueError: no architecture of Transformers, or not the given one, supports the model.
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
     if model.adaptation.lora_rank:
-        raise ValueError("Transformers' files have no LoRA updates: plm.merge_lora(model) first, or save_lora")
+        raise ValueError("Transformers' files have no LoRA updates: use plm.merge_lora(model) first, or save_lora")
     if model.adaptation.quantization_aware:
-        raise ValueError("Transformers' files have no activation ranges; export.to_tflite takes such a model")
+        raise ValueError("Transformers' files have no activation ranges; use export.to_tflite for such a model")
     task = task_of_class(type(model))
     about_task = {} if task is None else task.to_hugging_face(model)
     refusals = []
@@ -130,7 +130,7 @@ def to_hugging_face(
             continue
         break
     else:
-        raise ValueError(f"no architecture of Transformers has such a model: {'; '.join(dict.fromkeys(refusals))}")
+        raise ValueError(f"no architecture of Transformers supports this model: {'; '.join(dict.fromkeys(refusals))}")
     with models.whole_folder(folder, overwrite) as temporary:
         if task is not None and task.sentence_encoder:
             write_modules(temporary, model)
@@ -147,10 +147,10 @@ def decoder_of(
     tokenizer: Tokenizer,
     source: str,
 ) -> Any:
-    """The `TextGenerator` of a config and tensors as Transformers has them, wherever they come from.
+    """Make a `TextGenerator` from a config and tensors in the layout of Transformers.
 
     Raises:
-        ValueError: a config that our layers cannot follow; tensors that do not fit, each named.
+        ValueError: our layers do not support the config, or tensors do not fit (the message names them).
     """
     head = architecture.heads[0]
     try:
@@ -165,12 +165,12 @@ def decoder_of(
 
 
 def _leave_out(stored: dict[str, StoredTensor], others: set[str], source: str) -> None:
-    """Take out the tensors of other heads and of losses, and say so; those of blocks stay, and are an error."""
+    """Remove the tensors of other heads and of losses, with a warning. Unexpected tensors of blocks cause an error."""
     for name in others:
         del stored[name]
     if others:
         shown = ", ".join(sorted(others)[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        warnings.warn(f"{source}: left out {shown}, which the model has no place for", stacklevel=3)
+        warnings.warn(f"{source}: left out {shown}, which the model does not have", stacklevel=3)
 
 
 def _named_class(theirs: dict[str, Any]) -> str | None:
@@ -188,11 +188,11 @@ def _architecture(theirs: dict[str, Any], folder: Path) -> Architecture:
         raise ValueError(f"{folder} has model_type {theirs['model_type']!r}; supported are {supported}")
     if "class" in theirs and "format" in theirs:
         raise ValueError(f"{folder} is a folder of keras_plm; load it without 'hf:'")
-    return BERT  # before there were others, config.json did not say
+    return BERT  # the config.json of early BERT models has no model_type
 
 
 def _plain(name: str, architecture: Architecture) -> str:
-    """A tensor's name without the encoder's prefix and that of several devices, and as newer versions spell it."""
+    """A tensor's name in the spelling of newer versions, without the prefixes of the encoder and of `DataParallel`."""
     name = name.removeprefix("module.").removeprefix(architecture.prefix)
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         name = f"{name.removesuffix(old)}{new}" if name.endswith(old) else name
@@ -202,9 +202,9 @@ def _plain(name: str, architecture: Architecture) -> str:
 def _labels(
     theirs: dict[str, Any], head: Head, stored: dict[str, StoredTensor], may_be_score: bool
 ) -> list[str] | None:
-    """The names of the outputs; None for a regression, which one number means where the task has it."""
+    """The names of the outputs; None for regression (one output, if the task supports regression)."""
     bias = next(rule.theirs[0] for rule in head.rules if rule.ours == ("head/dense/bias",))
-    if bias not in stored:  # _assign says so
+    if bias not in stored:  # _assign raises the error
         return ["0", "1"]
     number = stored[bias].shape[0]
     kind = theirs.get("problem_type")
@@ -216,16 +216,16 @@ def _labels(
     if not isinstance(names, dict):
         raise ValueError(f"id2label is a {type(names).__name__}, not an object of names by number")
     labels = [str(names.get(str(i))) for i in range(number)]
-    # a file that was not kept up to date has two names for fifty outputs
+    # an outdated file may have, for example, two names for fifty outputs
     fits = set(names) == {str(i) for i in range(number)} and len(set(labels)) == number
     return labels if fits else [f"LABEL_{i}" for i in range(number)]
 
 
 def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTensor], source: str) -> None:
-    """Read the tensors into the model, one rule after the other.
+    """Read the tensors into the model, rule by rule.
 
-    Of two copies of a tensor that differ, a matrix is an error: our outputs are tied. For a bias the decoder's own
-    counts, as in Transformers; ALBERT's first release had both.
+    If two copies of a matrix differ, this is an error, because our outputs are tied. If two copies of a bias differ,
+    the decoder's own bias is used, as in Transformers. ALBERT's first release had both.
     """
     variables, stored = named_weights(model), dict(stored)
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
@@ -247,7 +247,7 @@ def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTenso
         for name, shape in zip(rule.theirs, rule.their_shapes([shapes[path] for path in rule.ours]), strict=True)
     }
     check_shapes(wanted, {name: tensor.shape for name, tensor in stored.items()}, source)
-    # the largest first: while it is read it is there twice
+    # The largest tensors first: while a tensor is read, it is in memory twice.
     for rule in sorted(read, key=lambda rule: -sum(math.prod(wanted[name]) for name in rule.theirs)):
         tensors = [np.asarray(stored[name].read(), np.float32) for name in rule.theirs]
         for path, value in zip(rule.ours, rule.to_ours(tensors, [shapes[path] for path in rule.ours]), strict=True):
@@ -255,7 +255,7 @@ def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTenso
 
 
 def candidates(model: keras.Model) -> list[Architecture]:
-    """In the order in which they are tried; a tokenizer of RoBERTa's kind belongs to it."""
+    """The architectures to try, in this order. The template of a RoBERTa tokenizer decides for RoBERTa."""
     if isinstance(model.config, DecoderConfig):
         return list(_DECODERS)
     if model.tokenizer is not None and model.tokenizer.template == ROBERTA_TEMPLATE:
@@ -264,12 +264,12 @@ def candidates(model: keras.Model) -> list[Architecture]:
 
 
 def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str, Any], list[Rule]]:
-    """The head, the config and the rules with which the architecture has exactly this model's weights.
+    """The head, the config and the rules with which an architecture has exactly the weights of this model.
 
-    LoRA updates do not count.
+    LoRA updates are ignored.
 
     Raises:
-        ValueError: it has no such model.
+        ValueError: the architecture does not support the model.
     """
     config = model.config
     if type(config) is not architecture.config_class:
@@ -277,7 +277,9 @@ def fit(model: keras.Model, architecture: Architecture) -> tuple[Head, dict[str,
     theirs = architecture.their_config(config)
     pad = theirs.get("pad_token_id")
     if pad is not None and model.tokenizer is not None and model.tokenizer.pad_id != pad:
-        raise ValueError(f"{architecture.model_type} pads with id {pad}, this tokenizer with {model.tokenizer.pad_id}")
+        raise ValueError(
+            f"{architecture.model_type} pads with id {pad}, but this tokenizer with {model.tokenizer.pad_id}"
+        )
     paths = {path for path in named_weights(model) if "/lora_" not in path}
     task = task_of_class(type(model))
     our_class: Any = Encoder if task is not None and task.sentence_encoder else type(model)

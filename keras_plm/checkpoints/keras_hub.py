@@ -1,4 +1,4 @@
-"""keras-hub's backbones → our encoders."""
+"""Convert keras-hub backbones to our encoders."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from keras_plm.text.sentence_piece import Unigram
 
 from .tokenizer_reader import from_sentence_piece
 
-# Class → what its config does not say.
+# Class → settings that its config does not contain.
 _FIXED: dict[str, dict[str, Any]] = {
     "BertBackbone": {"activation": "gelu_tanh"},
     "DistilBertBackbone": {"activation": "gelu", "num_segments": 0, "has_pooler": False},
@@ -27,7 +27,7 @@ _FIELDS = (
     "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "embedding_dim", "dropout",
     "max_sequence_length", "num_segments",
 )  # fmt: skip
-# End of their path → ours. keras-hub gives the heads an axis of their own: the shapes differ, the order does not.
+# End of keras-hub's path → our path. keras-hub has a separate axis for the heads; the order of the numbers is the same.
 _EMBEDDING = {
     "token_embedding/embeddings": "embedding/tokens",
     "position_embedding/embeddings": "embedding/positions",
@@ -62,8 +62,8 @@ def from_keras_hub(backbone: keras.Model, tokenizer: Tokenizer | None = None) ->
         tokenizer: the tokenizer of the ids, or None.
 
     Raises:
-        TypeError: another backbone.
-        ValueError: one of them with an option that our layers do not have; weights that do not fit, each named.
+        TypeError: the backbone is of another class.
+        ValueError: our layers do not support one of its options, or weights do not fit (the message names them).
     """
     kind = type(backbone).__name__
     if kind not in _FIXED:
@@ -109,14 +109,14 @@ def _our_path(theirs: str) -> str:
 
 
 def from_preset(name: str) -> Encoder:
-    """The encoder of a keras-hub preset, with its tokenizer, downloaded into keras-hub's cache.
+    """Load the encoder and tokenizer of a keras-hub preset, which is downloaded into keras-hub's cache.
 
     Args:
-        name: like "bert_tiny_en_uncased", or anything else that `keras_hub.models.Backbone.from_preset` takes.
+        name: a name such as "bert_tiny_en_uncased", as for `keras_hub.models.Backbone.from_preset`.
 
     Raises:
-        FileNotFoundError: no such preset, or it was not reached.
-        TypeError: a preset of another architecture.
+        FileNotFoundError: the preset does not exist or was not reached.
+        TypeError: the preset has another architecture.
     """
     import keras_hub
 
@@ -138,5 +138,5 @@ def _our_tokenizer(theirs: Any) -> Tokenizer:
         return BytePairTokenizer(pieces, merges, ROBERTA_TOKENS, theirs.add_prefix_space, template)
     if hasattr(theirs, "proto"):
         return from_sentence_piece(Unigram.from_bytes(theirs.proto, f"the model of the {kind}"), {})
-    # keras-hub leaves the accents, which the uncased models have never seen
+    # keras-hub does not strip accents, but uncased models were trained without accents; our tokenizer strips them
     return WordPieceTokenizer(theirs.get_vocabulary(), theirs.lowercase)

@@ -9,20 +9,22 @@ from .keras_hub import from_preset
 
 
 def load(where: str | Path) -> Any:
-    """A model, whoever made it.
+    """Load a model of this package, of Hugging Face or of keras-hub.
 
     Args:
-        where: a folder that `plm.save` wrote; "hf:" and a Hugging Face folder or repository id; "preset:" and the name
-            of a keras-hub preset; a `.gguf` file.
+        where: a folder that `plm.save` wrote; "hf:" and a Hugging Face folder or repository id; "preset:" and the
+            name of a keras-hub preset; or a `.gguf` file.
 
     Returns:
-        An Encoder, Pretrainer, Classifier, Tagger, QuestionAnswerer, Embedder, Decoder or TextGenerator, as it says.
+        An Encoder, Pretrainer, Classifier, Tagger, QuestionAnswerer, Embedder, Decoder or TextGenerator, depending on
+        the folder.
 
     Raises:
-        FileNotFoundError: no such folder or repository, or a file missing in it.
-        ImportError: a repository id without the `hub` extra, a `.gguf` file without the `gguf` extra.
-        TypeError: a preset of another architecture.
-        ValueError: damaged files, weights that do not fit (each named), something that is not supported.
+        FileNotFoundError: the folder or repository does not exist, or a file in it is missing.
+        ImportError: `where` is a repository id, but the `hub` extra is not installed; or it is a `.gguf` file, but the
+            `gguf` extra is not installed.
+        TypeError: the preset has another architecture.
+        ValueError: files are damaged, weights do not fit (the message names them), or something is not supported.
 
     Example:
         >>> encoder = load("hf:sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -37,6 +39,7 @@ def load(where: str | Path) -> Any:
     folder = Path(where)
     if not folder.exists():
         raise FileNotFoundError(
-            f"no folder {str(where)!r}; a model of Hugging Face is 'hf:{where}', a preset of keras-hub 'preset:{where}'"
+            f"no folder {str(where)!r}; a model of Hugging Face is 'hf:{where}', a preset of keras-hub is "
+            f"'preset:{where}'"
         )
     return load_folder(where)

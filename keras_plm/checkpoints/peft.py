@@ -33,22 +33,22 @@ _BASE = "base_model.model."
 def save_lora(
     model: Any, folder: str | Path, base: str = "", overwrite: bool = False, model_type: str | None = None
 ) -> None:
-    """Write the LoRA updates of a task model and its head, a few hundred kilobytes, as PEFT does.
+    """Write the LoRA updates and the head of a task model in PEFT's format, a few hundred kilobytes.
 
     Args:
         model: a Classifier, Tagger or QuestionAnswerer with an `Adaptation` of `lora_rank` above 0.
-        folder: where to.
-        base: name of the checkpoint that the updates belong to, for whoever reads the folder.
-        overwrite: replace a folder that is there.
-        model_type: whose names of layers: "bert", …; None means the first architecture that has such a model, and BERT
-            for an ELECTRA whose sizes BERT has too.
+        folder: the output folder.
+        base: name of the checkpoint that the updates belong to, as information for readers of the folder.
+        overwrite: replace an existing folder.
+        model_type: architecture whose layer names are used: "bert", …. None means the first architecture that supports
+            the model; for an ELECTRA with sizes that BERT also supports, this is BERT.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
-        ValueError: no LoRA updates, or no architecture of Transformers has such a model.
+        ValueError: there are no LoRA updates, or no architecture of Transformers supports the model.
 
-    Differs: updates of a classifier that reads all tokens (pooling "mean" or "max") are for `load_lora` alone:
-        Transformers has none.
+    Differs: updates of a classifier with pooling "mean" or "max" can only be loaded by `load_lora`, because
+        Transformers has no such classifiers.
     """
     lora = model.adaptation
     if not lora.lora_rank:
@@ -88,19 +88,19 @@ def save_lora(
 
 
 def load_lora(model: Any, folder: str | Path) -> Any:
-    """A copy of a task model with the LoRA updates and the head of a folder; `merge_lora` makes them part of it.
+    """A copy of a task model with the LoRA updates and the head from a folder. `merge_lora` merges the updates.
 
     Args:
-        model: a Classifier, Tagger or QuestionAnswerer of the checkpoint that the updates were trained on.
-        folder: what `save_lora` or PEFT wrote.
+        model: a Classifier, Tagger or QuestionAnswerer with the checkpoint on which the updates were trained.
+        folder: a folder that `save_lora` or PEFT wrote.
 
     Returns:
         A model with LoRA updates.
 
     Raises:
-        FileNotFoundError: no such folder, or a file missing in it.
-        ValueError: another kind of adapter, other labels, a model that has updates already, updates that match no
-            layer, tensors that do not fit; each named.
+        FileNotFoundError: the folder does not exist, or a file in it is missing.
+        ValueError: the adapter is of another kind or for other labels, the model already has updates, updates match no
+            layer, or tensors do not fit. The message names them.
     """
     folder = Path(folder)
     rank, alpha = _rank_and_alpha(folder)
@@ -108,7 +108,7 @@ def load_lora(model: Any, folder: str | Path) -> Any:
     _check_base(model, folder)
     stored = read_safetensors(folder / _WEIGHTS)
     matched = [{name: _our_path(name, _by_module(*table)) for name in stored} for table in tables]
-    # architectures of the same weights differ in the names: the file is of the one that it fits best
+    # several architectures may have the same weights with other names; choose the one that fits the file best
     paths = min(matched, key=lambda paths: sum(path is None for path in paths.values()))
     unknown = next((name for name, path in paths.items() if path is None), None)
     if unknown is not None:
@@ -131,9 +131,9 @@ def load_lora(model: Any, folder: str | Path) -> Any:
 
 
 def _rank_and_alpha(folder: Path) -> tuple[int, float]:
-    """What adapter_config.json says of the updates."""
+    """The rank and alpha of the updates, from adapter_config.json."""
     if not (folder / _CONFIG).is_file():
-        raise FileNotFoundError(f"{folder} has no {_CONFIG}; is it a folder of PEFT?")
+        raise FileNotFoundError(f"{folder} has no {_CONFIG}; is it a PEFT folder?")
     settings = read_json(folder / _CONFIG)
     try:
         if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("bias", "none") != "none":
@@ -148,31 +148,31 @@ def _rank_and_alpha(folder: Path) -> tuple[int, float]:
 
 def _check_base(model: Any, folder: Path) -> None:
     if model.adaptation.lora_rank:
-        raise ValueError("the model has LoRA updates already; merge_lora makes them part of it")
+        raise ValueError("the model already has LoRA updates; merge them first with plm.merge_lora")
     own = getattr(model, "labels", None)
     labels = json.loads((folder / _LABELS).read_text("utf-8")) if (folder / _LABELS).is_file() else own
     if labels != own:
-        raise ValueError(f"{folder} is for the labels {labels}, the model has {own}")
+        raise ValueError(f"{folder} is for the labels {labels}, but the model has {own}")
 
 
 def _peft_type(model: Any) -> str:
-    """What PEFT calls the task.
+    """The name of the task in PEFT.
 
     Raises:
-        ValueError: it has no name for it.
+        ValueError: PEFT does not have the task.
     """
     task = task_of_class(type(model))
     if task is None or task.peft_type is None:
         known = ", ".join(task.model.__name__ for task in registered() if task.peft_type is not None)
-        raise ValueError(f"a {type(model).__name__} has no LoRA format; one of {known} has")
+        raise ValueError(f"a {type(model).__name__} has no LoRA format; use one of {known}")
     return task.peft_type
 
 
 def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architecture, Head, dict[str, str]]]:
-    """The architectures that have the model without its LoRA updates, with their heads and their names.
+    """The architectures that support the model without its LoRA updates, with the head and the names of the weights.
 
     Raises:
-        ValueError: none has such a model.
+        ValueError: no architecture supports the model.
     """
     if model_type is not None and model_type not in ARCHITECTURES:
         raise ValueError(f"model_type={model_type!r}; choose one of {sorted(ARCHITECTURES)}")
@@ -186,17 +186,17 @@ def _tables(model: Any, model_type: str | None = None) -> list[tuple[Architectur
         else:
             found.append((architecture, head, _single(rules)))
     if not found:
-        raise ValueError(f"no architecture of Transformers has such a {type(model).__name__}: {'; '.join(refusals)}")
+        raise ValueError(f"no architecture of Transformers supports this {type(model).__name__}: {'; '.join(refusals)}")
     return found
 
 
 def _single(rules: list[Rule]) -> dict[str, str]:
-    """Their tensor → our weight, for the rules that have one of each: no other has an update of its own."""
+    """Hugging Face's tensor → our weight, for one-to-one rules. Only these weights can have LoRA updates."""
     return {r.theirs[0]: r.ours[0] for r in rules if not r.tied and len(r.theirs) == len(r.ours) == 1}
 
 
 def _by_module(architecture: Architecture, head: Head, names: dict[str, str]) -> dict[str, str]:
-    """The paths of our weights by the names of their modules."""
+    """Hugging Face's module name → path of our weight."""
     return {f"{'' if n in head.names else architecture.prefix}{n.removesuffix('.weight')}": o for n, o in names.items()}
 
 
@@ -205,18 +205,18 @@ def _is_head(theirs: str, ours: str, head: Head) -> bool:
 
 
 def _modules(names: dict[str, str], lora: Adaptation) -> set[str]:
-    """The last parts of the names of the layers that have updates, which PEFT matches modules by."""
+    """The name endings of the layers with updates; PEFT matches modules by these endings."""
     modules = set()
     for theirs, ours in names.items():
         parts = ours.split("/")
         if ours.endswith("kernel") and parts[0].startswith("block_") and parts[-2] in lora.lora_targets:
-            # the number of the block left out; "dense" alone would match the pooler too
+            # the name after the number of the block; "dense" alone would also match the pooler
             modules.add(theirs.removesuffix(".weight").split(".", 3)[-1])
     return modules
 
 
 def _our_path(name: str, by_module: dict[str, str]) -> str | None:
-    """The path of our weight for a tensor of PEFT; None if there is none."""
+    """The path of our weight for a PEFT tensor; None if there is none."""
     name = name.removeprefix(_BASE).replace(".modules_to_save.default", "").replace(".modules_to_save", "")
     for letter in "AB":
         for ending in (f".lora_{letter}.weight", f".lora_{letter}.default.weight"):
@@ -227,7 +227,7 @@ def _our_path(name: str, by_module: dict[str, str]) -> str | None:
 
 
 def _with_encoder(model: Any, encoder: Encoder) -> Any:
-    """The model again on another encoder, with its own head."""
+    """A copy of the model with another encoder and the same head."""
     copy = type(model).from_config(model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder})
     inside = set(named_weights(encoder))
     variables = named_weights(copy)

@@ -10,10 +10,10 @@ from rich.table import Table
 Task = Literal["classification", "pairs", "tagging", "question_answering", "similarity", "pretraining"]
 Size = Literal["float32", "dynamic_int8"]
 TASKS = ("classification", "pairs", "tagging", "question_answering", "similarity", "pretraining")
-# Bytes of the exported file a weight.
+# Bytes per weight in the exported file.
 _BYTES = {"float32": 4.0, "dynamic_int8": 1.03}
-# What checkpoints are compared by, the first that they have in common with the others: the beginning of its name. The
-# sentence pairs of MNLI and XNLI are the test that nearly all of them were put to.
+# Benchmarks for comparing checkpoints, by the beginning of their names. The first benchmark that a checkpoint has is
+# used. Nearly all checkpoints have published scores on the sentence pairs of MNLI or XNLI.
 _MEASURES = {
     "similarity": ("STS-B Spearman test (as it is", "STS-B Spearman"),
     "zh": ("XNLI Chinese accuracy test",),
@@ -24,21 +24,21 @@ _MEASURES = {
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
-    """One row of the table.
+    """One row of the table of known checkpoints.
 
     Attributes:
         name: repository id, for `plm.load("hf:" + name)`.
         architecture: its model_type.
         parameters: number of the encoder's weights.
         languages: ISO 639-1 codes, or ("multilingual",) for about a hundred.
-        cased: whether it tells capitals.
-        license: as its page says; None if that could not be verified.
-        tasks: what it is a sensible start for.
-        ready: what it does as it is; None if it is a start only.
+        cased: whether it distinguishes upper and lower case.
+        license: license on the checkpoint's page; None if it could not be verified.
+        tasks: tasks for which it is a good starting point.
+        ready: the task that it can do without fine-tuning; None if it needs fine-tuning.
         scores: benchmark → (value, source).
-        latency_ms: quantization → milliseconds of a row of 128 tokens in TFLite on one thread, measured with random
-            weights on the machine that docs/log describes.
-        notes: what to know before using it.
+        latency_ms: quantization → milliseconds for a row of 128 tokens in TFLite on one thread. Measured with random
+            weights on the machine in docs/log.
+        notes: important facts before using it.
     """
 
     name: str
@@ -58,11 +58,11 @@ class KnownCheckpoint:
         return self.parameters * _BYTES[quantization] / 1e6
 
     def speaks(self, languages: Sequence[str]) -> bool:
-        """Whether it was trained on all of these languages."""
+        """Whether the checkpoint was trained on all of these languages."""
         return self.languages == ("multilingual",) or set(languages) <= set(self.languages)
 
     def score(self, measures: Sequence[str]) -> tuple[int, float, str, str] | None:
-        """(rank of the measure, value, benchmark, source) of the first measure that it has."""
+        """(rank of the benchmark, value, name, source) of the first of these benchmarks that the checkpoint has."""
         for rank, measure in enumerate(measures):
             for benchmark, (value, source) in self.scores.items():
                 if benchmark.startswith(measure):
@@ -75,11 +75,11 @@ class Choice:
     """A recommendation.
 
     Attributes:
-        name: what to load: "hf:…".
-        reason: why this one, in a sentence or two.
-        quantization: of the exported file that sizes and times are for.
+        name: argument for `plm.load`: "hf:…".
+        reason: the reason for this choice, in a sentence or two.
+        quantization: quantization of the exported file; sizes and times refer to it.
         checkpoint: its row of the table.
-        others: those that also fit, the better ones first.
+        others: other checkpoints that fit, the best first.
     """
 
     name: str
@@ -111,21 +111,21 @@ def choose(
     languages: Sequence[str] = ("en",),
     quantization: Size = "dynamic_int8",
 ) -> Choice:
-    """Which known checkpoint to start from, and why. Nothing is downloaded.
+    """Recommend a known checkpoint to start from. Nothing is downloaded.
 
-    Among those that are a sensible start for the task, were trained on the languages and fit the bounds, the one with
-    the best published score; where no score can be compared, the largest.
+    A checkpoint fits if it suits the task, was trained on the languages, and is within the limits. The recommendation
+    is the fitting checkpoint with the best published score. If no scores can be compared, it is the largest.
 
     Args:
         task: "classification", "pairs", "tagging", "question_answering", "similarity" or "pretraining".
         max_megabytes: largest exported file, in 10⁶ bytes.
-        max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread of the machine that the table was
-            measured on; yours differs, so measure the artifact with `export.compare`.
+        max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread, on the machine of the table. Your
+            machine differs, so measure the artifact with `export.compare`.
         languages: ISO 639-1 codes; the checkpoint must know all of them.
-        quantization: of the exported file, for both bounds.
+        quantization: quantization of the exported file, for both limits.
 
     Raises:
-        ValueError: an unknown task; no checkpoint fits: the message says which bound the nearest one misses.
+        ValueError: the task is unknown, or no checkpoint fits; the message names the smallest and the fastest one.
 
     Example:
         >>> choose("similarity", max_megabytes=30).name
@@ -139,7 +139,7 @@ def choose(
         raise ValueError(f"languages={languages!r}; pass a list of codes such as ['en', 'de']")
     able = [c for c in known_checkpoints() if task in c.tasks and c.speaks(languages)]
     if not able:
-        raise ValueError(f"no known checkpoint is a start for {task} in {', '.join(languages)}")
+        raise ValueError(f"no known checkpoint is a starting point for {task} in {', '.join(languages)}")
     fitting = [
         c
         for c in able
@@ -190,7 +190,7 @@ def _reason(
 
 
 def known_checkpoints() -> list[KnownCheckpoint]:
-    """The table: published figures with their sources, latencies measured here."""
+    """The table of known checkpoints: published scores with their sources, and latencies that we measured."""
     rows = json.loads(Path(__file__).with_name("known.json").read_text("utf-8"))["checkpoints"]
     return [_row(row) for row in rows]
 

@@ -1,6 +1,6 @@
 """RoBERTa: Liu et al. 2019, https://arxiv.org/abs/1907.11692; XLM-R: Conneau et al. 2020, https://arxiv.org/abs/1911.02116.
 
-BERT with other tokenizers, one segment, and positions that are counted from 2.
+BERT with other tokenizers, one segment, and positions that start at 2.
 """
 
 from dataclasses import replace
@@ -19,12 +19,12 @@ ROBERTA = EncoderArchitecture(
     fields=FIELDS
     | {
         "vocab_size": ("vocabulary_size", 50_265),
-        # the defaults of Transformers (5.24), which are BERT's and not those of the published models
+        # the defaults of Transformers (5.24); they equal BERT's defaults and differ from the published models
         "type_vocab_size": ("num_segments", 2),
         "max_position_embeddings": ("max_sequence_length", 512),
         "layer_norm_eps": ("layer_norm_epsilon", 1e-12),
     },
-    required=REQUIRED | {"pad_token_id": 1},  # positions are counted from it
+    required=REQUIRED | {"pad_token_id": 1},  # the first position is pad_token_id + 1
     backbone=embedding(first_position=2),
     stacks=(Stack(rules=BLOCK),),
     pooler=POOLER,

@@ -1,4 +1,4 @@
-"""How other people's tensors and our weights belong together: one rule reads and writes."""
+"""Rules that map Hugging Face's tensors to our weights. The same rule is used for reading and writing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,18 +11,18 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Some of their tensors ↔ some of our weights with the same numbers.
+    """Some of Hugging Face's tensors ↔ some of our weights with the same numbers.
 
-    Their tensors, transposed if they have it so, are parts of one array along an axis, and so are our weights. Most
-    rules have one of each.
+    Hugging Face's tensors, transposed if necessary and joined along an axis, are one array. Our weights, joined along
+    the same axis, are the same array. Most rules have one tensor and one weight.
 
     Attributes:
-        theirs: their names, `{i}` being the number of a block.
+        theirs: names of Hugging Face's tensors; `{i}` is the number of a block.
         ours: paths of our weights.
-        transposed: they have (outputs, inputs), where we have (inputs, outputs).
-        axis: of ours, along which several are joined.
-        skipped_rows: rows of theirs before the first of ours; written as zeros.
-        tied: theirs is a second copy of what another rule has: compared, and not written.
+        transposed: whether their tensors are (outputs, inputs) and our weights (inputs, outputs).
+        axis: axis of our weights, along which several are joined.
+        skipped_rows: number of rows in their tensor before our first row; they are written as zeros.
+        tied: whether their tensor is a copy of a tensor of another rule; a copy is compared, but not written.
     """
 
     theirs: tuple[str, ...]
@@ -33,16 +33,16 @@ class Rule:
     tied: bool = False
 
     def of_block(self, i: int) -> Self:
-        """The rule of a block of that number."""
+        """The rule for block `i`."""
         theirs, ours = (tuple(name.format(i=i) for name in names) for names in (self.theirs, self.ours))
         return replace(self, theirs=theirs, ours=ours)
 
     def to_ours(self, tensors: Sequence[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
-        """Our weights from their tensors.
+        """Convert Hugging Face's tensors to our weights.
 
         Args:
-            tensors: theirs, of `their_shapes`.
-            shapes: of our weights.
+            tensors: Hugging Face's tensors, with shapes as in `their_shapes`.
+            shapes: shapes of our weights.
         """
         turned = [t[self.skipped_rows :].T if self.transposed else t[self.skipped_rows :] for t in tensors]
         whole = turned[0] if len(turned) == 1 else np.concatenate(turned, self.axis)
@@ -51,10 +51,10 @@ class Rule:
         return np.split(whole, np.cumsum([shape[self.axis] for shape in shapes])[:-1], self.axis)
 
     def to_theirs(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The inverse of `to_ours`; several of theirs are equal parts."""
+        """The inverse of `to_ours`. If there are several tensors, all have the same size."""
         whole = weights[0] if len(weights) == 1 else np.concatenate(weights, self.axis)
         if whole.shape[self.axis] % len(self.theirs):
-            raise ValueError(f"{self.ours} of shape {whole.shape} cannot be cut into {len(self.theirs)} equal parts")
+            raise ValueError(f"{self.ours} of shape {whole.shape} cannot be split into {len(self.theirs)} equal parts")
         parts = [whole] if len(self.theirs) == 1 else np.split(whole, len(self.theirs), self.axis)
         turned = [np.ascontiguousarray(part.T) if self.transposed else np.ascontiguousarray(part) for part in parts]
         if not self.skipped_rows:
@@ -62,7 +62,7 @@ class Rule:
         return [np.pad(part, ((self.skipped_rows, 0), *[(0, 0)] * (part.ndim - 1))) for part in turned]
 
     def their_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shapes of their tensors for those of our weights."""
+        """The shapes of Hugging Face's tensors, from the shapes of our weights."""
         whole = list(shapes[0])
         if len(shapes) > 1 or len(self.theirs) > 1:
             whole[self.axis] = sum(shape[self.axis] for shape in shapes) // len(self.theirs)
@@ -72,12 +72,12 @@ class Rule:
 
 
 def weight(theirs: str, ours: str, skipped_rows: int = 0) -> tuple[Rule]:
-    """The same numbers in the same order."""
+    """A weight with the same numbers in the same order."""
     return (Rule(theirs=(theirs,), ours=(ours,), skipped_rows=skipped_rows),)
 
 
 def kernel(theirs: str, ours: str) -> tuple[Rule]:
-    """A kernel, which torch has transposed."""
+    """A kernel, which is transposed in torch."""
     return (Rule(theirs=(theirs,), ours=(ours,), transposed=True),)
 
 
@@ -87,17 +87,17 @@ def dense(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """A layer normalization's two weights."""
+    """The two weights of a layer normalization."""
     return (*weight(f"{theirs}.weight", f"{ours}/gamma"), *weight(f"{theirs}.bias", f"{ours}/beta"))
 
 
 def split(theirs: str, ours: Sequence[str], transposed: bool = True) -> tuple[Rule, ...]:
-    """A dense layer of theirs that is several of ours, such as query, key and value in one.
+    """One of Hugging Face's dense layers that is several of our layers, such as a fused query, key and value.
 
     Args:
-        theirs: name of the layer.
+        theirs: name of Hugging Face's layer.
         ours: paths of our layers, in the order of their outputs.
-        transposed: False for the layers of GPT-2, which have (inputs, outputs) as ours.
+        transposed: False for GPT-2, whose kernels are (inputs, outputs), as ours.
     """
     kernels, biases = (tuple(f"{path}/{what}" for path in ours) for what in ("kernel", "bias"))
     return (
@@ -107,17 +107,17 @@ def split(theirs: str, ours: Sequence[str], transposed: bool = True) -> tuple[Ru
 
 
 def concatenate(theirs: Sequence[str], ours: str) -> tuple[Rule]:
-    """Several kernels of theirs, of equal size, that are one of ours."""
+    """Several of Hugging Face's kernels, of equal size, that are one of our kernels."""
     return (Rule(theirs=tuple(theirs), ours=(ours,), transposed=True),)
 
 
 def tie(theirs: str, ours: str) -> tuple[Rule]:
-    """A second copy of a weight, if it is there at all."""
+    """A tied copy of a weight, which may be absent."""
     return (Rule(theirs=(theirs,), ours=(ours,), tied=True),)
 
 
 def their_names(rules: Iterable[Rule], tied: bool | None = None) -> set[str]:
-    """The names of their tensors; with `tied` only of the rules that are so."""
+    """The names of Hugging Face's tensors; if `tied` is given, only from rules with this value of `tied`."""
     return {name for rule in rules if tied in (None, rule.tied) for name in rule.theirs}
 
 

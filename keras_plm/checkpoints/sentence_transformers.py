@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers: a chain of modules of which the first is a Transformer."""
+"""Folders of sentence-transformers: a chain of modules that starts with a Transformer."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from keras_plm.tasks import Embedder, Pooling
 
 _MODULES = "modules.json"
 _PROMPTS = "config_sentence_transformers.json"
-# where sentence-transformers looks for the limit, in its order
+# the files in which sentence-transformers looks for the limit, in its order
 _LIMITS = [
     f"sentence_{name}config.json"
     for name in ("bert_", "roberta_", "distilbert_", "camembert_", "albert_", "xlm-roberta_", "xlnet_")
@@ -19,15 +19,15 @@ _LIMITS = [
 
 @dataclass(frozen=True)
 class Modules:
-    """What the chain says.
+    """The settings of the module chain.
 
     Attributes:
-        folder: of the Transformer.
-        pooling: how token vectors become one.
-        normalize: whether that is scaled to length 1.
-        max_length: longest text in tokens; None if no file says.
-        lowercase: texts are lower-cased before the tokenizer sees them.
-        prompt: is put before every text.
+        folder: the folder of the Transformer.
+        pooling: how token vectors are combined into one vector.
+        normalize: whether the vector is scaled to length 1.
+        max_length: longest text in tokens; None if no file has it.
+        lowercase: whether texts are lower-cased before the tokenizer.
+        prompt: a prefix for every text.
     """
 
     folder: Path
@@ -48,11 +48,11 @@ class Modules:
 
 
 def read_modules(folder: Path) -> Modules | None:
-    """The chain of a folder; None if it is not one of sentence-transformers.
+    """Read the module chain of a folder; None if it is not a sentence-transformers folder.
 
     Raises:
-        ValueError: a module that is not supported, a pooling other than mean, max or cls, a limit that is no number, a
-            default prompt that is not there, a path that leads out of the folder.
+        ValueError: a module is not supported, the pooling is not mean, max or cls, the limit is not a number, the
+            default prompt is missing, or a path is outside the folder.
     """
     path = folder / _MODULES
     if not path.is_file():
@@ -80,13 +80,13 @@ def read_modules(folder: Path) -> Modules | None:
         raise ValueError(f"{kinds['Pooling']} pools by {sorted(used)}; supported are mean, max and cls")
     prompt = _default_prompt(folder / _PROMPTS)
     if prompt and settings.get("include_prompt") is False:
-        raise ValueError(f"{kinds['Pooling']} pools without the prompt (include_prompt=false): not supported")
+        raise ValueError(f"{kinds['Pooling']} excludes the prompt from pooling (include_prompt=false): not supported")
     max_length, lowercase = _limit(kinds["Transformer"])
     return Modules(kinds["Transformer"], pooling[used.pop()], "Normalize" in kinds, max_length, lowercase, prompt)
 
 
 def _limit(folder: Path) -> tuple[int | None, bool]:
-    """Longest text in tokens, and whether texts are lower-cased, by the files that sentence-transformers reads."""
+    """Longest text in tokens, and whether texts are lower-cased, from the files that sentence-transformers reads."""
     path = next((folder / name for name in _LIMITS if (folder / name).is_file()), folder / _LIMITS[0])
     text = read_json(path) if path.is_file() else {}
     lowercase, limit = text.get("do_lower_case", False), text.get("max_seq_length")
@@ -115,18 +115,18 @@ def _positive(value: Any, name: str, path: Path) -> int:
 
 
 def _default_prompt(path: Path) -> str:
-    """What is put before every text; "" for nothing."""
+    """The prefix of every text; "" if there is none."""
     content = read_json(path) if path.is_file() else {}
     name, prompts = content.get("default_prompt_name"), content.get("prompts") or {}
     if name is None:
         return ""
     if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
-        raise ValueError(f"{path}: default_prompt_name={name!r} is none of its prompts")
+        raise ValueError(f"{path}: default_prompt_name={name!r} is not one of its prompts")
     return prompts[name]
 
 
 def write_modules(folder: Path, model: Embedder) -> None:
-    """The chain of an Embedder."""
+    """Write the module chain of an Embedder."""
     chain = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * model.normalize
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}

@@ -6,14 +6,15 @@ from .torch_pickle import read_torch
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """The tensors of a Hugging Face folder by name, each read only when asked for.
+    """The tensors of a Hugging Face folder by name. Each tensor is read only when needed.
 
-    In this order: `model.safetensors`, its shards by `model.safetensors.index.json`, `pytorch_model.bin`, its shards.
+    The first of these files is used: `model.safetensors`, its shards (`model.safetensors.index.json`),
+    `pytorch_model.bin`, its shards.
 
     Raises:
-        FileNotFoundError: none of them is there, or a shard is missing.
-        ValueError: a truncated file, a pickle with code in it, a shard outside the folder, a tensor that the index puts
-            into a shard that has no such tensor.
+        FileNotFoundError: none of these files exists, or a shard is missing.
+        ValueError: a file is truncated, a pickle contains code, a shard is outside the folder, or a shard does not have
+            a tensor of the index.
     """
     stored = stored_weights(folder)
     if stored is None:

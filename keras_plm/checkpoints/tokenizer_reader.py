@@ -1,4 +1,4 @@
-"""Hugging Face's files of a tokenizer → ours."""
+"""Hugging Face's tokenizer files → our tokenizers."""
 
 import base64
 import binascii
@@ -26,7 +26,7 @@ from keras_plm.text.template import ROLES
 
 from .added_tokens import Listed, added_tokens, extended, in_tokenizer_json, listed_tokens
 
-# Hugging Face's classes of which ours do the same; the last two say nothing, tokenizer.json does.
+# The supported tokenizer classes of Hugging Face. For the last two, tokenizer.json determines the kind of tokenizer.
 _CLASSES = {
     "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer",
     "AlbertTokenizer", "T5Tokenizer", "PreTrainedTokenizer", "TokenizersBackend", "GPT2Tokenizer", "LlamaTokenizer",
@@ -37,18 +37,18 @@ _SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
 
 
 def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
-    """The tokenizer of a folder.
+    """Read the tokenizer of a folder.
 
-    From the first of these: tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece model.
+    The first of these is used: tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece model.
 
     Args:
-        folder: with these files.
-        causal: of a decoder: its special tokens are those that the files name, which may be none, and there is nothing
-            around a text unless they say so.
+        folder: the folder of the files.
+        causal: whether it is the tokenizer of a decoder. Then only special tokens that the files name exist, and the
+            default template adds none to a text.
 
     Raises:
-        FileNotFoundError: none of them is there.
-        ValueError: a damaged file, or a kind of tokenizer that is not supported.
+        FileNotFoundError: none of these files exists.
+        ValueError: a file is damaged, or the kind of tokenizer is not supported.
     """
     settings = _settings(folder)
     try:
@@ -102,8 +102,8 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
     if lowercase and "do_lower_case" not in settings and cased > len(vocabulary) // 20:
         warnings.warn(
             f"{path.parent} does not say do_lower_case, and {cased:,} of {len(vocabulary):,} tokens have capital "
-            f"letters: texts are lower-cased, as Transformers does, and these are never found. If the model is cased, "
-            f'put {{"do_lower_case": false}} into tokenizer_config.json',
+            f"letters. As in Transformers, texts are lower-cased, so these tokens are never used. If the model is "
+            f'cased, put {{"do_lower_case": false}} into tokenizer_config.json',
             stacklevel=2,
         )
     added = added_tokens(listed, special, lowercase)
@@ -111,13 +111,13 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Lis
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """What the folder says beside the tokens, after a look at the class: some cut words by a program of their own."""
+    """The tokenizer settings of the folder. Also checks its class, because some classes split words in special ways."""
     found: dict[str, Any] = {}
     for name in ("config.json", "special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             content = read_json(folder / name)
             named = content.get("tokenizer_class")
-            if name == "config.json":  # of all its fields only this one is about the tokenizer
+            if name == "config.json":  # only its field tokenizer_class is about the tokenizer
                 content = {}
             if named is not None and str(named).removesuffix("Fast") not in _CLASSES:
                 raise ValueError(f"{folder / name}: the tokenizer {named} is not supported")
@@ -128,7 +128,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
-    """The special tokens as the settings spell them, by name or as an object."""
+    """The special tokens from the settings, where each is a string or an object."""
     spelled = {}
     for role, piece in default.by_role.items():
         value = settings.get(f"{role}_token") or piece
@@ -137,7 +137,7 @@ def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
 
 
 def _causal(settings: dict[str, Any], vocabulary: list[str], listed: dict[int, Listed]) -> SpecialTokens:
-    """The special tokens that the settings name and the vocabulary has; GPT-2's where they name none."""
+    """The special tokens that the settings name and the vocabulary contains; if they name none, those of GPT-2."""
     known = {*vocabulary, *(token.text for token in listed.values())}
     spelled: dict[str, str | None] = dict.fromkeys(ROLES)
     for role in ROLES:
@@ -156,15 +156,15 @@ def _causal_template(settings: dict[str, Any]) -> Template:
 
 
 def _usual_template(special: SpecialTokens) -> Template:
-    """The template where no file tells of one."""
+    """The default template, if no file has one."""
     return ROBERTA_TEMPLATE if special.cls == "<s>" else BERT_TEMPLATE
 
 
 def _template(content: dict[str, Any], special: SpecialTokens, usual: Template) -> Template:
-    """What tokenizer.json puts around one text and around a pair; `usual` where it does not say.
+    """The template of tokenizer.json for one text and for a pair; `usual` if it has none.
 
     Raises:
-        ValueError: another kind of step, or a token without a role.
+        ValueError: a step is not supported, or a token has no role.
     """
     for step in _steps(content.get("post_processor"), "processors"):
         if step["type"] == "BertProcessing":
@@ -173,20 +173,20 @@ def _template(content: dict[str, Any], special: SpecialTokens, usual: Template) 
             return ROBERTA_TEMPLATE
         if step["type"] == "TemplateProcessing":
             return Template(_template_words(step["single"], special), _template_words(step["pair"], special))
-        if step["type"] != "ByteLevel":  # which only moves offsets
+        if step["type"] != "ByteLevel":  # ByteLevel changes only offsets
             raise ValueError(f"the post-processor {step['type']} is not supported")
     return usual
 
 
 def _template_words(parts: list[dict[str, Any]], special: SpecialTokens) -> str:
-    """One row of a TemplateProcessing in the words of our `Template`."""
+    """Convert one row of a TemplateProcessing to the syntax of our `Template`."""
     role_of = {token: role for role, token in reversed(special.by_role.items())}
     words = []
     for part in parts:
         text = "Sequence" in part
         inner = part["Sequence" if text else "SpecialToken"]
         if not text and inner["id"] not in role_of:
-            raise ValueError(f"its template has the token {inner['id']!r}, which has no role that is known here")
+            raise ValueError(f"its template has the token {inner['id']!r}, which has no known role")
         name = inner["id"] if text else role_of[inner["id"]]
         words.append(f"{name}:{inner['type_id']}" if inner["type_id"] else name)
     return " ".join(words)
@@ -251,14 +251,14 @@ def _word_piece(
     normalizer = content["normalizer"] or {"type": None}
     options = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
     if before != ["BertPreTokenizer"] or options | normalizer != normalizer | options:
-        raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as BERT has them")
+        raise ValueError(f"WordPiece after {before} and {normalizer} is not supported, only as in BERT")
     if content["model"].get("continuing_subword_prefix", "##") != "##":
-        raise ValueError("WordPiece whose tokens inside a word do not begin with ## is not supported")
+        raise ValueError("WordPiece with another prefix than ## for tokens inside a word is not supported")
     lowercase = normalizer.get("lowercase", True)
     if settings.get("do_lower_case") not in (None, lowercase):
         raise ValueError(
-            f"tokenizer.json has lowercase={lowercase}, tokenizer_config.json do_lower_case="
-            f"{settings['do_lower_case']}; which one counts? Correct the other"
+            f"tokenizer.json has lowercase={lowercase}, but tokenizer_config.json has do_lower_case="
+            f"{settings['do_lower_case']}; correct one of them"
         )
     added = added_tokens(listed, special, lowercase)
     template = _template(content, special, _usual_template(special))
@@ -266,7 +266,7 @@ def _word_piece(
 
 
 def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
-    """The steps of a Sequence, or the one step."""
+    """The steps of a Sequence, or a list with the single step."""
     if step is None:
         return []
     return [inner for part in step[key] for inner in _steps(part, key)] if step["type"] == "Sequence" else [step]
@@ -312,7 +312,7 @@ def _unigram(
 def from_sentence_piece(
     model: Unigram, settings: dict[str, Any], listed: dict[int, Listed] | None = None
 ) -> SentencePieceTokenizer:
-    """From the file alone: XLM-RoBERTa's ids are not the file's, ALBERT's are."""
+    """Make a tokenizer from the model file. ALBERT uses the ids of the file; XLM-RoBERTa has its own ids."""
     pieces, scores, listed = list(model.pieces), list(model.scores), listed or {}
     if "[CLS]" in pieces:
         special = _special(settings, ALBERT_TOKENS)

@@ -1,4 +1,4 @@
-"""Our tokenizers → Hugging Face's files."""
+"""Our tokenizers → Hugging Face's tokenizer files."""
 
 import base64
 from pathlib import Path
@@ -19,25 +19,25 @@ _BERT_LIKE = {"BertTokenizer", "AlbertTokenizer"}
 
 
 def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) -> dict[str, Any]:
-    """Write tokenizer.json, tokenizer_config.json and the files of the kind.
+    """Write tokenizer.json, tokenizer_config.json and the vocabulary files.
 
     Args:
-        tokenizer: ours; None writes nothing.
-        folder: where to.
+        tokenizer: a tokenizer of this package; None writes nothing.
+        folder: the output folder.
         max_length: the model's limit in tokens.
 
     Returns:
-        What config.json says of the special tokens.
+        The fields of config.json about special tokens.
     """
     if tokenizer is None:
         return {}
     parts, settings = _parts(tokenizer)
     special = tokenizer.special.by_role
     usual = BERT_TEMPLATE if settings["tokenizer_class"] in _BERT_LIKE else ROBERTA_TEMPLATE
-    # those classes put their own template and special tokens in the place of ours; this one reads tokenizer.json
+    # the usual classes ignore the template; this class reads it from tokenizer.json
     if tokenizer.template != usual or "mask" not in special:
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if "spiece.model" not in tokenizer.filenames:  # theirs has other ids than ours
+    if "spiece.model" not in tokenizer.filenames:  # Hugging Face's file would need other ids than ours
         for name, file in tokenizer.files().items():
             (folder / name).write_bytes(file)
     added: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
 
 
 def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The steps of tokenizer.json, and the settings of the class of Transformers that is like ours."""
+    """The steps of tokenizer.json, and the settings of the corresponding Transformers class."""
     ids = {piece: index for index, piece in enumerate(tokenizer.vocabulary)}
     special = tokenizer.special
     parts: dict[str, Any] = {"normalizer": None, "post_processor": _template(tokenizer)}
@@ -91,7 +91,7 @@ def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
         return parts, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": tokenizer.add_prefix_space}
     if isinstance(tokenizer, SentencePieceTokenizer):
         return parts | _unigram(tokenizer), _unigram_settings(tokenizer)
-    raise TypeError(f"a {type(tokenizer).__name__} has no counterpart")
+    raise TypeError(f"a {type(tokenizer).__name__} has no counterpart in Transformers")
 
 
 def _unigram(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _unigram_settings(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
 
 
 def _template(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The tokenizer's template as a TemplateProcessing."""
+    """Convert the tokenizer's template to a TemplateProcessing."""
     special = tokenizer.special.by_role
 
     def row(pair: bool) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""`pytorch_model.bin` without torch, and without executing anything that the file says.
+"""Read `pytorch_model.bin` without torch and without executing code from the file.
 
-A pickle is a program: it may call any function that it names. Here it may name an ordered dictionary, two functions of
-ours and the types of numbers; anything else is an error before it is called. Tensors stay in the file until somebody
-asks for them.
+A pickle is a program: it can call any function that it names. Here, only an ordered dictionary, two functions of this
+module and the number types are allowed. Any other name is an error, before anything is called. Each tensor is read
+from the file only when needed.
 """
 
 import io
@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_plm.models import StoredTensor
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # begins the files of torch before 1.6
+_MAGIC = 0x1950A86A20F9469CFC6C  # at the beginning of files from torch before 1.6
 _DTYPES = {
     "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
     "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
@@ -36,7 +36,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _View:
-    """What the pickle says of a tensor: a strided view of a storage."""
+    """A tensor in the pickle: a strided view of a storage."""
 
     storage: _Storage
     offset: int
@@ -47,7 +47,7 @@ class _View:
         size = content.itemsize
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         if min(self.offset, *self.stride, *self.shape, 0) < 0 or (0 not in self.shape and last >= len(content)):
-            raise ValueError("a tensor reaches beyond its storage")
+            raise ValueError("a tensor extends beyond its storage")
         strides = tuple(s * size for s in self.stride)
         return np.lib.stride_tricks.as_strided(content[self.offset :], self.shape, strides)
 
@@ -58,12 +58,12 @@ class _Unpickler(pickle.Unpickler):
             return _DTYPES[name]
         allowed = {
             ("collections", "OrderedDict"): OrderedDict,
-            # new objects each time: a pickle may set attributes of what it is given
+            # new objects each time, because a pickle can set attributes of an object that it gets
             ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor),
             ("torch._utils", "_rebuild_parameter"): partial(_rebuild_parameter),
         }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which is no part of a file of weights")
+            raise pickle.UnpicklingError(f"it calls {module}.{name}, which a file of weights does not need")
         return allowed[module, name]
 
     def persistent_load(self, identifier: Any) -> _Storage:
@@ -82,12 +82,12 @@ def _rebuild_parameter(view: _View, *_: Any) -> _View:
 
 
 def read_torch(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file that torch wrote, by name, read only when asked for.
+    """The tensors of a file that torch wrote, by name. Each tensor is read only when needed.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, a truncated one, one that names a function it does not need, or one that holds
-            something else than named tensors.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not from torch, is truncated, calls a function that it does not need, or does not
+            contain named tensors.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -97,7 +97,7 @@ def read_torch(path: Path) -> dict[str, StoredTensor]:
         return {name: StoredTensor(v.shape, partial(_read_view, path, name, v, content)) for name, v in views.items()}
     except OSError:
         raise
-    except Exception as error:  # a damaged pickle fails in any way there is
+    except Exception as error:  # a damaged pickle can raise any exception
         raise ValueError(f"{path} was not read: {error or type(error).__name__}") from None
 
 
@@ -113,7 +113,7 @@ def _tensors(found: Any) -> dict[str, _View]:
         found = found["state_dict"]
     strange = not isinstance(found, dict) or [n for n, v in found.items() if not isinstance(v, _View)]
     if strange:
-        raise ValueError("it does not hold tensors by name")
+        raise ValueError("it does not contain named tensors")
     return dict(found)
 
 
@@ -121,7 +121,7 @@ def _read_zip(path: Path) -> tuple[dict[str, _View], Callable[[_Storage], np.nda
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("it is a zip file, but not one of torch")
+            raise ValueError("it is a zip file, but not from torch")
         folder, members = pickles[0].removesuffix("data.pkl"), set(archive.namelist())
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
@@ -140,12 +140,12 @@ def _read_zip(path: Path) -> tuple[dict[str, _View], Callable[[_Storage], np.nda
 def _read_legacy(path: Path) -> tuple[dict[str, _View], Callable[[_Storage], np.ndarray]]:
     with path.open("rb") as file:
         if _Unpickler(file).load() != _MAGIC:
-            raise ValueError("it is not a file of torch")
-        _Unpickler(file).load()  # version of the protocol
-        _Unpickler(file).load()  # sizes of C's integers
+            raise ValueError("it is not a file from torch")
+        _Unpickler(file).load()  # protocol version
+        _Unpickler(file).load()  # sizes of C integers
         views = _tensors(_Unpickler(file).load())
         keys = _Unpickler(file).load()
-        # what other objects refer to has no type here: such a file is refused by a KeyError
+        # a storage that no tensor uses has no dtype here, so such a file causes a KeyError
         dtypes = {view.storage.key: np.dtype(view.storage.dtype) for view in views.values()}
         places: dict[str, tuple[int, int]] = {}
         for key in map(str, keys):

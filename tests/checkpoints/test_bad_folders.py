@@ -250,7 +250,7 @@ def test_more_heads_than_the_config_says(tmp_path):
     assert plm.load(f"hf:{tmp_path / 'bert'}").next_sentence
     change(tmp_path / "bert", architectures=["BertModel"])
     with pytest.warns(
-        UserWarning, match=r"left out cls.predictions.bias, .* and 2 more, which the model has no place for"
+        UserWarning, match=r"left out cls.predictions.bias, .* and 2 more, which the model does not have"
     ):
         assert isinstance(plm.load(f"hf:{tmp_path / 'bert'}"), plm.Encoder)
     modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
@@ -279,15 +279,15 @@ def test_tokenizers_that_would_cut_otherwise(folder, tmp_path):
     content = json.loads((folder / "tokenizer.json").read_text())
     pieces = {index: piece for piece, index in content["model"]["vocab"].items()}
     for fields, message in (
-        ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, "is not supported, only as BERT has them"),
-        ({"normalizer": None}, "is not supported, only as BERT has them"),
-        ({"normalizer": content["normalizer"] | {"clean_text": False}}, "is not supported, only as BERT has them"),
+        ({"pre_tokenizer": {"type": "WhitespaceSplit"}}, "is not supported, only as in BERT"),
+        ({"normalizer": None}, "is not supported, only as in BERT"),
+        ({"normalizer": content["normalizer"] | {"clean_text": False}}, "is not supported, only as in BERT"),
         ({"added_tokens": [{"id": 307, "content": "<e1>"}]}, "the tokenizer has 308 tokens, but vocabulary_size=307"),
         ({"added_tokens": [{"id": 309, "content": "<e1>"}]}, "'<e1>' has the id 309, but the vocabulary ends at 307"),
         ({"added_tokens": [{"id": 9, "content": "<e1>"}]}, f"the id 9 of the token '{re.escape(pieces[9])}'"),
         ({"added_tokens": [{"id": 9, "content": pieces[9], "single_word": True}]}, "for whole words only"),
-        ({"added_tokens": [{"id": "9", "content": "x"}]}, "'9' is no id of a token"),
-        ({"normalizer": content["normalizer"] | {"lowercase": False}}, "do_lower_case=True; which one counts"),
+        ({"added_tokens": [{"id": "9", "content": "x"}]}, "'9' is not the id of a token"),
+        ({"normalizer": content["normalizer"] | {"lowercase": False}}, "do_lower_case=True; correct one of them"),
     ):
         (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
         (folder / "tokenizer.json").write_text(json.dumps(content | fields))

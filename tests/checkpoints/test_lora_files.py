@@ -139,7 +139,7 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
     base = plm.merge_lora(trained)
     with pytest.raises(FileExistsError):
         save_lora(trained, folder)
-    with pytest.raises(FileNotFoundError, match="is it a folder of PEFT"):
+    with pytest.raises(FileNotFoundError, match="is it a PEFT folder"):
         load_lora(base, tmp_path)
     with pytest.raises(ValueError, match="a Encoder has no LoRA format"):
         load_lora(base.encoder, folder)
@@ -155,7 +155,7 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
     with pytest.raises(ValueError, match="lora_a is"):
         load_lora(base, folder)
     save_file(tensors, folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="has LoRA updates already"):
+    with pytest.raises(ValueError, match="already has LoRA updates"):
         load_lora(trained, folder)
     with pytest.raises(ValueError, match="is for the labels"):
         load_lora(plm.Classifier(base.config, ["dog", "cat"], tokenizer), folder)

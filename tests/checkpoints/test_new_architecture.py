@@ -119,5 +119,5 @@ def test_a_rule_reads_what_it_wrote(theirs, ours, transposed, skipped):
     assert [array.shape for array in written] == rule.their_shapes(shapes)
     for found, wanted in zip(rule.to_ours(written, shapes), weights, strict=True):
         np.testing.assert_array_equal(found, wanted)
-    with pytest.raises(ValueError, match="cannot be cut into 2 equal parts"):
+    with pytest.raises(ValueError, match="cannot be split into 2 equal parts"):
         Rule(theirs=("a", "b"), ours=("x",)).to_theirs([np.zeros((3, 5))])

@@ -148,7 +148,7 @@ def test_the_limit_of_sentence_transformers(files, limit, tmp_path):
         ({"sentence_bert_config": {"max_seq_length": 0}}, "max_seq_length=0 is not a number of tokens"),
         ({"sentence_bert_config": {"max_seq_length": True}}, "max_seq_length=True is not a number"),
         ({"sentence_bert_config": {"do_lower_case": "no"}}, "do_lower_case='no' is neither true nor false"),
-        ({"config_sentence_transformers": {"default_prompt_name": "query"}}, "'query' is none of its prompts"),
+        ({"config_sentence_transformers": {"default_prompt_name": "query"}}, "'query' is not one of its prompts"),
         ({"sentence_bert_config": [1]}, "holds a list, not an object"),
     ],
 )
@@ -165,7 +165,7 @@ def test_the_default_prompt(tmp_path):
     assert plm.load(f"hf:{tmp_path / 'again'}").prompt == "the film: "
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text()) | {"include_prompt": False}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    refuses(folder, "pools without the prompt")
+    refuses(folder, "excludes the prompt from pooling")
 
 
 def test_left_over_tensors_are_left_out_and_said(tmp_path):
@@ -177,7 +177,7 @@ def test_left_over_tensors_are_left_out_and_said(tmp_path):
     more = {"loss_fct.weight": np.ones(3, "float32"), "cls.predictions.bias": np.ones(307, "float32")}
     save_file({f"module.{name}": tensor for name, tensor in (tensors | more).items()}, path)
     with pytest.warns(
-        UserWarning, match="left out cls.predictions.bias, loss_fct.weight, which the model has no place"
+        UserWarning, match="left out cls.predictions.bias, loss_fct.weight, which the model does not have"
     ):
         model = plm.load(f"hf:{folder}")
     assert all(np.array_equal(a, b) for a, b in zip(wanted, model.get_weights(), strict=True))
