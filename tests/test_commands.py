@@ -111,7 +111,7 @@ def test_shrink(config, tokenizer, capsys, tmp_path):
     assert f"{small.count_params():,} weights of" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*arguments, "--hidden-dim", "20", "--overwrite"])
-    assert "heads keep their width: 11" in capsys.readouterr().err
+    assert "each head must keep its width: 11" in capsys.readouterr().err
 
 
 def test_trim(saved, classifier, capsys, tmp_path):

@@ -1,4 +1,4 @@
-"""A trained model made smaller: each a function from a model to a model of the same kind."""
+"""Compression: each function returns a smaller model of the same kind."""
 
 from .clustering import Clusterer, cluster
 from .embedding_factorization import factorize_embedding

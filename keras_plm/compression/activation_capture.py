@@ -1,4 +1,4 @@
-"""Captures the inputs and outputs of layers on some texts."""
+"""Capture the inputs and outputs of layers on some texts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,32 +11,32 @@ from keras import ops
 from keras_plm.models import named_weights
 from keras_plm.text import TextRows
 
-_ROWS = 16  # of a batch
+_ROWS = 16  # rows per batch
 
 Seer = Callable[[str, np.ndarray, np.ndarray], None]
 
 
 def text_rows(model: Any, texts: list, length: int) -> TextRows:
-    """Texts, or (first, second) pairs of them, as tokens: rows of at most `length`.
+    """Tokenize texts, or (first, second) pairs, into rows of at most `length` tokens.
 
     Raises:
-        ValueError: a model without tokenizer.
+        ValueError: the model has no tokenizer.
     """
     if model.tokenizer is None:
-        raise ValueError(f"this {type(model).__name__} has no tokenizer, and texts need one: pass tokenizer=…")
+        raise ValueError(f"this {type(model).__name__} has no tokenizer, but texts need one: pass tokenizer=…")
     pairs = not isinstance(texts[0], str)
     first, second = ([text[i] for text in texts] for i in (0, 1)) if pairs else (list(texts), None)
     return TextRows.from_texts(model.tokenizer, first, second, max_length=length)
 
 
 def text_batches(rows: TextRows) -> list[dict[str, np.ndarray]]:
-    """Some rows as inputs of a model, those of similar length together."""
+    """Batches of model inputs; rows of similar length are batched together."""
     batches = rows.evaluation_dataset(_ROWS)[0]
     return [{name: np.asarray(values) for name, values in batch.items()} for batch in batches]
 
 
 def layers_with(model: Any, kernels: list[str]) -> dict[str, Any]:
-    """The layers of some kernels, by the paths of those."""
+    """The layers of some kernels, by the paths of the kernels."""
     paths = {id(variable): path for path, variable in named_weights(model).items() if path in kernels}
     layers = ((paths.get(id(getattr(layer, "kernel", None))), layer) for layer in model._flatten_layers())
     return {path: layer for path, layer in layers if path is not None}
@@ -44,7 +44,7 @@ def layers_with(model: Any, kernels: list[str]) -> dict[str, Any]:
 
 @contextmanager
 def shown(layers: dict[str, Any], see: Callable[[str, Any, Any], None]) -> Iterator[None]:
-    """Within it, `see` is called after each of some layers, with its name, its first argument and what it gives."""
+    """A context in which `see` is called after each of these layers, with its name, first argument and output."""
 
     def showing(name: str, call: Callable) -> Callable:
         def shows(x: Any, *args: Any, **options: Any) -> Any:
@@ -65,24 +65,24 @@ def shown(layers: dict[str, Any], see: Callable[[str, Any, Any], None]) -> Itera
 
 
 def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
-    """Run a model, and show the inputs and outputs of each layer that sees all tokens, without padding.
+    """Run a model, and capture the inputs and outputs of layers that process all tokens, without padding.
 
-    Layers that see one vector a text (poolers, heads of classifiers) are not shown.
+    Layers that process one vector per text (poolers, classification heads) are not captured.
 
     Args:
         model: an `Encoder` or a task model.
-        rows: what to run.
-        kernels: paths of the kernels of the layers to show.
-        see: called for each of them and each batch with the path of the kernel, the inputs (tokens, D) and the outputs
+        rows: the rows to run.
+        kernels: paths of the kernels of the layers to capture.
+        see: called for each layer and each batch with the path of the kernel, the inputs (tokens, D) and the outputs
             (tokens, U).
     """
     mask = np.zeros((0, 0), bool)
-    # A block that gives all tokens and the first one alone is called for both: its keys and values count once.
+    # The last block is called twice, for all tokens and for the first token alone. Its keys and values count once.
     passes = model.config.num_layers if model.config.shared_layers else 1
     seen: Counter[str] = Counter()
 
     def see_tokens(path: str, inputs: Any, outputs: Any) -> None:
-        tokens = len(inputs.shape) == 3 and inputs.shape[1] == mask.shape[1]  # not the first alone, nor a pooled vector
+        tokens = len(inputs.shape) == 3 and inputs.shape[1] == mask.shape[1]  # neither one token nor a pooled vector
         if tokens and seen[path] < passes:
             seen[path] += 1
             see(path, *(ops.convert_to_numpy(values)[mask] for values in (inputs, outputs)))

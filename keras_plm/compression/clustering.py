@@ -9,30 +9,30 @@ from keras_plm.models import AnyModel, copy_model, named_weights
 from .error_compensation import changed_kernel, fitted_values
 from .pruning import changed_by_texts, check_merged, is_prunable
 
-_ROUNDS = 20  # of Lloyd's algorithm
-_SAMPLE = 20_000  # weights that k-means++ looks at
-_MANY_ZEROS = 0.01  # more than that of a kernel are not by chance
+_ROUNDS = 20  # iterations of Lloyd's algorithm
+_SAMPLE = 20_000  # size of the sample of weights for k-means++
+_MANY_ZEROS = 0.01  # if a larger fraction of a kernel is zero, the kernel was pruned
 
 
 def cluster(model: AnyModel, num_clusters: int, texts: Any = None, progress: bool = False) -> AnyModel:
-    """Weight clustering: each kernel has `num_clusters` distinct values, each the mean of the weights near it.
+    """Weight clustering: give each kernel `num_clusters` distinct values, the means of clusters of its weights.
 
-    A `.tflite` is no smaller for it, but packed it is: by a tenth for MiniLM in int8 with 16 values. Zeros of
-    pruning stay zeros. With texts each weight compensates for the changes before it, in its kernel and in those before.
-    Training from there with `Clusterer`, or with the field `clusters` of a recipe, moves the values to where the model
-    answers best.
+    A `.tflite` does not become smaller, but a compressed one does: by a tenth for MiniLM in int8 with 16 values. Zeros
+    of a pruned model stay zero. With texts, each weight compensates for earlier changes in its kernel and in the
+    kernels before. To recover accuracy, fine-tune with `Clusterer`, or with the field `clusters` of a recipe. This
+    trains the shared values.
 
     Args:
         model: an `Encoder` or a task model.
-        num_clusters: different values in each kernel of the blocks, at least 2.
-        texts: as of `prune`.
+        num_clusters: number of distinct values in each kernel of the blocks, at least 2.
+        texts: as in `prune`.
         progress: show a progress bar.
 
     Returns:
-        A model of the same kind; embedding matrices, norms, biases and heads are as they were.
+        A model of the same kind. Embedding matrices, norms, biases and heads are not changed.
 
     Raises:
-        ValueError: `num_clusters` below 2, a model with LoRA updates, or texts as `prune` refuses them.
+        ValueError: `num_clusters` is below 2, the model has LoRA updates, or the texts are not valid for `prune`.
 
     Example:
         >>> import keras_plm
@@ -43,8 +43,8 @@ def cluster(model: AnyModel, num_clusters: int, texts: Any = None, progress: boo
     Source: Han et al. 2016, §3, https://arxiv.org/abs/1510.00149; the first values are chosen by k-means++ of
         `tensorflow_model_optimization`. With texts: Frantar et al. 2023, §3, https://arxiv.org/abs/2210.17323
         and, for the kernels before, Li et al. 2025, §3, https://arxiv.org/abs/2504.02692
-    Differs: Lloyd's algorithm continues from there, with texts as many times for each weight as its input is large; the
-        values of a weight are those of its cluster, not of a grid.
+    Differs: Lloyd's algorithm follows k-means++. With texts, it weights each weight by its squared inputs. A weight
+        gets the value of a cluster, not of a quantization grid.
     """
     if texts is None:
         clustered = copy_model(model)
@@ -57,18 +57,18 @@ def cluster(model: AnyModel, num_clusters: int, texts: Any = None, progress: boo
 
 
 def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int) -> np.ndarray:
-    """A kernel (D, U) with few distinct values, each weight the one that suits its products with some inputs.
+    """Cluster a kernel (D, U), with little change of its outputs for some inputs.
 
     Args:
-        kernel: float; its zeros stay, if there are many.
+        kernel: the float kernel. If it has many zeros, they stay.
         products: (D, D), the sum of x xᵀ over inputs x.
-        num_clusters: different values.
+        num_clusters: number of distinct values.
     """
-    if not kernel.any():  # all of it was pruned
+    if not kernel.any():  # all weights were pruned
         return kernel
     stays = _many_zeros(kernel) & (kernel == 0)
-    # A value weighs as much as its input: those of a few are hundreds of times the others. Without, the error of the
-    # kernel that narrows a feed-forward is 13 times as large (MiniLM)
+    # Each weight is weighted by its inputs; a few inputs are hundreds of times as large as the others. Without these
+    # weights, the error of the second feed-forward kernel is 13 times as large (MiniLM).
     importance = np.broadcast_to(np.diag(products)[:, None], kernel.shape)
     values = _values(kernel[~stays], num_clusters - stays.any(), importance[~stays])
     order = np.argsort(-np.diag(products), kind="stable")
@@ -82,17 +82,18 @@ def clustered_kernel(kernel: np.ndarray, products: np.ndarray, num_clusters: int
 
 
 class Clusterer(keras.callbacks.Callback):
-    """A callback for `fit` that keeps the weights of a cluster equal: after each step they become their mean again.
+    """A callback for `fit` that keeps the weights of a cluster equal. After each step, they are set to their mean.
 
-    That is a step of gradient descent on the shared values, each by the mean gradient of its weights. Which weights go
-    together is decided when the callback is made, and that moment the weights change.
+    This is gradient descent on the shared values, with the mean gradient of the weights of a cluster. The clusters are
+    chosen when the callback is created; this already changes the weights.
 
     Args:
-        model: whose kernels; also where `fit` is called on a `Distiller`.
-        num_clusters: as of `cluster`.
+        model: the model with the kernels, also if `fit` is called on a `Distiller`.
+        num_clusters: as in `cluster`.
 
     Source: Han et al. 2016, §3.3, https://arxiv.org/abs/1510.00149
-    Differs: the mean gradient, not the sum, as tfmot offers it too: the rate need not fit the size of a cluster.
+    Differs: the gradient is the mean over a cluster, not the sum (tfmot has this option, too). The learning rate then
+        does not depend on the size of a cluster.
     """
 
     def __init__(self, model: Any, num_clusters: int) -> None:
@@ -108,7 +109,7 @@ class Clusterer(keras.callbacks.Callback):
     def apply(self) -> None:
         """Make the weights of each cluster equal."""
         for weight, clusters, held in zip(self._weights, self._clusters, self._held, strict=True):
-            # in float64: the kernel adds one by one, and in float32 the mean of 40,000 equal values is not that value
+            # In float64: the operator sums sequentially; in float32 the mean of 40,000 equal values is another value.
             flat = tf.cast(tf.reshape(weight, [-1]), tf.float64)
             means = tf.cast(tf.math.unsorted_segment_mean(flat, clusters, held.shape[0]), weight.dtype)
             weight.assign(tf.reshape(tf.gather(means * held, clusters), weight.shape))
@@ -118,14 +119,14 @@ class Clusterer(keras.callbacks.Callback):
 
 
 def check_clusters(model: Any, num_clusters: int) -> None:
-    """Raise ValueError for too few, or for a model with LoRA updates."""
+    """Raise ValueError if there are too few clusters, or if the model has LoRA updates."""
     check_merged(model)
     if num_clusters < 2:
         raise ValueError(f"num_clusters={num_clusters}; it must be at least 2")
 
 
 def _parts(weights: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cluster of each weight, int32, and for each cluster 0 if it is that of the zeros, else 1."""
+    """The cluster of each weight, int32; and for each cluster a 0 if it holds the zeros, else a 1."""
     zeros = _many_zeros(weights) & (weights == 0)
     values, held = _values(weights[~zeros], number - zeros.any()), np.ones(number, np.int32)
     clusters = np.searchsorted((values[1:] + values[:-1]) / 2, weights)
@@ -139,18 +140,18 @@ def _many_zeros(weights: np.ndarray) -> bool:
 
 
 def _values(weights: np.ndarray, number: int, importance: np.ndarray | None = None) -> np.ndarray:
-    """The means of `number` clusters of some weights, in order; fewer if there are fewer distinct weights.
+    """The means of `number` clusters of some weights, sorted; fewer if there are fewer distinct weights.
 
     Args:
         weights: (N,).
-        number: of clusters.
-        importance: (N,), how much each weight counts in the mean of its cluster; by default all the same.
+        number: number of clusters.
+        importance: (N,), the weight of each value in the mean of its cluster; equal by default.
     """
-    # here, because it brings Keras 2 along
+    # imported here, because it imports Keras 2
     from tensorflow_model_optimization.python.core.clustering.keras import clustering_centroids
 
     values = np.unique(weights).astype(np.float64)
-    if len(values) <= number:  # they are clustered already, as in a training that was interrupted
+    if len(values) <= number:  # already clustered, for example in a resumed training
         return values
     start = clustering_centroids.KmeansPlusPlusCentroidsInitialisation(
         weights[:: max(len(weights) // _SAMPLE, 1)], number
@@ -161,7 +162,7 @@ def _values(weights: np.ndarray, number: int, importance: np.ndarray | None = No
     counts = np.ones(len(weights)) if importance is None else importance[order].astype(np.float64)
     sums, sizes = (np.concatenate([[0.0], np.cumsum(one)]) for one in (counts * ordered, counts))
     for _ in range(_ROUNDS):
-        # of sorted numbers a cluster is a stretch, whose sum is a difference
+        # in sorted numbers, a cluster is a contiguous range, and its sum is a difference of cumulative sums
         borders = np.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
         edges = np.concatenate([[0], borders, [len(ordered)]])
         size = np.diff(sizes[edges])

@@ -1,4 +1,4 @@
-"""What the other weights of an output can compensate for, once some of them are rounded or gone."""
+"""Error compensation: when some weights are rounded or pruned, other weights are adjusted to reduce the error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from keras_plm.text import TextRows
 
 from .activation_capture import watch
 
-_DAMPING = 0.01  # of the mean of the diagonal: inputs that are nearly the same have no inverse
-# Inputs needed for each row of a kernel, or they are memorized: with as many inputs as rows the error on other inputs
-# can be three times that of plain rounding.
+_DAMPING = 0.01  # fraction of the mean diagonal; without damping, similar inputs give a singular matrix
+# Inputs needed per row of a kernel to avoid overfitting. With as many inputs as rows, the error on other inputs can be
+# three times as large as with rounding to nearest.
 _INPUTS = 2
-_TOGETHER = 64  # rows of a kernel whose errors are handed on at once: a hundred small products cost more than a large
-_FITTING = 30  # steps; 10 are within 0.3 % of a hundred
+_TOGETHER = 64  # rows whose errors are propagated together: one large product is cheaper than a hundred small ones
+_FITTING = 30  # steps; the result of 10 steps is within 0.3 % of the result of 100
 _TINY = 1e-300
-_PENALTIES = 0.1, 1.0  # first and last, of what is not sparse yet; the inputs' squares are 1 on the mean
+_PENALTIES = 0.1, 1.0  # first and last penalty for weights that are not sparse; the mean square of the inputs is 1
 _STEPS = 40
 
 Change = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ Change = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 def input_products(model: Any, rows: TextRows, kernels: list[str]) -> dict[str, np.ndarray]:
     """For each kernel, by its path, (D, D), the sum of x xᵀ over the inputs x of its layer without padding.
 
-    That of a kernel with too few of them, and of one that does not see all tokens, is the identity.
+    It is the identity if a kernel has too few inputs, or if its layer does not process all tokens.
     """
     shapes = {path: variable.shape for path, variable in named_weights(model).items() if path in kernels}
     known = {path: Inputs(shape) for path, shape in shapes.items()}
@@ -35,7 +35,7 @@ def input_products(model: Any, rows: TextRows, kernels: list[str]) -> dict[str, 
 
 
 class Inputs:
-    """What is known of the inputs x (N, D) of a kernel, and of what its outputs for them, (N, U), lack.
+    """Statistics of the inputs x (N, D) of a kernel, and of the errors of its outputs (N, U).
 
     Args:
         shape: (D, U).
@@ -47,7 +47,7 @@ class Inputs:
         self._count = 0
 
     def add(self, inputs: np.ndarray, lacks: np.ndarray | None = None) -> None:
-        """Some more inputs (N, D), and what is to be added to their outputs, (N, U)."""
+        """Add some inputs (N, D), and the differences (N, U) between the wanted and the actual outputs."""
         self._products += inputs.T @ inputs
         if lacks is not None:
             self._lacks += inputs.T @ lacks
@@ -55,16 +55,19 @@ class Inputs:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough of them not to be memorized."""
+        """Whether there are enough inputs to avoid overfitting."""
         return self._count >= _INPUTS * len(self._products)
 
     @property
     def products(self) -> np.ndarray:
-        """(D, D), the sum of x xᵀ; the identity, for which nothing is compensated for, unless there are enough."""
+        """(D, D), the sum of x xᵀ. With too few inputs it is the identity, which means no compensation."""
         return self._products if self.enough else np.eye(len(self._products), dtype="float32")
 
     def nearest(self, kernel: np.ndarray) -> np.ndarray:
-        """The kernel (D, U) whose outputs lack least, where that of what was added is known; its zeros stay."""
+        """The kernel (D, U) nearest to `kernel` with the smallest output error; zeros stay.
+
+        With too few inputs, the kernel is not changed.
+        """
         if not self.enough:
             return kernel
         found = (kernel + np.linalg.solve(_damped(self._products), self._lacks)).astype("float32")
@@ -72,19 +75,20 @@ class Inputs:
 
 
 def changed_kernel(kernel: np.ndarray, products: np.ndarray, order: np.ndarray, change: Change) -> np.ndarray:
-    """A kernel (D, U) whose rows change one after the other, each making up for the errors before it.
+    """Change the rows of a kernel (D, U) one by one; each row compensates for the errors of the rows before it.
 
     Args:
-        kernel: float.
+        kernel: the float kernel.
         products: (D, D), the sum of x xᵀ over inputs x.
-        order: (D,) in which the rows change.
-        change: called for each row with its place in that order, all rows in that order as they are by now (right up to
-            the next multiple of `_TOGETHER`), and the (D,) costs of an error in each; gives the row (U,) that is to be.
+        order: (D,) the order in which the rows change.
+        change: called for each row; returns the new row (U,). Its arguments are the position of the row in `order`, all
+            rows in that order with the compensation so far (valid up to the next multiple of `_TOGETHER`), and the
+            (D,) costs of an error in each row.
 
     Source: Frantar et al. 2023, §3.3, https://arxiv.org/abs/2210.17323
     """
     damped = _damped(products)[np.ix_(order, order)]
-    spread = np.linalg.cholesky(np.linalg.inv(damped)).T  # of an error of row i over the rows after it
+    spread = np.linalg.cholesky(np.linalg.inv(damped)).T  # how an error of row i is distributed over later rows
     costs = 1 / np.diag(spread)
     left = kernel[order].astype(np.float64)
     result = np.empty_like(left)
@@ -102,17 +106,18 @@ def changed_kernel(kernel: np.ndarray, products: np.ndarray, order: np.ndarray, 
 
 
 def sparse_kernel(kernel: np.ndarray, products: np.ndarray, keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A kernel (D, U) with zeros where its products with some inputs need it least, and the rest fitted to that.
+    """Prune a kernel (D, U) with little change of its outputs for some inputs, and fit the remaining weights (ADMM).
 
     Args:
-        kernel: float.
+        kernel: the float kernel.
         products: (D, D), the sum of x xᵀ over inputs x.
-        keep: where weights (D, U), in units of what a change of each alone does, are not to become 0: the largest.
+        keep: returns which weights (D, U) are kept: the largest ones. It gets weights scaled by the effect of changing
+            each of them alone.
 
     Source: Meng et al. 2024, §3.2, https://arxiv.org/abs/2406.07831
-    Differs: the penalty grows at each of a fixed number of steps. Against zeros that are chosen row after row, as by
-        Frantar & Alistarh 2023, https://arxiv.org/abs/2301.00774, the error on other texts is 2 to 14 % smaller with
-        two of four, and a fifth with 50 or 80 % (MiniLM).
+    Differs: the penalty grows at each of a fixed number of steps. Frantar & Alistarh 2023,
+        https://arxiv.org/abs/2301.00774, choose zeros row by row. Compared with that, the error on other texts is 2 to
+        14 % smaller with 2:4 sparsity, and a fifth smaller with 50 or 80 % (MiniLM).
     """
     damped = _damped(products)
     units = np.sqrt(np.diag(damped))[:, None]
@@ -130,14 +135,14 @@ def sparse_kernel(kernel: np.ndarray, products: np.ndarray, keep: Callable[[np.n
 
 
 def fitted_kernel(kernel: np.ndarray, sparse: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """A kernel (D, U) with zeros where another has them, whose products are as near as can be to those before.
+    """Fit the nonzero weights of a sparse kernel (D, U), so that its outputs are nearest to the original outputs.
 
-    The rows that came before a zero could not compensate for it: with them the error is a tenth to a seventh smaller
-    (MiniLM, two of four, other texts).
+    When rows are changed one by one, rows before a zero cannot compensate for it. This fit uses all rows; the error is
+    a tenth to a seventh smaller (MiniLM, 2:4 sparsity, other texts).
 
     Args:
-        kernel: float, as it was.
-        sparse: (D, U), with the zeros, and near to what is looked for.
+        kernel: the original float kernel.
+        sparse: (D, U), the kernel with the zeros; the start of the iteration.
         products: (D, D), the sum of x xᵀ over inputs x.
 
     Source: conjugate gradients, Hestenes & Stiefel 1952, https://doi.org/10.6028/jres.049.044, for all outputs at once
@@ -158,11 +163,11 @@ def fitted_kernel(kernel: np.ndarray, sparse: np.ndarray, products: np.ndarray) 
 
 
 def fitted_values(kernel: np.ndarray, grouped: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """A clustered kernel (D, U): the values that bring its products nearest to what they were; zeros stay zeros.
+    """Fit the values of a clustered kernel (D, U), so that its outputs are nearest to the original; zeros stay.
 
     Args:
-        kernel: float, as it was.
-        grouped: (D, U), clustered: equal values stay equal.
+        kernel: the original float kernel.
+        grouped: (D, U), the clustered kernel; equal weights stay equal.
         products: (D, D), the sum of x xᵀ over inputs x.
     """
     damped = _damped(products)
@@ -175,5 +180,5 @@ def fitted_values(kernel: np.ndarray, grouped: np.ndarray, products: np.ndarray)
 
 def _damped(products: np.ndarray) -> np.ndarray:
     damped = products.astype(np.float64)
-    damped[np.diag_indices(len(damped))] += _DAMPING * np.diag(products).mean() or 1.0  # of inputs that are all zero
+    damped[np.diag_indices(len(damped))] += _DAMPING * np.diag(products).mean() or 1.0  # 1 if all inputs are zero
     return damped

@@ -1,4 +1,4 @@
-"""A model whose kernels change one after the other, each making up for what those before it changed."""
+"""Layer-wise compression: kernels change one by one, and each compensates for the kernels before it."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,20 +21,20 @@ Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def changed_model(
     model: AnyModel, kernels: list[str], rows: TextRows, change: Change, progress: bool = False
 ) -> AnyModel:
-    """A copy of a model with other kernels in its blocks, which on some rows gives nearly what it gives.
+    """A copy of a model with changed kernels in its blocks, whose outputs on some rows are near to the original's.
 
-    What is changed is the kernel that is nearest to the model's own in what it gives for today's inputs, those that the
-    changes before left. Zeros stay zeros.
+    The inputs of a kernel depend on the earlier changes. Therefore the kernel is first fitted: with these inputs, it
+    should give the outputs of the original model. Then the fitted kernel is changed. Zeros stay zero.
 
     Args:
         model: an `Encoder` or a task model.
         kernels: paths of kernels of its blocks.
-        rows: texts like those that it will see.
-        change: gives a new kernel (D, U) for one, and for (D, D), the sum of x xᵀ over its inputs x.
+        rows: texts similar to the texts in production.
+        change: returns a new kernel (D, U), from the kernel and from (D, D), the sum of x xᵀ over its inputs x.
         progress: show a progress bar.
 
     Source: Li et al. 2025, §3, https://arxiv.org/abs/2504.02692
-    Differs: the nearest kernel is found before any change of it, by least squares.
+    Differs: the kernel is fitted by least squares before it is changed.
     """
     changed, batches = copy_model(model), text_batches(rows)
     old, new = _Walk(model, kernels, batches), _Walk(changed, kernels, batches)
@@ -55,9 +55,9 @@ def changed_model(
 
 
 class _Walk:
-    """A model that takes some batches through its blocks, all through one before any goes through the next.
+    """Runs a model on some batches, block by block: all batches pass a block before the next block runs.
 
-    Blocks that are shared are one block that is gone through as many times.
+    A block that is shared by all layers runs as many times as there are layers.
     """
 
     def __init__(self, model: Any, kernels: list[str], batches: list[dict[str, np.ndarray]]) -> None:
@@ -69,19 +69,19 @@ class _Walk:
         self._states = [encoder.embedding(batch["token_ids"], batch["segment_ids"]) for batch in batches]
 
     def in_order(self, block: Any) -> list[list[str]]:
-        """The kernels of a block, by their paths, in the order in which it calls them; those of one input together."""
+        """The paths of a block's kernels, in the order of their calls; kernels with the same input form a group."""
         calls: list[tuple[str, Any]] = []
         with shown(self.layers, lambda path, inputs, _: calls.append((path, inputs))):
             block(self._states[0], padding_mask=self._masks[0])
         return [[path for path, _ in group] for _, group in groupby(calls, lambda call: id(call[1]))]
 
     def seen(self, block: Any, paths: list[str], batch: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """What some layers of a block get and give for a batch: path, inputs (tokens, D), outputs (tokens, U)."""
+        """For some layers of a block and one batch: path, inputs (tokens, D), outputs (tokens, U)."""
         calls: list[tuple[str, Any, Any]] = []
 
         def see(*call: Any) -> None:
             calls.append(call)
-            if len(calls) == len(paths) * self._times:  # what comes after would take a third of the time
+            if len(calls) == len(paths) * self._times:  # stop here: the rest of the block takes a third of the time
                 raise _SeenError
 
         with shown({path: self.layers[path] for path in paths}, see), suppress(_SeenError):
@@ -90,7 +90,7 @@ class _Walk:
         return [(path, *(ops.convert_to_numpy(values)[mask] for values in both)) for path, *both in calls]
 
     def go_through(self, block: Any) -> None:
-        """Take all batches through a block."""
+        """Run a block on all batches."""
         self._states = [self._result(block, batch) for batch in range(len(self._states))]
 
     def _result(self, block: Any, batch: int) -> Any:
@@ -101,4 +101,4 @@ class _Walk:
 
 
 class _SeenError(Exception):
-    """Nothing more is to be seen."""
+    """Everything needed was captured."""

@@ -12,8 +12,8 @@ from .activation_capture import text_rows
 from .error_compensation import sparse_kernel
 from .layerwise import Change, changed_model
 
-_HEALING = 0.3  # share of the steps at the end in which the zeros stay where they are
-_UPDATES = 60  # of the masks, before that
+_HEALING = 0.3  # fraction of the steps, at the end, in which the zeros do not change
+_UPDATES = 60  # number of mask updates before that
 _TWO_OF_FOUR = "2:4"
 
 
@@ -22,8 +22,9 @@ class Sparsity:
     """Which weights of a kernel become 0.
 
     Attributes:
-        fraction: share of the weights, in (0, 1): the smallest ones.
-        two_of_four: of each four neighbors that make one output, the two smallest: what sparse processors can skip.
+        fraction: fraction of the weights, in (0, 1); the smallest weights become 0.
+        two_of_four: in each group of four neighboring weights of an output, the two smallest become 0. Processors with
+            support for 2:4 sparsity can skip them.
     """
 
     fraction: float
@@ -31,7 +32,7 @@ class Sparsity:
 
     @classmethod
     def parse(cls, spelling: str) -> Self:
-        """From "0.8" or "2:4"; ValueError for anything else."""
+        """Parse "0.8" or "2:4"; raise ValueError for anything else."""
         if spelling == _TWO_OF_FOUR:
             return cls(0.5, True)
         try:
@@ -39,11 +40,11 @@ class Sparsity:
         except ValueError:
             fraction = 0.0
         if not 0 < fraction < 1:
-            raise ValueError(f'sparsity {spelling!r}; it is a fraction such as "0.8", or "2:4"')
+            raise ValueError(f'sparsity {spelling!r}; it must be a fraction such as "0.8", or "2:4"')
         return cls(fraction)
 
     def kept(self, weights: np.ndarray) -> np.ndarray:
-        """Which of the weights (D, U) do not become 0, (D, U) bool; of "2:4", all of what D leaves over four."""
+        """(D, U) bool, which of the weights are kept. With "2:4", an incomplete last group of four is kept."""
         if not self.two_of_four:
             gone = round(self.fraction * weights.size)
             sizes = np.abs(weights)
@@ -51,35 +52,40 @@ class Sparsity:
         whole = len(weights) // 4 * 4
         four = np.abs(weights[:whole]).reshape(-1, 4, weights.shape[1]).swapaxes(0, 1)
         kept = np.ones(weights.shape, bool)
-        # Kept is what outdoes two of the others; of equals the later one does. Sorting takes four times as long
+        # Keep a weight that is larger than two of the others; of equal weights, the later is larger. Sorting would take
+        # four times as long.
         for i in range(4):
             kept[i:whole:4] = sum(four[i] > four[j] if i < j else four[i] >= four[j] for j in range(4) if i != j) >= 2
         return kept
 
 
 def prune(model: AnyModel, sparsity: str, texts: Any = None, progress: bool = False) -> AnyModel:
-    """The model with many weights of each kernel set to 0, at once.
+    """Set many weights of each kernel to 0, in one step.
 
-    Those are the smallest; with texts, those that change least of what the kernels give for them, and the other weights
-    and the kernels after compensate. It answers worse, the more the higher the sparsity. Training from there with
-    `Pruner`, or with the field `prune` of a recipe, recovers most of it: with "2:4" the same weights stay 0, with other
-    shares the smallest are chosen again. It recovered most (question answering) with the model as teacher,
-    `hard=0, soft=1, hidden=1` of `Distill`, and without dropout. Zeros make no `.tflite` smaller, but gzip packs it
-    better: by a seventh for MiniLM in int8 with half of each kernel.
+    Without texts, the smallest weights become 0. With texts, the weights with the least effect on the outputs of the
+    kernels become 0; the other weights and the kernels after them compensate.
+
+    Higher sparsity means lower accuracy. Fine-tuning with `Pruner`, or with the field `prune` of a recipe, recovers
+    most of it. With "2:4" the same weights stay 0; with a fraction, the smallest weights are chosen again. On question
+    answering, the recovery was best with `Distill`: the original model as teacher, `hard=0, soft=1, hidden=1`, and no
+    dropout.
+
+    Zeros do not make a `.tflite` smaller, but gzip compresses it better: by a seventh for MiniLM in int8 with half of
+    each kernel.
 
     Args:
         model: an `Encoder` or a task model.
-        sparsity: "0.8" for that share of each kernel of the blocks; "2:4" for two of each four neighbors.
-        texts: texts (or pairs) like those that it will see, some hundred of them; a kernel needs twice as many of their
-            tokens as it has rows, or the smallest of its weights go.
+        sparsity: "0.8" for this fraction of each kernel of the blocks; "2:4" for two of each four neighbors.
+        texts: a few hundred texts (or pairs) similar to the texts in production. A kernel of D inputs needs texts with
+            2 D tokens; with fewer, its smallest weights become 0.
         progress: show a progress bar.
 
     Returns:
-        A model of the same kind; embedding matrices, norms, biases and heads are as they were.
+        A model of the same kind. Embedding matrices, norms, biases and heads are not changed.
 
     Raises:
-        ValueError: another spelling of `sparsity`, a model with LoRA updates, or texts that are none, for a model
-            without tokenizer, or no list of them.
+        ValueError: the spelling of `sparsity` is unknown, the model has LoRA updates, `texts` is empty or not a list of
+            texts, or the model has no tokenizer for them.
 
     Example:
         >>> import keras_plm
@@ -94,7 +100,7 @@ def prune(model: AnyModel, sparsity: str, texts: Any = None, progress: bool = Fa
     """
     if texts is None:
         pruned = copy_model(model)
-        pruner = Pruner(pruned, sparsity, steps=0)  # a name, because a compiled method does not keep its object alive
+        pruner = Pruner(pruned, sparsity, steps=0)  # in a variable: a compiled method does not keep its object alive
         pruner.update()
         return pruned
     chosen = Sparsity.parse(sparsity)
@@ -104,22 +110,22 @@ def prune(model: AnyModel, sparsity: str, texts: Any = None, progress: bool = Fa
 
 
 class Pruner(keras.callbacks.Callback):
-    """A callback for `fit` that sets more and more of the smallest weights to 0, and keeps them there.
+    """A callback for `fit` that sets more and more of the smallest weights to 0, and keeps them at 0.
 
-    The share grows by a polynomial over the first 70 % of the steps, quickly at first; then the zeros stay where they
-    are. Two of four are chosen at the first step.
+    The sparsity grows polynomially over the first 70 % of the steps, quickly at first. Then the zeros do not change.
+    With "2:4", all zeros are chosen at the first step.
 
     Args:
-        model: whose kernels; also where `fit` is called on a `Distiller`.
-        sparsity: as of `prune`.
-        steps: of the optimizer in the whole training: with accumulated gradients fewer than batches.
+        model: the model with the kernels, also if `fit` is called on a `Distiller`.
+        sparsity: as in `prune`.
+        steps: optimizer steps of the whole training; with gradient accumulation, they are fewer than batches.
 
     Source: Zhu & Gupta 2017, §3, https://arxiv.org/abs/1710.01878
-    Differs: on the variables of Keras 3, for which tfmot's own wrapper raises.
+    Differs: it works with Keras 3 variables, for which tfmot's own wrapper raises an error.
     """
 
     def __init__(self, model: Any, sparsity: str, steps: int) -> None:
-        # here, because it brings Keras 2 along
+        # imported here, because it imports Keras 2
         from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
 
         super().__init__()
@@ -132,8 +138,8 @@ class Pruner(keras.callbacks.Callback):
             if steps
             else pruning_schedule.ConstantSparsity(chosen.fraction, 0, frequency=1)
         )
-        self._step = tf.Variable(1, dtype=tf.int64, trainable=False)  # two of four are chosen at step 1
-        # zeros of a training that was interrupted stay
+        self._step = tf.Variable(1, dtype=tf.int64, trainable=False)  # "2:4" zeros are chosen at step 1
+        # zeros of an interrupted training stay
         masks = [tf.Variable(tf.cast(weight != 0, weight.dtype), trainable=False) for weight in weights]
         self._pruning = pruning_impl.Pruning(
             lambda: self._step,
@@ -146,13 +152,13 @@ class Pruner(keras.callbacks.Callback):
 
     @tf.function(autograph=False)
     def update(self) -> None:
-        """Choose the weights that the schedule wants, and set them to 0."""
+        """Choose weights according to the schedule, and set them to 0."""
         self._pruning.conditional_mask_update()
         self._pruning.weight_mask_op()
 
     @tf.function(autograph=False)
     def apply(self) -> None:
-        """Set to 0 what was chosen last: averaged weights remember what was there before."""
+        """Set the chosen weights to 0 again; in averaged weights they still contain earlier values."""
         self._pruning.weight_mask_op()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -161,27 +167,27 @@ class Pruner(keras.callbacks.Callback):
 
 
 def check_merged(model: Any) -> None:
-    """Raise ValueError for a model with LoRA updates: added to its kernels, they would fill zeros and clusters."""
+    """Raise ValueError if the model has LoRA updates. Added to the kernels, they would destroy zeros and clusters."""
     if model.adaptation.lora_rank:
-        raise ValueError("LoRA updates would fill the zeros and clusters of their kernels: merge_lora first")
+        raise ValueError("LoRA updates would destroy the zeros and clusters of their kernels: use merge_lora first")
 
 
 def is_prunable(path: str) -> bool:
-    """Whether a weight of that path is a kernel of a block."""
+    """Whether the weight with this path is a kernel of a block."""
     return path.startswith("block_") and path.endswith("/kernel") and "adapter" not in path
 
 
 def changed_by_texts(model: AnyModel, texts: Any, change: Change, progress: bool) -> AnyModel:
-    """A copy of a model with other kernels in its blocks, by some texts, as users give them. See `changed_model`."""
+    """Check the user's texts, and call `changed_model` for all prunable kernels."""
     check_merged(model)
     given = list_of_texts(texts, "texts")
     if not given:
-        raise ValueError("texts has no texts; leave it out to go by the weights alone")
+        raise ValueError("texts has no texts; leave it out to use the weights alone")
     rows = text_rows(model, given, model.config.max_sequence_length)
     return changed_model(model, list(filter(is_prunable, named_weights(model))), rows, change, progress)
 
 
 def measured_sparsity(model: Any) -> float:
-    """The share of zeros in the kernels of the blocks."""
+    """The fraction of zeros in the kernels of the blocks."""
     kernels = [kernel for path, kernel in weight_arrays(model).items() if is_prunable(path)]
     return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)

@@ -1,4 +1,4 @@
-"""A part of a model's weights as the beginning of a smaller one."""
+"""Initialize a smaller model with a part of a larger model's weights."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import AnyModel, remake, weight_arrays
 from keras_plm.training.distillation_losses import matched_layers
 
-# what the last axes of a weight stand for, by the end of its path; of all others the last one is of features
+# the meaning of a weight's last axes, by the end of its path; for all other weights, the last axis is "features"
 _AXES = {
     "embedding/positions": ("positions", "features"),
     "query/kernel": ("features", "heads"),
@@ -37,21 +37,22 @@ _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequ
 
 
 def shrink(model: AnyModel, config: EncoderConfig) -> AnyModel:
-    """A smaller model of those blocks, heads, inner neurons and features of a larger one that weigh most.
+    """Make a smaller model from a larger one: it keeps the heads, inner neurons and features with the largest weights.
 
-    It answers badly until it is trained, but learns far more from little text than random weights do; `Distill`
-    brings it near the larger one.
+    Its accuracy is low until it is trained. But from little text, it learns far more than random weights do. Train it
+    with `Distill` to get near the larger model.
 
     Args:
         model: an `Encoder` or a task model.
-        config: sizes of the smaller one: nothing larger, and heads of the same width `hidden_dim / num_heads`.
+        config: sizes of the smaller model. No size may be larger, and the width of a head, `hidden_dim / num_heads`,
+            must be the same.
 
     Returns:
         A model of the same kind.
 
     Raises:
-        ValueError: sizes that are larger than the model's, heads of another width, or an architecture that
-            differs in more than sizes.
+        ValueError: a size is larger than the model's, the heads have another width, or the architecture differs in more
+            than sizes.
 
     Example:
         >>> import keras_plm
@@ -60,8 +61,8 @@ def shrink(model: AnyModel, config: EncoderConfig) -> AnyModel:
         True
 
     Source: Samragh et al. 2023, §3, https://arxiv.org/abs/2312.09299
-    Differs: the size of weights alone decides what is kept, without data, and nothing is scaled; blocks are spread
-        evenly, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
+    Differs: only the size of weights decides what is kept, without data, and nothing is scaled. The kept blocks are
+        evenly spaced, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
     """
     _check(model, config)
     there = weight_arrays(model)
@@ -89,12 +90,13 @@ def shrink(model: AnyModel, config: EncoderConfig) -> AnyModel:
 
 
 def smaller_config(config: EncoderConfig, num_layers: int | None = None, num_heads: int | None = None) -> EncoderConfig:
-    """The config of a part of a model: fewer blocks, fewer heads, and with the heads less width.
+    """The config of a smaller model with fewer blocks, or with fewer heads and less width.
 
     Args:
-        config: of the larger model.
-        num_layers: None means all.
-        num_heads: None means all; heads keep their width, and the inner width its ratio to the width.
+        config: config of the larger model.
+        num_layers: number of blocks; None means all.
+        num_heads: number of heads; None means all. The width of a head stays the same, so the width shrinks in
+            proportion, and the inner width with it.
     """
     heads = config.num_heads if num_heads is None else num_heads
     return dataclasses.replace(
@@ -119,7 +121,7 @@ def _check(model: Any, small: EncoderConfig) -> None:
     width = large.hidden_dim // large.num_heads
     if small.hidden_dim != small.num_heads * width:
         raise ValueError(
-            f"hidden_dim={small.hidden_dim} and num_heads={small.num_heads}, but heads keep their width: {width}"
+            f"hidden_dim={small.hidden_dim} and num_heads={small.num_heads}, but each head must keep its width: {width}"
         )
     sizes = {name: getattr(small, name) for name in (*_SIZES, "dropout", "attention_dropout")}
     if dataclasses.replace(large, **sizes) != small:
@@ -127,12 +129,12 @@ def _check(model: Any, small: EncoderConfig) -> None:
 
 
 def _strongest(sizes: np.ndarray, number: int) -> np.ndarray:
-    """Indices of the largest, in their old order."""
+    """Indices of the largest sizes, in their original order."""
     return np.sort(np.argsort(-sizes, kind="stable")[:number])
 
 
 def _feature_sizes(weights: dict[str, np.ndarray]) -> np.ndarray:
-    """How much the layers read of each feature: squares of the weights, times how large norms leave it."""
+    """How much the layers use each feature: sum of squared weights, times the squared scale from the norms."""
     first = ("query/kernel", "key/kernel", "value/kernel", "expand/kernel")
     read = sum(np.square(w).sum(1) for path, w in weights.items() if path.endswith(first))
     norms = [np.square(w) for path, w in weights.items() if path.endswith(("norm/gamma", "norm/beta"))]

@@ -1,4 +1,4 @@
-"""How good the answers of a model, or of an artifact, are: the metrics of the field, predictions and errors."""
+"""Evaluation of a model or an artifact: standard metrics, predictions and errors."""
 
 from .answers import answer_f1, answer_scores, exact_match, normalize_answer
 from .correlation import ERRORS, correlations

@@ -1,4 +1,4 @@
-"""Scores of answers: the arithmetic of SQuAD's official script."""
+"""Scores of answers, computed as in SQuAD's official script."""
 
 import re
 import string
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 
 def answer_scores(wanted: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:
-    """F1 of words and exact match, averaged over questions, in [0, 1]; the best of several right answers counts.
+    """Word F1 and exact match, averaged over questions, in [0, 1]. The best of several correct answers counts.
 
-    With questions that have no answer also `answerable_f1` and `unanswerable`, how many of these were left
-    unanswered.
+    If some questions have no answer, there are two more scores: `answerable_f1`, and `unanswerable`, the fraction of
+    questions without an answer that got none.
 
     Args:
-        wanted: the right answers of each question; none if it cannot be answered.
-        found: the answers; "" for none.
+        wanted: the correct answers of each question; an empty list if it has no answer.
+        found: the predicted answers; "" for no answer.
 
     Example:
         >>> answer_scores([["the Eiffel Tower"], []], ["Eiffel tower!", "Paris"])["exact_match"]
@@ -33,12 +33,12 @@ def answer_scores(wanted: Sequence[Sequence[str]], found: Sequence[str]) -> dict
 
 
 def exact_match(wanted: str, found: str) -> float:
-    """1 if both are the same but for case, punctuation, articles and white space."""
+    """1 if both are equal, ignoring case, punctuation, articles and white space; otherwise 0."""
     return float(normalize_answer(wanted) == normalize_answer(found))
 
 
 def answer_f1(wanted: str, found: str) -> float:
-    """F1 of the words of both."""
+    """F1 of the words of two answers."""
     right, given = normalize_answer(wanted).split(), normalize_answer(found).split()
     if not right or not given:
         return float(right == given)
@@ -56,7 +56,7 @@ def normalize_answer(text: str) -> str:
 
 
 def _best(measure: object, right: Sequence[str], given: str) -> float:
-    # as the script does: an answer of articles and punctuation alone is no answer to compare with
+    # as in the script, correct answers that have only articles and punctuation are ignored
     answers = [answer for answer in right if normalize_answer(answer)] or [""]
     return max(measure(answer, given) for answer in answers)  # type: ignore[operator]
 

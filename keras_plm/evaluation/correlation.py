@@ -1,18 +1,20 @@
-"""Scores of numbers."""
+"""Scores of regression."""
 
 from typing import Any
 
 import numpy as np
 
-ERRORS = frozenset({"rmse"})  # the scores of which less is better
+ERRORS = frozenset({"rmse"})  # scores for which lower is better
 
 
 def correlations(wanted: Any, found: Any) -> dict[str, float]:
-    """Pearson's correlation, Spearman's rank correlation and the root mean squared error; 0 where one side is constant.
+    """Pearson correlation, Spearman rank correlation and root mean squared error.
+
+    A correlation is 0 if one side is constant.
 
     Args:
-        wanted: (rows,) numbers.
-        found: the same, as the model has them.
+        wanted: (rows,) target numbers.
+        found: (rows,) predicted numbers.
 
     Example:
         >>> scores = correlations([1, 2, 3], [1, 4, 9])
@@ -26,13 +28,13 @@ def correlations(wanted: Any, found: Any) -> dict[str, float]:
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x - x.mean(), y - y.mean()
-    # compared with the size of the numbers: equal ones leave rounding errors behind
+    # constant values can leave small rounding errors instead of zeros
     scale = np.sqrt((x**2).sum() * (y**2).sum())
     return float(np.clip((x * y).sum() / scale, -1, 1)) if scale > 1e-30 else 0.0
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Equal values share the mean of their ranks."""
+    """The ranks of values; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return ((last - counts + 1 + last) / 2)[inverse]

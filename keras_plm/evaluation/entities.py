@@ -9,18 +9,18 @@ Sentences = Sequence[Sequence[str]]
 
 
 def tag_scores(wanted: Sentences, found: Sentences, labels: Sequence[str] | None = None) -> dict[str, float]:
-    """F1, precision and recall of whole entities, and the accuracy of tags; the accuracy alone for plain tags.
+    """F1, precision and recall of whole entities, and the accuracy of tags; for plain tags, only the accuracy.
 
-    An entity is right if its label and both its borders are. Equal to seqeval in its default mode, which is the CoNLL
-    script's.
+    An entity is correct if its label and both boundaries are correct. The scores equal seqeval's default mode and the
+    CoNLL script.
 
     Args:
-        wanted: the tags of each sentence.
-        found: the same, as the model has them.
-        labels: all tags that there are; None for those that occur.
+        wanted: the correct tags of each sentence.
+        found: the predicted tags of each sentence.
+        labels: the set of tags; None means the tags that occur.
 
     Raises:
-        ValueError: sentences of unequal length.
+        ValueError: the numbers of correct and predicted tags of a sentence differ.
 
     Example:
         >>> tag_scores([["B-PER", "I-PER", "O"]], [["B-PER", "O", "O"]])["f1"]
@@ -39,7 +39,7 @@ def tag_scores(wanted: Sentences, found: Sentences, labels: Sequence[str] | None
 
 
 def scores_by_label(wanted: Sentences, found: Sentences) -> dict[str, dict[str, float]]:
-    """F1, precision, recall and number (`support`) of the entities of each label."""
+    """F1, precision, recall and the number of entities (`support`) for each label."""
     correct, present, claimed = _count(wanted, found)
     return {
         label: _f1(correct[label], present[label], claimed[label]) | {"support": present[label]}
@@ -48,7 +48,7 @@ def scores_by_label(wanted: Sentences, found: Sentences) -> dict[str, dict[str, 
 
 
 def _count(wanted: Sentences, found: Sentences) -> tuple[Counter, Counter, Counter]:
-    """Right, present and claimed entities of each label."""
+    """The numbers of correctly found, present and predicted entities of each label."""
     correct: Counter[str] = Counter()
     present: Counter[str] = Counter()
     claimed: Counter[str] = Counter()

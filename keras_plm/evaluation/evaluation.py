@@ -5,13 +5,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answers to rows whose right answer is known, and how good that is.
+    """The predictions of a model on labeled rows, and their scores.
 
     Attributes:
-        scores: by name, the one that the field goes by first.
-        rows: what was given, `wanted` and `found`, for each row, as JSON types.
-        wrong: index of the rows that are not wholly right, the worst first.
-        details: scores by label as (header, rows); None where there are none.
+        scores: the scores by name; the main score of the task comes first.
+        rows: for each row the inputs, `wanted` and `found`, as JSON types.
+        wrong: indices of the rows that are not fully correct, the worst first.
+        details: scores by label as (header, rows); None if there are none.
     """
 
     scores: dict[str, float]
@@ -21,15 +21,15 @@ class Evaluation:
 
     @property
     def main(self) -> str:
-        """Name of the first score."""
+        """Name of the main score."""
         return next(iter(self.scores))
 
     def predictions(self) -> str:
-        """JSONL of all rows."""
+        """All rows as JSONL."""
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
 
     def errors(self, limit: int = 200) -> str:
-        """A Markdown page: the scores, those of each label, and the worst errors."""
+        """A Markdown page with the scores, the scores of each label, and the worst errors."""
         lines = ["# Errors", "", f"{len(self.wrong)} of {len(self.rows)} rows are not wholly right.", ""]
         lines += _table(["score", "value"], [[name, value] for name, value in self.scores.items()])
         if self.details is not None:

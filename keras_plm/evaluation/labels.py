@@ -1,4 +1,4 @@
-"""Scores of one label or several per text."""
+"""Scores of texts with one label or several labels."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def label_scores(wanted: Any, found: Any, num_labels: int) -> dict[str, float]:
-    """Accuracy, macro-averaged F1 and Matthews' correlation of label ids.
+    """Accuracy, macro-averaged F1 and Matthews correlation of label ids.
 
     Args:
-        wanted: (rows,) ids in [0, num_labels).
-        found: the same, as the model has them.
-        num_labels: C; the average is over the labels that occur on either side, as in scikit-learn.
+        wanted: (rows,) correct ids in [0, num_labels).
+        found: (rows,) predicted ids.
+        num_labels: C. The average is over the labels that occur in `wanted` or `found`, as in scikit-learn.
 
     Example:
         >>> label_scores([0, 1, 1], [0, 1, 0], 2)["accuracy"]
@@ -30,18 +30,18 @@ def label_scores(wanted: Any, found: Any, num_labels: int) -> dict[str, float]:
 
 
 def confusion(wanted: Any, found: Any, num_labels: int) -> np.ndarray:
-    """(C, C) how often each label (row) was taken for each label (column)."""
+    """The confusion matrix, (C, C): rows are correct labels, columns are predicted labels."""
     table = np.zeros((num_labels, num_labels), "int64")
     np.add.at(table, (np.asarray(wanted), np.asarray(found)), 1)
     return table
 
 
 def multi_label_scores(wanted: Any, found: Any) -> dict[str, float]:
-    """F1 over all decisions (micro), averaged over labels (macro), and how often all labels of a row are right.
+    """Micro-F1 (over all decisions), macro-F1 (averaged over labels), and the fraction of rows with all labels correct.
 
     Args:
-        wanted: (rows, C) 0 or 1.
-        found: the same, as the model has them.
+        wanted: (rows, C) correct labels, 0 or 1.
+        found: (rows, C) predicted labels, 0 or 1.
     """
     wanted, found = np.asarray(wanted, bool), np.asarray(found, bool)
     right, total = (wanted & found).sum(0), wanted.sum(0) + found.sum(0)

@@ -1,4 +1,4 @@
-"""What `Model.fit` needs beside a model."""
+"""Losses, optimizers, schedules, callbacks and metrics for `Model.fit`."""
 
 from .callbacks import Checkpoint, HistoryLog, write_whole
 from .distillation_losses import AttentionMaps, HiddenStates, SoftLabels, matched_layers

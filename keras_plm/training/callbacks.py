@@ -9,27 +9,27 @@ import tensorflow as tf
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it: whoever opens it finds the old one or the new, whole."""
+    """Write a file atomically: under another name, and then rename it. Readers see the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"new.{os.getpid()}.{path.name}")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)  # what there is of it, if there was no room
+        temporary.unlink(missing_ok=True)  # an incomplete file, if the disk was full
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Saves weights, optimizer and dropout states at the end of each epoch, and restores them.
 
-    The position in the training is the optimizer's own step count, in the same file as the weights, so that the two can
-    never disagree. The file is written under another name and renamed.
+    The position in the training is the optimizer's step count. It is in the same file as the weights, so the two always
+    agree. The file is written atomically.
 
     Args:
-        path: file that ends in `.weights.h5`; each worker of a distributed training needs its own.
+        path: a file that ends in `.weights.h5`; each worker of a distributed training needs its own file.
 
-    Differs: from `keras.callbacks.BackupAndRestore`, which keeps the position in a second file (killed between the
-        two writes, it repeats an epoch) and writes over the only good copy.
+    Differs: `keras.callbacks.BackupAndRestore` keeps the position in a second file. If it is killed between the two
+        writes, it repeats an epoch. It also overwrites the only good copy.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -37,25 +37,25 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
 
     def restore(self, model: keras.Model) -> int:
-        """Load the file, if there is one, into a built and compiled model.
+        """Load the file, if it exists, into a built and compiled model.
 
         Returns:
-            The number of batches that the model has been trained on.
+            The number of batches on which the model was trained.
 
         Raises:
-            ValueError: some workers have a file and others have none.
+            ValueError: some workers have a file and others do not.
         """
         model.optimizer.build(model.trainable_variables)
         if any(there := _of_all_workers(self.path.exists())):
-            # TensorFlow sends the first worker's values to all, so that files of different steps do no harm; but a
-            # worker that has nothing to load would not be there to receive them
+            # TensorFlow sends the first worker's values to all workers, so files of different steps are harmless. But a
+            # worker without a file would not take part, and would not receive them.
             if not all(there):
                 raise ValueError(
                     f"only some workers have a checkpoint (this one: {self.path}, {self.path.exists()}); "
-                    f"copy one worker's file to the others under their names, or delete all of them to begin anew"
+                    f"copy one worker's file to the others under their names, or delete all of them to start again"
                 )
             model.load_weights(self.path)
-        # with accumulated gradients `iterations` counts updates, of which several batches make one
+        # with gradient accumulation, `iterations` counts updates, not batches
         return int(model.optimizer._iterations.numpy())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -73,10 +73,10 @@ def _of_all_workers(value: bool) -> list[bool]:
 
 
 class HistoryLog(keras.callbacks.Callback):
-    """Appends the losses and metrics of each epoch to a CSV file, which outlives an interruption.
+    """Appends the losses and metrics of each epoch to a CSV file, which survives an interruption.
 
     Args:
-        path: the file; an epoch that runs again after a kill replaces its row.
+        path: the file. If an epoch runs again after a kill, its row is replaced.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -96,7 +96,7 @@ class HistoryLog(keras.callbacks.Callback):
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
-        """The rows of the file; none if there is none."""
+        """The rows of the file; an empty list if the file does not exist."""
         if not path.exists():
             return []
         with path.open(newline="") as file:

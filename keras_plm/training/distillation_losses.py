@@ -1,4 +1,4 @@
-"""Losses between a teacher and a student."""
+"""Losses between a teacher and a student, for knowledge distillation."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from keras_plm.tensor_types import Tensor
 
 @keras.saving.register_keras_serializable("keras_plm")
 class SoftLabels(keras.losses.Loss):
-    """`T² · KL(softmax(teacher / T) ‖ softmax(student / T))`: what the teacher thinks of the wrong answers too.
+    """`T² · KL(softmax(teacher / T) ‖ softmax(student / T))`: the student learns all probabilities of the teacher.
 
     Args:
-        temperature: T; higher ones make the small probabilities count more.
+        temperature: T; a higher temperature gives small probabilities more weight.
 
     Call args:
         y_true: (…, C) logits of the teacher.
@@ -39,16 +39,16 @@ class SoftLabels(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class HiddenStates(keras.losses.Loss):
-    """Mean squared difference of hidden states, each brought to mean 0 and variance 1 first.
+    """Mean squared difference of hidden states, after each is normalized to mean 0 and variance 1.
 
     Call args:
         y_true: (B, T, D) hidden states of the teacher.
-        y_pred: (B, T, D) those of the student, projected to the teacher's width.
+        y_pred: (B, T, D) hidden states of the student, projected to the teacher's width.
         sample_weight: (B, T), 0 for padding.
 
     Source: Sanh et al. 2019, §3, https://arxiv.org/abs/1910.01108; projection: Jiao et al. 2020, §3.1, eq. 8,
         https://arxiv.org/abs/1909.10351
-    Differs: normalized, because layer norms leave widths of very different size from layer to layer.
+    Differs: the states are normalized, because their scale differs much from layer to layer.
     """
 
     def __init__(self, name: str = "hidden_states", **kwargs: Any) -> None:
@@ -60,11 +60,11 @@ class HiddenStates(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class AttentionMaps(keras.losses.Loss):
-    """`KL(teacher ‖ student)` of where each token looks, averaged over heads, so that their numbers may differ.
+    """`KL(teacher ‖ student)` of the attention weights. They are averaged over heads, whose numbers may differ.
 
     Call args:
         y_true: (B, N, T, T) attention weights of the teacher.
-        y_pred: (B, N', T, T) those of the student.
+        y_pred: (B, N', T, T) attention weights of the student.
         sample_weight: (B, T), 0 for padding.
 
     Source: Wang et al. 2020, §3.1, https://arxiv.org/abs/2002.10957
@@ -83,13 +83,13 @@ class AttentionMaps(keras.losses.Loss):
         y_pred: Float[Tensor, "B heads T T"],
         sample_weight: Shaped[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
-        # before super().__call__, which would want both of one shape
+        # before super().__call__, which requires equal shapes
         losses = self.call(y_true, y_pred)
         return _Mean(reduction=self.reduction, name="mean")(ops.zeros_like(losses), losses, sample_weight)
 
 
 class _Mean(keras.losses.Loss):
-    """The mean of losses that have been computed, as Keras takes it, on several replicas too."""
+    """The mean of computed losses with Keras' reduction, which also works on several replicas."""
 
     def call(self, y_true: Float[Tensor, "..."], y_pred: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return y_pred
@@ -102,10 +102,10 @@ def _standardized(hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
 
 
 def matched_layers(student_layers: int, teacher_layers: int) -> list[int]:
-    """For each block of the student the block of the teacher that it learns from, evenly spread, the last its last.
+    """For each student block, the teacher block it learns from: evenly spaced, the last from the last.
 
     Raises:
-        ValueError: more blocks in the student than in the teacher.
+        ValueError: the student has more blocks than the teacher.
 
     Example:
         >>> matched_layers(4, 6), matched_layers(3, 12)

@@ -9,18 +9,18 @@ Strategy = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
 
 
 def make_strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of that name. Call it before any other TensorFlow operation.
+    """Make the `tf.distribute` strategy with this name. Call it before any other TensorFlow operation.
 
     Args:
-        name: "one" device (a GPU if there is one); "mirrored" over all GPUs, or over logical CPUs if there are several
-            of them; "multi_worker" over the processes that the variable TF_CONFIG lists; "tpu" at the address in
-            TPU_NAME. "auto" takes the first that applies of tpu, multi_worker, mirrored and one.
+        name: "one" device (a GPU if there is one); "mirrored" over all GPUs, or over several logical CPUs;
+            "multi_worker" over the processes in the environment variable TF_CONFIG; "tpu" at the address in TPU_NAME.
+            "auto" means the first that applies: tpu, multi_worker, mirrored, one.
 
     Raises:
-        ValueError: another name, "multi_worker" without TF_CONFIG, or "tpu" without a TPU.
+        ValueError: the name is unknown, TF_CONFIG is missing for "multi_worker", or the TPU is missing for "tpu".
 
     Source: https://www.tensorflow.org/guide/distributed_training
-    Differs: repairs two faults of Keras 3.15 under several workers: see `repair_keras`.
+    Differs: it fixes two bugs of Keras 3.15 with several workers, see `repair_keras`.
     """
     num_workers = sum(len(_cluster().get(kind, [])) for kind in ("chief", "worker"))
     if name == "auto":
@@ -61,12 +61,12 @@ def _tpu_strategy() -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """True in the one process that writes files: the chief of TF_CONFIG, else worker 0, or the only process."""
+    """Whether this process writes files: it is the chief of TF_CONFIG, otherwise worker 0, or the only process."""
     return worker_name() == ("chief_0" if _cluster().get("chief") else "worker_0")
 
 
 def worker_name() -> str:
-    """Type and index of this process among those of TF_CONFIG, e.g. "worker_1"; "worker_0" without it."""
+    """Type and index of this process in TF_CONFIG, such as "worker_1"; "worker_0" if there is no TF_CONFIG."""
     task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
     return f"{task.get('type', 'worker')}_{task.get('index', 0)}"
 
@@ -76,11 +76,11 @@ def _cluster() -> dict[str, list[str]]:
 
 
 def repair_keras() -> None:
-    """Cure what breaks `Model.fit` under tf.distribute in Keras 3.15; later versions are left alone.
+    """Fix two bugs of `Model.fit` under tf.distribute in Keras 3.15. Other versions are not changed.
 
-    1. To build a model, Keras averages the first batch over the replicas. Several workers' values cannot be averaged
-       that way, nor can bool inputs anywhere; shapes are all it needs, so one replica's values do.
-    2. It averages the logs of several workers over an axis that a scalar does not have.
+    1. To build a model, Keras averages the first batch over the replicas. This fails for several workers and for bool
+       inputs. Only the shapes are needed, so the values of one replica are used instead.
+    2. Keras averages the logs of several workers over an axis that a scalar does not have.
     """
     if not version("keras").startswith("3.15."):
         return

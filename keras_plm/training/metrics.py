@@ -6,14 +6,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Pearson(keras.metrics.Metric):
-    """Correlation of predictions with targets over all rows of an epoch, in [-1, 1]; 0 where one of them is constant.
+    """Pearson correlation of predictions and targets over all rows of an epoch, in [-1, 1]; 0 if one is constant.
 
     Call args:
         y_true: (B, 1) scores.
         y_pred: (B, 1) predictions.
 
-    Differs: from `keras.metrics.PearsonCorrelation`, which correlates within a row (of one score that is 0/0) or
-        averages over batches, which rows sorted by length would distort. The moments are float64.
+    Differs: `keras.metrics.PearsonCorrelation` computes the correlation within a row (0/0 for one score), or averages
+        over batches, which is distorted if batches are sorted by length. Here the moments are float64.
     """
 
     def __init__(self, name: str = "pearson", **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ class Pearson(keras.metrics.Metric):
         self.moments.assign_add(ops.stack([ops.sum(s) for s in sums]))
 
     def result(self) -> Any:
-        """The correlation over everything added since the last reset."""
+        """The correlation over all rows since the last reset."""
         n, x, y, xx, yy, xy = ops.unstack(self.moments)
         scale = ops.sqrt(ops.maximum(n * xx - x * x, 0)) * ops.sqrt(ops.maximum(n * yy - y * y, 0))
         return ops.cast(ops.divide_no_nan(n * xy - x * y, scale), "float32")

@@ -10,10 +10,10 @@ Precision = Literal["auto", "float32", "mixed_bfloat16"]
 
 
 def choose_precision(precision: Precision) -> str:
-    """The dtype policy that "auto" stands for on this machine: mixed_bfloat16 where it is fast.
+    """The dtype policy for a precision. On this machine, "auto" means mixed_bfloat16 if it is fast, else float32.
 
-    That is on TPUs, GPUs of compute capability 8.0 and above, and processors with bfloat16 instructions (AVX-512
-    BF16, AMX, or Arm's bf16), where a training step takes about 0.6 of the time of float32.
+    It is fast on TPUs, on GPUs with compute capability 8.0 or above, and on CPUs with bfloat16 instructions (AVX-512
+    BF16, AMX, or Arm's bf16). There, a training step takes about 0.6 of the time of float32.
     """
     if precision != "auto":
         return precision
@@ -36,7 +36,7 @@ def _processor_has_bfloat16() -> bool:
 
 @contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
-    """Models made inside the block have that dtype policy; the global one is as before afterwards."""
+    """A context in which models are created with this dtype policy. Afterwards, the global policy is restored."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

@@ -5,17 +5,17 @@ import tensorflow as tf
 
 from keras_plm.xla import compiled
 
-# Norms and biases: weight decay would only pull them towards zero, where they do not belong.
+# Weight decay would pull norms and biases toward zero, which is not useful.
 NO_DECAY = ("bias", "gamma", "beta")
 
 
 class _ClipsSummedGradient:
-    """Before an optimizer: clip the gradient of the global batch, not each replica's share of it."""
+    """A mixin for optimizers: clip the gradient of the global batch, not the gradient of each replica."""
 
     global_clipnorm: float | None
 
     def _clip_gradients(self, grads: list) -> list:
-        # that of an embedding alone is sparse: a token that occurs twice has two rows, whose sum is what counts
+        # The gradient of an embedding is sparse. A token that occurs twice has two rows, which must be summed first.
         grads = [tf.convert_to_tensor(gradient) for gradient in grads]
         replica = tf.distribute.get_replica_context()
         if replica and replica.num_replicas_in_sync > 1:
@@ -28,16 +28,17 @@ class _ClipsSummedGradient:
         return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
-        return grads_and_vars  # they have been summed above
+        return grads_and_vars  # already summed in _clip_gradients
 
 
 @compiled
 def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
-    """AdamW with clipping and weight decay, compiled: two dozen passes over memory become four.
+    """A compiled kernel of AdamW with clipping and weight decay: it needs four memory passes instead of two dozen.
 
     Args:
-        handles: of a variable and its two moments: variables would lose the copy on this device under a strategy.
-        gradient: of the variable's dtype.
+        handles: resource handles of a variable and its two moments. Under a strategy, the variables themselves would
+            not resolve to the copy on this device.
+        gradient: the gradient, in the variable's dtype.
         numbers: float32 scalars.
     """
     variable, momentum, velocity = (tf.raw_ops.ReadVariableOp(resource=h, dtype=gradient.dtype) for h in handles)
@@ -54,17 +55,17 @@ def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
 class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
     """Keras' AdamW with three differences.
 
-    Weight decay leaves biases and norms alone; `global_clipnorm` acts on the summed gradient of all replicas, so that a
-    training does not depend on their number; and clipping, decay and the update of a variable are one compiled kernel
-    instead of two dozen passes over memory.
+    1. Biases and norms have no weight decay.
+    2. `global_clipnorm` clips the summed gradient of all replicas, so the result does not depend on their number.
+    3. Clipping, decay and update are one compiled kernel per variable, instead of two dozen memory passes.
 
     Args:
         learning_rate: number or schedule.
-        weight_decay: fraction of a weight taken off a step, times the learning rate; None or 0 for none.
+        weight_decay: in each step, a weight is reduced by this fraction times the learning rate; None or 0 for none.
         global_clipnorm: largest norm of all gradients together; None for no clipping.
         beta_1, beta_2, epsilon: as in the paper.
-        rates: multipliers of the learning rate by the path of a weight, see `layer_rates`; 1 for those not named.
-        first_steps: the step at which a weight begins to learn, by its path, see `unfreezing_steps`.
+        rates: factors of the learning rate by the path of a weight, see `layer_rates`; the default is 1.
+        first_steps: the step at which a weight starts to learn, by its path, see `unfreezing_steps`.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
@@ -102,11 +103,11 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
 
     def build(self, variables: list) -> None:
         super().build(variables)
-        # TensorFlow's variables, which the update gets, do not know their path
+        # by index, because the update gets TensorFlow variables, which have no path
         self._settings = [(self.rates.get(v.path, 1.0), self.first_steps.get(v.path, 0)) for v in variables]
 
     def _get_current_learning_rate(self) -> Any:
-        # Keras asks a schedule by batches; with accumulated gradients several of them make one step
+        # Keras calls a schedule with the number of batches; with gradient accumulation, steps are fewer
         if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
@@ -120,12 +121,12 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         return rate
 
     def _clip_together(self, grads: list) -> list:
-        # the kernel multiplies: that saves a pass
+        # the kernel multiplies by this factor, which saves a memory pass
         self._shrink = self.global_clipnorm / tf.maximum(tf.linalg.global_norm(grads), self.global_clipnorm)
         return grads
 
     def _apply_weight_decay(self, variables: list) -> None:
-        """The kernel does it."""
+        """Do nothing: the compiled kernel applies the decay."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
@@ -150,7 +151,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
-    """LAMB, for batches of thousands of rows, where AdamW wants a learning rate it cannot keep.
+    """LAMB, for batches of thousands of rows, for which AdamW would need a learning rate that is not stable.
 
         r = m / (√v + ε) + λ w          w ← w - rate · (‖w‖ / ‖r‖) · r
 
@@ -162,8 +163,8 @@ class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
         global_clipnorm: largest norm of all gradients together; None for no clipping.
 
     Source: You et al. 2020, algorithm 2, https://arxiv.org/abs/1904.00962
-    Differs: from `keras.optimizers.Lamb`, which takes the decay off outside the trust ratio, and has the ratio for
-        biases and norms too; the summed gradient of all replicas is clipped.
+    Differs: `keras.optimizers.Lamb` applies the decay outside the trust ratio, and uses the ratio for biases and norms,
+        too. Here the summed gradient of all replicas is clipped.
     """
 
     def __init__(
@@ -186,11 +187,11 @@ class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
 
     def build(self, variables: list) -> None:
         super().build(variables)
-        # TensorFlow's variables, which the update gets, do not know their path
+        # by index, because the update gets TensorFlow variables, which have no path
         self._adapts = [variable.path.rsplit("/", 1)[-1] not in NO_DECAY for variable in variables]
 
     def _apply_weight_decay(self, variables: list) -> None:
-        """The update does it, inside the trust ratio."""
+        """Do nothing: the update applies the decay inside the trust ratio."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)

@@ -6,15 +6,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_plm")
 class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate that rises linearly to a peak, then falls linearly to zero.
+    """A learning rate that rises linearly to a peak and then falls linearly to zero.
 
     Args:
         peak: learning rate at the end of the warm-up.
-        warmup_steps: steps of the rise.
-        total_steps: the step at which it reaches zero.
+        warmup_steps: number of warm-up steps.
+        total_steps: the step at which the learning rate reaches zero.
 
     Raises:
-        ValueError: a warm-up as long as the training.
+        ValueError: the warm-up is not shorter than the training.
 
     Example:
         >>> schedule = LinearWarmupDecay(1.0, warmup_steps=2, total_steps=6)

@@ -1,4 +1,4 @@
-"""Losses of vectors: rows 2i and 2i + 1 of a batch are the two texts of a pair."""
+"""Losses for text vectors. Rows 2i and 2i + 1 of a batch are the two texts of a pair."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from keras_plm.tensor_types import Tensor
 
 
 class _PairLoss(keras.losses.Loss):
-    """Gives each row the loss of its pair, or of the batch.
+    """A loss per pair or per batch, repeated for each row.
 
     Call args:
         y_true: (B,) the score of each row's pair, in [0, 1]; the same for both rows.
@@ -25,7 +25,7 @@ class _PairLoss(keras.losses.Loss):
 
     def call(self, y_true: Shaped[Tensor, "B ..."], y_pred: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         vectors = ops.cast(y_pred, "float32")
-        # (B,) or (B, 1), as Keras gives it
+        # Keras passes (B,) or (B, 1)
         scores = ops.cast(ops.reshape(y_true, (-1,)), "float32")[::2]
         first, second = vectors[::2], vectors[1::2]
         return ops.repeat(self.pairs(scores, first, second), 2)
@@ -55,7 +55,7 @@ class CosineLoss(_PairLoss):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class RankingLoss(_PairLoss):
-    """`log(1 + Σ exp(scale · (cos_j - cos_i)))` over the pairs i, j of the batch where i has the higher score.
+    """`log(1 + Σ exp(scale · (cos_j - cos_i)))` over all pairs i, j of the batch in which i has the higher score.
 
     Args:
         scale: factor of the cosines.
@@ -83,22 +83,22 @@ class RankingLoss(_PairLoss):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ContrastiveLoss(_PairLoss):
-    """Cross-entropy of finding each text's partner among those of the batch, both ways.
+    """Cross-entropy of finding each text's partner in the batch, in both directions, with in-batch negatives.
 
-    Two pairs that share a text are no negatives of each other: a batch may have a pair twice, or two right answers to
-    one question.
+    Two pairs that share a text are not negatives of each other, because a batch may contain a pair twice, or two
+    correct answers to one question.
 
     Args:
         scale: factor of the cosines (the inverse of a temperature).
 
     Call args:
-        y_true: (B,) the number of each row's text: equal texts have the same one, in the whole data set. It must be
-            below 2²⁴ where Keras makes float32 of it.
+        y_true: (B,) the number of each row's text. Equal texts have equal numbers in the whole data set. The numbers
+            must be below 2²⁴, because Keras may convert them to float32.
         y_pred: (B, D) vectors of length 1; B is even.
 
-    Source: Henderson et al. 2017, §4, https://arxiv.org/abs/1705.00652; both ways: Radford et al. 2021,
+    Source: Henderson et al. 2017, §4, https://arxiv.org/abs/1705.00652; both directions: Radford et al. 2021,
         https://arxiv.org/abs/2103.00020
-    Differs: there a pair that stands twice in a batch counts as a negative of itself.
+    Differs: in the papers, a pair that is twice in a batch is a negative of itself.
     """
 
     def __init__(self, scale: float = 20.0, name: str = "contrastive", **kwargs: Any) -> None:

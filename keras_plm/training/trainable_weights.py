@@ -1,4 +1,4 @@
-"""Which weights a fine-tuning trains, and at which rates."""
+"""The weights that a fine-tuning trains, and their learning rates."""
 
 import re
 from typing import Any
@@ -8,10 +8,10 @@ _LORA = ("lora_a", "lora_b")
 
 
 def parse_trainable(trainable: str) -> tuple[str, int]:
-    """The kind and the number of "all", "head", "last:K", "lora:R" or "adapter:R"; the number is 0 where there is none.
+    """Parse "all", "head", "last:K", "lora:R" or "adapter:R" into a kind and a number; "all" and "head" have a 0.
 
     Raises:
-        ValueError: another word, or a number below 1.
+        ValueError: the kind is unknown, or the number is below 1.
 
     Example:
         >>> parse_trainable("lora:8")
@@ -28,19 +28,19 @@ def parse_trainable(trainable: str) -> tuple[str, int]:
 
 
 def freeze(model: Any, trainable: str) -> tuple[int, int]:
-    """Let `fit` train a part of a task model only: its head, and what `trainable` says of its encoder.
+    """Freeze all weights of a task model except its head and the part of its encoder that `trainable` names.
 
     Args:
-        model: a task model; for "lora:R" and "adapter:R" made with a config that has them.
-        trainable: "all"; "head": nothing else; "last:K": the last K blocks too; "lora:R": the LoRA updates;
-            "adapter:R": the bottleneck adapters and the norms.
+        model: a task model; for "lora:R" and "adapter:R", it must have LoRA updates or adapters.
+        trainable: "all"; "head": only the head; "last:K": also the last K blocks; "lora:R": also the LoRA updates;
+            "adapter:R": also the bottleneck adapters and the norms.
 
     Returns:
-        The numbers of weights that are trained, and of all.
+        The number of trained weights, and the number of all weights.
 
     Raises:
-        ValueError: more blocks than there are, LoRA updates or adapters that the model does not have, nothing left
-            to train.
+        ValueError: there are fewer blocks than K, the model has no LoRA updates or adapters, or nothing is left to
+            train.
 
     Source: Hu et al. 2022, §4, https://arxiv.org/abs/2106.09685; Houlsby et al. 2019, §2, https://arxiv.org/abs/1902.00751
     """
@@ -62,12 +62,12 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
             return path.endswith(_LORA)
         return kind == "adapter" and ("adapter" in path or path.endswith(("gamma", "beta")))
 
-    # an activation range follows what it sees
+    # an activation range is not trained; it follows the observed values
     chosen = [trained(weight.path) and not weight.path.endswith("/range") for weight in model.weights]
     wanted = {"lora": "lora_a", "adapter": "adapter"}.get(kind)
     if wanted is not None and not any(wanted in path for path in inside):
         raise ValueError(
-            f"trainable={trainable!r}, but no layer of the model has such weights; which layers are they to match?"
+            f"trainable={trainable!r}, but no layer of the model has such weights; check the model's Adaptation"
         )
     if not any(chosen):
         raise ValueError(f"trainable={trainable!r}, but a {type(model).__name__} has nothing on its encoder to train")
@@ -78,15 +78,15 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
 
 
 def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) -> dict[str, float]:
-    """Multipliers of the learning rate by the path of a weight, for `AdamW(rates=…)`.
+    """Factors of the learning rate by the path of a weight, for `AdamW(rates=…)`.
 
     Args:
         model: a task model.
-        layer_decay: each block learns this much slower than the one above it; the embedding slowest.
-        head_rate: of what stands on the encoder, its pooler included.
+        layer_decay: factor of the learning rate from each block to the block below it; the embedding learns slowest.
+        head_rate: factor for the head, including the pooler.
 
     Raises:
-        ValueError: a `layer_decay` for blocks that share their weights.
+        ValueError: `layer_decay` is used, but the blocks share their weights.
 
     Source: Howard & Ruder 2018, §3.2, https://arxiv.org/abs/1801.06146
     """
@@ -106,16 +106,16 @@ def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) ->
 
 
 def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
-    """The step at which each weight begins to learn, for `AdamW(first_steps=…)`.
+    """The step at which each weight starts to learn, for `AdamW(first_steps=…)`.
 
-    The head begins at once, then one block after the other from above, spread over the first half of the training. The
-    embedding begins with the first block.
+    The head starts at once. Then the blocks follow from top to bottom, in the first half of the training. The embedding
+    starts together with the lowest block.
 
     Raises:
-        ValueError: blocks that share their weights.
+        ValueError: the blocks share their weights.
 
     Source: Howard & Ruder 2018, §3.3, https://arxiv.org/abs/1801.06146
-    Differs: from a block an epoch, by which the lower blocks of a short training would never learn.
+    Differs: the paper unfreezes one block per epoch; in a short training, the lower blocks would never learn.
     """
     _check_own_weights(model, "gradual_unfreezing")
     num_blocks = model.config.num_layers
@@ -129,7 +129,7 @@ def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
 
 def _check_own_weights(model: Any, name: str) -> None:
     if model.config.shared_layers:
-        raise ValueError(f"{name} needs blocks with weights of their own; those of this encoder share theirs")
+        raise ValueError(f"{name} needs blocks with weights of their own, but the blocks of this encoder share weights")
 
 
 def _block(path: str) -> int | None:

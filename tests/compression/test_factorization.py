@@ -52,7 +52,7 @@ def test_errors(config, tmp_path):
             factorize_embedding(plm.Encoder(config), rank)
     with pytest.raises(ValueError, match="rank=23 is more than the 19 tokens"):
         factorize_embedding(plm.Encoder(replace(config, vocabulary_size=19)), 23)
-    with pytest.raises(ValueError, match="a product of rank 5 already"):
+    with pytest.raises(ValueError, match="already factorized, with rank 5"):
         factorize_embedding(factorize_embedding(plm.Encoder(config), 5), 3)
     with pytest.raises(ValueError, match="embedding_rank=5: the masked-token head needs the whole embedding matrix"):
         plm.Pretrainer(replace(config, embedding_rank=5))

@@ -202,7 +202,7 @@ def test_errors_of_texts(config, tokenizer):
         (encoder, [], "texts has no texts"),
         (encoder, "the cat", "texts is one text or path"),
         (encoder, ["a", 3], r"texts\[1\] is '3'; it must be a text"),
-        (plm.Encoder(config), TEXTS, "this Encoder has no tokenizer, and texts need one"),
+        (plm.Encoder(config), TEXTS, "this Encoder has no tokenizer, but texts need one"),
         (plm.Encoder(config, tokenizer, plm.Adaptation(lora_rank=3)), TEXTS, "merge_lora first"),
     ]:
         with pytest.raises(ValueError, match=message):

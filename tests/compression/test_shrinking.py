@@ -80,7 +80,7 @@ def test_a_task_model_keeps_its_task(large, config, tokenizer, kind):
     [
         ({"num_layers": 6}, "num_layers=6"),
         ({"intermediate_dim": 54}, "intermediate_dim=54"),
-        ({"hidden_dim": 32, "num_heads": 2}, "heads keep their width: 8"),
+        ({"hidden_dim": 32, "num_heads": 2}, "each head must keep its width: 8"),
         ({"normalize_first": True}, "more than sizes"),
     ],
 )
