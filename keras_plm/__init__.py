@@ -1,6 +1,6 @@
 """Pre-trained language models in Keras 3, from raw text to a phone.
 
-What is here is imported when it is asked for: `import keras_plm` alone does not import TensorFlow.
+Everything here is imported on first use: `import keras_plm` alone does not import TensorFlow.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The command line: `keras-plm COMMAND …`. Help and version come at once; TensorFlow is imported when there is work."""
+"""The command line: `keras-plm COMMAND …`. Help and version are fast: TensorFlow is imported only if it is needed."""
 
 import difflib
 import sys
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 
 class Command(NamedTuple):
-    """What a command does, in one line, and where it is: `module:name`."""
+    """The one-line summary of a command, and its target: `module:name`."""
 
     summary: str
     target: str
 
     def load(self) -> Any:
-        """The recipe or the function."""
+        """Import the recipe or the function."""
         module, _, name = self.target.partition(":")
         return getattr(import_module(module), name)
 
@@ -36,14 +36,14 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "Export": {
         "export": Command("write a model as tflite, onnx, saved-model or tokenizer-vectors", ""),
         "compare": Command("compare a model with its artifacts", "keras_plm.commands:compare_artifact"),
-        "fit-budget": Command("search the best .tflite within bounds of size and speed", "keras_plm.commands:budget"),
+        "fit-budget": Command("find the best .tflite within limits of size and speed", "keras_plm.commands:budget"),
     },
     "Prepare": {
         "choose": Command("recommend a published checkpoint", "keras_plm.commands:choose_checkpoint"),
-        "cross-validate": Command("measure how far a score varies (k-fold)", "keras_plm.commands:cross_validation"),
+        "cross-validate": Command("measure how much a score varies (k-fold)", "keras_plm.commands:cross_validation"),
         "learning-rate": Command("run a learning-rate range test", "keras_plm.commands:learning_rate"),
-        "shrink": Command("keep a part of the blocks and of the width", "keras_plm.commands:shrink_model"),
-        "trim": Command("keep the part of the vocabulary that texts need", "keras_plm.commands:trim"),
+        "shrink": Command("make a smaller model with fewer blocks and less width", "keras_plm.commands:shrink_model"),
+        "trim": Command("keep only the tokens of the vocabulary that texts need", "keras_plm.commands:trim"),
         "vocabulary": Command("learn a WordPiece vocabulary", "keras_plm.commands:vocabulary"),
     },
 }
@@ -58,7 +58,7 @@ EXPORTS: dict[str, dict[str, Command]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; an error of the input is told without a traceback, and the exit status is 1."""
+    """Run a command. An input error is printed without a traceback, and the exit status is 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["export"]:
         prog, groups, rest = "keras-plm export", EXPORTS, arguments[1:]
@@ -83,7 +83,7 @@ def _overview(prog: str, groups: dict[str, dict[str, Command]]) -> str:
     for title, commands in groups.items():
         lines += [title, *(f"  {name:<18}{command.summary}" for name, command in commands.items()), ""]
     return "\n".join(
-        [*lines, f"{prog} COMMAND --help lists the flags of a command; keras-plm --version tells the version."]
+        [*lines, f"{prog} COMMAND --help lists the flags of a command; keras-plm --version prints the version."]
     )
 
 

@@ -1,4 +1,4 @@
-"""How tensors are typed: `Float[Tensor, "B T D"]` says floating point and the axes, by jaxtyping.
+"""Type annotations of tensors with jaxtyping: `Float[Tensor, "B T D"]` is a floating-point tensor with these axes.
 
 The letters used for axes in all annotations, docstrings and einsums:
 
@@ -6,9 +6,9 @@ The letters used for axes in all annotations, docstrings and einsums:
     N heads             H width per head   F feed-forward    V vocabulary
     P masked positions  C classes          E width of the embedding matrix
 
-`...` are any axes. A mask is 1 (or True) where a position is kept: `Shaped` allows both of its dtypes.
+`...` means any axes. A mask is 1 (or True) at positions that are kept; `Shaped` allows both dtypes.
 """
 
 from typing import Any
 
-Tensor = Any  # of any Keras backend, symbolic or with values
+Tensor = Any  # a tensor of any Keras backend, symbolic or eager

@@ -1,4 +1,4 @@
-"""Where XLA compiles parts of a training step, and the switch that turns it off."""
+"""XLA compilation of parts of a training step, and the switch that turns it off."""
 
 import functools
 import os
@@ -9,10 +9,10 @@ SWITCH = "KERAS_PLM_XLA"
 
 
 def xla_enabled() -> bool:
-    """False if the environment variable KERAS_PLM_XLA is 0: a training starts sooner, and each step takes longer.
+    """False if the environment variable KERAS_PLM_XLA is 0. A training then starts sooner, but each step takes longer.
 
     Raises:
-        ValueError: another value than 0 and 1.
+        ValueError: the variable is neither 0 nor 1.
     """
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
@@ -21,7 +21,7 @@ def xla_enabled() -> bool:
 
 
 def compiled(function: Callable) -> Callable:
-    """A function of tensors as a graph of its own, compiled by XLA unless that is switched off."""
+    """A function of tensors as a separate graph, compiled by XLA unless XLA is turned off."""
     import tensorflow as tf
 
     kernels = {xla: tf.function(function, jit_compile=xla, autograph=False) for xla in (False, True)}

@@ -65,16 +65,13 @@ class FineTune(Recipe, Generic[Model]):
     layer_decay: float = 1.0  # layer-wise learning-rate decay: factor from each block to the block below it, in (0, 1]
     head_rate: float = 1.0  # learning rate of the head relative to the encoder
     gradual_unfreezing: bool = False  # train the head first, then unfreeze block by block in the first half
-    gradient_accumulation_steps: int = (
-        1  # batches whose gradients make one step, if a larger batch needs too much memory
-    )
+    gradient_accumulation_steps: int = 1  # batches per optimizer step, if a larger batch needs too much memory
     ema_momentum: float | None = None  # momentum of an exponential moving average of the weights, which is kept: 0.999
     load_best: bool = False  # keep the weights of the epoch with the best main score on `validation`
     patience: int | None = None  # early stopping after this number of epochs without a better score; keeps the best
     num_layers: int | None = None  # start with only this number of the encoder's blocks, evenly spaced
-    num_heads: int | None = (
-        None  # start with only this number of heads (the ones with the largest weights) and a width in proportion
-    )
+    # start with only this number of heads (the ones with the largest weights) and a width in proportion
+    num_heads: int | None = None
     embedding_rank: int | None = None  # factorize the embedding matrix into two matrices of this rank before training
     prune: str | None = None  # sparsity: "0.8", a fraction of each kernel, gradually; "2:4", two of each four neighbors
     clusters: int | None = None  # weight clustering: number of different values in each kernel

@@ -82,8 +82,8 @@ def test_evaluate_and_predict_of_every_task(saved, config, tokenizer, review_fil
     assert "a.conllu, sentence 1: unknown label" in capsys.readouterr().err
     for wrong, words in (
         (["The cat", "--question", "who ?"], "--question is for a question answerer"),
-        (["The cat", "--data", "x.tsv"], "texts and --data are given"),
-        (["The cat", "--second-column", "b"], "--second-column is of the table that --data names"),
+        (["The cat", "--data", "x.tsv"], "texts and --data exclude each other"),
+        (["The cat", "--second-column", "b"], "--second-column needs --data"),
     ):
         with pytest.raises(SystemExit):
             main(["predict", "--model", str(tmp_path / "tagger"), *wrong])

@@ -1,4 +1,4 @@
-"""The commands that are no recipe: one function each, whose arguments are the flags; imported when one is run."""
+"""The commands that are not recipes. Each is a function whose arguments are the flags; it is imported when it runs."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which columns of a table a command reads: those of the flags, else those that the model was trained on."""
+"""The columns of a table that a command reads: from the flags, or else from the training of the model."""
 
 import json
 from dataclasses import replace
@@ -16,15 +16,15 @@ def columns_of(
     label: str | None = None,
     tag: str | None = None,
 ) -> Columns:
-    """The flags; in place of what is None the `recipe.json` in the model's folder, then what the task usually has.
+    """The columns from the flags. A flag of None means the column in the model's `recipe.json`, or the task's default.
 
     Args:
-        folder: where the model or the artifact was loaded from.
-        model: it.
-        text: flag of the first text.
-        second: flag of the second text.
-        label: flag of the labels or scores.
-        tag: flag of the tags.
+        folder: folder of the model or the artifact.
+        model: the model or artifact.
+        text: flag for the first text.
+        second: flag for the second text.
+        label: flag for the labels or scores.
+        tag: flag for the tags.
     """
     record = _record(Path(folder) / "recipe.json")
     trained_on = {name: record.get(f"{name}_column") for name in ("text", "second", "label", "tag")}
@@ -37,7 +37,7 @@ def columns_of(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """What a recipe.json says, of a distilled model that of its student; nothing if there is none to read."""
+    """The content of a recipe.json; for a distilled model, the student's recipe. Empty if it cannot be read."""
     try:
         record = json.loads(path.read_text("utf-8"))
         record = record.get("student", record)
@@ -47,5 +47,5 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def tag_column_of(text: str) -> int | str:
-    """The number of a column of CoNLL, or a key of JSONL."""
+    """The number of a CoNLL column, or a JSONL key."""
     return int(text) if text.lstrip("-").isdigit() else text

@@ -19,15 +19,15 @@ def shrink_model(
     intermediate_dim: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Save the part of an encoder that weighs most, as the start of a student for `distill`.
+    """Save a smaller model with the largest weights of a model, as the start of a student for `distill`.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
-        save_to: folder for the smaller encoder.
-        num_layers: blocks, spread evenly over those of the model.
-        hidden_dim: width, a multiple of the width of the model's heads.
-        intermediate_dim: inner width of the feed-forward; None keeps its ratio to the width.
-        overwrite: replace that folder if it exists.
+        save_to: folder for the smaller model.
+        num_layers: number of blocks; they are evenly spaced blocks of the model.
+        hidden_dim: width; a multiple of the width of the model's heads.
+        intermediate_dim: inner width of the feed-forward layers; None keeps its ratio to the width.
+        overwrite: replace the folder of --save-to if it exists.
     """
     check_free(save_to, overwrite, is_folder=True)
     large = load(model)
@@ -48,16 +48,16 @@ def trim(
     min_count: int = 1,
     overwrite: bool = False,
 ) -> None:
-    """Save a model with only those tokens in its vocabulary that texts like these need.
+    """Save a model whose vocabulary has only the tokens that such texts need.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
-        data: a .tsv, .csv or .jsonl file of texts; training rows, not those it is scored on.
+        data: a .tsv, .csv or .jsonl file with texts; use training rows, not test rows.
         save_to: folder for the smaller model.
-        text_column: its column of texts.
-        second_column: its column of second texts, for a model of pairs.
+        text_column: column of the texts.
+        second_column: column of the second texts, if the model takes pairs.
         min_count: leave out tokens that occur less often.
-        overwrite: replace that folder if it exists.
+        overwrite: replace the folder of --save-to if it exists.
     """
     check_free(save_to, overwrite, is_folder=True)
     columns = [text_column] if second_column is None else [text_column, second_column]

@@ -1,4 +1,4 @@
-"""A model → an artifact, and how the two differ."""
+"""Export a model to an artifact, and compare the two."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -42,19 +42,19 @@ def export_tflite(
     strings: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a .tflite of built-in operators for phones, and prove it in ai-edge-litert.
+    """Write a .tflite with built-in operators for phones, and verify it in ai-edge-litert.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
         quantization: float32, float16, dynamic_int8, static_int8, int8x16, int4 or int4_block32.
         max_length: fixed number of tokens; by default the model's limit.
-        calibration: a table of texts like those it will see; static_int8 and int8x16 need it.
-        text_column: its column of texts.
-        second_column: its column of second texts, for a model of pairs.
-        calibration_rows: how many of its rows to use.
+        calibration: a table of texts similar to the texts in production; static_int8 and int8x16 need it.
+        text_column: column of the calibration texts.
+        second_column: column of the second texts, if the model takes pairs.
+        calibration_rows: number of calibration rows to use.
         metadata: put vocabulary and labels into the file, for MediaPipe Tasks and the TFLite Task Library.
-        strings: put the tokenizer into the file, as operators of TensorFlow Text that the app registers.
+        strings: put the tokenizer into the file, as TensorFlow Text operators that the app must register.
         overwrite: replace the file if it exists.
     """
     texts = (
@@ -70,12 +70,12 @@ def export_onnx(
     max_length: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write an ONNX file, and prove it in onnxruntime.
+    """Write an ONNX file, and verify it in onnxruntime.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .onnx file, or a folder for model.onnx.
-        max_length: fixed number of tokens; by default batch and length are free.
+        max_length: fixed number of tokens; by default batch size and length are not fixed.
         overwrite: replace the file if it exists.
     """
     _report(to_onnx(load(model), path, max_length, overwrite))
@@ -88,13 +88,13 @@ def export_saved_model(
     pairs: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a SavedModel for TF Serving that takes raw text, and prove it.
+    """Write a SavedModel for TF Serving that takes raw text, and verify it.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
-        folder: where to; TF Serving wants a version number as its last part.
+        folder: the output folder; TF Serving needs a version number as its last part.
         max_length: longest row in tokens; by default the model's limit.
-        pairs: it takes pairs of texts, also where the model does not know that it was trained on them.
+        pairs: the SavedModel takes pairs of texts; only needed if the model does not record it.
         overwrite: replace the folder if it exists.
     """
     _report(to_saved_model(load(model), folder, max_length, pairs or None, overwrite))
@@ -108,14 +108,14 @@ def export_tokenizer_vectors(
     limit: int = 200,
     overwrite: bool = False,
 ) -> None:
-    """Write texts with their tokens as JSON, to check a tokenizer in another language against.
+    """Write texts with their tokens as JSON: test vectors for a tokenizer in another programming language.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
-        path: of the file.
-        texts: a table of texts of your own; they come before those that ports get wrong most often.
-        text_column: its column of texts.
-        limit: use at most this number of its rows.
+        path: the JSON file.
+        texts: a table of your own texts; texts that ports often tokenize wrong are added.
+        text_column: column of your texts.
+        limit: use at most this number of your texts.
         overwrite: replace the file if it exists.
     """
     own = () if texts is None else read_texts(texts, Columns(text_column), limit)
@@ -140,21 +140,21 @@ def compare_artifact(
     report: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Run a model and its artifacts on the same examples; show scores, agreement, error, bytes and latency.
+    """Run a model and its artifacts on the same examples; show scores, agreement, error, size and latency.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         artifacts: .tflite and .onnx files, SavedModel folders.
-        data: a .tsv, .csv or .jsonl file with labels; of a tagger CoNLL, of a question answerer SQuAD's JSON.
-        text_column: its column of texts; by default each column is that of the training.
-        second_column: its column of second texts, for a model of pairs.
-        label_column: its column of labels.
-        tag_column: of CoNLL the number of the column, of JSONL its key.
+        data: a .tsv, .csv or .jsonl file with labels; for a tagger CoNLL, for a question answerer SQuAD's JSON.
+        text_column: column of the texts; by default all columns are as in the training.
+        second_column: column of the second texts, if the model takes pairs.
+        label_column: column of the labels.
+        tag_column: CoNLL: number of the tag column; JSONL: key of the tags.
         on_bad_row: skip leaves out rows that cannot be used.
-        max_length: row length in tokens, where the artifact leaves it free; by default the model's limit.
+        max_length: row length in tokens, if the artifact does not fix it; by default the model's limit.
         limit: use at most this number of rows.
-        report: write a page about them, by class and by length, to this file (needs the extra "plots").
-        overwrite: replace that page if it exists.
+        report: write an HTML report, with results by class and by length, to this file (needs the extra "plots").
+        overwrite: replace the report if it exists.
     """
     if not artifacts:
         raise ValueError("no artifact to compare the model with")
@@ -193,33 +193,33 @@ def budget(
     plot: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Search trimming, schemes and smaller models for the best .tflite within bounds of bytes, time and loss.
+    """Try trimming, quantization schemes and smaller models; keep the best .tflite within limits of size, time, loss.
 
-    Killed in the middle? The same command resumes where it was.
+    If the command is killed, the same command resumes the search.
 
     Args:
         model: a folder, or "hf:" and a Hugging Face folder or repository.
         path: the .tflite file, or a folder for model.tflite.
-        data: validation rows with labels; of a tagger CoNLL, of a question answerer SQuAD's JSON.
-        max_megabytes: most bytes of the file, in 10⁶.
+        data: validation rows with labels; for a tagger CoNLL, for a question answerer SQuAD's JSON.
+        max_megabytes: largest size of the file, in 10⁶ bytes.
         max_latency_ms: longest time of one row of full length.
-        max_loss: most points of the metric below the model.
-        texts: a table of texts like those it will see, for the vocabulary and for calibration.
+        max_loss: largest loss of the metric relative to the model, in points.
+        texts: a table of texts similar to the texts in production, for trimming and for calibration.
         alternatives: folders of smaller models for the same task.
-        schemes: those to try; by default float16, dynamic_int8, int4, int4_block32, and with texts static_int8.
+        schemes: schemes to try; by default float16, dynamic_int8, int4, int4_block32, and with texts static_int8.
         metric: a score of `evaluate`; by default the first.
-        text_column: the column of texts; by default each column is that of the training.
-        second_column: the column of second texts, for a model of pairs.
-        label_column: the column of labels.
-        tag_column: of CoNLL the number of the column, of JSONL its key.
+        text_column: column of the texts; by default all columns are as in the training.
+        second_column: column of the second texts, if the model takes pairs.
+        label_column: column of the labels.
+        tag_column: CoNLL: number of the tag column; JSONL: key of the tags.
         max_length: fixed number of tokens; by default the model's limit.
         limit: use at most this number of rows.
-        num_threads: of the runtime.
-        plot: draw the attempts into this file (needs the extra "plots").
+        num_threads: threads of the runtime.
+        plot: plot the attempts to this file (needs the extra "plots").
         overwrite: replace the file if it exists.
     """
     if plot is not None:
-        # the plot of a budget that was missed is replaced by the next
+        # the plot of a failed search may be replaced by the next search
         check_free(plot, overwrite or search_folder(artifact_path(path, ".tflite")).exists())
         check_plot(plot)
     given = load(model)
@@ -236,7 +236,7 @@ def budget(
     except BudgetError as error:
         print(error.budget)
         if plot is not None:
-            with suppress(OSError):  # which bound fails is what counts
+            with suppress(OSError):  # the error of the budget is more important than an error of the plot
                 error.budget.plot(plot)
         raise
     print(found)

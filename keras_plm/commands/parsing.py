@@ -1,4 +1,4 @@
-"""Flags → a recipe, or a call of a function."""
+"""Convert flags to a recipe or to a function call."""
 
 import difflib
 import sys
@@ -12,20 +12,20 @@ from keras_plm.recipes import Distill, Recipe
 
 
 def parse(target: Any, prog: str, summary: str, arguments: Sequence[str]) -> Any:
-    """The recipe that the flags describe, or what the function returns.
+    """Make the recipe from the flags, or call the function with them and return its result.
 
-    `--from recipe.json` begins with the settings of an earlier training; the other flags change them.
+    `--from recipe.json` starts with the settings of an earlier training; the other flags change them.
 
     Args:
-        target: a class of recipes, or a function.
-        prog: the command as it was typed, for its help.
+        target: a recipe class, or a function.
+        prog: the command, for its help.
         summary: one line, for its help.
         arguments: the flags.
     """
     options: dict[str, Any] = {}
     if isinstance(target, type) and issubclass(target, Recipe | Distill):
         record, arguments = _record(arguments)
-        summary += "; --from recipe.json begins with the settings of an earlier training"
+        summary += "; --from recipe.json starts with the settings of an earlier training"
         if record is not None:
             kind: Any = target
             options["default"] = kind.from_json(record)
@@ -39,7 +39,7 @@ def parse(target: Any, prog: str, summary: str, arguments: Sequence[str]) -> Any
 
 
 def _suggest(target: Any, arguments: Sequence[str]) -> None:
-    """For each flag that there is not, the one that is meant."""
+    """Print the most similar flag for each unknown flag."""
     known = [f"--{name.replace('_', '-')}" for name in signature(target).parameters]
     for flag in (word.partition("=")[0] for word in arguments if word.startswith("--")):
         near = difflib.get_close_matches(flag, known, 1)
@@ -48,7 +48,7 @@ def _suggest(target: Any, arguments: Sequence[str]) -> None:
 
 
 def _record(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The file behind `--from`, and the other flags."""
+    """The value of `--from`, and the other flags."""
     rest, found = [], None
     words = iter(arguments)
     for word in words:

@@ -1,4 +1,4 @@
-"""Ask a model or an artifact."""
+"""Predict with a model or an artifact, and evaluate it."""
 
 import io
 import sys
@@ -23,7 +23,7 @@ from .columns import columns_of
 
 
 def _open(where: str) -> Any:
-    """A model, or an artifact, which has the same methods."""
+    """Open a model, or an artifact, which has the same methods."""
     is_artifact = where.endswith((".tflite", ".onnx")) or (Path(where) / "saved_model.pb").exists()
     return load_artifact(where) if is_artifact else load(where)
 
@@ -38,21 +38,21 @@ def predict(
     save_to: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Label texts, tag them, answer a question about them, or turn them into vectors. Prints tab-separated lines.
+    """Label texts, tag them, answer a question about them, or compute their vectors. Prints tab-separated lines.
 
-    A classifier gives label, probability and text; a tagger the number of the text, label, characters, probability and
-    text of each entity; a question answerer, given a --question, answer, probability and characters; an embedder the
-    cosines of each text with all.
+    The lines depend on the model. Classifier: label, probability, text. Tagger: number of the text, and label,
+    characters, probability and text of each entity. Question answerer (needs --question): answer, probability,
+    characters. Embedder: cosines of each text with all texts.
 
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artifact.
-        texts: texts; none reads lines from standard input.
-        data: a .tsv, .csv or .jsonl file in place of texts.
-        text_column: its column of texts; by default that of the training.
-        second_column: its column of second texts, for a model of pairs.
-        question: what to ask of each text.
-        save_to: a .npy file for probabilities (rows, classes) or vectors (rows, width), in place of lines.
-        overwrite: replace that file if it exists.
+        texts: texts; without any, lines are read from standard input.
+        data: a .tsv, .csv or .jsonl file instead of texts.
+        text_column: column of the texts; by default as in the training.
+        second_column: column of the second texts, if the model takes pairs.
+        question: the question to ask about each text.
+        save_to: a .npy file for probabilities (rows, classes) or vectors (rows, width), instead of lines.
+        overwrite: replace the file of --save-to if it exists.
     """
     if save_to is not None:
         check_free(save_to, overwrite)
@@ -61,11 +61,11 @@ def predict(
     if question is not None and not task.takes_question:
         raise ValueError(f"--question is for a question answerer; {model} is a {type(opened).__name__}")
     if data is None and second_column is not None:
-        raise ValueError("--second-column is of the table that --data names")
+        raise ValueError("--second-column needs --data: it names a column of that table")
     if data is None:
         first, second = list(texts) or [line.rstrip("\n") for line in sys.stdin], None
     elif texts:
-        raise ValueError("texts and --data are given; which of them?")
+        raise ValueError("texts and --data exclude each other: give only one of them")
     else:
         first, second = _texts_of(data, model, opened, text_column, second_column)
     if save_to is None:
@@ -81,7 +81,7 @@ def predict(
 def _texts_of(
     data: str, folder: str, model: Any, text_column: str | None, second_column: str | None
 ) -> tuple[list[str], list[str] | None]:
-    """The texts of a table, and the second ones where the model takes pairs or a column is named."""
+    """The texts of a table, and the second texts if the model takes pairs or `second_column` is given."""
     columns = columns_of(folder, model, text_column, second_column)
     if second_column is None and not task_of(model).takes_pairs:
         columns = replace(columns, second=None)
@@ -103,18 +103,18 @@ def evaluate_model(
     errors: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Score a saved model or an artifact on examples whose answer is known, by the metric of its task.
+    """Score a saved model or an artifact on labeled examples, with the metrics of its task.
 
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or an artifact.
-        data: a table, CoNLL or SQuAD file, as the recipe of the task takes it.
-        text_column: the (first) text; by default each column is that of the training.
-        second_column: the second text of pairs.
-        label_column: labels or scores.
-        tag_column: of CoNLL the number of the column, of JSONL its key.
+        data: a table, CoNLL or SQuAD file, in the format of the task's recipe.
+        text_column: column of the (first) texts; by default all columns are as in the training.
+        second_column: column of the second texts of pairs.
+        label_column: column of the labels or scores.
+        tag_column: CoNLL: number of the tag column; JSONL: key of the tags.
         on_bad_row: skip leaves out rows that cannot be used.
-        predictions: a .jsonl file to write all answers to.
-        errors: a .md file to write the worst errors to.
+        predictions: a .jsonl file for all predictions.
+        errors: a .md file for the worst errors.
         overwrite: replace these files if they exist.
     """
     for path in (predictions, errors):

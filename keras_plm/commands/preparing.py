@@ -1,4 +1,4 @@
-"""What comes before a training: a start, a vocabulary, a rate."""
+"""Preparations for a training: choose a checkpoint, learn a vocabulary, find a learning rate, cross-validate."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ def choose_checkpoint(
     languages: tuple[str, ...] = ("en",),
     quantization: Size = "dynamic_int8",
 ) -> None:
-    """Recommend a published checkpoint to start from, and say why. Nothing is downloaded.
+    """Recommend a published checkpoint to start from, and show the reason. Nothing is downloaded.
 
     Args:
         task: the task.
         max_megabytes: largest exported file, in 10⁶ bytes.
         max_latency_ms: longest time of a row of 128 tokens in TFLite on one thread.
         languages: ISO 639-1 codes; the checkpoint must know all of them.
-        quantization: of the exported file, for both bounds.
+        quantization: quantization of the exported file, for both limits.
     """
     print(choose(task, max_megabytes, max_latency_ms, languages, quantization))
 
@@ -43,7 +43,7 @@ def vocabulary(
     Args:
         corpus: paths or globs of text files.
         save_to: the file to write.
-        size: largest number of tokens, the 5 special tokens included.
+        size: maximum number of tokens, including the 5 special tokens.
         lowercase: lower-case and strip accents.
         overwrite: replace the file if it exists.
     """
@@ -57,22 +57,22 @@ def vocabulary(
 def learning_rate(
     recipe: Classify | Tag | AnswerQuestions | Embed, lowest: float = 1e-6, highest: float = 1e-2, steps: int = 100
 ) -> None:
-    """Show the loss while the learning rate rises, and a rate to begin with.
+    """Learning-rate range test: show the loss while the learning rate rises, and suggest a rate.
 
     Args:
-        recipe: the fine-tuning; nothing is saved.
-        lowest: the first rate.
-        highest: the last one.
-        steps: batches.
+        recipe: the fine-tuning recipe; nothing is saved.
+        lowest: the first learning rate.
+        highest: the last learning rate.
+        steps: number of batches.
     """
     print(find_learning_rate(recipe, lowest, highest, steps))
 
 
 def cross_validation(recipe: Classify | Tag | AnswerQuestions | Embed, folds: int = 5) -> None:
-    """Fine-tune once for each part of the training examples, score it on that part, and show how far the score varies.
+    """K-fold cross-validation: fine-tune and score once for each fold, and show how much the scores vary.
 
     Args:
-        recipe: the fine-tuning; nothing is saved.
-        folds: number of parts.
+        recipe: the fine-tuning recipe; nothing is saved.
+        folds: number of folds.
     """
     print(cross_validate(recipe, folds))

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Import TensorFlow inside it: what its C++ part says of the machine at its start is not shown.
+    """A context in which TensorFlow is imported without the C++ log messages about the machine.
 
-    It does not go through Python's `sys.stderr`, and its levels do not reach it before it has begun. If the start
-    fails, all of it is shown.
+    These messages do not use Python's `sys.stderr`, and at import TensorFlow does not yet respect its log level. If the
+    import fails, all messages are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -20,7 +20,7 @@ def quiet_start() -> Iterator[None]:
         try:
             import tensorflow as tf
 
-            tf.constant(0)  # the devices are looked for with the first operation
+            tf.constant(0)  # the first operation initializes the devices
             yield
         except BaseException:
             said.seek(0)
