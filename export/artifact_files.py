@@ -47,8 +47,8 @@ def record_path(path: Path) -> Path:
 def whole_artifact(model: TaskModel, path: Path, signature: Signature, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary path for an artifact. At the end, rename it and write its metadata and tokenizer beside it.
 
-    Next to `model.tflite` lie `model.tflite.json` and `model.tflite.vocab.txt`. They have the full file name in their
-    names, so that two artifacts in one folder do not share them. On an exception, no files are left.
+    `model.tflite` has the files `model.tflite.json` and `model.tflite.vocab.txt` beside it. Their names start with the
+    full name of the artifact, so two artifacts in one folder do not share them. On an exception, no files are left.
 
     Raises:
         FileExistsError: one of the files exists and `overwrite` is False.

@@ -76,7 +76,7 @@ class Classify(FineTune[Classifier]):
         return CLASSIFICATION.read(source, self.columns, self.on_bad_row, kind=kind)
 
     def make(self, encoder: Encoder, examples: LabeledTexts) -> Classifier:
-        """A classifier. Its labels are those of `examples`, or, with several label columns, all of these columns."""
+        """A classifier. Its labels come from `examples`; with several label columns, they are all of these columns."""
         if not self.regression and not examples.counts():
             raise ValueError(f"{examples.source}: no row has a label in column {self.label_column!r}")
         labels = None if isinstance(self.label_column, str) else list(self.label_column)

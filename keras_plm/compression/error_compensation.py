@@ -81,9 +81,9 @@ def changed_kernel(kernel: np.ndarray, products: np.ndarray, order: np.ndarray, 
         kernel: the float kernel.
         products: (D, D), the sum of x xᵀ over inputs x.
         order: (D,) the order in which the rows change.
-        change: called for each row; returns the new row (U,). Its arguments are the position of the row in `order`, all
-            rows in that order with the compensation so far (valid up to the next multiple of `_TOGETHER`), and the
-            (D,) costs of an error in each row.
+        change: called for each row; returns the new row (U,). Its first argument is the position of the row in `order`.
+            The second has all rows in this order, with the compensation so far; it is valid up to the next multiple of
+            `_TOGETHER`. The third has the (D,) costs of an error in each row.
 
     Source: Frantar et al. 2023, §3.3, https://arxiv.org/abs/2210.17323
     """

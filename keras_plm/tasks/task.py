@@ -137,7 +137,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         """A command that runs the model in `folder` on a text."""
         return f'keras-plm predict --model {folder} "a text"'
 
-    # what an artifact takes, gives and knows
+    # inputs, outputs and settings of an artifact
 
     def settings(self, model: Methods | Model) -> dict[str, Any]:
         """The settings that the text-level methods need, as JSON types."""

@@ -12,8 +12,8 @@ def make_strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     """Make the `tf.distribute` strategy with this name. Call it before any other TensorFlow operation.
 
     Args:
-        name: "one" device (a GPU if there is one); "mirrored" over all GPUs, or over several logical CPUs;
-            "multi_worker" over the processes in the environment variable TF_CONFIG; "tpu" at the address in TPU_NAME.
+        name: "one" uses one device (a GPU if there is one). "mirrored" uses all GPUs, or several logical CPUs.
+            "multi_worker" uses the processes in the environment variable TF_CONFIG. "tpu" uses the address in TPU_NAME.
             "auto" means the first that applies: tpu, multi_worker, mirrored, one.
 
     Raises:
