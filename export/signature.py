@@ -80,7 +80,7 @@ class Signature:
         """
         task = task_of(model, keras=True)
         if model.tokenizer is None:
-            raise ValueError("the model has no tokenizer, so the artifact would have no inputs for a text")
+            raise ValueError("the model has no tokenizer, but an artifact needs one")
         limit, least = model.longest_row, least_length(model)
         if fixed and length is None:
             length = limit

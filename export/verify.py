@@ -35,7 +35,7 @@ def verify(model: TaskModel, artifact: Any, texts: Any = None, length: int | Non
     weights in a model with confident predictions. The shift is the root mean square (RMS) of the differences of the
     log-probabilities, divided by the RMS of their spread from text to text. An artifact that gives the same answer to
     every text has a shift of 1. An artifact with the weights of another model has a shift of about 1.4. This holds
-    even if the probabilities change little.
+    even if the probabilities change little from text to text.
 
     Args:
         model: the Keras model, in float32.

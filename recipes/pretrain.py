@@ -64,7 +64,7 @@ class Pretrain(Recipe):
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     # sizes of the encoder, such as plm.MINI; on the command line a name, or a JSON file of fields
     config: Annotated[EncoderConfig, NAMED_SIZE] = SMALL
-    start_from: str | None = None  # folder or "hf:…" of a model to continue; missing heads are added
+    start_from: str | None = None  # model to continue, with its tokenizer: a folder or "hf:…"; missing heads are added
     vocabulary: str | None = None  # a vocab.txt; None learns a vocabulary from the corpus
     vocabulary_size: int | None = None  # number of tokens to learn; None takes it from the config
     lowercase: bool = True  # lower-case the text and strip accents

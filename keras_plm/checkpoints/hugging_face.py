@@ -255,7 +255,7 @@ def _assign(model: keras.Model, rules: list[Rule], stored: dict[str, StoredTenso
 
 
 def candidates(model: keras.Model) -> list[Architecture]:
-    """The architectures to try, in this order. The template of a RoBERTa tokenizer decides for RoBERTa."""
+    """The architectures to try, in order; only RoBERTa or XLM-RoBERTa if the tokenizer has RoBERTa's template."""
     if isinstance(model.config, DecoderConfig):
         return list(_DECODERS)
     if model.tokenizer is not None and model.tokenizer.template == ROBERTA_TEMPLATE:

@@ -27,8 +27,8 @@ class CrossEntropy(keras.losses.Loss):
 
     Differs: from `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`: logits stay in their dtype. The
         gradient is `(softmax - one_hot)` and reuses the softmax of the forward pass. For a vocabulary of 30,522, this
-        takes a sixth of the time. In bfloat16, the relative error of the gradient is at most 2⁻⁹ of a probability, and
-        a loss is at most 85 nats.
+        takes a sixth of the time. In bfloat16, the error of the gradient is at most 2⁻⁹ of the probability, and a loss
+        is at most 85 nats.
     """
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str = "cross_entropy", **kwargs: Any) -> None:
