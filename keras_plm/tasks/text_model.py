@@ -141,7 +141,10 @@ def check_texts(first: Any, second: Any = None, names: tuple[str, str] = ("first
             if not isinstance(text, str):
                 raise ValueError(f"row {row} of the {name} texts is {text!r:.60}, a {type(text).__name__}; give a text")
             if not text.isascii() and _HALF.search(text):
-                raise ValueError(f"row {row} of the {name} texts, {text!r:.60}, has a lone surrogate; remove it")
+                raise ValueError(
+                    f"row {row} of the {name} texts, {text!r:.60}, has half of a character (a lone surrogate); "
+                    "remove it"
+                )
     if second is not None and len(first) != len(second):
         raise ValueError(f"{len(first)} {names[0]} texts, but {len(second)} {names[1]} texts")
 
