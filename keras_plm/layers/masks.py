@@ -68,7 +68,8 @@ def visible_tokens(
     queries = length if num_queries is None else num_queries
     own = padding_mask
     if num_queries is not None:
-        own = ops.slice(padding_mask, (0, first_position), (ops.shape(padding_mask)[0], num_queries))
+        # not `ops.slice`: XLA would compile a step again for each first position
+        own = ops.take(padding_mask, ops.arange(num_queries, dtype="int32") + first_position, axis=1)
     before = ops.squeeze(causal_mask(queries, length, first_position), 1)
     same = ops.logical_and(
         ops.equal(ops.expand_dims(own, 2), ops.expand_dims(padding_mask, 1)),
