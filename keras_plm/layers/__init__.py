@@ -1,6 +1,6 @@
-"""Tensors → tensors, written with `keras.ops` alone, so that they run on every Keras backend.
+"""Layers, written with `keras.ops` only, so that they run on every Keras backend.
 
-The letters of the axes are those of `keras_plm/tensor_types.py`.
+`keras_plm/tensor_types.py` explains the letters of the axes.
 """
 
 from .activations import activate

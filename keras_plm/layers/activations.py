@@ -7,18 +7,18 @@ from keras_plm.tensor_types import Tensor
 
 
 def activate(x: Float[Tensor, "..."], activation: str) -> Float[Tensor, "..."]:
-    """Apply the activation of that name, elementwise.
+    """Apply the activation function with this name, elementwise.
 
     Args:
         x: float tensor of any shape.
-        activation: "gelu" (exact, through erf), "gelu_tanh" (the approximation of BERT's own code),
-            "relu", "silu" or "tanh".
+        activation: "gelu" (exact, with erf), "gelu_tanh" (the approximation in BERT's own code), "relu", "silu" or
+            "tanh".
 
     Raises:
-        ValueError: another name.
+        ValueError: the name is unknown.
 
     Source: Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415
-    Differs: exact GELU is written with erf, not with Keras' erfc, which tf2onnx cannot convert.
+    Differs: exact GELU uses erf. Keras uses erfc, which tf2onnx cannot convert.
     """
     if activation == "gelu":
         return 0.5 * x * (1.0 + ops.erf(x / math.sqrt(2.0)))

@@ -12,11 +12,11 @@ from .projection import Projection
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Adapter(keras.layers.Layer):
-    """A bottleneck with a residual: `output = x + act(x W_down) W_up`, which begins as `x`.
+    """A bottleneck with a residual connection: `output = x + act(x W_down) W_up`. The initial output is `x`.
 
     Args:
         dim: R, width of the bottleneck.
-        activation: between the two layers.
+        activation: activation function between the two layers.
 
     Call args:
         x: (B, T, D) float.

@@ -19,51 +19,52 @@ Cache = dict[str, Float[Tensor, "B K S H"]]  # key and value: K heads, S positio
 
 @keras.saving.register_keras_serializable("keras_plm")
 class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product attention of several heads: self, cross, causal and cached, with grouped keys and values.
+    """Multi-head scaled dot-product attention: self-attention, cross-attention, causal, cached, grouped-query.
 
     `weights = softmax(q kᵀ / √H + mask)`, `output = concatenate(weights v) W_o`, where
     `q = query W_q`, `k = value W_k` and `v = value W_v`.
 
     Args:
-        num_heads: N, heads of the queries.
+        num_heads: N, number of query heads.
         dropout: fraction of the attention weights dropped in training, in [0, 1).
-        num_key_value_heads: K, heads of keys and values, each read by N / K heads of queries; None means N.
-        head_dim: H, width of a head; None means D / N, which must be a whole number then.
-        bias: which products have biases: "all", "inputs" (query, key and value) or "none".
+        num_key_value_heads: K, number of key and value heads; N / K query heads share each of them. None means N.
+        head_dim: H, width of a head; None means D / N, which must then be a whole number.
+        bias: which projections have a bias: "all", "inputs" (query, key and value) or "none".
         scale: factor of the scores; None means 1 / √H.
-        adaptation: LoRA or fake quantization of the four products with weights, see `Projection`; None for neither.
+        adaptation: LoRA or fake quantization of the four projections, see `Projection`; None for neither.
 
     Call args:
         query: (B, T, D) float.
-        value: (B, S, D') float to attend to; None means the query itself (self-attention).
-        attention_mask: (B, S) or (B, T, S) int32 or bool, 1 where a key may be seen; None means all.
-        causal: a query sees no key after its own position.
-        window: with `causal`, how many positions a query sees, its own included; None means all before it.
-        rotary: cosines and sines of the positions of the queries, from `rotary_angles`: queries and keys are rotated.
+        value: (B, S, D') float, the sequence to attend to; None means the query itself (self-attention).
+        attention_mask: (B, S) or (B, T, S) int32 or bool, 1 where a key is visible; None means that all are visible.
+        causal: whether keys after the query's own position are hidden.
+        window: with `causal`, the number of positions that a query sees, including its own (sliding-window attention);
+            None means all positions up to its own.
+        rotary: cosines and sines of the query positions, from `rotary_angles`. Queries and keys are rotated by them.
         position_bias: (1 or B, N, T, S) float, added to the scores.
-        cache: dict of `key` and `value`, each (B, K, S, H), from `make_cache` or an earlier call. With
-            `cache_index` the projected keys and values are written there at that position first; without,
-            the cache is used as it is (cross-attention whose encoder has been projected once).
+        cache: key/value cache: a dict of `key` and `value`, each (B, K, S, H), from `make_cache` or an earlier call.
+            With `cache_index`, the new keys and values are first written to the cache at that position. Without it, the
+            cache is used unchanged (cross-attention to an encoder output that was projected once).
         cache_index: int scalar, position of the first query in the cache.
         return_attention: also return the attention weights.
 
     Returns:
-        (B, T, D) output; followed by (B, N, T, S) float32 attention weights if `return_attention`,
-        followed by the new cache if `cache` is given.
+        (B, T, D) output. With `return_attention`, (B, N, T, S) float32 attention weights follow. With `cache`, the new
+        cache follows.
 
     Raises:
-        ValueError: `num_heads` does not divide D, `num_key_value_heads` does not divide `num_heads`, another name for
-            `bias`, inputs of another rank, a dropout outside [0, 1), or a mask of
-            another rank, length or dtype. Keys are made of `value`: there is no third tensor.
+        ValueError: `num_heads` does not divide D, `num_key_value_heads` does not divide `num_heads`, `bias` has an
+            unknown value, an input has the wrong rank, the dropout is outside [0, 1), or a mask has the wrong rank,
+            length or dtype. Keys are made from `value`: there is no third tensor.
 
     Example:
         >>> MultiHeadAttention(num_heads=2)(keras.ops.ones((3, 5, 8))).shape
         TensorShape([3, 5, 8])
 
-    Source: Vaswani et al. 2017, §3.2.2, https://arxiv.org/abs/1706.03762; grouped keys and values: Ainslie et al.
-        2023, https://arxiv.org/abs/2305.13245
-    Differs: from `keras.layers.MultiHeadAttention`: the softmax is always float32, masks may be int32,
-        keys and values can be cached, and no tensor has more than four axes, with groups five, as TFLite allows.
+    Source: Vaswani et al. 2017, §3.2.2, https://arxiv.org/abs/1706.03762; grouped-query attention: Ainslie et al. 2023,
+        https://arxiv.org/abs/2305.13245
+    Differs: from `keras.layers.MultiHeadAttention`: the softmax is always float32, masks may be int32, keys and values
+        can be cached, and tensors have at most four axes (five with grouped-query attention), as TFLite allows.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class MultiHeadAttention(keras.layers.Layer):
         mask: Shaped[Tensor, "B T"] | None = None,
         value_mask: Shaped[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple:
-        """See the class; `mask` and `value_mask` are those that Keras attaches to inputs (`mask_zero=True`)."""
+        """See the class. `mask` and `value_mask` are implicit masks, which Keras passes (`mask_zero=True`)."""
         if attention_mask is None:
             attention_mask = mask if value is None else value_mask
         source = query if value is None else value
@@ -164,7 +165,7 @@ class MultiHeadAttention(keras.layers.Layer):
             first = 0 if cache_index is None else cache_index
             visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window)
             scores = masked_scores(scores, visible, hooks.masked_score)
-        # of one key Keras' softmax warns that it has nothing to do; the first token of a text has but itself
+        # for a single key, such as that of a text's first token, Keras' softmax prints a warning
         weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
         dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
         mixed = self._mixed(hooks.attention_weights(dropped), values, cached=cache is not None)
@@ -185,14 +186,14 @@ class MultiHeadAttention(keras.layers.Layer):
     def _split_heads(
         self, x: Float[Tensor, "B T heads"], source: Float[Tensor, "B T width"], heads: int
     ) -> Float[Tensor, "B T heads H"]:
-        # the sizes are those of the layer's input: tf2onnx mistakes those of a product for its rows
+        # read the sizes from the layer's input: tf2onnx confuses the sizes of a matrix product with its rows
         batch, length = ops.shape(source)[0], ops.shape(source)[1]
         return ops.reshape(x, (batch, length, heads, self.width_per_head))
 
     def _scores(
         self, queries: Float[Tensor, "B T N H"], keys: Float[Tensor, "..."], cached: bool
     ) -> Float[Tensor, "B N T S"]:
-        """Products of queries and keys; g counts the queries that share a key, k the heads of keys."""
+        """Products of queries and keys. In the einsum, g is the queries that share a key, and k is the key heads."""
         axes, groups = "bksh" if cached else "bskh", self.num_heads // self.num_key_value_heads
         if groups == 1:
             return ops.einsum(f"btkh,{axes}->bkts", queries, keys)
@@ -204,7 +205,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _mixed(
         self, weights: Float[Tensor, "B N T S"], values: Float[Tensor, "..."], cached: bool
     ) -> Float[Tensor, "B T *heads H"]:
-        """Means of the values, weighted by attention; the axes are those of `_scores`."""
+        """Means of the values, weighted by attention. The letters of the axes are as in `_scores`."""
         axes, groups = "bksh" if cached else "bskh", self.num_heads // self.num_key_value_heads
         if groups == 1:
             return ops.einsum(f"bkts,{axes}->btkh", weights, values)
@@ -213,16 +214,16 @@ class MultiHeadAttention(keras.layers.Layer):
         return ops.einsum(f"bkgts,{axes}->btkgh", weights, values)
 
     def make_cache(self, batch_size: int, length: int) -> Cache:
-        """An empty cache for `length` positions; the layer must be built.
+        """An empty key/value cache for `length` positions. The layer must be built.
 
         Returns:
-            dict of `key` and `value`, zeros of (batch_size, K, length, H).
+            dict of `key` and `value`, each zeros of shape (batch_size, K, length, H).
         """
         shape = (batch_size, self.num_key_value_heads, length, self.width_per_head)
         return {name: ops.zeros(shape, self.compute_dtype) for name in ("key", "value")}
 
     def project(self, value: Float[Tensor, "B S width"]) -> Cache:
-        """Keys and values of `value` (B, S, D') as a cache, to be computed once for cross-attention."""
+        """Project `value` (B, S, D') once to keys and values, as a cache for cross-attention."""
         heads = self.num_key_value_heads
         return {
             "key": _heads_first(self._split_heads(self.key(value), value, heads)),
@@ -231,5 +232,5 @@ class MultiHeadAttention(keras.layers.Layer):
 
 
 def _heads_first(x: Float[Tensor, "B S K H"]) -> Float[Tensor, "B K S H"]:
-    """As caches are laid out: what one head reads lies in one stretch of memory."""
+    """The layout of caches: the keys or values of one head are contiguous in memory."""
     return ops.transpose(x, (0, 2, 1, 3))

@@ -15,23 +15,24 @@ Context = dict[str, Tensor]
 
 @keras.saving.register_keras_serializable("keras_plm")
 class CausalContext(keras.layers.Layer):
-    """What each token of a decoder sees, and at which position it is: computed once, and read by all blocks.
+    """Masks and position ids for the tokens of a decoder, computed once for all blocks.
 
     Args:
-        window: how many positions a token sees in blocks with a window, its own included; None for no such blocks.
-        rotary_dim: H, width of the heads that are rotated; None without rotary positions.
+        window: number of positions that a token sees in blocks with sliding-window attention, including its own; None
+            if there are no such blocks.
+        rotary_dim: H, width of the rotated heads; None without rotary positions.
         rotary_base: θ, see `rotary_frequencies`.
         rotary_scaling: see `rotary_frequencies`.
 
     Call args:
-        padding_mask: (B, S) int32, 0 for padding. Rows of several texts number them 1, 2, …, and no text sees
-            another; padding may be anywhere between texts.
-        first_position: int scalar, the position of the first of the T tokens in the row (when decoding from a cache).
+        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, the tokens of the first are 1, of the
+            second 2, and so on; no text sees another. Padding may be anywhere between texts.
+        first_position: int scalar, the position in the row of the first of the T tokens (when decoding with a cache).
         num_queries: T; None means S.
 
     Returns:
-        dict of `visible` (B, T, S) int32, with a window `in_window`, likewise; `position_ids` (B, T) int32, which count
-        from the first token of each text; with rotary positions `cosines` and `sines`, (B, T, 1, H).
+        dict: `visible` (B, T, S) int32; with a window also `in_window` (B, T, S) int32; `position_ids` (B, T) int32,
+        counted from the first token of each text; with rotary positions also `cosines` and `sines`, (B, T, 1, H).
 
     Example:
         >>> mask = keras.ops.convert_to_tensor([[0, 1, 1, 2]])

@@ -12,20 +12,20 @@ from .checks import check_counts
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ConditionalRandomField(keras.layers.Layer):
-    """A linear chain over the tags of a sentence: how well each tag follows the one before it.
+    """A linear-chain conditional random field over the tags of a sentence: it scores how well each tag follows another.
 
     `score(y) = begin[y_1] + Σ logits_t[y_t] + Σ follow[y_{t-1}, y_t] + end[y_n]`; the probability of a sequence is the
-    softmax of its score over all sequences. Positions whose mask is 0 are passed over, so that the chain runs from the
-    first token of a word to the first token of the next.
+    softmax of its score over all sequences. Positions with mask 0 are skipped: the chain connects the first token of a
+    word to the first token of the next word.
 
     Args:
         num_classes: C.
 
     Call args:
-        logits: (B, T, C) float; returned as they are, so that the layer can stand in a graph.
+        logits: (B, T, C) float; they are returned unchanged, so that the layer can be part of a graph.
 
     Returns:
-        (B, T, C) the same logits.
+        (B, T, C), the same logits.
 
     Source: Lafferty et al. 2001; Lample et al. 2016, §2.2, https://arxiv.org/abs/1603.01360
     """
@@ -77,7 +77,7 @@ class ConditionalRandomField(keras.layers.Layer):
         return ops.sum(chosen * visible, axis=1) + ops.sum(pairs * visible[:, 1:], axis=1) + ends * visible[:, 0]
 
     def _partition(self, logits: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
-        """The logarithm of the sum over all sequences; 0 for an empty one."""
+        """The logarithm of the sum of exp(score) over all sequences; 0 for an empty sequence."""
 
         def step(t: Int[Tensor, ""], alpha: Float[Tensor, "B C"]) -> tuple:
             onward = ops.logsumexp(alpha[:, :, None] + self.follow[None], axis=1) + ops.take(logits, t, axis=1)
@@ -91,7 +91,7 @@ class ConditionalRandomField(keras.layers.Layer):
 def _chain(
     logits: Float[Tensor, "B T C"], labels: Int[Tensor, "B T"], mask: Shaped[Tensor, "B T"]
 ) -> tuple[Float[Tensor, "B T C"], Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
-    """The positions of the chain moved to the beginning of each row, and the mask of that."""
+    """Move the positions of the chain to the beginning of each row. Returns the logits, the labels and the new mask."""
     order = ops.argsort(1 - ops.cast(mask, "int32"), axis=1)
     visible = ops.take_along_axis(ops.cast(mask, "bool"), order, axis=1)
     labels = ops.take_along_axis(labels, order, axis=1)

@@ -23,50 +23,51 @@ _SETTINGS = (
 
 @keras.saving.register_keras_serializable("keras_plm")
 class DecoderBlock(keras.layers.Layer):
-    """Causal self-attention, cross-attention to an encoder if there is one, and feed-forward.
+    """Causal self-attention, optional cross-attention to an encoder, and feed-forward.
 
-    Each sub-layer has dropout, a residual and a normalization, after it (post-norm) or before it (pre-norm), as in
-    `EncoderBlock`.
+    Each sub-layer has dropout, a residual connection and a normalization. The normalization comes after the sub-layer
+    (post-norm) or before it (pre-norm), as in `EncoderBlock`.
 
     Args:
         num_heads: N; it must divide D unless `head_dim` is given.
         intermediate_dim: F.
-        activation: of the feed-forward.
-        cross_attention: the block attends to `encoder_hidden`.
+        activation: activation function of the feed-forward.
+        cross_attention: whether the block attends to `encoder_hidden`.
         dropout: fraction dropped from each sub-layer's output in training.
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm (GPT-2) instead of post-norm.
-        num_key_value_heads: K, of self-attention, see `MultiHeadAttention`; None means N.
+        num_key_value_heads: K, number of key and value heads, see `MultiHeadAttention`; None means N.
         head_dim: H; None means D / N.
-        norm: "layer", or "rms" for RMS normalization, which only pre-norm has.
+        norm: "layer", or "rms" for RMS normalization, which requires pre-norm.
         gated: gated feed-forward, see `FeedForward`.
-        attention_bias: which products of attention have biases: "all", "inputs" or "none".
-        feed_forward_bias: the products of the feed-forward have biases.
-        window: how many positions a token sees in self-attention, its own included; None means all before it.
-        adaptation: LoRA or fake quantization of the products with weights, and bottleneck adapters after
-            self-attention and after feed-forward, see `EncoderBlock`; None for nothing of it.
+        attention_bias: which projections of the attention have a bias: "all", "inputs" or "none".
+        feed_forward_bias: whether the dense layers of the feed-forward have biases.
+        window: number of positions that a token sees in self-attention, including its own; None means all positions up
+            to its own.
+        adaptation: LoRA or fake quantization of the dense layers, and bottleneck adapters after self-attention and
+            feed-forward, see `EncoderBlock`; None for none of them.
 
     Call args:
         hidden: (B, T, D) float.
-        encoder_hidden: (B, S, D') float; needed if `cross_attention`, unless `cache` holds its projection.
-        padding_mask: (B, T) int32 or bool, 1 where a key may be seen; with a cache (B, cache length). What comes
-            after a token is hidden from it anyway.
-        attention_mask: (B, T, S) int32 or bool, in place of `padding_mask` and of what the block would hide itself:
-            1 where the token of that row sees that key.
+        encoder_hidden: (B, S, D') float; required if `cross_attention`, unless `cache` contains its projection.
+        padding_mask: (B, T) int32 or bool, 1 where a key is visible; with a cache (B, cache length). Later tokens are
+            always hidden.
+        attention_mask: (B, T, S) int32 or bool, 1 where a query sees a key. It replaces `padding_mask`, the causal mask
+            and the window.
         rotary: cosines and sines of the positions, see `MultiHeadAttention`.
         position_bias: (1 or B, N, T, S) float, added to the scores of self-attention.
-        encoder_padding_mask: (B, S) likewise.
-        cache: dict with `self`, and `cross` if `cross_attention`, from `make_cache`.
+        encoder_padding_mask: (B, S) int32 or bool, 1 where a position of the encoder is visible.
+        cache: dict of key/value caches from `make_cache`: `self`, and `cross` if `cross_attention`.
         cache_index: int scalar, position of the first of these T tokens.
 
     Returns:
         (B, T, D); with a cache also the new cache.
 
     Raises:
-        ValueError: a count below 1, a dropout outside [0, 1), inputs or masks of another rank or length;
+        ValueError: a count is below 1, a dropout is outside [0, 1), or an input or a mask has the wrong rank or length;
             `cross_attention` without `encoder_hidden` and without a cache, or the reverse; `cache` without
-            `cache_index`, or the reverse; both masks; RMS normalization without pre-norm.
+            `cache_index`, or the reverse; both masks are given; RMS normalization without pre-norm.
 
     Example:
         >>> DecoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -187,9 +188,9 @@ class DecoderBlock(keras.layers.Layer):
         hidden_mask: Shaped[Tensor, "B T"] | None = None,
         encoder_hidden_mask: Shaped[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], dict[str, Cache]]:
-        """See the class; the last three are masks that Keras attaches to inputs (`mask_zero=True`)."""
+        """See the class. The last three are implicit masks, which Keras passes (`mask_zero=True`)."""
         if attention_mask is not None and padding_mask is not None:
-            raise ValueError("padding_mask and attention_mask were given; attention_mask says all that may be seen")
+            raise ValueError("padding_mask and attention_mask were given; pass only attention_mask")
         implicit = mask if mask is not None else hidden_mask
         if attention_mask is None and padding_mask is None:
             padding_mask = implicit
@@ -242,7 +243,7 @@ class DecoderBlock(keras.layers.Layer):
         encoder_padding_mask: keras.KerasTensor | None = None,
         **others: Any,
     ) -> keras.KerasTensor:
-        # found out without a trace of `call`, as that of `EncoderBlock`
+        # computed without tracing `call`, as in `EncoderBlock`
         self._check(hidden, encoder_hidden, padding_mask, encoder_padding_mask, None, None)
         return keras.KerasTensor(hidden.shape, self.compute_dtype)
 
@@ -266,7 +267,7 @@ class DecoderBlock(keras.layers.Layer):
             )
         if (cache is None) != (cache_index is None):
             raise ValueError(
-                "cache and cache_index belong together: the keys of these tokens are written at that position"
+                "cache and cache_index belong together: new keys and values are written to the cache at cache_index"
             )
 
     def _residual(
@@ -280,7 +281,7 @@ class DecoderBlock(keras.layers.Layer):
     def make_cache(
         self, batch_size: int, length: int, encoder_hidden: Float[Tensor, "B S width"] | None = None
     ) -> dict[str, Cache]:
-        """An empty cache for `length` tokens, with the projected encoder if there is one."""
+        """Empty key/value caches for `length` tokens; for cross-attention, the encoder's projected keys and values."""
         cache = {"self": self.self_attention.make_cache(batch_size, length)}
         if self.cross_attention:
             cache["cross"] = self.encoder_attention.project(encoder_hidden)

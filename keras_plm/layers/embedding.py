@@ -17,22 +17,22 @@ from .normalization import Dropout, ResidualNorm
 
 @keras.saving.register_keras_serializable("keras_plm")
 class TokenEmbedding(keras.layers.Layer):
-    """Sum of token, position and segment embeddings, normalized, with dropout.
+    """Sum of token, position and segment embeddings, followed by normalization and dropout.
 
-    `output = dropout(norm(tokens[token_ids] + positions[position_ids] + segments[segment_ids]))`, then `output W + b`
-    if the embedding matrices are of another width than the blocks.
+    `output = dropout(norm(tokens[token_ids] + positions[position_ids] + segments[segment_ids]))`. With `embedding_dim`,
+    a dense layer follows: `output W + b`.
 
     Args:
         vocabulary_size: V.
         hidden_dim: D.
         max_sequence_length: number of learned positions.
         positions: "learned", "sinusoidal" or "none".
-        num_segments: kinds of segment; 0 means no segment embedding.
+        num_segments: number of segment types; 0 means no segment embedding.
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalization.
-        embedding_dim: E, width of the embedding matrices, which a dense layer then takes to D; None means D, without
-            that layer.
-        embedding_rank: R, the embedding matrix is a product of (V, R) and (R, E); None means one matrix.
+        embedding_dim: E, width of the embedding matrices; a dense layer projects them to D. None means width D, without
+            this layer.
+        embedding_rank: R; the embedding matrix is the product of a (V, R) and an (R, E) matrix. None means one matrix.
         adaptation: fake quantization of the embedding matrix; None for none.
 
     Call args:
@@ -44,7 +44,7 @@ class TokenEmbedding(keras.layers.Layer):
         (B, T, D) float.
 
     Raises:
-        ValueError: another name for `positions`; a static T above `max_sequence_length`.
+        ValueError: `positions` has an unknown value, or a static T is above `max_sequence_length`.
 
     Example:
         >>> embed = TokenEmbedding(vocabulary_size=11, hidden_dim=8, max_sequence_length=7)
@@ -54,8 +54,8 @@ class TokenEmbedding(keras.layers.Layer):
     Source: Devlin et al. 2019, figure 2, https://arxiv.org/abs/1810.04805; sinusoids: Vaswani et al.
         2017, §3.5, https://arxiv.org/abs/1706.03762; narrow embedding matrices: Lan et al. 2020, §3.1,
         https://arxiv.org/abs/1909.11942
-    Differs: learned positions begin as sinusoids (`initialization.scaled_sinusoids`); an output head can read the
-        embedding matrix (`embedding_matrix`), so that the two are tied.
+    Differs: learned positions are initialized with sinusoids (`initialization.scaled_sinusoids`). An output head can
+        use the embedding matrix (`embedding_matrix`), so that both have tied weights.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class TokenEmbedding(keras.layers.Layer):
             shape=(rows, width or self.width),
             initializer=initializer or scaled_normal(self.width),
             name=name,
-            autocast=name != "tokens",  # the largest weight of most models: not to be cast whole for a few rows
+            autocast=name != "tokens",  # the largest weight of most models: do not cast all rows for a few
         )
 
     def call(
@@ -144,7 +144,7 @@ class TokenEmbedding(keras.layers.Layer):
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, position_ids)
         if self.num_segments:
-            if segment_ids is None or self.num_segments == 1:  # RoBERTa's one kind, also for pairs
+            if segment_ids is None or self.num_segments == 1:  # RoBERTa has one type, also for pairs
                 segment_ids = ops.zeros_like(token_ids)
             hidden = hidden + self._segments(ops.cast(segment_ids, "int32"), training)
         if self.layer_norm_epsilon is not None:
@@ -153,7 +153,7 @@ class TokenEmbedding(keras.layers.Layer):
         return hidden if self.embedding_dim is None else self.projection(hidden)
 
     def compute_output_spec(self, token_ids: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        # found out without a trace of `call`, as that of `EncoderBlock`
+        # computed without tracing `call`, as in `EncoderBlock`
         self._check_length(token_ids)
         return keras.KerasTensor((*token_ids.shape, self.hidden_dim), self.compute_dtype)
 
@@ -167,9 +167,9 @@ class TokenEmbedding(keras.layers.Layer):
         return _take_rounded_rows if self.adaptation.quantization_aware else _take_rows
 
     def _segments(self, segment_ids: Int[Tensor, "B T"], training: bool | None) -> Float[Tensor, "B T D"]:
-        if not training:  # int8 TFLite gets one-hot vectors wrong
+        if not training:  # one-hot vectors are wrong in int8 TFLite
             return ops.take(self.segment_matrix, segment_ids, axis=0)
-        # a matrix product: its gradient is one too, where that of a look-up is a slow scatter
+        # the gradient of a matrix product is a matrix product; the gradient of a look-up is a slow scatter
         one_hot = ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype)
         return ops.matmul(one_hot, self.segment_matrix)
 
@@ -191,5 +191,5 @@ def _take_rows(matrix: Float[Tensor, "V E"], token_ids: Int[Tensor, "B T"]) -> F
 
 
 def _take_rounded_rows(matrix: Float[Tensor, "V E"], token_ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T E"]:
-    """The same, rounded as the whole matrix would be, whose gradient would be dense."""
+    """Rows rounded like the whole matrix. If the whole matrix were rounded, its gradient would be dense."""
     return rounded_weights(_take_rows(matrix, token_ids), of=matrix)

@@ -16,7 +16,7 @@ from .normalization import Dropout, ResidualNorm
 
 @keras.saving.register_keras_serializable("keras_plm")
 class EncoderBlock(keras.layers.Layer):
-    """Self-attention and feed-forward, each with dropout, residual and layer normalization.
+    """Self-attention and feed-forward, each with dropout, a residual connection and layer normalization.
 
     Post-norm (BERT): `x = norm(x + attention(x))`, `x = norm(x + feed_forward(x))`.
     Pre-norm: `x = x + attention(norm(x))`, `x = x + feed_forward(norm(x))`.
@@ -24,27 +24,27 @@ class EncoderBlock(keras.layers.Layer):
     Args:
         num_heads: N; it must divide D.
         intermediate_dim: F.
-        activation: of the feed-forward.
+        activation: activation function of the feed-forward.
         dropout: fraction dropped from each sub-layer's output in training.
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm instead of post-norm.
-        adaptation: LoRA or fake quantization of the products with weights, see `Projection`, and bottlenecks after
-            attention and after feed-forward, see `Adapter`; None for nothing of it.
+        adaptation: LoRA or fake quantization of the dense layers, see `Projection`, and bottleneck adapters after
+            attention and feed-forward, see `Adapter`; None for none of them.
 
     Call args:
         hidden: (B, T, D) float.
-        padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position may be seen; None means all.
-        num_queries: Q, only the first Q positions are computed, though they see all; None means all, T. With fake
-            quantization that is done as in inference, always: the ranges are those of all positions.
+        padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position is visible; None means that all are visible.
+        num_queries: Q; only the first Q positions are computed, but they attend to all positions. None means T. With
+            fake quantization, this runs in inference mode, also in training: the ranges belong to all positions.
         return_attention: also return the attention weights.
 
     Returns:
         (B, Q, D); with `return_attention` also (B, N, Q, T) float32.
 
     Raises:
-        ValueError: `num_heads` does not divide D, a count below 1, a dropout outside [0, 1), inputs of another rank, a
-            mask of another rank, length or dtype, `num_queries` above T.
+        ValueError: `num_heads` does not divide D, a count is below 1, a dropout is outside [0, 1), the input has the
+            wrong rank, a mask has the wrong rank, length or dtype, or `num_queries` is above T.
 
     Example:
         >>> EncoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -121,7 +121,7 @@ class EncoderBlock(keras.layers.Layer):
         training: bool | None = None,
         mask: Shaped[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
-        """See the class; `mask` is the one that Keras attaches to an input (`mask_zero=True`)."""
+        """See the class. `mask` is the implicit mask, which Keras passes (`mask_zero=True`)."""
         padding_mask = mask if padding_mask is None else padding_mask
         _check_inputs(hidden, padding_mask, num_queries)
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
@@ -154,7 +154,7 @@ class EncoderBlock(keras.layers.Layer):
         training: bool | None = None,
         mask: keras.KerasTensor | None = None,
     ) -> Any:
-        # Keras would trace `call` twice to find this out: 0.1 s a block, two thirds of the time of a small model
+        # otherwise Keras traces `call` twice: 0.1 s per block, two thirds of the time to create a small model
         _check_inputs(hidden, mask if padding_mask is None else padding_mask, num_queries)
         batch, keys, width = hidden.shape
         queries = keys if num_queries is None else num_queries

@@ -1,4 +1,4 @@
-"""What an exporter may change in the graph that layers write: declared here, and in force only while it is traced."""
+"""Changes that an exporter can make to the graph of the layers. They apply only while the exporter traces it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ def _unchanged(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphHooks:
-    """What layers ask while a graph is traced.
+    """Functions and values that the layers use while a graph is traced.
 
     Attributes:
-        masked_score: is added to attention scores where a key may not be seen.
-        look_up: (V, E) matrix and (B, T) ids → (B, T, E) rows, in place of the layer's own; None leaves that.
-        attention_weights: (B, N, T, S) weights → the same, before they are multiplied with the values.
-        normalized: what a `ResidualNorm` gives → the same.
+        masked_score: added to the attention scores where a key is hidden.
+        look_up: (V, E) matrix and (B, T) ids → (B, T, E) rows; None means the layer's own look-up.
+        attention_weights: (B, N, T, S) weights → weights that are multiplied with the values.
+        normalized: output of a normalization layer → new output.
     """
 
     masked_score: float = MASKED_SCORE
@@ -36,13 +36,13 @@ _IN_FORCE: ContextVar[GraphHooks] = ContextVar("graph_hooks", default=_USUAL)
 
 
 def graph_hooks() -> GraphHooks:
-    """Those that are in force."""
+    """The hooks that apply now."""
     return _IN_FORCE.get()
 
 
 @contextmanager
 def tracing_with(hooks: GraphHooks) -> Iterator[None]:
-    """Within it, layers that are traced ask these hooks."""
+    """Within this context, layers are traced with these hooks."""
     before = _IN_FORCE.set(hooks)
     try:
         yield

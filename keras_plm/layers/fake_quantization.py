@@ -6,35 +6,37 @@ from keras import ops
 
 from keras_plm.tensor_types import Tensor
 
-_START = 6.0  # the range before training is (-6, 6), about that of normed activations
-_MOMENTUM = 0.98  # of the running range: it forgets its beginning within some hundred steps
-# of the root mean square. In MiniLM's feed-forward layers one value a text is 200 times that, and takes most of the 256
-# values from the others. The factor is that of the best score on dev rows, see docs/log
+_START = 6.0  # the initial range is (-6, 6), about the range of normalized activations
+_MOMENTUM = 0.98  # of the running range: it forgets the initial range within some hundred steps
+# in multiples of the root mean square. In MiniLM's feed-forward layers, one value per text is 200 times the root mean
+# square and would leave few of the 256 steps to the others. This factor has the best score on dev rows, see docs/log
 _FARTHEST = 32.0
-_LARGEST_BIAS = 8.0  # in units of an output's largest weight; MiniLM's sums of inputs and weights go to some 30 of them
+_LARGEST_BIAS = (
+    8.0  # in multiples of an output's largest weight; MiniLM's weighted sums reach about 30 times that weight
+)
 
 
 @keras.saving.register_keras_serializable("keras_plm")
 class FakeQuantization(keras.layers.Layer):
-    """Rounds activations as int8 will, in a range that it learns from what it sees.
+    """Rounds activations as in int8, in a range that it learns from its inputs.
 
-    The range is the running mean of the smallest and the largest value of each batch, but no farther from zero than 32
-    times the batch's root mean square; what lies outside is cut. The gradient passes through as if nothing were
-    rounded, but for values outside of the range, which get none.
+    The range is the running mean of the smallest and the largest value of each batch. Both are limited to 32 times the
+    batch's root mean square. Values outside the range are clipped. The gradient ignores the rounding; clipped values
+    get no gradient.
 
     Call args:
-        x: float, of any shape.
+        x: float tensor of any shape.
 
     Returns:
-        The same shape, of at most 256 different values.
+        A tensor of the same shape, with at most 256 different values.
 
     Example:
         >>> round(float(FakeQuantization()(keras.ops.array([0.06]))[0]), 6)
         0.047059
 
     Source: Jacob et al. 2018, §3.1, https://arxiv.org/abs/1712.05877
-    Differs: its range has no bound. A few huge values in feed-forward layers (Bondarenko et al. 2021, §3,
-        https://arxiv.org/abs/2109.12948) would leave too few of the 256 values to the rest.
+    Differs: the paper does not limit the range. A few huge values in feed-forward layers (Bondarenko et al. 2021, §3,
+        https://arxiv.org/abs/2109.12948) would leave too few of the 256 steps to the other values.
     """
 
     def build(self, input_shape: tuple) -> None:
@@ -53,9 +55,9 @@ class FakeQuantization(keras.layers.Layer):
 
 
 def range_of(values: Float[Tensor, "..."]) -> Float[Tensor, " 2"]:
-    """Lowest and highest value, (2,), zero among them, and neither farther from it than `FakeQuantization` says."""
+    """(2,) the lowest and the highest value. Zero is included, and both are limited as in `FakeQuantization`."""
     bound = _FARTHEST * ops.sqrt(ops.mean(ops.square(values)))
-    # zero is always inside: padding and ReLU need it to be exact
+    # the range always includes zero: padding and ReLU need an exact zero
     return ops.stack([ops.clip(ops.min(values), -bound, 0), ops.clip(ops.max(values), 0, bound)])
 
 
@@ -66,16 +68,17 @@ def _first_range(shape: tuple, dtype: Any = None) -> Any:
 def kernel_scales(
     kernel: Float[Tensor, "inputs outputs"], bias: Float[Tensor, " outputs"] | None = None
 ) -> Float[Tensor, " outputs"]:
-    """What the weights of each output are divided by before they are rounded, (U,): the largest of them.
+    """(U,) the divisor of each output's weights before rounding: the largest absolute weight.
 
-    With one scale for the whole kernel the largest weights leave nothing to the others: in MiniLM they are up to 175
-    times the root mean square. TFLite's converter takes no scale for each output of a fully connected layer, so that it
-    stands beside the product: `x W = s · (x W / s)`. The outputs come to one scale too, which is as good for them, but
-    for a bias beside weights that pruning took away: no bias becomes larger than 8.
+    With one scale for the whole kernel, the largest weights leave too few steps to the others: in MiniLM they are up to
+    175 times the root mean square. TFLite's converter does not support one scale per output in fully connected layers.
+    Therefore the scales are applied outside of the matrix product: `x W = s · (x W / s)`. The divided outputs also
+    share one scale. This works equally well, except for a large bias of an output with pruned weights. Therefore no
+    divided bias exceeds 8.
 
     Args:
         kernel: (D, U) float.
-        bias: (U,) float, that of the layer.
+        bias: (U,) float, the bias of the layer.
 
     Source: Wu et al. 2020, §3.2, https://arxiv.org/abs/2004.09602
     """
@@ -84,14 +87,14 @@ def kernel_scales(
 
 
 def rounded_weights(weights: Float[Tensor, "..."], of: Float[Tensor, "..."] | None = None) -> Float[Tensor, "..."]:
-    """Weights as int8 will hold them: 255 values, as many below zero as above, one scale for the whole tensor.
+    """Weights rounded as in int8: 255 values, symmetric around zero, with one scale for the whole tensor.
 
     Args:
-        weights: float, of any shape.
-        of: the tensor whose largest weight sets the scale; None means `weights`.
+        weights: float tensor of any shape.
+        of: the tensor whose largest absolute weight sets the scale; None means `weights`.
 
     Source: Jacob et al. 2018, §3.1, https://arxiv.org/abs/1712.05877
-    Differs: one scale and not one for each output: see `kernel_scales`.
+    Differs: one scale instead of one per output: see `kernel_scales`.
     """
     largest = ops.maximum(ops.max(ops.abs(ops.stop_gradient(weights if of is None else of))), 1e-6)
     return keras.quantizers.fake_quant_with_min_max_vars(weights, -largest, largest, narrow_range=True)

@@ -15,17 +15,17 @@ from .projection import Projection
 
 @keras.saving.register_keras_serializable("keras_plm")
 class FeedForward(keras.layers.Layer):
-    """Two dense layers with an activation between, at each position alone.
+    """Two dense layers with an activation between them, applied to each position separately.
 
-    `output = act(x W_1) W_2`; gated: `output = (act(x W_g) · (x W_1)) W_2`. Each product has a bias unless
+    `output = act(x W_1) W_2`; gated: `output = (act(x W_g) · (x W_1)) W_2`. Each dense layer has a bias unless
     `use_bias` is False.
 
     Args:
         intermediate_dim: F, the inner width.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
         gated: multiply the inner layer by an activated gate (GEGLU with gelu, SwiGLU with silu).
-        use_bias: False for products without biases (Llama, T5).
-        adaptation: LoRA or fake quantization of the products with weights, see `Projection`; None for neither.
+        use_bias: False for dense layers without biases (Llama, T5).
+        adaptation: LoRA or fake quantization of the dense layers, see `Projection`; None for neither.
 
     Call args:
         hidden: (B, T, D) float.
@@ -34,7 +34,7 @@ class FeedForward(keras.layers.Layer):
         (B, T, D) float.
 
     Raises:
-        ValueError: an activation of another name, at the first call.
+        ValueError: the activation is unknown; raised at the first call.
 
     Example:
         >>> FeedForward(intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -70,7 +70,7 @@ class FeedForward(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         self.width = input_shape[-1]
         inner_shape = (*input_shape[:-1], self.intermediate_dim)
-        # the bias of the inner layer is added together with the activation
+        # the bias of the inner layer is added in the same kernel as the activation
         self.expand = self._dense(self.intermediate_dim, "expand", input_shape, use_bias=False)
         self.expand_bias = None
         if self.use_bias:

@@ -1,8 +1,10 @@
-"""Chains of elementwise steps as one kernel each in training: with `initialization.py` all that knows TensorFlow here.
+"""Chains of elementwise operations, each fused into one kernel in training.
 
-A quarter to a third of a small model's training step is spent between the matrix products, in passes over memory for
-biases, GELU, dropout, residuals and norms. XLA makes one pass of such a chain; the matrix products and the softmax
-stay with oneDNN, which is faster at those. docs/log has the measurements.
+In this folder, only this file and `initialization.py` use TensorFlow.
+
+Between its matrix products, a small model spends a quarter to a third of its training step: in passes over memory for
+biases, GELU, dropout, residuals and norms. XLA fuses such a chain into one pass. The matrix products and the softmax
+stay with oneDNN, which is faster for them. docs/log has the measurements.
 """
 
 import functools
@@ -23,16 +25,16 @@ from .activations import activate
 def fused(function: Callable) -> Callable:
     """Compile a pure function of tensors into one forward and one backward kernel.
 
-    The function must work row by row over the last axis and return a tensor of its first argument's shape: the
-    leading axes are merged into one before the call. The backward kernel computes the function again and
-    differentiates it, so that nothing but the arguments is kept.
+    The function must process each row along the last axis separately, and return a tensor with the shape of its first
+    argument: the leading axes are merged into one before the call. The backward kernel computes the function again and
+    differentiates it, so that only the arguments are stored.
 
     Args:
-        function: tensors, then static keyword arguments → tensor.
+        function: takes tensors, then static keyword arguments, and returns a tensor.
 
     Returns:
-        The same function with a further keyword argument `training`. Unless that is true, and on other backends
-        than TensorFlow, the function runs as it is written (exporters meet plain operators only).
+        The same function with an additional keyword argument `training`. If `training` is not true, or the backend is
+        not TensorFlow, the function runs unchanged: exporters only see plain operators.
     """
     if keras.backend.backend() != "tensorflow":
 
@@ -76,7 +78,7 @@ def fused(function: Callable) -> Callable:
             return function(*arguments, **static)
         tensors = [tf.convert_to_tensor(a) for a in arguments]
         shape = tensors[0].shape if tensors[0].shape.is_fully_defined() else tf.shape(tensors[0])
-        # with three axes XLA turns the sums over rows into slow window reductions (10 ms a step)
+        # with three axes, XLA computes the sums over rows as slow window reductions (10 ms per step)
         flat = [rows(t) if t.shape.rank > 2 else t for t in tensors]
         result = tf.reshape(kernels(xla_enabled(), **static)(*flat), shape)
         result.set_shape(tensors[0].shape)
@@ -143,7 +145,7 @@ def residual_norm(
 
 @fused
 def dropout(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], *, rate: float) -> Float[Tensor, "..."]:
-    """Each element is 0 with probability `rate`, else divided by `1 - rate`.
+    """Set each element to 0 with probability `rate`; divide the others by `1 - rate`.
 
     Args:
         x: float tensor.
@@ -151,8 +153,8 @@ def dropout(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], *, rate: float)
         rate: in [0, 1).
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
-    Differs: from `keras.layers.Dropout` by a hash of (seed, position) in place of a random generator: five times as
-        fast, and the backward pass draws the mask again instead of keeping it.
+    Differs: from `keras.layers.Dropout`: a hash of (seed, position) replaces the random generator. This is five times
+        as fast, and the backward pass computes the mask again instead of storing it.
     """
     return ops.cast(_drop(ops.cast(x, "float32"), seed, rate), x.dtype)
 
@@ -169,17 +171,17 @@ def _normalize(
 def _drop(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], rate: float) -> Float[Tensor, "..."]:
     if not rate:
         return x
-    shape = ops.shape(x)  # sizes that are not known yet come as tensors
+    shape = ops.shape(x)  # unknown sizes are tensors
     count = functools.reduce(operator.mul, shape)
     position = ops.cast(ops.reshape(ops.arange(count, dtype="int32"), shape), "uint32")
-    # the seed is mixed before the position joins it: seeds that differ by one must not give similar masks
+    # mix the seed before adding the position: seeds that differ by one must not give similar masks
     key = _mix(_mix(ops.cast(seed[0], "uint32")) + ops.cast(seed[1], "uint32"))
     bits = _mix(_mix(position + key) + _mix(key + _word(0x9E3779B9)))
     return ops.where(bits >= _word(int(rate * 2**32)), x / (1.0 - rate), 0.0)
 
 
 def _mix(bits: UInt[Tensor, "..."]) -> UInt[Tensor, "..."]:
-    """A bijection of uint32 in which every bit of the input moves about half of the output's bits.
+    """A bijection of uint32: each bit of the input changes about half of the output's bits.
 
     Source: the constants are Ellis' lowbias32, https://github.com/skeeto/hash-prospector
     """

@@ -14,26 +14,26 @@ from .normalization import Dropout, ResidualNorm
 
 @keras.saving.register_keras_serializable("keras_plm")
 class MaskedTokenHead(keras.layers.Layer):
-    """Vocabulary logits at the masked positions only, with the weights of the token embedding.
+    """Vocabulary logits at the masked positions only, computed with the embedding matrix (tied weights).
 
     `logits = norm(act(hidden[mask_positions] W)) embedding_matrixᵀ + bias`
 
     Args:
         vocabulary_size: V.
-        activation: of the dense layer.
+        activation: activation function of the dense layer.
         layer_norm_epsilon: added to the variance.
 
     Call args:
         hidden: (B, T, D) float.
         mask_positions: (B, P) int32 in [0, T).
-        embedding_matrix: (V, E), the token embedding's weight; the dense layer takes D to E.
+        embedding_matrix: (V, E), the weight of the token embedding; the dense layer projects D to E.
 
     Returns:
         (B, P, V) logits in the compute dtype.
 
     Source: Devlin et al. 2019, §3.1 task 1, https://arxiv.org/abs/1810.04805
-    Differs: from computing logits at all positions: at 15 % masked tokens this is 6.7 times less work in
-        the largest matrix product of a small model.
+    Differs: logits are computed only at the masked positions. With 15 % masked tokens, the largest matrix product of a
+        small model has 6.7 times less work.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class MaskedTokenHead(keras.layers.Layer):
         positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
         masked = ops.take_along_axis(hidden, positions, axis=1)
         masked = self.norm(activate(self.dense(masked), self.activation))
-        # one product over all rows; the bias after the reshape, or TensorFlow picks a slower fused kernel
+        # one product over all rows; with the bias before the reshape, TensorFlow chooses a slower fused kernel
         rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))
         logits = ops.matmul(rows, ops.transpose(ops.cast(embedding_matrix, rows.dtype)))
         shape = (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size)
@@ -82,17 +82,17 @@ class MaskedTokenHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class NextTokenHead(keras.layers.Layer):
-    """Vocabulary logits of the token that follows, with the weights of the token embedding or with its own.
+    """Vocabulary logits of the next token, computed with the embedding matrix or with the head's own kernel.
 
     `logits = hidden embedding_matrixᵀ`, or `hidden W`.
 
     Args:
         vocabulary_size: V.
-        tied: the logits are products with the embedding matrix; False makes a matrix W of its own.
+        tied: whether the logits are computed with the embedding matrix; False creates a separate kernel W.
 
     Call args:
         hidden: (B, T, D) float.
-        embedding_matrix: (V, D), the token embedding's weight, if `tied`.
+        embedding_matrix: (V, D), the weight of the token embedding, if `tied`.
 
     Returns:
         (B, T, V) logits in the compute dtype.
@@ -151,7 +151,7 @@ class NextSentenceHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ClassificationHead(keras.layers.Layer):
-    """Dropout and a dense layer: on the vector of a text for its label, on those of tokens for labels of theirs.
+    """Dropout and a dense layer: label logits from the vector of a text, or from the vector of each token.
 
     Args:
         num_classes: C; 1 for regression.

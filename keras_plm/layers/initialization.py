@@ -13,13 +13,13 @@ _uninitialized = ContextVar("uninitialized", default=False)
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Unwritten(keras.initializers.Initializer):
-    """Memory that nobody has written to, where the backend can give it: until it is written, the system keeps none.
+    """Uninitialized memory, if the backend supports it. The system allocates it only when it is written.
 
-    A weight is then in memory once while its file is read, and not twice. Assigning it in parts would save as much, but
-    TensorFlow copies a variable that has been assigned in parts at each of its later reads, which took 40 ms for the
-    embedding matrix of MiniLM (docs/log).
+    While a file is read, each weight is in memory once instead of twice. Assigning a weight in parts would save the
+    same memory. But TensorFlow copies a variable that was assigned in parts whenever it is read later; for the
+    embedding matrix of MiniLM this took 40 ms (docs/log).
 
-    What is in it is not defined: every weight must be assigned before the model is used.
+    The content is undefined: every weight must be assigned before the model is used.
     """
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Float[Tensor, "..."]:
@@ -32,9 +32,9 @@ class Unwritten(keras.initializers.Initializer):
 
 @contextmanager
 def uninitialized() -> Iterator[None]:
-    """Inside it, weights are made as memory that nobody has written to: they are about to be read from a file.
+    """Within this context, new weights are uninitialized memory, because a file will be read into them.
 
-    Random numbers cost a third of the time in which MiniLM is loaded, and more memory than the weights themselves.
+    Random initial values take a third of the loading time of MiniLM, and more memory than the weights themselves.
     """
     token = _uninitialized.set(True)
     try:
@@ -44,11 +44,11 @@ def uninitialized() -> Iterator[None]:
 
 
 def standard_deviation(width: int) -> float:
-    """BERT's standard deviation of initial weights in proportion to the width: 0.02 · √(768 / width).
+    """BERT's standard deviation of initial weights, scaled to the width: 0.02 · √(768 / width).
 
-    BERT uses 0.02 at every width. That is 0.55 / √width at its width of 768, but only 0.32 / √width at 256, where the
-    blocks add little to the residual stream. MINI with 0.02 was still at 0.14 of the masked tokens after 1,500 steps;
-    with this and pre-norm it was at 0.24 after 1,000 (docs/log).
+    BERT uses 0.02 at every width. This is 0.55 / √width at its width of 768, but only 0.32 / √width at 256. There, the
+    blocks add little to the residual stream. With 0.02, the masked-token accuracy of MINI was 0.14 after 1,500 steps;
+    with this scaling and pre-norm, it was 0.24 after 1,000 steps (docs/log).
 
     Args:
         width: D.
@@ -59,17 +59,18 @@ def standard_deviation(width: int) -> float:
 
 
 def scaled_normal(width: int) -> keras.initializers.Initializer:
-    """Truncated normal of BERT's `standard_deviation` at that width."""
+    """Truncated normal initializer with `standard_deviation(width)`."""
     if _uninitialized.get():
         return Unwritten()
     return keras.initializers.TruncatedNormal(stddev=standard_deviation(width))
 
 
 def scaled_sinusoids(width: int) -> Callable:
-    """For learned positions: sinusoids with the same standard deviation as the other embedding matrices.
+    """Initializer of learned positions: sinusoids with the standard deviation of the other embedding matrices.
 
-    Neighbors begin alike, so that what is learned about one distance holds everywhere, also at positions beyond the
-    rows of the training. MINI reached in 600 steps about the loss of 700 (docs/log).
+    Neighboring positions start with similar vectors. What the model learns about one distance then applies everywhere,
+    also at positions beyond the training rows. With sinusoids, MINI reached about the same loss in 600 steps as without
+    them in 700 (docs/log).
     """
     if _uninitialized.get():
         return Unwritten()
@@ -82,7 +83,7 @@ def scaled_sinusoids(width: int) -> Callable:
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) float32; even columns sin(p / 10000^(i/width)), odd columns the cosine."""
+    """(length, width) float32: even columns are sin(p / 10000^(i/width)), odd columns are the cosine."""
     rates = 10_000.0 ** (-2.0 * (np.arange(width) // 2) / width)
     angles = np.arange(length)[:, None] * rates[None, :]
     return np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles)).astype("float32")

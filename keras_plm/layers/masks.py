@@ -3,18 +3,18 @@ from keras import ops
 
 from keras_plm.tensor_types import Tensor
 
-# Far below every attention score that training produces, and representable in bfloat16.
+# Far below all attention scores of a trained model, and representable in bfloat16.
 MASKED_SCORE = -1e9
 
 
 def expand_mask(mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"]) -> Shaped[Tensor, "B 1 queries S"]:
-    """A mask per key (queries = 1) or per query and key (queries = T), to broadcast over heads.
+    """A mask per key (queries = 1) or per query and key (queries = T), which broadcasts over heads.
 
     Args:
-        mask: (B, S) or (B, T, S), int32 or bool, 1 where the key may be seen.
+        mask: (B, S) or (B, T, S), int32 or bool, 1 where the key is visible.
 
     Raises:
-        ValueError: another rank.
+        ValueError: the mask has another rank.
     """
     rank = len(mask.shape)
     if rank == 2:
@@ -35,9 +35,8 @@ def causal_mask(
     Args:
         query_length: T.
         key_length: S.
-        first_position: the position of the first query among the keys, when T < S because earlier
-            keys come from a cache.
-        window: how many positions a query sees, its own included; None means all before it.
+        first_position: position of the first query among the keys, if T < S because earlier keys are in a cache.
+        window: number of positions that a query sees, including its own; None means all positions up to its own.
     """
     query_positions = ops.arange(query_length, dtype="int32") + first_position
     key_positions = ops.arange(key_length, dtype="int32")
@@ -51,15 +50,15 @@ def causal_mask(
 def visible_tokens(
     padding_mask: Int[Tensor, "B S"], first_position: Int[Tensor, ""] | int = 0, num_queries: int | None = None
 ) -> Int[Tensor, "B T S"]:
-    """1 where a token sees another: one of its own text, not after it, and no padding.
+    """1 where a token sees another token: in the same text, not later, and not padding.
 
     Args:
-        padding_mask: (B, S) int32, 0 for padding. Rows of several texts number them: 1, 2, …
-        first_position: the position of the first query in its row.
+        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, their tokens are 1, 2, …
+        first_position: position of the first query in its row.
         num_queries: T; None means S.
 
     Example:
-        two texts in a row, behind padding (·): the second begins again with itself
+        A row with two texts after padding (·). The last token sees only its own text:
 
         padding_mask     ·  1  1  2  2
         the last token   0  0  0  1  1
@@ -79,14 +78,14 @@ def visible_tokens(
 
 
 def text_positions(visible: Int[Tensor, "B T S"]) -> Int[Tensor, "B T"]:
-    """The position of each token in its text: how many it sees before it. Of padding it is 0."""
+    """The position of each token in its text: the number of tokens that it sees before itself; 0 for padding."""
     return ops.maximum(ops.sum(visible, axis=-1) - 1, 0)
 
 
 def in_window(
     visible: Int[Tensor, "B T S"], window: int, first_position: Int[Tensor, ""] | int = 0
 ) -> Int[Tensor, "B T S"]:
-    """What is visible and among the last `window` positions."""
+    """1 where a token is visible and among the last `window` positions."""
     queries, keys = ops.shape(visible)[1], ops.shape(visible)[2]
     return visible * ops.squeeze(causal_mask(queries, keys, first_position, window), 1)
 

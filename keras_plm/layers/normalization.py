@@ -11,7 +11,7 @@ from .fused import dropout, normalize, residual_norm, rms_normalize
 
 
 class _Seeded(keras.layers.Layer):
-    """A layer whose dropout state is saved with the weights: Keras forgets it, and a resumed training would differ."""
+    """A layer that saves its dropout state with the weights. Keras does not, and a resumed training would differ."""
 
     seed_generator: Any  # None without dropout
 
@@ -28,9 +28,9 @@ class _Seeded(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class ResidualNorm(_Seeded):
-    """Layer normalization, of a tensor or of its sum with a residual.
+    """Layer normalization of a tensor, or of its sum with a residual.
 
-    `output = norm(residual + dropout(x))`, or `norm(x)` without a residual; the statistics are float32.
+    `output = norm(residual + dropout(x))`, or `norm(x)` without a residual. The statistics are computed in float32.
 
     Args:
         epsilon: added to the variance.
@@ -44,8 +44,8 @@ class ResidualNorm(_Seeded):
         (B, T, D) float.
 
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
-    Differs: from `keras.layers.LayerNormalization` by the residual and dropout, which in training are one pass over
-        memory with the norm.
+    Differs: from `keras.layers.LayerNormalization`: it includes the residual and dropout. In training, all three are
+        one pass over memory.
     """
 
     def __init__(self, epsilon: float = 1e-12, dropout: float = 0.0, **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ class ResidualNorm(_Seeded):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class RMSNorm(keras.layers.Layer):
-    """RMS normalization: `output = gamma · x / √(mean(x²) + epsilon)`; the mean is float32.
+    """RMS normalization: `output = gamma · x / √(mean(x²) + epsilon)`. The mean is computed in float32.
 
     Args:
         epsilon: added to the mean square.
@@ -108,13 +108,13 @@ class RMSNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Dropout(_Seeded):
-    """Dropout whose mask is a hash of (seed, position): see `fused.dropout`.
+    """Dropout with a mask that is a hash of (seed, position): see `fused.dropout`.
 
     Args:
         rate: fraction dropped in training, in [0, 1).
 
     Call args:
-        x: float tensor of at least two axes.
+        x: float tensor with at least two axes.
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:

@@ -13,22 +13,23 @@ from .initialization import scaled_normal
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Projection(keras.layers.Dense):
-    """A dense layer with BERT's initializer; optionally LoRA beside its kernel, or fake quantization.
+    """A dense layer with BERT's initializer, optionally with LoRA or fake quantization.
 
-    `output = x W + b + (α / r) · (x A) B`. Where only A and B are trained, no gradient of W is computed. B begins as
-    zeros, so that the layer begins as it was. With fake quantization, as int8 has it:
-    `output = s · round(round(x) round(W / s) + b / s)`, s as of `kernel_scales`, in ranges that follow what they see.
+    `output = x W + b + (α / r) · (x A) B`. If only A and B are trained, the gradient of W is not computed. B is
+    initialized with zeros, so that the initial output does not change. With fake quantization to int8:
+    `output = s · round(round(x) round(W / s) + b / s)`, where s is from `kernel_scales` and the ranges of the rounding
+    are learned from the data.
 
     Args:
         units: width of the output.
-        width: that of the model, for the initializer; None means `units`.
-        adaptation: LoRA if the layer's name is among its targets, or fake quantization; None for neither.
+        width: width of the model, for the initializer; None means `units`.
+        adaptation: LoRA, if the layer's name is in `lora_targets`, or fake quantization; None for neither.
 
     Raises:
-        ValueError: fake quantization and an activation.
+        ValueError: fake quantization together with an activation.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
-    Differs: from `Dense.enable_lora`, which adds A B to the kernel first, and so computes the gradient of all of W.
+    Differs: from `Dense.enable_lora`, which first adds A B to the kernel, and so computes the gradient of the whole W.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Projection(keras.layers.Dense):
             self.lora_b = self.add_weight(shape=(rank, self.units), initializer="zeros", name="lora_b")
 
     def save_own_variables(self, store: Any) -> None:
-        """All of them: what this is inherited from saves the kernel and the bias, not the update beside them."""
+        """Save all variables. The method of `Dense` saves only the kernel and the bias, not the LoRA updates."""
         keras.layers.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: Any) -> None:

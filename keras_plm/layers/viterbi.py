@@ -1,4 +1,4 @@
-"""The most probable sequence of tags: in a graph, and outside one."""
+"""The most probable sequence of tags, inside and outside of a graph."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,13 +17,13 @@ def best_path(
     follow: Float[Tensor, "C C"],
     end: Float[Tensor, " C"],
 ) -> Int[Tensor, "B T"]:
-    """The sequence of highest score over the chain, by Viterbi's algorithm.
+    """The sequence with the highest score, by the Viterbi algorithm.
 
     Args:
         logits: (B, T, C) float; log-probabilities give the same path.
-        mask: (B, T) bool, True at the beginning of each row, for as long as the chain is; the path after it has no
-            meaning.
-        begin: (C,) scores of the first tag; large negative ones forbid it, and so below.
+        mask: (B, T) bool, True for the positions of the chain, which are at the beginning of each row. The path after
+            them has no meaning.
+        begin: (C,) scores of the first tag. In all scores, a large negative number forbids a tag or a transition.
         follow: (C, C) scores of a tag (column) after another (row).
         end: (C,) scores of the last tag.
     """
@@ -60,13 +60,14 @@ def best_paths(
     follow: Float[np.ndarray, "C C"],
     end: Float[np.ndarray, " C"],
 ) -> Int[np.ndarray, "B T"]:
-    """The sequence of highest score of each row: what `best_path` does, outside a graph.
+    """The sequence with the highest score for each row, as in `best_path`, but outside of a graph.
 
-    There a step of the loop copies all pointers, which for a text of 100 kB took minutes; here it takes seconds.
+    In a graph, each step of the loop copies all pointers. For a text of 100 kB this took minutes. Here, it takes
+    seconds.
 
     Args:
         logits: (B, T, C).
-        lengths: (B,) how many positions of each row count, at least 1.
+        lengths: (B,) number of positions of the chain in each row, at least 1.
         begin: (C,) scores of the first tag.
         follow: (C, C) scores of a tag (column) after another (row).
         end: (C,) scores of the last tag.
@@ -88,5 +89,5 @@ def best_paths(
 
 
 def forbid(allowed: ArrayLike) -> Float[np.ndarray, "..."]:
-    """0 where a step is allowed, a large negative score where it is not."""
+    """0 where `allowed` is true, a large negative score elsewhere."""
     return np.where(np.asarray(allowed), 0.0, _FORBIDDEN).astype("float32")

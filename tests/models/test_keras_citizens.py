@@ -101,7 +101,7 @@ X = np.ones((2, 5, 6), "float32")
         (lambda: plm.EncoderBlock(2, 11)(X, num_queries=9), "num_queries=9, but there are 5 positions"),
         (lambda: plm.DecoderBlock(2, 11)(X[0]), "expected ndim=3, found ndim=2"),
         (lambda: plm.DecoderBlock(2, 11, attention_dropout=-1), "attention_dropout=-1; it is a fraction"),
-        (lambda: plm.MultiHeadAttention(2)(X, X, X), "attention_mask has shape .* and floats; a mask is int32"),
+        (lambda: plm.MultiHeadAttention(2)(X, X, X), "attention_mask has shape .* and a float dtype; a mask is int32"),
         (lambda: plm.MultiHeadAttention(2.0), "num_heads=2.0; it must be a whole number"),
         (lambda: plm.FeedForward(0), "intermediate_dim=0; it must be"),
         (lambda: plm.TokenEmbedding(17, 6)(np.ones((2, 3, 4), "int32")), "expected ndim=2, found ndim=3"),
