@@ -1,4 +1,4 @@
-"""Backbones: layers wired into graphs with named int32 inputs; saving, loading and cloning of all models."""
+"""Backbones, built from layers as graphs with named int32 inputs. Saving, loading and cloning of all models."""
 
 from .atomic_files import check_free, whole_file, whole_folder
 from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays

@@ -1,4 +1,4 @@
-"""Atomic file writes: a temporary name first, the right one when everything is there."""
+"""Atomic file writes: a file gets a temporary name, and its final name when it is complete."""
 
 import os
 import shutil
@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MODELS = ("config.json", "saved_model.pb", "adapter_config.json")  # one of them is in every folder that we write
+_MODELS = (
+    "config.json",
+    "saved_model.pb",
+    "adapter_config.json",
+)  # every model folder that we write contains one of them
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path; at the end the file takes its name, and on an exception nothing is left."""
+    """Yields a temporary path. At the end, the file is renamed to `path`; after an exception, no file is left."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -23,25 +27,25 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder that takes its name only when everything in it is written.
+    """A new folder that gets its final name only when all its files are written.
 
     Yields:
-        A temporary folder beside `folder`. At the end it is renamed; on an exception it is removed and the
-        old folder, if there was one, is still whole.
+        A temporary folder beside `folder`. At the end it is renamed. After an exception it is removed, and an existing
+        old folder is unchanged.
 
     Raises:
-        FileExistsError: the folder exists and is not empty, and `overwrite` is False or it is no model's; or it is a
-            file.
+        FileExistsError: `folder` is a file. Or it is a folder that is not empty, and `overwrite` is False or the folder
+            does not contain a model.
     """
     folder = Path(folder)
     check_free(folder, overwrite, is_folder=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        temporary.chmod(0o755)  # mkdtemp's 0o700 would shut out a server that runs as another user
+        temporary.chmod(0o755)  # with mkdtemp's 0o700, a server of another user could not read it
         yield temporary
         if folder.exists():
-            # two renames: between them the old folder is whole under its temporary name
+            # two renames: between them, the old folder is complete under a temporary name
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
             os.replace(folder, old)
             try:
@@ -57,12 +61,12 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = False) -> None:
-    """Raise FileExistsError if something would be overwritten, before hours of work and not after.
+    """Raise FileExistsError if an existing file would be overwritten. Call it before hours of work, not after.
 
     Args:
-        path: of the file or folder to write.
-        overwrite: one of the same kind may be replaced: a file, or the folder of a model.
-        is_folder: a folder is to be written there.
+        path: the file or folder to write.
+        overwrite: allow replacing a file by a file, or the folder of a model by a folder.
+        is_folder: whether `path` will be a folder.
     """
     path = Path(path)
     if is_folder and path.exists() and not path.is_dir():
@@ -76,4 +80,6 @@ def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = Fals
     if not overwrite:
         raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True (--overwrite) or choose another")
     if not any((path / name).exists() for name in _MODELS):
-        raise FileExistsError(f"{path} holds other things than a model, which would be lost; choose another folder")
+        raise FileExistsError(
+            f"{path} contains files that are not from a model and would be lost; choose another folder"
+        )

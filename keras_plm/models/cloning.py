@@ -1,4 +1,4 @@
-"""The same weights in another model."""
+"""Copies of models with another config, adaptation or tokenizer, and transfer of weights between models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ _POSITIONS = "embedding/positions"
 
 
 def weight_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The values of a model's weights by path."""
+    """The values of a model's weights, by path."""
     return {path: np.asarray(weight) for path, weight in named_weights(model).items()}
 
 
@@ -27,14 +27,14 @@ def remake(
     adaptation: Adaptation | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> AnyModel:
-    """The same kind of model with the same settings and other weights.
+    """Create a model of the same class with the same settings and other weights.
 
     Args:
         model: one of this package's models.
-        weight_of: the value of each weight of the new model, by its path.
-        config: of the new one; None means the model's own, as for the next two.
-        adaptation: LoRA, adapters or fake quantization in its layers.
-        tokenizer: of its ids.
+        weight_of: takes the path of a weight of the new model, and returns its value.
+        config: config of the new model. For this and the next two arguments, None means the one of `model`.
+        adaptation: LoRA, adapters or fake quantization in the layers of the new model.
+        tokenizer: tokenizer of the new model.
     """
     fields = {
         "config": (config or model.config).to_dict(),
@@ -49,19 +49,21 @@ def remake(
 
 
 def copy_model(model: AnyModel) -> AnyModel:
-    """The model again, under the surrounding dtype policy."""
+    """Copy the model. The copy has the current global dtype policy."""
     return remake(model, weight_arrays(model).__getitem__)
 
 
 def encoder_like(pretrained: Any, config: EncoderConfig, adaptation: Adaptation | None = None) -> Encoder:
-    """An encoder of another config or with another adaptation, with the weights of a pre-trained model that both have.
+    """Create an encoder with another config or adaptation, and copy the weights of a pre-trained model to it.
 
-    Positions are cut to those of the config; LoRA updates, adapters and a pooler that were not pre-trained are new.
+    The positions are truncated to the length in the config. LoRA updates, adapters and a pooler are new unless the
+    pre-trained model has them.
 
     Args:
-        pretrained: an `Encoder`, or a model that has one.
-        config: what the encoder shall be like.
-        adaptation: LoRA, adapters or fake quantization in its layers; None means those of the pre-trained one.
+        pretrained: an `Encoder`, or a model that contains one.
+        config: config of the new encoder.
+        adaptation: LoRA, adapters or fake quantization in its layers; None means the adaptation of the pre-trained
+            model.
     """
     source = pretrained if isinstance(pretrained, Encoder) else pretrained.encoder
     encoder = Encoder(config, pretrained.tokenizer, adaptation or source.adaptation)
@@ -74,26 +76,24 @@ def encoder_like(pretrained: Any, config: EncoderConfig, adaptation: Adaptation 
 
 
 def copy_head(trained: Any, model: Any) -> bool:
-    """Give a task model the head of another one that does the same.
+    """Copy the head of a trained model to a model with the same task.
 
-    That is one of the same kind and width, with the same labels in the same order and the same pooling. What the other
-    one has not, such as a conditional random field, stays as it is.
+    Both models must have the same class, width and pooling, and the same labels in the same order. Weights that the
+    trained model does not have, such as those of a conditional random field, are unchanged.
 
     Args:
         trained: any of this package's models.
         model: a task model.
 
     Returns:
-        Whether it got it; if not, it is as it was.
+        Whether the head was copied. If not, the model is unchanged.
     """
     settings = ("labels", "multi_label", "pooling")
     if type(trained) is not type(model):
         return False
     if any(getattr(trained, name, None) != getattr(model, name, None) for name in settings):
         return False
-    pooled = (
-        getattr(model, "pooling", None) == "cls"
-    )  # the others read the tokens, not what a pooler makes of the first
+    pooled = getattr(model, "pooling", None) == "cls"  # other poolings do not use the pooler
     if pooled and trained.config.has_pooler != model.config.has_pooler:
         return False
     there, shared = named_weights(trained), set(named_weights(model.encoder))
@@ -106,13 +106,13 @@ def copy_head(trained: Any, model: Any) -> bool:
 
 
 def merge_lora(model: AnyModel) -> AnyModel:
-    """A model without LoRA updates that answers the same: each update is added to its kernel.
+    """Create an equivalent model without LoRA updates: each update is added to its kernel.
 
     Args:
-        model: one of this package's models, made with an `Adaptation` of `lora_rank` above 0.
+        model: one of this package's models, whose `Adaptation` has a `lora_rank` above 0.
 
     Raises:
-        ValueError: it has no LoRA updates.
+        ValueError: the model has no LoRA updates.
 
     Source: Hu et al. 2022, §4.1, https://arxiv.org/abs/2106.09685
     """

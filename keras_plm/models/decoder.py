@@ -23,18 +23,18 @@ def decoder_inputs() -> TokenInputs:
 
 @keras.saving.register_keras_serializable("keras_plm")
 class Decoder(KeepsTokenizer, keras.Model):
-    """A causal Transformer: token ids → a vector for each token, made from it and the tokens before it.
+    """A causal Transformer: token ids → a vector for each token, which depends on this token and earlier tokens.
 
     Args:
         config: sizes.
-        tokenizer: the tokenizer of the ids, carried along for the text-level methods of task models and
-            for `plm.save`; None if the caller tokenizes.
-        adaptation: LoRA, adapters or fake quantization in its layers; None for none.
+        tokenizer: the tokenizer of the ids, for the text-level methods of task models and for `plm.save`; None if you
+            tokenize yourself.
+        adaptation: LoRA, adapters or fake quantization in the layers; None for none.
 
     Call args:
-        inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each. The mask is 0 for padding, which may come
-            before the tokens too. Rows of several texts number them 1, 2, … in the mask: no text sees another, and
-            positions begin again with each.
+        inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each. The mask is 0 for padding, which may also
+            come before the tokens. If a row has several texts, the mask of the first is 1, of the second 2, and so on:
+            no text sees another, and the positions start again with each text.
 
     Returns:
         (B, T, D) hidden states of the last block, normalized.
@@ -123,7 +123,7 @@ class Decoder(KeepsTokenizer, keras.Model):
         self.final_norm = final_norm
 
     def make_caches(self, batch_size: int, length: int) -> Caches:
-        """Empty caches, one for each block, for rows of `length` tokens."""
+        """Empty key/value caches, one per block, for rows of `length` tokens."""
         return [block.make_cache(batch_size, length) for block in self.blocks]
 
     def step(
@@ -133,16 +133,16 @@ class Decoder(KeepsTokenizer, keras.Model):
         caches: Caches,
         index: Int[Tensor, ""] | int,
     ) -> tuple[Float[Tensor, "B T D"], Caches]:
-        """Some more tokens of each row, with the keys and values of those before them in caches.
+        """Compute the next tokens of each row, with the keys and values of earlier tokens in caches.
 
         Args:
             token_ids: (B, T) int32, the tokens at the positions index … index + T - 1 of the rows.
-            padding_mask: (B, S) int32, as in a call, of whole rows: 1 for the tokens before and for these.
-            caches: from `make_caches(B, S)` or from the step before.
-            index: int scalar, how many positions the caches have.
+            padding_mask: (B, S) int32, the mask of the whole rows as in a call: 1 for the earlier tokens and for these.
+            caches: key/value caches from `make_caches(B, S)` or from the previous step.
+            index: int scalar, number of positions that are already in the caches.
 
         Returns:
-            (B, T, D) hidden states as a call gives them, and the caches with these tokens.
+            (B, T, D) hidden states, equal to those of a call, and the caches including these tokens.
         """
         seen = self.context(padding_mask, first_position=index, num_queries=keras.ops.shape(token_ids)[1])
         hidden = self.embedding(token_ids, position_ids=seen["position_ids"])

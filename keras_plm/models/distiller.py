@@ -10,33 +10,34 @@ from .hidden_states import encoder_states
 
 
 class Distiller(keras.Model):
-    """A student that `fit` trains to do as its teacher does.
+    """A student model that `fit` trains to imitate a teacher model (knowledge distillation).
 
-    `loss = hard · task loss + soft · SoftLabels + hidden · HiddenStates + attention · AttentionMaps`, the last two as
-    means over the student's blocks. Sample weights of rows hold for every part; those of tokens and of outputs say what
-    the first two look at, and the last two take all tokens but padding.
+    `loss = hard · task loss + soft · SoftLabels + hidden · HiddenStates + attention · AttentionMaps`. The last two are
+    means over the student's blocks. Sample weights per row apply to all four losses. Sample weights per token or per
+    output apply only to the first two; the last two use all tokens except padding.
 
     Args:
         student: a task model or a Pretrainer; it is trained in place.
-        teacher: a model of the same kind, tokenizer and labels; it is not changed. Where `soft` is 0, any model with an
+        teacher: a model with the same class, tokenizer and labels; it is not changed. If `soft` is 0, any model with an
             encoder and the same tokenizer.
-        task_loss: what `compile` would take for the student alone; None where `hard` is 0.
-        hard: weight of the task's own loss.
-        soft: weight of the teacher's probabilities; for regression and several labels, squared difference of logits.
-        hidden: weight of the hidden states, through a learned projection where widths differ.
-        attention: weight of the attention maps.
-        temperature: of the soft labels.
-        layers: for each block of the student the block of the teacher, from 0; None spreads them evenly.
+        task_loss: the loss that `compile` would take for the student alone; None if `hard` is 0.
+        hard: weight of the task loss.
+        soft: weight of the loss on the teacher's probabilities. For regression and multi-label models, this loss is the
+            squared difference of the logits.
+        hidden: weight of the loss on hidden states; if the widths differ, a learned projection is used.
+        attention: weight of the loss on attention maps.
+        temperature: temperature of the soft labels.
+        layers: for each block of the student, the index of a block of the teacher, from 0; None spreads them evenly.
 
     Call args:
-        inputs: those of the student.
+        inputs: the inputs of the student.
 
     Returns:
-        dict of `outputs`, the student's, `hidden` and `attention`.
+        dict of `outputs` (the student's outputs), `hidden` and `attention`.
 
     Raises:
-        ValueError: models of different kinds, labels or tokenizers; no weight above 0; a block that the teacher has
-            not.
+        ValueError: the models differ in class, labels or tokenizer; no weight is above 0; or the teacher does not have
+            a block in `layers`.
 
     Example:
         >>> from keras_plm.config import MINI, TINY
@@ -45,7 +46,8 @@ class Distiller(keras.Model):
         >>> distiller = Distiller(pupil, expert, hidden=1.0)
         >>> distiller.compile("adam")
 
-    Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; Jiao et al. 2020, §3.1, https://arxiv.org/abs/1909.10351
+    Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; Jiao et al. 2020, §3.1,
+        https://arxiv.org/abs/1909.10351
     """
 
     def __init__(
@@ -65,23 +67,23 @@ class Distiller(keras.Model):
         _check_alike(student, teacher, soft > 0)
         weights = {"hard": hard, "soft": soft, "hidden": hidden, "attention": attention}
         if min(weights.values()) < 0 or not any(weights.values()):
-            raise ValueError(f"{weights}: weights are 0 or above, and one of them at least is above 0")
+            raise ValueError(f"{weights}: weights must be at least 0, and at least one must be above 0")
         if hard and task_loss is None:
-            raise ValueError("hard is above 0: which loss is the task's? Pass task_loss")
+            raise ValueError("hard is above 0, so task_loss is required: pass the loss of the task")
         self.parts = weights
         self.student = student
         self.tokenizer = student.tokenizer
         self.task_losses = task_loss
-        # scores, and labels that are independent of each other, have no distribution
+        # regression scores and independent labels are not a probability distribution
         numbers = getattr(student, "multi_label", False) or getattr(student, "labels", ()) is None
         self.soft_loss: Any = keras.losses.MeanSquaredError() if numbers else SoftLabels(temperature)
         expert = teacher if isinstance(teacher, Encoder) else teacher.encoder
-        if not (hard or soft):  # nothing reads what stands on the blocks
+        if not (hard or soft):  # no loss uses the layers after the blocks
             inside = {w.path for w in student.encoder.weights if not w.path.startswith(("pooler/", "final_norm/"))}
             for weight in student.weights:
                 weight.trainable = weight.trainable and weight.path in inside
 
-        # in a closure, so that the teacher is no part of what is trained or saved
+        # in a closure, so that Keras does not train or save the teacher
         def teach(inputs: Any) -> tuple[Any, Any]:
             seen = encoder_states(expert, inputs, attention > 0, training=False)
             return seen, teacher.from_states(seen, inputs) if soft else None
@@ -92,7 +94,7 @@ class Distiller(keras.Model):
             self.matched = list(layers or matched_layers(student.config.num_layers, blocks))
             if len(self.matched) != student.config.num_layers or not all(0 <= i < blocks for i in self.matched):
                 raise ValueError(
-                    f"layers={layers}; give a block of the teacher, 0 to {blocks - 1}, for each of the student's"
+                    f"layers={layers}; give a block of the teacher, 0 to {blocks - 1}, for each block of the student"
                 )
         self.projection = None
         if hidden and student.config.hidden_dim != teacher.config.hidden_dim:
@@ -133,7 +135,7 @@ class Distiller(keras.Model):
 
 
 def _over_outputs(loss: Any, wanted: Any, found: Any, weights: Any) -> Any:
-    """The loss of a model of one output, or the sum over the outputs of several."""
+    """The loss of a model with one output, or the sum of the losses of all outputs."""
     if not isinstance(found, dict):
         return _one(loss, wanted, found, weights)
     several = isinstance(weights, dict)
@@ -154,8 +156,8 @@ def _check_alike(student: Any, teacher: Any, same_task: bool) -> None:
     for name in ("labels", "multi_label", "next_sentence"):
         if same_task and getattr(student, name, None) != getattr(teacher, name, None):
             raise ValueError(
-                f"{name} of the student: {getattr(student, name)}, of the teacher: {getattr(teacher, name)}"
+                f"the student has {name}={getattr(student, name)}, the teacher has {getattr(teacher, name)}"
             )
     ours, theirs = student.tokenizer, teacher.tokenizer
     if ours is not None and theirs is not None and ours.vocabulary != theirs.vocabulary:
-        raise ValueError("student and teacher have different vocabularies: they must see the same tokens")
+        raise ValueError("student and teacher have different vocabularies; they must have the same tokens")

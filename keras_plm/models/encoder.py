@@ -26,16 +26,16 @@ class Encoder(KeepsTokenizer, keras.Model):
 
     Args:
         config: sizes.
-        tokenizer: the tokenizer of the ids, carried along for the text-level methods of task models and
-            for `plm.save`; None if the caller tokenizes.
-        adaptation: LoRA, adapters or fake quantization in its layers; None for none.
+        tokenizer: the tokenizer of the ids, for the text-level methods of task models and for `plm.save`; None if you
+            tokenize yourself.
+        adaptation: LoRA, adapters or fake quantization in the layers; None for none.
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D), an
-        activated dense layer on the first token, or that token itself where `config.has_pooler` is False.
+        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D). The latter is
+        the first token after a dense layer and an activation, or without them if `config.has_pooler` is False.
 
     Example:
         >>> from keras_plm.config import TINY
@@ -101,8 +101,8 @@ class Encoder(KeepsTokenizer, keras.Model):
         hidden = embedding(inputs["token_ids"], inputs["segment_ids"])
         for block in blocks[:-1]:
             hidden = block(hidden, padding_mask=mask)
-        # Two ways through the last block. Of the one that nothing reads, a graph computes nothing: where only the
-        # first token counts, that saves most of the block
+        # Two paths through the last block. A graph does not compute an unused path: if only the first token is used,
+        # this saves most of the block
         sequence = blocks[-1](hidden, padding_mask=mask)
         first = blocks[-1](hidden, padding_mask=mask, num_queries=1)
         if adaptation.quantization_aware:
@@ -128,7 +128,7 @@ class Encoder(KeepsTokenizer, keras.Model):
 
 
 class _FirstToken(keras.layers.Layer):
-    """The first token's state, (B, 1, D): in training out of those of all tokens, which set the activation ranges."""
+    """The first token's state, (B, 1, D). In training, it comes from all tokens, which set the activation ranges."""
 
     def call(
         self, sequence: Float[Tensor, "B T D"], alone: Float[Tensor, "B 1 D"], training: bool | None = None
@@ -139,16 +139,16 @@ class _FirstToken(keras.layers.Layer):
 def pool_first(
     hidden: Float[Tensor, "B T D"], pooler: keras.layers.Layer | None, config: EncoderConfig
 ) -> Float[Tensor, "B D"]:
-    """The vector of the text: the first hidden state, through the pooler if there is one."""
+    """The vector of the text: the first hidden state, after the pooler if there is one."""
     pooled = hidden[:, 0, :]
     return pooled if pooler is None else activate(pooler(pooled), config.pooler_activation)
 
 
 def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Tokenizer | None) -> Encoder:
-    """The encoder that a task model was given, or a new one.
+    """The given encoder of a task model, or a new one.
 
     Raises:
-        ValueError: an encoder of another config.
+        ValueError: the encoder has another config.
     """
     if encoder is None:
         return Encoder(config, tokenizer)
@@ -157,13 +157,13 @@ def given_or_new(encoder: Encoder | None, config: EncoderConfig, tokenizer: Toke
 
 
 def check_same_config(backbone: Any, config: BackboneConfig) -> None:
-    """Raise ValueError unless a backbone was made with that config."""
+    """Raise ValueError unless the backbone has this config."""
     if backbone.config != config:
         raise ValueError(f"the {backbone.name} was made with {backbone.config}, not with {config}")
 
 
 def check_vocabulary_size(config: BackboneConfig, tokenizer: Tokenizer | None) -> None:
-    """Raise ValueError if the tokenizer can produce ids that the embedding does not have."""
+    """Raise ValueError if the tokenizer can produce ids that are not in the embedding matrix."""
     if tokenizer is not None and len(tokenizer) > config.vocabulary_size:
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} tokens, but vocabulary_size={config.vocabulary_size}; "

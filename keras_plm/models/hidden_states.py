@@ -6,17 +6,17 @@ from .encoder import Encoder, TokenInputs, pool_first
 def encoder_states(
     encoder: Encoder, inputs: TokenInputs, attention: bool = False, training: bool | None = None
 ) -> dict[str, Any]:
-    """What an encoder gives, and what happens between its blocks.
+    """Compute the outputs of an encoder, the hidden states after each block, and optionally the attention weights.
 
     Args:
-        encoder: whose layers to run.
-        inputs: `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each; others are left alone.
-        attention: give the attention weights too.
-        training: dropout on.
+        encoder: the encoder.
+        inputs: `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each; other inputs are ignored.
+        attention: whether to return the attention weights.
+        training: whether dropout is on.
 
     Returns:
-        dict: `sequence_output` and `pooled_output` as the encoder has them; `hidden`, a list of (B, T, D), what each
-        block gives; `attention`, a list of (B, N, T, T) float32, empty unless asked for.
+        dict: `sequence_output` and `pooled_output` as the outputs of the encoder; `hidden`, a list of the (B, T, D)
+        outputs of the blocks; `attention`, a list of (B, N, T, T) float32, which is empty if `attention` is False.
     """
     hidden = encoder.embedding(inputs["token_ids"], inputs["segment_ids"], training=training)
     states, maps = [], []

@@ -8,12 +8,12 @@ from .tokenizer_assets import KeepsTokenizer
 
 
 class BackboneModel(KeepsTokenizer):
-    """A model on top of a backbone: Keras saves it with the config of the backbone and what was added to its layers.
+    """A model with a backbone. Keras saves it with the config and the adaptation of the backbone.
 
     Attributes:
-        config: the sizes of its backbone.
-        backbone_class: that of the backbone.
-        backbone_field: the attribute, and the argument of the constructor, that is the backbone.
+        config: the sizes of the backbone.
+        backbone_class: the class of the backbone.
+        backbone_field: the name of the attribute, and of the constructor's argument, for the backbone.
     """
 
     backbone_class: ClassVar[Any] = Encoder
@@ -32,12 +32,12 @@ class BackboneModel(KeepsTokenizer):
         return self.backbone.adaptation
 
     def get_config(self) -> dict[str, Any]:
-        """What it was made with, as JSON types; a task adds its own settings."""
+        """The settings that the model was created with, as JSON types. A task adds its own settings."""
         return {"config": self.config.to_dict(), "adaptation": self.adaptation.to_dict(), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The inverse of `get_config`; `tokenizer` and the backbone may be among the fields."""
+        """The inverse of `get_config`. The fields may include `tokenizer` and the backbone."""
         fields = dict(config)
         shape = cls.backbone_class.config_class.from_dict(fields.pop("config"))
         adaptation = fields.pop("adaptation", None)
@@ -47,7 +47,7 @@ class BackboneModel(KeepsTokenizer):
 
 
 class ConfiguredModel(Protocol):
-    """What backbones and the models on top of them have in common: they are made again from their settings."""
+    """The common interface of backbones and models with a backbone: they can be created again from their settings."""
 
     tokenizer: Tokenizer | None
 
@@ -57,10 +57,10 @@ class ConfiguredModel(Protocol):
 
     @property
     def adaptation(self) -> Adaptation:
-        """What is added to its layers."""
+        """LoRA, adapters or fake quantization in the layers of the backbone."""
 
     def get_config(self) -> dict[str, Any]:
-        """What it was made with, as JSON types."""
+        """The settings that the model was created with, as JSON types."""
 
 
 AnyModel = TypeVar("AnyModel", bound=ConfiguredModel)

@@ -28,18 +28,18 @@ def save(
 ) -> None:
     """Write a model as config.json, model.safetensors and the files of its tokenizer.
 
-    Writes are atomic: the folder appears when it is complete. Weights of more than 5 GB become several files.
+    Writes are atomic: the folder appears when it is complete. Weights of more than 5 GB are split into several files.
 
     Args:
         model: one of this package's models.
-        folder: where to.
-        overwrite: replace a folder that is there; False is an error instead.
-        extra_files: more text files by name, e.g. a model card.
+        folder: path of the new folder.
+        overwrite: replace an existing folder; if False, an existing folder is an error.
+        extra_files: additional text files by name, e.g. a model card.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False.
-        OSError: no room, no permission; the old folder is still whole.
-        ValueError: a class that is not registered with Keras.
+        OSError: the disk is full or permission is missing; the old folder is unchanged.
+        ValueError: the class is not registered with Keras.
 
     Example:
         >>> plm.save(model, "saved_models/reviews")  # doctest: +SKIP
@@ -67,14 +67,14 @@ def save(
 
 
 def load_folder(folder: str | Path) -> Any:
-    """The model that `save` wrote.
+    """Load a model that `save` wrote.
 
-    Nothing in the folder is executed, and no module is imported by its name: the class is one of this package's, or one
-    that has been registered with `keras.saving.register_keras_serializable` before.
+    Nothing in the folder is executed, and no module is imported by name. The class must be one of this package's, or
+    one that is already registered with `keras.saving.register_keras_serializable`.
 
     Raises:
-        FileNotFoundError: no such folder, or a file missing in it.
-        ValueError: not a model folder, another format, weights that do not fit (each named).
+        FileNotFoundError: the folder or one of its files does not exist.
+        ValueError: the folder has no model or another format, or weights do not fit; the error names each of them.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
@@ -106,24 +106,24 @@ def load_folder(folder: str | Path) -> Any:
 def _registered_class(name: Any) -> Any:
     kind = keras.saving.get_registered_object(name) if isinstance(name, str) else None
     if not (isinstance(kind, type) and issubclass(kind, KeepsTokenizer)):
-        raise ValueError(f"unknown class {name!r}; import the module that registers it before")
+        raise ValueError(f"unknown class {name!r}; first import the module that registers it")
     return kind
 
 
 def check_sizes(config: BackboneConfig, stored: int) -> None:
-    """Raise ValueError if a config asks for far more weights than a file has, before anything is allocated.
+    """Raise ValueError if a config needs far more weights than the file has. Nothing is allocated before this check.
 
-    Where it is a little more, the names of what is missing say better what is wrong.
+    If only a few weights are missing, this check passes, because a later error names them.
 
     Args:
-        config: of the model to make.
-        stored: numbers in all tensors of the file.
+        config: config of the model to create.
+        stored: number of values in all tensors of the file.
     """
     if config.least_numbers > 2 * stored + 2**22:
         raise ValueError(
             f"a model of num_layers={config.num_layers}, hidden_dim={config.hidden_dim}, "
             f"intermediate_dim={config.intermediate_dim}, vocabulary_size={config.vocabulary_size} and "
-            f"max_sequence_length={config.max_sequence_length} has {config.least_numbers:,} numbers, but "
+            f"max_sequence_length={config.max_sequence_length} has at least {config.least_numbers:,} numbers, but "
             f"there are only {stored:,}"
         )
 
@@ -132,8 +132,9 @@ def set_weights(model: keras.Model, path: Path) -> None:
     """Read the weights of a safetensors file into a model, tensor by tensor.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a truncated file; missing, unexpected or misshapen tensors, each named.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is truncated, or tensors are missing, unexpected or misshapen; the error names each of
+            them.
     """
     _assign_stored(model, read_safetensors(path), str(path))
 
@@ -149,30 +150,30 @@ def assign(
     read: Callable[[str], np.ndarray],
     source: str,
 ) -> None:
-    """Give each variable the tensor of its name, one at a time, after all names and shapes have been compared.
+    """Assign a tensor to each variable, one at a time. All names and shapes are compared first.
 
     Args:
-        variables: by name.
-        shapes: of the tensors that there are, by name.
-        read: gives the tensor of a name.
-        source: what an error names as the place of the tensors.
+        variables: the variables, by name.
+        shapes: the shapes of the available tensors, by name.
+        read: takes a name and returns the tensor.
+        source: the source of the tensors, for error messages.
 
     Raises:
-        ValueError: missing, unexpected or misshapen tensors, each named; nothing has been assigned.
+        ValueError: tensors are missing, unexpected or misshapen; the error names each of them. Nothing was assigned.
     """
     check_shapes({name: tuple(variable.shape) for name, variable in variables.items()}, shapes, source)
-    # the largest first: while it is read it is there twice
+    # the largest first: each tensor is in memory twice while it is read
     for name in sorted(variables, key=lambda name: -math.prod(shapes[name])):
         variables[name].assign(read(name))
 
 
 def check_shapes(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], source: str) -> None:
-    """Raise ValueError unless the tensors that were found are those of the model.
+    """Raise ValueError unless the names and shapes of the tensors fit the model.
 
     Args:
-        wanted: shapes by name, of the model.
-        found: shapes by name, of the tensors that there are.
-        source: what an error names as the place of the tensors.
+        wanted: the shapes of the model's variables, by name.
+        found: the shapes of the available tensors, by name.
+        source: the source of the tensors, for error messages.
     """
     missing, unexpected = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     misshapen = [
@@ -191,7 +192,7 @@ def _some(names: list[str]) -> str:
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:
-    """The model's variables by path; dropout's random states are not weights."""
+    """The model's variables by path, without dropout's random states, which are not weights."""
     named = {variable.path: variable for variable in model.weights}
     if len(named) != len(model.weights):
         raise ValueError("two weights of the model have the same path")

@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files, whole or in shards; each is read only when asked for."""
+"""Named tensors in one or several safetensors files (shards). Each tensor is read only when it is needed."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 WEIGHTS = "model.safetensors"
-# what Hugging Face's Hub and Transformers have long cut at: downloads can be resumed, and a part fits in memory
+# the usual size in Hugging Face's Hub and Transformers: downloads can be resumed, and a shard fits in memory
 _SHARD_BYTES = 5 * 10**9
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that is still in the file.
+    """A tensor in a file that was not read yet.
 
     Attributes:
         shape: sizes of the axes.
-        read: gives its content.
+        read: reads the tensor and returns it.
     """
 
     shape: tuple[int, ...]
@@ -34,11 +34,11 @@ def write_weights(tensors: Mapping[str, Callable[[], np.ndarray]], folder: Path)
     """Write `model.safetensors`, or shards of at most 5 GB and `model.safetensors.index.json`.
 
     Args:
-        tensors: gives the content of each by name. Of those of one shard all are in memory at a time.
-        folder: where to.
+        tensors: functions that return the tensors, by name. All tensors of one shard are in memory at the same time.
+        folder: folder of the files.
 
     Raises:
-        OSError: no room.
+        OSError: the disk is full.
     """
     shards: list[list[str]] = [[]]
     sizes, room = {}, _SHARD_BYTES
@@ -66,17 +66,17 @@ def stored_weights(
     """The tensors of a file or of its shards, by name.
 
     Args:
-        folder: of the file.
-        name: of the file; its shards are in `{name}.index.json`.
-        read: gives the tensors of one file; None means `read_safetensors`.
+        folder: folder of the file.
+        name: name of the file; `{name}.index.json` lists its shards.
+        read: takes the path of a file and returns its tensors; None means `read_safetensors`.
 
     Returns:
-        None if neither the file nor the index is there.
+        The tensors, or None if neither the file nor the index exists.
 
     Raises:
         FileNotFoundError: a shard is missing.
-        ValueError: a truncated file, a shard outside the folder, a tensor that the index puts into a shard that has no
-            such tensor.
+        ValueError: a file is truncated, a shard is outside the folder, or a shard does not have a tensor that the index
+            says it has.
     """
     read = read or read_safetensors
     if (folder / name).is_file():
@@ -86,7 +86,7 @@ def stored_weights(
         return None
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise ValueError(f"{index} has no weight_map of names of files")
+        raise ValueError(f"{index} has no weight_map with the names of files")
     shards = {file: read(inside(folder, file)) for file in sorted(set(weight_map.values()))}
     lost = [tensor for tensor, file in weight_map.items() if tensor not in shards[file]]
     if lost:
@@ -95,15 +95,15 @@ def stored_weights(
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file by name, each read only when asked for.
+    """The tensors of a file by name. Each is read only when it is needed.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a truncated file.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is truncated.
     """
 
     def read(name: str) -> np.ndarray:
-        # opened for each tensor: a map of the whole file would count as memory while it is open
+        # opened for each tensor: while a file is open, its whole memory map counts as used memory
         with safe_open(path, "numpy") as file:
             return file.get_tensor(name)
 
@@ -119,24 +119,24 @@ def write_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
     """Write a safetensors file.
 
     Raises:
-        OSError: no room.
+        OSError: the disk is full.
     """
     try:
         save_file(tensors, path, metadata={"format": "pt"})
-        # safetensors makes it for its owner alone; another user serves it
+        # safetensors makes the file readable for its owner only, but another user may serve it
         mask = os.umask(0)
         os.umask(mask)
         path.chmod(0o666 & ~mask)
-    except SafetensorError as error:  # its name for a full disk
+    except SafetensorError as error:  # safetensors' error for a full disk
         raise OSError(f"{path} could not be written: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
-        FileNotFoundError, PermissionError: as the system says.
-        ValueError: not UTF-8, not JSON, or not an object.
+        FileNotFoundError, PermissionError: the file does not exist or is not readable.
+        ValueError: the file is not UTF-8, not JSON, or not an object.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -148,18 +148,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that people can read."""
+    """Write human-readable JSON."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file of that name in the folder or below it.
+    """The path of a file with this name in the folder or below it.
 
     Raises:
-        ValueError: a name that leads out of the folder.
+        ValueError: the name leads out of the folder.
     """
     path = PurePosixPath(name)
-    # not resolved: the cache of huggingface_hub is made of links to files elsewhere
+    # do not resolve the path: the cache of huggingface_hub consists of links to files elsewhere
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
         raise ValueError(f"{folder} names the file {name!r}, which leads out of the folder")
     return folder / path

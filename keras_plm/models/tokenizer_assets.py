@@ -1,4 +1,4 @@
-"""The tokenizer of a model: its settings and files, in our folders and in Keras' own `.keras` files."""
+"""The settings and files of a model's tokenizer, in our folders and in Keras' own `.keras` files."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _SETTINGS = "tokenizer_settings.json"
 
 
 class KeepsTokenizer:
-    """A model that Keras saves with its tokenizer: `model.save("reviews.keras")`, also inside a model of the user."""
+    """A model that Keras saves with its tokenizer: `model.save("reviews.keras")`, also as part of a user's model."""
 
     tokenizer: Tokenizer | None
 
@@ -22,14 +22,14 @@ class KeepsTokenizer:
         """The tokenizer.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the model has no tokenizer.
         """
         if self.tokenizer is None:
             raise ValueError(f"this {type(self).__name__} has no tokenizer: pass tokenizer=… or feed it token ids")
         return self.tokenizer
 
     def save_assets(self, folder: str) -> None:
-        """Write the tokenizer beside the weights; Keras calls it."""
+        """Write the files of the tokenizer. Keras calls this method."""
         if self.tokenizer is None:
             return
         for name, content in self.tokenizer.files().items():
@@ -38,10 +38,10 @@ class KeepsTokenizer:
         (Path(folder) / _SETTINGS).write_text(json.dumps(settings, ensure_ascii=False), "utf-8")
 
     def load_assets(self, folder: str) -> None:
-        """Read it again; Keras calls it.
+        """Read the tokenizer from its files. Keras calls this method.
 
         Raises:
-            ValueError: damaged files.
+            ValueError: the files are damaged.
         """
         path = Path(folder) / _SETTINGS
         if path.is_file():
@@ -52,7 +52,7 @@ class KeepsTokenizer:
 
 
 def tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The class of a tokenizer and what it was made with, as JSON types; its tokens are in its files."""
+    """The class and the constructor arguments of a tokenizer, as JSON types. Its tokens are in its files."""
     return {"class": type(tokenizer).__name__, **tokenizer.settings()}
 
 
@@ -60,11 +60,11 @@ def load_tokenizer(settings: dict[str, Any], paths: Callable[[str], Path]) -> To
     """The inverse of `tokenizer_settings` and `Tokenizer.files`.
 
     Args:
-        settings: the class and what it was made with.
-        paths: gives the path of each of its files by name.
+        settings: the class and the constructor arguments.
+        paths: takes the name of a file and returns its path.
 
     Raises:
-        ValueError: a class that is none of this package's.
+        ValueError: the class is not one of this package's.
     """
     settings = dict(settings)
     name = settings.pop("class")

@@ -133,10 +133,10 @@ def test_a_pretrainer_learns_hidden_states_of_any_encoder(teacher, config, token
 def test_unlike_models_cannot_teach_each_other(teacher, student, config, tokenizer):
     other = plm.Classifier(config, ["a", "b"], tokenizer)
     for models, options, message in [
-        ((student, other), {}, "labels of the student"),
+        ((student, other), {}, "the student has labels="),
         ((student, teacher.encoder), {}, "the student is a Classifier, the teacher a Encoder"),
-        ((student, teacher), {"soft": 0.0}, "one of them at least is above 0"),
-        ((student, teacher), {"hard": 1.0}, "which loss is the task's"),
+        ((student, teacher), {"soft": 0.0}, "at least one must be above 0"),
+        ((student, teacher), {"hard": 1.0}, "task_loss is required"),
         ((student, teacher), {"hidden": 1.0, "layers": [0, 3]}, "give a block of the teacher, 0 to 2"),
     ]:
         with pytest.raises(ValueError, match=message):
