@@ -1,4 +1,4 @@
-"""What a model is made from: its sizes, by family, and what is added to its layers."""
+"""The settings of a model: the sizes of its backbone, by family, and the adaptation of its layers."""
 
 from .adaptation import Adaptation
 from .backbone import Activation, BackboneConfig, check_heads

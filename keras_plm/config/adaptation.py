@@ -8,13 +8,14 @@ LORA_TARGETS = ("query", "key", "value", "output", "expand", "gate", "contract")
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation(TypedFields):
-    """What is added to the layers of a backbone without changing its shape: LoRA, adapters, fake quantization.
+    """Additions to the layers of a backbone that do not change its shape: LoRA, adapters, fake quantization.
 
-    Every layer with weights takes one as `adaptation=` and does what it says of that layer: `Projection` has the LoRA
-    updates and the fake quantization, a block has the adapters.
+    Every layer with weights has an argument `adaptation`, and uses the fields that apply to it: `Projection` uses LoRA
+    and fake quantization, a block uses the adapters.
 
     Raises:
-        ValueError: a rank or width below 0, unknown `lora_targets`, or LoRA together with fake quantization.
+        ValueError: a rank or width is below 0, `lora_targets` has unknown names, or LoRA is combined with fake
+            quantization.
 
     Example:
         >>> Adaptation(lora_rank=8).lora_scale
@@ -24,27 +25,27 @@ class Adaptation(TypedFields):
         https://arxiv.org/abs/1902.00751; fake quantization: Jacob et al. 2018, https://arxiv.org/abs/1712.05877
     """
 
-    lora_rank: int = 0  # rank of the updates beside kernels; 0 for none
-    lora_alpha: float = 16.0  # they are scaled by lora_alpha / lora_rank
-    lora_targets: tuple[str, ...] = ("query", "value")  # of query, key, value, output, expand, gate, contract
+    lora_rank: int = 0  # rank of the LoRA updates; 0 for none
+    lora_alpha: float = 16.0  # LoRA updates are scaled by lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = ("query", "value")  # from query, key, value, output, expand, gate, contract
     adapter_dim: int = 0  # width of the bottleneck adapters in each block; 0 for none
-    quantization_aware: bool = False  # True: products with weights are rounded as int8 will, in ranges that are learned
+    quantization_aware: bool = False  # True: fake quantization to int8, with ranges learned in training
 
     def __post_init__(self) -> None:
         self.check_types()
         self.check_at_least(0, "lora_rank", "adapter_dim")
         unknown = sorted(set(self.lora_targets) - set(LORA_TARGETS))
         if unknown or (self.lora_rank and not self.lora_targets):
-            raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose of {', '.join(LORA_TARGETS)}")
+            raise ValueError(f"lora_targets={self.lora_targets} match no layer; choose from {', '.join(LORA_TARGETS)}")
         if self.quantization_aware and self.lora_rank:
-            raise ValueError("LoRA updates would have to be rounded with their kernels: merge_lora first")
+            raise ValueError("LoRA with fake quantization is not supported: call plm.merge_lora first")
 
     @classmethod
     def get(cls, given: Self | dict[str, Any] | None) -> Self:
-        """The adaptation that a layer was given: one, its fields from a saved config, or None for none.
+        """The adaptation of a layer: an `Adaptation`, its fields from a saved config, or None for no adaptation.
 
         Raises:
-            TypeError: anything else.
+            TypeError: the argument has another type.
         """
         if given is not None and not isinstance(given, cls | dict):
             raise TypeError(f"adaptation={given!r:.60}; give a plm.Adaptation, such as plm.Adaptation(lora_rank=8)")
@@ -52,13 +53,13 @@ class Adaptation(TypedFields):
 
     @property
     def lora_scale(self) -> float:
-        """The factor of the updates, α / r."""
+        """The factor of the LoRA updates, α / r."""
         return self.lora_alpha / max(self.lora_rank, 1)
 
     def without_lora(self) -> "Adaptation":
-        """The same without LoRA updates."""
+        """The same adaptation without LoRA."""
         return Adaptation(adapter_dim=self.adapter_dim, quantization_aware=self.quantization_aware)
 
     def rank_of(self, layer: str) -> int:
-        """The rank of the update of a layer of that name; 0 for none."""
+        """The rank of the LoRA update of a layer with this name; 0 for none."""
         return self.lora_rank if layer in self.lora_targets else 0

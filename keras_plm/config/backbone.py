@@ -8,23 +8,23 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig(TypedFields):
-    """The shape of a Transformer: everything that decides the names and sizes of its weights.
+    """The shape of a Transformer: all settings that determine the names and sizes of its weights.
 
-    Each family of backbones has a config of its own that adds the fields which only that family can use.
+    Each family of backbones has its own config class, which adds the fields that only this family uses.
 
     Raises:
-        ValueError: a size below 1, a dropout outside [0, 1), or `num_heads` that does not divide `hidden_dim`.
+        ValueError: a size is below 1, a dropout is outside [0, 1), or `num_heads` does not divide `hidden_dim`.
     """
 
-    vocabulary_size: int = 30_522  # tokens, special tokens included
-    num_layers: int = 12  # blocks
-    num_heads: int = 12  # attention heads a block
+    vocabulary_size: int = 30_522  # number of tokens, including special tokens
+    num_layers: int = 12  # number of blocks
+    num_heads: int = 12  # attention heads per block
     hidden_dim: int = 768  # D, width of the residual stream
     intermediate_dim: int = 3_072  # F, width inside the feed-forward
     dropout: float = 0.1  # fraction dropped after embedding, attention and feed-forward
     attention_dropout: float = 0.1  # fraction of attention weights dropped
     max_sequence_length: int = 512  # longest input in tokens
-    activation: Activation = "gelu_tanh"  # "gelu" is the exact one, through erf
+    activation: Activation = "gelu_tanh"  # "gelu" is exact, with erf
     layer_norm_epsilon: float = 1e-12
     normalize_first: bool = False  # True: normalize before each sub-layer (pre-norm)
 
@@ -42,8 +42,8 @@ class BackboneConfig(TypedFields):
 
     @property
     def least_numbers(self) -> int:
-        """A lower bound of the numbers that a model of this config holds in memory."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how large its models are")
+        """A lower bound for the number of values that a model with this config has in memory."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement least_numbers")
 
     def to_dict(self) -> dict[str, Any]:
         """The name of the class and the fields, as JSON types."""
@@ -51,19 +51,19 @@ class BackboneConfig(TypedFields):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`, for this class and those that inherit from it.
+        """The inverse of `to_dict`, for this class and its subclasses.
 
         Raises:
-            ValueError: a class that is none of these, an unknown field, or a value of another type; each named.
+            ValueError: the class or a field is unknown, or a value has another type; the error names each of them.
         """
         values = dict(values)
         families = {family.__name__: family for family in (cls, *_inheriting(cls))}
-        families.pop(BackboneConfig.__name__, None)  # of no model
+        families.pop(BackboneConfig.__name__, None)  # no model has this class
         name = values.pop("class", None if cls is BackboneConfig else cls.__name__)
         if name is None:
-            raise ValueError(f"the config names no class of config, such as {', '.join(families)}")
+            raise ValueError(f"the config has no class, such as {', '.join(families)}")
         if not isinstance(name, str) or name not in families:
-            raise ValueError(f"class {name!r:.60} is no config that is known here, only {', '.join(families)}")
+            raise ValueError(f"unknown config class {name!r:.60}; choose one of {', '.join(families)}")
         return families[name]._made_of(values)
 
 

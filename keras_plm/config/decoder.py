@@ -11,19 +11,20 @@ Windowed = Literal["all", "odd"]
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig(BackboneConfig):
-    """The shape of a `Decoder`: GPT-2 and GPT-3 by default, Llama, Mistral and Qwen2 by its fields.
+    """The shape of a `Decoder`: GPT-2 by default; GPT-3, Llama, Mistral and Qwen2 with other values.
 
     Raises:
-        ValueError: as in `BackboneConfig`; `num_key_value_heads` that does not divide `num_heads`; an odd `head_dim`
-            with rotary positions; a `rotary_scaling` of other than four numbers; a window below 1; RMS
-            normalization after the sub-layers.
+        ValueError: as in `BackboneConfig`; `num_key_value_heads` does not divide `num_heads`; `head_dim` is odd with
+            rotary positions; `rotary_scaling` does not have four numbers, or the positions are not rotary; the window
+            is below 1; RMS normalization without pre-norm.
 
     Example:
         >>> DecoderConfig(num_heads=9, num_key_value_heads=3, hidden_dim=576).width_per_head
         64
 
-    Source: Radford et al. 2019 (GPT-2), https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf;
-        Brown et al. 2020 (GPT-3), §2.1, https://arxiv.org/abs/2005.14165; Touvron et al. 2023 (Llama), §2.2,
+    Source: Radford et al. 2019 (GPT-2),
+        https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf; Brown et
+            al. 2020 (GPT-3), §2.1, https://arxiv.org/abs/2005.14165; Touvron et al. 2023 (Llama), §2.2,
         https://arxiv.org/abs/2302.13971
     """  # noqa: E501
 
@@ -34,15 +35,15 @@ class DecoderConfig(BackboneConfig):
     num_key_value_heads: int | None = None  # grouped-query attention: fewer heads for keys and values; None: num_heads
     head_dim: int | None = None  # H, width of a head; None: hidden_dim / num_heads
     positions: DecoderPositions = "learned"
-    rotary_base: float = 10_000.0  # θ, of rotary positions
+    rotary_base: float = 10_000.0  # θ of rotary positions
     rotary_scaling: tuple[float, ...] = ()  # Llama 3.1's factor, low and high frequency factors, original length
     norm: Norm = "layer"  # "rms": RMS normalization
     gated: bool = False  # True: gated feed-forward (SwiGLU with silu, GEGLU with gelu)
-    attention_bias: AttentionBias = "all"  # "inputs": query, key and value have biases, the output has none (Qwen2)
+    attention_bias: AttentionBias = "all"  # "inputs": only query, key and value have biases (Qwen2)
     feed_forward_bias: bool = True
-    window: int | None = None  # a token sees this many tokens, itself included; None: all before it
-    windowed_layers: Windowed = "all"  # "odd": blocks 1, 3, 5, … alone have the window (GPT-3)
-    tied: bool = True  # the logits are products with the embedding matrix; False: with a matrix of their own
+    window: int | None = None  # sliding-window attention: a token sees this many, including itself; None: no window
+    windowed_layers: Windowed = "all"  # "odd": only blocks 1, 3, 5, … have the window (GPT-3)
+    tied: bool = True  # the head uses the embedding matrix; False: it has its own kernel
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,13 +53,17 @@ class DecoderConfig(BackboneConfig):
         if groups is not None and (groups < 1 or self.num_heads % groups):
             raise ValueError(f"num_key_value_heads={groups} does not divide num_heads={self.num_heads}")
         if self.positions == "rotary" and self.width_per_head % 2:
-            raise ValueError(f"rotary positions need an even width of heads, not {self.width_per_head}")
+            raise ValueError(f"rotary positions need an even head width, not {self.width_per_head}")
         if self.rotary_scaling and (len(self.rotary_scaling) != 4 or self.positions != "rotary"):
-            raise ValueError(f"rotary_scaling={self.rotary_scaling}; it is four numbers, for rotary positions")
+            raise ValueError(
+                f"rotary_scaling={self.rotary_scaling}; it must be four numbers, and needs rotary positions"
+            )
         if self.window is not None:
             self.check_at_least(1, "window")
         if self.norm == "rms" and not self.normalize_first:
-            raise ValueError('norm="rms" with normalize_first=False: no known model has RMS normalization after a sum')
+            raise ValueError(
+                'norm="rms" needs normalize_first=True: no known model has RMS normalization and post-norm'
+            )
 
     def _check_heads(self) -> None:
         if self.head_dim is None:
@@ -66,16 +71,16 @@ class DecoderConfig(BackboneConfig):
 
     @property
     def width_per_head(self) -> int:
-        """H."""
+        """H, the width of a head."""
         return self.head_dim or self.hidden_dim // self.num_heads
 
     def window_of(self, block: int) -> int | None:
-        """How many tokens a token sees in the block of that number, itself included; None for all before it."""
+        """The number of tokens that a token sees in this block, including itself; None if the block has no window."""
         return self.window if self.windowed_layers == "all" or block % 2 else None
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in all weights of a `TextGenerator`, counted without making one."""
+        """The number of values in all weights of a `TextGenerator`, computed without creating a model."""
         width, wide = self.hidden_dim, self.intermediate_dim
         queries = self.num_heads * self.width_per_head
         keys = (self.num_key_value_heads or self.num_heads) * self.width_per_head
@@ -87,16 +92,16 @@ class DecoderConfig(BackboneConfig):
         rows = self.vocabulary_size * (1 if self.tied else 2)
         rows += self.max_sequence_length if self.positions == "learned" else 0
         blocks = self.num_layers * (attention + feed_forward + 2 * norm)
-        return blocks + rows * width + norm  # the last one: after the blocks, or after the embedding
+        return blocks + rows * width + norm  # the last norm: after the blocks, or after the embedding
 
     @property
     def least_numbers(self) -> int:
-        """A lower bound of the numbers in memory: the weights, and sinusoids, which are none."""
+        """A lower bound for the number of values in memory: the weights, and sinusoids, which are not weights."""
         return self.num_parameters + self.hidden_dim * self.max_sequence_length * (self.positions == "sinusoidal")
 
 
 def _gpt3(num_layers: int, hidden_dim: int, num_heads: int, head_dim: int) -> DecoderConfig:
-    """GPT-3's proportions: GPT-2's blocks, every second one locally banded."""
+    """GPT-3's proportions: GPT-2's blocks, with locally banded attention in every second block."""
     return DecoderConfig(
         num_layers=num_layers,
         num_heads=num_heads,
@@ -109,8 +114,9 @@ def _gpt3(num_layers: int, hidden_dim: int, num_heads: int, head_dim: int) -> De
     )
 
 
-# Brown et al. 2020, Table 2.1. It gives the 1.3 B model 24 heads of 128, which would be 1.5 B weights: 16 have its
-# width and its count. The width of the bands is not in the paper: 256 is that of Child et al. 2019 for text.
+# Brown et al. 2020, Table 2.1. There, the 1.3 B model has 24 heads of width 128, which would be 1.5 B weights. With 16
+# heads, it has the width and the number of weights of the table. The paper does not give the width of the bands; Child
+# et al. 2019 use 256 for text.
 GPT3_SIZES = {
     "gpt3-125m": _gpt3(12, 768, 12, 64),
     "gpt3-350m": _gpt3(24, 1_024, 16, 64),

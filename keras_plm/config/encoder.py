@@ -9,12 +9,12 @@ PoolerActivation = Literal["tanh", "gelu", "relu"]
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(BackboneConfig):
-    """The shape of an `Encoder`, BERT's family.
+    """The shape of an `Encoder` of BERT's family.
 
-    Variation is `dataclasses.replace(plm.MINI, vocabulary_size=8_000)`.
+    For a variation, use `dataclasses.replace(plm.MINI, vocabulary_size=8_000)`.
 
     Raises:
-        ValueError: as in `BackboneConfig`; an `embedding_rank` that is not below the width of the embedding matrix.
+        ValueError: as in `BackboneConfig`, or `embedding_rank` is not below the width of the embedding matrix.
 
     Example:
         >>> from dataclasses import replace
@@ -25,13 +25,13 @@ class EncoderConfig(BackboneConfig):
         Turc et al. 2019, https://arxiv.org/abs/1908.08962
     """
 
-    num_segments: int = 2  # kinds of segment, sentence A and sentence B; 0 for no segment embedding
+    num_segments: int = 2  # number of segment types (sentences A and B); 0 for no segment embedding
     embedding_dim: int | None = None  # E, width of the embedding matrices, projected to D; None for D itself
-    embedding_rank: int | None = None  # of the embedding matrix as a product of two narrow ones; None for one matrix
+    embedding_rank: int | None = None  # rank of the embedding matrix as a product of two; None for one matrix
     positions: Positions = "learned"
-    shared_layers: bool = False  # True: all blocks have the weights of one (ALBERT)
+    shared_layers: bool = False  # True: all blocks share the same weights (ALBERT)
     has_pooler: bool = True  # a dense layer on the first token; False: the first token itself
-    pooler_activation: PoolerActivation = "tanh"  # of that layer, also of one that a classifier adds
+    pooler_activation: PoolerActivation = "tanh"  # of the pooler, also of a pooler that a classifier adds
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,18 +44,18 @@ class EncoderConfig(BackboneConfig):
 
     @property
     def least_numbers(self) -> int:
-        """A lower bound of the numbers in memory: the embedding matrices and the kernels of the blocks."""
+        """A lower bound for the number of values in memory: the embedding matrices and the kernels of the blocks."""
         width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)
         rank = self.embedding_rank
         matrix = self.vocabulary_size * width if rank is None else rank * (self.vocabulary_size + width)
-        # sinusoids are no weights, but as long positions take as much memory
+        # sinusoids are not weights, but they use as much memory as learned positions
         rows = self.max_sequence_length if self.positions != "none" else 0
         blocks = 1 if self.shared_layers else self.num_layers
         return matrix + (rows + self.num_segments) * width + blocks * 2 * (wide + self.hidden_dim**2)
 
 
 def _bert(num_layers: int, hidden_dim: int) -> EncoderConfig:
-    """BERT's proportions: heads of 64, a feed-forward four times as wide."""
+    """BERT's proportions: heads of width 64, and a feed-forward four times as wide as the model."""
     return EncoderConfig(
         num_layers=num_layers,
         num_heads=hidden_dim // 64,

@@ -4,10 +4,10 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 
 class TypedFields:
-    """What settings as frozen dataclasses have in common: each field is checked, as a file may have any value."""
+    """Base class of settings in frozen dataclasses. Each field is checked, because a file may contain any value."""
 
     def check_types(self) -> None:
-        """Raise ValueError for a field of another type; a list, as JSON has it, becomes a tuple."""
+        """Raise ValueError if a field has another type. A list, as in JSON, becomes a tuple."""
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if get_origin(field.type) is tuple and isinstance(value, list):
@@ -17,7 +17,7 @@ class TypedFields:
                 raise ValueError(f"{field.name}={value!r:.60}; it must be {_described(field.type)}")
 
     def check_at_least(self, least: int, *names: str) -> None:
-        """Raise ValueError for a field below that number."""
+        """Raise ValueError if a field is below `least`."""
         for name in names:
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least {least}")
@@ -32,7 +32,7 @@ class TypedFields:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: an unknown field, or a value of another type; each named.
+            ValueError: a field is unknown, or a value has another type; the error names each of them.
         """
         return cls._made_of(values)
 
@@ -40,7 +40,7 @@ class TypedFields:
     def _made_of(cls, values: dict[str, Any]) -> Self:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
         if unknown:
-            raise ValueError(f"unknown {cls.__name__} fields {unknown}; was it written by a later version?")
+            raise ValueError(f"unknown {cls.__name__} fields {unknown}; were they written by a later version?")
         return cls(**values)
 
 

@@ -171,7 +171,7 @@ def test_files_that_do_not_fit(config, tokenizer, trained, tmp_path):
 
 
 def test_targets_that_match_no_layer():
-    with pytest.raises(ValueError, match="match no layer; choose of query, key"):
+    with pytest.raises(ValueError, match="match no layer; choose from query, key"):
         plm.Adaptation(lora_rank=2, lora_targets=("q_proj",))
     with pytest.raises(ValueError, match="match no layer"):
         plm.Adaptation(lora_rank=2, lora_targets=())
