@@ -70,11 +70,11 @@ class Architecture:
         fixed: values of our config fields that all models of this architecture share.
         required: Hugging Face's config fields that must have these values, if present.
         backbone: Hugging Face's tensors outside the blocks ↔ our weights.
-        stacks: the blocks; an encoder has one stack, and so has a decoder.
+        stacks: the blocks; encoders and decoders have one stack.
         heads: the possible heads.
         ignored: endings of the names of tensors that are not weights, such as masks.
         config_class: the class of our config.
-        what_fits: what must fit besides the config; error messages say it.
+        what_fits: what must fit in addition to the config, for error messages.
     """
 
     config_class: ClassVar[Any]

@@ -1,4 +1,4 @@
-"""The tables of a decoder."""
+"""The tables of decoder architectures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ class DecoderArchitecture(Architecture):
     """A decoder of GPT's or Llama's family.
 
     Attributes:
-        read: config.json → those of our fields that are not one of theirs.
+        read: config.json → values of our config fields that do not correspond to one of Hugging Face's fields.
         write: the inverse of `read`.
     """
 
@@ -35,7 +35,7 @@ class DecoderArchitecture(Architecture):
         ours = config.to_dict() | {"activation": THEIR_ACTIVATION[config.activation]}
         theirs = {"model_type": self.model_type, **{name: ours[field] for name, (field, _) in self.fields.items()}}
         theirs |= self.required | self.write(config)
-        # what is lost on the way there and back is what this architecture does not have; dropout changes no output
+        # a field that changes when the config is converted back is not supported; dropout does not change outputs
         back = self._config(theirs)
         for name in (field.name for field in fields(config) if field.name not in _TRAINING):
             if getattr(back, name) != getattr(config, name):
@@ -45,7 +45,7 @@ class DecoderArchitecture(Architecture):
     def rules(self, config: DecoderConfig, head: Head) -> list[Rule]:
         missing = {"none": ("query", "key", "value", "output"), "inputs": ("output",), "all": ()}[config.attention_bias]
         lost = {f"block_{i}/self_attention/{name}/bias" for i in range(config.num_layers) for name in missing}
-        # a tied head may be in their file as a second copy; a head of its own must be there
+        # Hugging Face's file may contain a copy of a tied head; it must contain an untied head
         lost |= {_OWN_HEAD} if config.tied else set()
         rules = [*self.backbone, *self._block_rules(config), *head.rules]
         kept = [rule for rule in rules if not lost & set(rule.ours) and (config.tied or not rule.tied)]
@@ -53,5 +53,5 @@ class DecoderArchitecture(Architecture):
 
 
 def next_token_head() -> tuple[Rule, ...]:
-    """The matrix of the logits: of its own, or a second copy of the embedding matrix."""
+    """The kernel of the logits: untied, or a copy of the embedding matrix."""
     return (*kernel("lm_head.weight", _OWN_HEAD), *tie("lm_head.weight", "embedding/tokens"))

@@ -1,4 +1,4 @@
-"""The tables of an encoder."""
+"""The tables of encoder architectures."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,8 +14,8 @@ class EncoderArchitecture(Architecture):
     """An encoder of BERT's family.
 
     Attributes:
-        pooler: their tensors of the pooler ↔ our weights; loaded where they are there.
-        pooler_activation: of the pooler, the architecture's or a classifier's.
+        pooler: Hugging Face's tensors of the pooler ↔ our weights; they are loaded if the file has them.
+        pooler_activation: activation of the pooler, also of a classifier's pooler.
     """
 
     config_class: ClassVar[Any] = EncoderConfig
@@ -37,7 +37,7 @@ class EncoderArchitecture(Architecture):
         if "type_vocab_size" in self.fields and not config.num_segments:
             raise ValueError(f"{self.model_type} has no num_segments=0")
         if "embedding_size" in self.fields:
-            # ALBERT projects even between equal widths, ELECTRA never does
+            # ALBERT has a projection even if the widths are equal; ELECTRA has none in this case
             unlike = config.embedding_dim is None if self.fixed else config.embedding_dim == config.hidden_dim
             if unlike:
                 raise ValueError(f"{self.model_type} has no embedding_dim={config.embedding_dim}")
@@ -55,7 +55,7 @@ class EncoderArchitecture(Architecture):
 
     @property
     def first_position(self) -> int:
-        """Rows of their position embeddings before the one of the first token."""
+        """The number of rows in Hugging Face's position embeddings before the row of the first token."""
         return max(rule.skipped_rows for rule in self.backbone)
 
     def rules(self, config: EncoderConfig, head: Head) -> list[Rule]:
@@ -79,5 +79,5 @@ class EncoderArchitecture(Architecture):
         return super().is_complete(head, found) and (self.pooler_is_in(found) or not head.needs_pooler)
 
     def pooler_is_in(self, found: set[str]) -> bool:
-        """Whether the pooler's tensors are there."""
+        """Whether the file has all tensors of the pooler."""
         return bool(self.pooler) and their_names(self.pooler) <= found

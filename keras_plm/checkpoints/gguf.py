@@ -1,4 +1,4 @@
-"""GGUF files → our models: their metadata as Transformers' config, their tensors under Transformers' names."""
+"""GGUF files → our models. The metadata become a Transformers config, and the tensors get Transformers' names."""
 
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,14 @@ _GPT2_BLOCK = {
     "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2",
     "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
 }  # fmt: skip
-# general.architecture → ours, their names outside blocks and inside them, and Transformers' name of blocks
+# general.architecture → our architecture, tensor names outside of blocks, tensor names inside blocks, and Transformers'
+# name of the blocks
 _KINDS: dict[str, tuple[DecoderArchitecture, dict[str, str], dict[str, str], str]] = {
     "llama": (LLAMA, _SHARED, _LLAMA_BLOCK, "layers"),
     "qwen2": (QWEN2, _SHARED, _LLAMA_BLOCK, "layers"),
     "gpt2": (GPT2, _GPT2_NAMES, _GPT2_BLOCK, "h"),
 }
-# tokenizer.ggml.pre → the rule that cuts words
+# tokenizer.ggml.pre → the rule that splits words
 _WORDS: dict[str, WordRule] = {
     "gpt-2": "gpt2", "default": "gpt2", "smollm": "smollm", "qwen2": "qwen2", "llama-bpe": "llama3",
 }  # fmt: skip
@@ -44,16 +45,16 @@ _CONTROL, _USER_DEFINED = 3, 4
 
 
 def from_gguf(path: str | Path) -> Any:
-    """The `TextGenerator` of a GGUF file, with its tokenizer; its weights become float32.
+    """Load a GGUF file as a `TextGenerator` with its tokenizer. The weights become float32.
 
     Args:
-        path: a file of Llama's, Mistral's, SmolLM2's, Qwen2's or GPT-2's architecture, with weights in F32, F16 or any
-            quantization that the package `gguf` takes apart (Q8_0, Q4_0, Q4_1, Q4_K and more).
+        path: a file with the architecture of Llama, Mistral, SmolLM2, Qwen2 or GPT-2. Its weights are F32, F16 or any
+            quantization that the package `gguf` can dequantize (Q8_0, Q4_0, Q4_1, Q4_K and more).
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: the extra `gguf` is not installed.
-        ValueError: a file that ends too soon, or another architecture, tokenizer or type of weights.
+        ValueError: the file is truncated, or its architecture, tokenizer or type of weights is not supported.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,7 +80,7 @@ def from_gguf(path: str | Path) -> Any:
 
 
 def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor]) -> dict[str, Any]:
-    """Transformers' fields of the sizes."""
+    """The fields of Transformers' config, from the metadata."""
 
     def size(name: str, default: Any = None) -> Any:
         full = f"{kind}.{name}"
@@ -99,7 +100,7 @@ def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor
         }  # fmt: skip
     scaling = metadata.get(f"{kind}.rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs.weight" in tensors:
-        raise ValueError(f"rotary positions that are scaled ({scaling}) are not supported")
+        raise ValueError(f"scaled rotary positions ({scaling}) are not supported")
     return shared | {
         "hidden_size": width, "num_attention_heads": heads,
         "num_key_value_heads": size("attention.head_count_kv", heads),
@@ -110,7 +111,7 @@ def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor
 
 
 def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], blocks: str) -> str | None:
-    """The name in Transformers' files; unknown ones as they are, to be told; None for tables that are computed here."""
+    """Transformers' name. Unknown names are unchanged, so that an error shows them. None for tables that we compute."""
     if name in outside:
         return outside[name]
     block, _, rest = name.removeprefix("blk.").partition(".")
@@ -121,12 +122,14 @@ def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], bloc
 
 
 def _as_theirs(name: str, tensor: StoredTensor, kind: str, theirs: dict[str, Any]) -> StoredTensor:
-    """With rows and columns as Transformers has them."""
-    if kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2:  # its kernels are not transposed
+    """The tensor with rows and columns in the order of Transformers."""
+    if (
+        kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2
+    ):  # Transformers does not transpose GPT-2's kernels
         return StoredTensor(tensor.shape[::-1], lambda: tensor.read().T)
     heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
     if kind == "llama" and heads is not None:
-        # llama.cpp rotates neighbors where Transformers rotates halves, and has its rows in that order
+        # llama.cpp rotates neighboring rows, Transformers rotates halves: the order of the rows differs
         return StoredTensor(tensor.shape, partial(_halves, tensor, theirs[heads]))
     return tensor
 
@@ -140,7 +143,7 @@ def _halves(tensor: StoredTensor, heads: int) -> np.ndarray:
 def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
     model, rule = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre", "default")
     if model != "gpt2" or rule not in _WORDS:
-        raise ValueError(f"a tokenizer of kind {model!r} with words by {rule!r} is not supported")
+        raise ValueError(f"the tokenizer {model!r} with the word rule {rule!r} is not supported")
     vocabulary = metadata["tokenizer.ggml.tokens"]
     named = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     spelled: dict[str, str | None] = dict.fromkeys(ROLES)
@@ -148,7 +151,7 @@ def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
         index = metadata.get(f"tokenizer.ggml.{theirs}_token_id")
         if index is not None:
             if not 0 <= index < len(vocabulary):
-                raise ValueError(f"tokenizer.ggml.{theirs}_token_id is {index}; there are {len(vocabulary)} tokens")
+                raise ValueError(f"tokenizer.ggml.{theirs}_token_id is {index}, but there are {len(vocabulary)} tokens")
             spelled[role] = vocabulary[index]
     kinds = metadata.get("tokenizer.ggml.token_type") or []
     added = [

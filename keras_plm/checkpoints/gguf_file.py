@@ -1,7 +1,7 @@
-"""The file format of llama.cpp: metadata, then tensors, most of them in blocks of few bits.
+"""The file format of llama.cpp: metadata, then tensors, most of them quantized in blocks.
 
-The header is read here and not by the package `gguf`, which believes the counts that a file gives: of a file that ends
-too soon or lies about them it reads on for ever. The package takes the blocks apart.
+The package `gguf` dequantizes the blocks. But the header is read here, because the package trusts the counts in a file:
+if the file is truncated or a count is wrong, the package never stops reading.
 
 Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -17,17 +17,17 @@ import numpy as np
 
 from keras_plm.models import StoredTensor
 
-# the types of values in the metadata → their codes in `struct`
+# types of values in the metadata → format codes of `struct`
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
 
 class GGUFFile(NamedTuple):
-    """What is in a file.
+    """The content of a file.
 
     Attributes:
-        metadata: by name: numbers, texts, and lists of them.
-        tensors: by name; each is read, as float32, only when asked for.
+        metadata: numbers, texts, and lists of them, by name.
+        tensors: the tensors by name; each is read as float32, only when it is needed.
     """
 
     metadata: dict[str, Any]
@@ -38,9 +38,9 @@ def read_gguf(path: Path) -> GGUFFile:
     """The metadata and the tensors of a file.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: the package `gguf` is not installed.
-        ValueError: no GGUF file, one that ends too soon, or a type of numbers that is not supported.
+        ValueError: the file is not a GGUF file or is truncated, or a type of numbers is not supported.
     """
     try:
         import gguf
@@ -55,7 +55,7 @@ def read_gguf(path: Path) -> GGUFFile:
 
 
 class _Reader:
-    """Values of a file, none of them behind its end."""
+    """Reads values from a file, but never beyond its end."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
@@ -64,7 +64,7 @@ class _Reader:
     def take(self, count: int) -> bytes:
         left = self.size - self.file.tell()
         if count > left:
-            raise EOFError(f"{count:,} bytes are wanted at byte {self.file.tell():,}, and {left:,} are left")
+            raise EOFError(f"{count:,} bytes are needed at byte {self.file.tell():,}, but only {left:,} are left")
         return self.file.read(count)
 
     def number(self, code: str) -> Any:
@@ -86,7 +86,7 @@ class _Reader:
             return np.frombuffer(self.take(count * struct.calcsize(code)), f"<{code}").tolist()
         if inner != _STRING:
             raise EOFError(f"its metadata has a list of values of type {inner}, which is not supported")
-        if count > self.size // 8:  # each has its length in eight bytes
+        if count > self.size // 8:  # the length of each text takes eight bytes
             raise EOFError(f"a list of {count:,} texts cannot be in {self.size:,} bytes")
         return [self.text() for _ in range(count)]
 
@@ -96,7 +96,7 @@ def _read(reader: _Reader, path: Path, gguf: Any) -> GGUFFile:
         raise ValueError(f"{path} is not a GGUF file: it does not begin with GGUF")
     version, num_tensors, num_values = reader.number("I"), reader.number("Q"), reader.number("Q")
     if version not in (2, 3):
-        raise ValueError(f"{path} is GGUF of version {version}; 2 and 3 are supported")
+        raise ValueError(f"{path} has GGUF version {version}; 2 and 3 are supported")
     metadata = {}
     for _ in range(num_values):
         name = reader.text()
@@ -106,7 +106,7 @@ def _read(reader: _Reader, path: Path, gguf: Any) -> GGUFFile:
         name, rank = reader.text(), reader.number("I")
         if rank > 4:
             raise EOFError(f"the tensor {name!r} has {rank} axes")
-        shape = tuple(reader.number("Q") for _ in range(rank))[::-1]  # the last axis stands first
+        shape = tuple(reader.number("Q") for _ in range(rank))[::-1]  # in the file, the last axis is first
         found.append((name, shape, reader.number("I"), reader.number("Q")))
     unit = metadata.get("general.alignment", 32)
     if not isinstance(unit, int) or unit < 1:
@@ -116,21 +116,21 @@ def _read(reader: _Reader, path: Path, gguf: Any) -> GGUFFile:
     for name, shape, kind, offset in found:
         decode, count = _decoder(name, shape, kind, gguf)
         if start + offset + count > reader.size:
-            raise EOFError(f"the tensor {name!r} ends behind its end")
+            raise EOFError(f"the tensor {name!r} extends beyond the end of the file")
         tensors[name] = StoredTensor(shape, partial(_tensor, path, start + offset, count, decode))
     return GGUFFile(metadata, tensors)
 
 
 def _decoder(name: str, shape: tuple[int, ...], kind: int, gguf: Any) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """What makes float32 of the bytes of a tensor, and how many they are."""
+    """A function that converts the bytes of a tensor to float32, and the number of these bytes."""
     try:
         quantization = gguf.GGMLQuantizationType(kind)
         in_block, block_bytes = gguf.GGML_QUANT_SIZES[quantization]
     except (ValueError, KeyError):
-        raise ValueError(f"the tensor {name!r} has numbers of type {kind}, which is not known") from None
+        raise ValueError(f"the tensor {name!r} has numbers of the unknown type {kind}") from None
     dense = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}.get(quantization.name)
     if not shape or shape[-1] % in_block:
-        raise ValueError(f"the tensor {name!r} of shape {shape} has no whole blocks of {in_block} numbers")
+        raise ValueError(f"the tensor {name!r} of shape {shape} does not consist of blocks of {in_block} numbers")
     count = prod(shape) // in_block * block_bytes
     rows = (*shape[:-1], shape[-1] // in_block * block_bytes)
     if dense is not None:
@@ -139,7 +139,7 @@ def _decoder(name: str, shape: tuple[int, ...], kind: int, gguf: Any) -> tuple[C
     try:
         gguf.dequantize(probe, quantization)
     except NotImplementedError:
-        raise ValueError(f"the tensor {name!r} has numbers of type {quantization.name}, not supported") from None
+        raise ValueError(f"the tensor {name!r} has numbers of type {quantization.name}, which is unsupported") from None
     return lambda data: gguf.dequantize(data.reshape(rows), quantization).reshape(shape).astype("float32"), count
 
 

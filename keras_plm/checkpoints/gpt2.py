@@ -67,5 +67,5 @@ GPT2 = DecoderArchitecture(
         Head(their_class="GPT2LMHeadModel", our_class=TextGenerator, rules=next_token_head()),
         Head(their_class="GPT2Model", our_class=Decoder),
     ),
-    ignored=(".attn.bias", ".attn.masked_bias"),  # causal masks, in files of older versions
+    ignored=(".attn.bias", ".attn.masked_bias"),  # causal masks in files of older versions
 )

@@ -1,6 +1,6 @@
-"""Llama and its like: rotary positions, RMS normalization, a gated feed-forward.
+"""Llama and similar models: rotary positions, RMS normalization, a gated feed-forward.
 
-Llama (SmolLM2 too): Touvron et al. 2023, https://arxiv.org/abs/2302.13971; Mistral: Jiang et al. 2023,
+Llama (also SmolLM2): Touvron et al. 2023, https://arxiv.org/abs/2302.13971; Mistral: Jiang et al. 2023,
 https://arxiv.org/abs/2310.06825; Qwen2: Yang et al. 2024, https://arxiv.org/abs/2407.10671.
 """
 
@@ -19,7 +19,7 @@ _SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_posit
 
 
 def _rotary(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Version 5 of Transformers has all of it in `rope_parameters`, older ones in two fields."""
+    """Transformers 5 has all settings in `rope_parameters`; older versions have two fields."""
     told = theirs.get("rope_parameters") or {
         "rope_theta": theirs.get("rope_theta"),
         **(theirs.get("rope_scaling") or {}),
@@ -36,13 +36,13 @@ def _their_rotary(config: DecoderConfig) -> dict[str, Any]:
     if config.rotary_scaling:
         told |= {"rope_type": "llama3", **dict(zip(_SCALING, config.rotary_scaling, strict=True))}
         told[_SCALING[-1]] = int(told[_SCALING[-1]])
-    # for older versions too
+    # also for older versions
     scaling = {name: value for name, value in told.items() if name != "rope_theta"} if config.rotary_scaling else None
     return {"rope_parameters": told, "rope_theta": config.rotary_base, "rope_scaling": scaling}
 
 
 def _head_dim(theirs: dict[str, Any]) -> int | None:
-    """None where it is the width of the model divided by its heads."""
+    """None if it equals the width of the model divided by the number of heads."""
     given, heads = theirs.get("head_dim"), theirs.get("num_attention_heads", 32)
     return None if given is None or given * heads == theirs.get("hidden_size", 4_096) else given
 
@@ -73,7 +73,7 @@ def _write(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _read_mistral(theirs: dict[str, Any]) -> dict[str, Any]:
-    # what is not said is the default of Transformers' class, not that of the published models
+    # a missing field has the default of Transformers' class, not the value of the published models
     groups = {"num_key_value_heads": theirs.get("num_key_value_heads", 8)}
     return _read(theirs | groups) | {"window": theirs.get("sliding_window", 4_096)}
 
@@ -88,7 +88,7 @@ def _read_qwen2(theirs: dict[str, Any]) -> dict[str, Any]:
     if theirs.get("use_sliding_window"):
         window = theirs.get("sliding_window", 4_096)
         if theirs.get("max_window_layers", 28):
-            raise ValueError("a window in the upper layers alone is not supported: max_window_layers must be 0")
+            raise ValueError("a window only in the upper layers is not supported: max_window_layers must be 0")
     return _read(theirs | groups) | {"attention_bias": "inputs", "window": window}
 
 
@@ -99,7 +99,7 @@ def _write_qwen2(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _linear(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """A kernel, and a bias where the model has one."""
+    """A kernel, and a bias if the model has one."""
     return (*kernel(f"{theirs}.weight", f"{ours}/kernel"), *weight(f"{theirs}.bias", f"{ours}/bias"))
 
 
