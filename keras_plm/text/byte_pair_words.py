@@ -1,7 +1,7 @@
-r"""How byte-pair tokenizers cut a text into words before they merge bytes: a rule for each family of models.
+r"""How byte-pair tokenizers split a text into words before they merge bytes: one rule per family of models.
 
-RE2, which cuts in a graph, cannot look ahead. Where an original rule says `\s+(?!\S)`, white space but for the last
-one before a word, a border is put between the two first.
+In a graph, RE2 splits the text. It does not support lookahead, such as `\s+(?!\S)` in the original rules: white space
+except the last character before a word. Therefore a border character is first inserted before this last character.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -11,20 +11,20 @@ import tensorflow_text
 
 WordRule = Literal["gpt2", "smollm", "qwen2", "llama3"]
 
-# White space as Unicode has it; RE2's \s is that of ASCII.
+# The white space of Unicode; RE2's \s is only ASCII.
 SPACE = r"\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _NO_NEWLINE = SPACE.replace(r"\t-\r", r"\t\v\f")
-# A character that Unicode keeps for use inside a program.
+# A character that Unicode reserves for internal use in programs.
 _BORDER = "\ufdd0"
 
 
 class _Rule(NamedTuple):
-    """A rule as RE2 understands it.
+    """A rule in the syntax of RE2.
 
     Attributes:
-        word: what is a word.
-        before_border, behind_border: white space, and what follows it, with a border between.
-        theirs: how tokenizer.json spells the rule, in its `pre_tokenizer`.
+        word: the pattern of a word.
+        before_border, behind_border: patterns of white space and of the text after it; a border is inserted between.
+        theirs: the rule in tokenizer.json, as steps of its `pre_tokenizer`.
     """
 
     word: str
@@ -39,7 +39,7 @@ def _split(pattern: str) -> tuple[dict, ...]:
 
 
 def _later_rule(digits: str) -> _Rule:
-    """Llama 3's and Qwen2's, which differ in how many digits are one word."""
+    """The rule of Llama 3 or Qwen2, which differ in the number of digits per word."""
     ending = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
     word = (
         rf"{ending}|[^\r\n\p{{L}}\p{{N}}{_BORDER}]?\p{{L}}+|{digits}"
@@ -58,7 +58,7 @@ _RULES: dict[str, _Rule] = {
         f"[{SPACE}][^{SPACE}]",
         (_LEVEL,),
     ),
-    "smollm": _Rule(  # each digit is a word, and has no space before it
+    "smollm": _Rule(  # each digit is a word, without a space before it
         rf"{_ENDINGS}| ?\p{{L}}+|\p{{N}}| ?[^{SPACE}\p{{L}}\p{{N}}{_BORDER}]+|[{SPACE}]+",
         f"[{SPACE}]",
         rf"[{SPACE}][^{SPACE}\p{{N}}]",
@@ -70,28 +70,28 @@ _RULES: dict[str, _Rule] = {
 
 
 def split_words(texts: tf.Tensor, rule: WordRule) -> tf.RaggedTensor:
-    """The words of (B,) strings by that rule, (B, None), with the white space that belongs to them."""
+    """Split (B,) strings into words by this rule: (B, None). A word includes the white space that belongs to it."""
     found = _RULES[rule]
     texts = tf.strings.regex_replace(texts, f"({found.before_border})({found.behind_border})", rf"\1{_BORDER}\2")
     return tensorflow_text.regex_split(texts, f"{found.word}|{_BORDER}", found.word)
 
 
 def to_pre_tokenizer(rule: WordRule, add_prefix_space: bool) -> dict:
-    """The `pre_tokenizer` of tokenizer.json that cuts by the rule."""
+    """The `pre_tokenizer` of tokenizer.json for this rule."""
     steps = [step | {"add_prefix_space": add_prefix_space} if "use_regex" in step else step for step in theirs(rule)]
     return steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps}
 
 
 def theirs(rule: WordRule) -> tuple[dict, ...]:
-    """The steps of that `pre_tokenizer`."""
+    """The steps of the `pre_tokenizer` for this rule."""
     return _RULES[rule].theirs
 
 
 def from_pre_tokenizer(steps: list[dict]) -> WordRule:
-    """The rule of the steps of a `pre_tokenizer`.
+    """The rule for the steps of a `pre_tokenizer`.
 
     Raises:
-        ValueError: none of these rules.
+        ValueError: there is no such rule.
     """
     told = [_essential(step) for step in steps]
     for rule in get_args(WordRule):
@@ -103,7 +103,7 @@ def from_pre_tokenizer(steps: list[dict]) -> WordRule:
 
 
 def _essential(step: dict) -> dict:
-    """What decides where a step cuts; the rest is about offsets, or has a default."""
+    """The fields that decide where a step splits. The other fields are about offsets, or have a default."""
     if step["type"] == "ByteLevel":
         return {"type": "ByteLevel", "use_regex": step.get("use_regex", True)}
     return {name: value for name, value in step.items() if name not in ("invert",) or value}
