@@ -57,7 +57,7 @@ def write_report(comparisons: Comparison | Sequence[Comparison], path: str | Pat
                 f"{one.artifact} was compared on other examples than {first.artifact}: make a page for each"
             )
     check_free(path, overwrite)
-    parts = ["<h1>What the artifacts answer</h1>", _overview(several)]
+    parts = ["<h1>Model and artifacts</h1>", _overview(several)]
     for one in several:
         parts += [f"<h2>{html.escape(_name(one))}</h2>", *_chapter(one)]
     page = (
@@ -108,7 +108,7 @@ def _overview(several: list[Comparison]) -> str:
             _number(one.artifact_score), _Change(100 * change) if change != "" else "",
             "" if one.agreement is None else f"{one.agreement:.2%}", f"{one.largest_error:.2g}", one.truncated_rows,
         ])  # fmt: skip
-    header = ["", "MB", "ms (median)", "ms (95 %)", metric, "points", "labels agree", "largest error", "cut short"]
+    header = ["", "MB", "ms (median)", "ms (95 %)", metric, "points", "labels agree", "largest error", "truncated"]
     return _table(header, rows) + f'<p class="note">{first.rows} examples, one at a time.</p>'
 
 
@@ -157,7 +157,7 @@ def _by_length(one: Comparison, keras: Evaluation, found: Evaluation) -> str:
         rows.append(
             [f"{min(tokens)} to {max(tokens)} tokens", len(index), f"{theirs:.4f}", _Change(100 * (theirs - ours))]
         )
-    return "<h3>By length</h3>" + _table(["examples", "number", "wholly right", "points"], rows)
+    return "<h3>By length</h3>" + _table(["length", "examples", "fully correct", "points"], rows)
 
 
 def _calibration(keras: Evaluation, found: Evaluation) -> str:
@@ -171,9 +171,9 @@ def _calibration(keras: Evaluation, found: Evaluation) -> str:
         there = [b for b in range(_BINS) if (bins == b).any()]
         error = sum(abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in there)
         points = [(sure[bins == b].mean(), right[bins == b].mean()) for b in there]
-        axes.plot(*zip(*points, strict=True), marker="o", label=f"{name}: off by {100 * error:.1f} points")
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"{name}: calibration error {100 * error:.1f} points")
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1)
-    axes.set(xlabel="probability of its answer", ylabel="share that is right", ylim=(0, 1.02))
+    axes.set(xlabel="predicted probability", ylabel="accuracy", ylim=(0, 1.02))
     axes.legend(fontsize=8)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
@@ -188,7 +188,7 @@ def _confusions(found: Evaluation) -> str:
     for row in found.rows:
         counts[row["wanted"], row["found"]] += 1
     rows = [[wanted, *(counts[wanted, label] for label in labels)] for wanted in labels]
-    return "<h3>Confusions of the artifact</h3>" + _table(["wanted", *labels], rows)
+    return "<h3>Confusion matrix of the artifact</h3>" + _table(["wanted", *labels], rows)
 
 
 def _disagreements(keras: Evaluation, found: Evaluation) -> str:
@@ -231,4 +231,4 @@ def _operators(one: Comparison) -> str:
         return ""
     rows = [[name, count, one.delegated.get(name, 0)] for name, count in one.operators.most_common()]
     rows.append(["all", one.operators.total(), one.delegated.total()])
-    return "<h3>Operators</h3>" + _table(["operator", "number", "taken by XNNPACK"], rows)
+    return "<h3>Operators</h3>" + _table(["operator", "number", "run by XNNPACK"], rows)

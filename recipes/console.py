@@ -24,9 +24,9 @@ def print_summary(examples: Mapping[str, Examples], rows: Mapping[str, TextRows]
         rows: the tokens of each data set.
     """
     console = Console(soft_wrap=True, highlight=False)
-    table = Table(title="what was read")
-    for column in ("part", "examples", "tokens: 50 / 95 / 100 %", "truncated", "in train too"):
-        table.add_column(column, justify="left" if column == "part" else "right")
+    table = Table(title="data")
+    for column in ("data set", "examples", "tokens: p50 / p95 / max", "truncated", "also in train"):
+        table.add_column(column, justify="left" if column == "data set" else "right")
     known = set(examples["train"].texts())
     for name, part in examples.items():
         whole = rows[name].num_tokens
@@ -73,7 +73,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
         console.print(f"{name} ({len(evaluation.rows):,} examples): {scores}", markup=False)
     if folder is None:
         return
-    console.print(f"saved in {folder}; README.md there is its card", markup=False)
+    console.print(f"saved in {folder}; its README.md is the model card", markup=False)
     ask, export = task_of(model).example_command(folder), f"keras-plm export tflite {folder} {folder}_phone"
     console.print(f"next:  {ask}\n       {export}", markup=False)
 
@@ -85,6 +85,6 @@ def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}" for name, value in scores.items()
     )
     console.print("  ".join(shown), markup=False)
-    console.print(f"saved in {folder}; README.md there is its card", markup=False)
+    console.print(f"saved in {folder}; its README.md is the model card", markup=False)
     command = f"keras-plm classify --encoder {folder} --train train.tsv --save-to {folder}_classifier"
     console.print(f"next:  {command}", markup=False)

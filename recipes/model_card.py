@@ -13,7 +13,7 @@ def model_card(title: str, facts: dict[str, Any], scores: dict[str, Any]) -> str
     command = "keras-plm " + " ".join(map(shlex.quote, sys.argv[1:]))
     started = Path(sys.argv[0])
     if started.name != "keras-plm" and started.parts[-2:] != ("keras_plm", "__main__.py"):
-        command = "made from Python; recipe.json has the settings"
+        command = "started from Python; recipe.json has the settings"
     names = ("keras-plm", "keras", "tensorflow", "tensorflow-text", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     lines = [f"# {title}", "", "| | |", "|---|---|"]

@@ -35,16 +35,16 @@ def save_fine_tuned(
     """
     parts = {"train": data.labeled, **data.held_out}
     results = dict(facts) | data.train.card()
-    results |= {f"{name} rows that were skipped": len(p.skipped) for name, p in parts.items() if p.skipped}
+    results |= {f"{name} rows skipped": len(p.skipped) for name, p in parts.items() if p.skipped}
     if recipe.prune is not None:
         results["zeros in the kernels"] = f"{measured_sparsity(model):.1%}"
     for name, evaluation in found.items():
         results[f"{name} examples"] = len(evaluation.rows)
         results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
     about = {
-        "start": recipe.encoder,
+        "started from": recipe.encoder,
         "trained on": named(recipe.train),
-        "longest row": f"{recipe.max_length} tokens",
+        "maximum length": f"{recipe.max_length} tokens",
         **recipe.task.facts(model),
     }
     files = {

@@ -30,7 +30,7 @@ def is_held_out(rows: Examples, fraction: float, seed: int) -> np.ndarray:
     chosen = np.empty(len(order), bool)
     chosen[order] = np.diff(borders) > 0
     if chosen.all() or not chosen.any():
-        what = "examples" if rows.groups() is None else "groups (such as contexts), which stay whole,"
+        what = "examples" if rows.groups() is None else "groups (such as contexts), which are not divided,"
         raise ValueError(f"validation_split={fraction} of {len(order)} {what} leaves none for training or validation")
     return chosen[units]
 

@@ -30,7 +30,7 @@ class Evaluation:
 
     def errors(self, limit: int = 200) -> str:
         """A Markdown page with the scores, the scores of each label, and the worst errors."""
-        lines = ["# Errors", "", f"{len(self.wrong)} of {len(self.rows)} rows are not wholly right.", ""]
+        lines = ["# Errors", "", f"{len(self.wrong)} of {len(self.rows)} rows are not fully correct.", ""]
         lines += _table(["score", "value"], [[name, value] for name, value in self.scores.items()])
         if self.details is not None:
             lines += _table(*self.details)

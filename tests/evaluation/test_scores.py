@@ -176,6 +176,6 @@ def test_what_is_wrong_comes_worst_first():
         [["a", 0, 0.0, 0.0, ""], ["b", 3, 1 / 3, 0.5, "a"], ["c", 2, 0.5, 1.0, "b"]],
     )
     page = found.errors(limit=2)
-    assert "3 of 5 rows are not wholly right" in page and "## The worst 2" in page
+    assert "3 of 5 rows are not fully correct" in page and "## The worst 2" in page
     assert page.index("| 1 | sure") < page.index("| 2 | less so") and "hardly" not in page
     assert [json.loads(line)["found"] for line in found.predictions().splitlines()] == ["a", "b", "c", "a", "b"]

@@ -21,7 +21,7 @@ def test_compare(classifier, artifacts, tmp_path):
     assert comparison.artifact_bytes == artifacts["dynamic_int8"].stat().st_size
     printed = str(comparison)
     assert "accuracy" in printed and "FULLY_CONNECTED" in printed and "labels agree" in printed
-    assert comparison.truncated_rows == 0 and "cut short" not in printed
+    assert comparison.truncated_rows == 0 and "truncated" not in printed
     with pytest.raises(ValueError, match="no examples to compare"):
         compare(classifier, artifacts["float32"], [])
     with pytest.raises(ValueError, match="limit=-1; it is a number of rows"):

@@ -27,9 +27,9 @@ def test_the_page(comparisons, tmp_path):
         "By class",
         "By length",
         "Calibration",
-        "Confusions",
+        "Confusion matrix",
         "Disagreements",
-        "taken by XNNPACK",
+        "run by XNNPACK",
     ):
         assert words in page, words
     assert page.count("<svg") == 2 and page.count("<h2>") == 2
@@ -124,7 +124,7 @@ def test_taggers_and_embedders_have_a_page_too(config, tokenizer, tmp_path):
     assert "By length" not in page and "Disagreements" in page
     one = compare(tagger, export.to_tflite(tagger, tmp_path / "t", max_length=LENGTH), str(tmp_path / "rows.conll"))
     page = write_report(one, tmp_path / "tagger.html").read_text("utf-8")
-    assert "taken by XNNPACK" in page and "<th>label</th><th>support</th><th>f1</th>" in page, page
+    assert "run by XNNPACK" in page and "<th>label</th><th>support</th><th>f1</th>" in page, page
     embedder = plm.Embedder(config, tokenizer=tokenizer)
     one = compare(embedder, export.to_tflite(embedder, tmp_path / "e", max_length=LENGTH), ["a", "the cat"])
-    assert "taken by XNNPACK" in write_report(one, tmp_path / "embedder.html").read_text("utf-8")
+    assert "run by XNNPACK" in write_report(one, tmp_path / "embedder.html").read_text("utf-8")

@@ -92,7 +92,7 @@ def test_a_split_has_its_share_of_every_label():
     assert not np.array_equal(held_out, is_held_out(rows, 0.2, seed=1))
     questions = Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
     assert is_held_out(questions, 0.5, seed=0).sum() == 20
-    with pytest.raises(ValueError, match=r"of 2 groups \(such as contexts\), which stay whole, leaves none"):
+    with pytest.raises(ValueError, match=r"of 2 groups \(such as contexts\), which are not divided, leaves none"):
         is_held_out(questions, 0.1, seed=0)
 
 
@@ -110,7 +110,7 @@ def test_bad_rows_are_skipped_counted_and_listed(settings, tmp_path, capsys):
     listed = (tmp_path / "m" / "skipped_rows.txt").read_text().splitlines()
     assert len(listed) == 2 and "row 17" in listed[0] and "unknown label 'newt'" in listed[1]
     card = (tmp_path / "m" / "README.md").read_text()
-    assert "| train rows that were skipped | 1 |" in card and "| validation rows that were skipped | 1 |" in card
+    assert "| train rows skipped | 1 |" in card and "| validation rows skipped | 1 |" in card
     assert "1 rows of train were skipped" in capsys.readouterr().out
     tagged = [{"words": ["the", "cat"], "tags": ["O", "B-x"]}] * 4
     unseen = [{"words": ["dog"], "tags": ["B-x"]}, {"words": ["the", "dog"], "tags": ["B-x", "I-x"]}]

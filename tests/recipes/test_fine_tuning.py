@@ -82,7 +82,7 @@ def test_answering_learns(settings, tmp_path):
     score = plm.evaluate(model, plm.text.Questions.read(path)).scores
     assert score["f1"] > 0.6
     assert model.null_threshold is not None  # some questions have no answer
-    assert f"threshold of no answer | {model.null_threshold}" in (tmp_path / "m" / "README.md").read_text()
+    assert f"no-answer threshold | {model.null_threshold}" in (tmp_path / "m" / "README.md").read_text()
     assert plm.load(tmp_path / "m").null_threshold == model.null_threshold
 
 

@@ -65,7 +65,7 @@ class QuestionAnsweringTask(Task[QuestionAnswererMethods, QuestionAnswerer, Ques
 
     def facts(self, model: QuestionAnswerer) -> dict[str, Any]:
         """The no-answer threshold."""
-        return {"threshold of no answer": "always answers" if model.null_threshold is None else model.null_threshold}
+        return {"no-answer threshold": "none, always answers" if model.null_threshold is None else model.null_threshold}
 
     def evaluate(self, model: QuestionAnswererMethods, examples: Questions, batch_size: int = 32) -> Evaluation:
         """F1 and exact match, computed as in SQuAD's evaluation script."""

@@ -129,7 +129,7 @@ class TaggedSentences(Examples):
     def card(self) -> dict[str, Any]:
         """The notation of the tags, and the number of tags or spans that were changed to be legal."""
         return {
-            "tags are written in": self.notation,
+            "tag notation": self.notation,
             "train tags that were made legal": sum(self.repaired),
             "comment lines left out": self.comments,
         }
