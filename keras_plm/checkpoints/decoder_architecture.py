@@ -53,5 +53,5 @@ class DecoderArchitecture(Architecture):
 
 
 def next_token_head() -> tuple[Rule, ...]:
-    """The kernel of the logits: untied, or a copy of the embedding matrix."""
+    """The rules for the kernel of the logits: untied, or a copy of the embedding matrix."""
     return (*kernel("lm_head.weight", _OWN_HEAD), *tie("lm_head.weight", "embedding/tokens"))

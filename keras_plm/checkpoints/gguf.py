@@ -1,4 +1,4 @@
-"""GGUF files → our models. The metadata become a Transformers config, and the tensors get Transformers' names."""
+"""GGUF files → our models. The metadata becomes a Transformers config, and the tensors get Transformers' names."""
 
 from functools import partial
 from pathlib import Path
@@ -123,9 +123,7 @@ def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], bloc
 
 def _as_theirs(name: str, tensor: StoredTensor, kind: str, theirs: dict[str, Any]) -> StoredTensor:
     """The tensor with rows and columns in the order of Transformers."""
-    if (
-        kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2
-    ):  # Transformers does not transpose GPT-2's kernels
+    if kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2:  # Transformers has (inputs, outputs)
         return StoredTensor(tensor.shape[::-1], lambda: tensor.read().T)
     heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
     if kind == "llama" and heads is not None:

@@ -22,9 +22,8 @@ class DecoderConfig(BackboneConfig):
         >>> DecoderConfig(num_heads=9, num_key_value_heads=3, hidden_dim=576).width_per_head
         64
 
-    Source: Radford et al. 2019 (GPT-2),
-        https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf; Brown et
-            al. 2020 (GPT-3), §2.1, https://arxiv.org/abs/2005.14165; Touvron et al. 2023 (Llama), §2.2,
+    Source: Radford et al. 2019 (GPT-2), https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf;
+        Brown et al. 2020 (GPT-3), §2.1, https://arxiv.org/abs/2005.14165; Touvron et al. 2023 (Llama), §2.2,
         https://arxiv.org/abs/2302.13971
     """  # noqa: E501
 

@@ -193,7 +193,7 @@ class MultiHeadAttention(keras.layers.Layer):
     def _scores(
         self, queries: Float[Tensor, "B T N H"], keys: Float[Tensor, "..."], cached: bool
     ) -> Float[Tensor, "B N T S"]:
-        """Products of queries and keys. In the einsum, g is the queries that share a key, and k is the key heads."""
+        """Products of queries and keys. Axis g: the query heads that share a key head; axis k: the key heads."""
         axes, groups = "bksh" if cached else "bskh", self.num_heads // self.num_key_value_heads
         if groups == 1:
             return ops.einsum(f"btkh,{axes}->bkts", queries, keys)

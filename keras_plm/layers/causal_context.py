@@ -25,8 +25,8 @@ class CausalContext(keras.layers.Layer):
         rotary_scaling: see `rotary_frequencies`.
 
     Call args:
-        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, the tokens of the first are 1, of the
-            second 2, and so on; no text sees another. Padding may be anywhere between texts.
+        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, the mask is 1 for the first text, 2 for
+            the second, and so on; no text sees another. Padding may be anywhere between texts.
         first_position: int scalar, the position in the row of the first of the T tokens (when decoding with a cache).
         num_queries: T; None means S.
 

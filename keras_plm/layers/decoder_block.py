@@ -190,7 +190,7 @@ class DecoderBlock(keras.layers.Layer):
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], dict[str, Cache]]:
         """See the class. The last three are implicit masks, which Keras passes (`mask_zero=True`)."""
         if attention_mask is not None and padding_mask is not None:
-            raise ValueError("padding_mask and attention_mask were given; pass only attention_mask")
+            raise ValueError("padding_mask and attention_mask were given; pass only one of them")
         implicit = mask if mask is not None else hidden_mask
         if attention_mask is None and padding_mask is None:
             padding_mask = implicit

@@ -36,7 +36,7 @@ class EncoderBlock(keras.layers.Layer):
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position is visible; None means that all are visible.
         num_queries: Q; only the first Q positions are computed, but they attend to all positions. None means T. With
-            fake quantization, this runs in inference mode, also in training: the ranges belong to all positions.
+            fake quantization, this always runs in inference mode, because the ranges must come from all positions.
         return_attention: also return the attention weights.
 
     Returns:

@@ -21,8 +21,8 @@ class GraphHooks:
     Attributes:
         masked_score: added to the attention scores where a key is hidden.
         look_up: (V, E) matrix and (B, T) ids → (B, T, E) rows; None means the layer's own look-up.
-        attention_weights: (B, N, T, S) weights → weights that are multiplied with the values.
-        normalized: output of a normalization layer → new output.
+        attention_weights: (B, N, T, S) weights → the same shape, before the product with the values.
+        normalized: output of a normalization layer → the same shape.
     """
 
     masked_score: float = MASKED_SCORE

@@ -11,9 +11,7 @@ _MOMENTUM = 0.98  # of the running range: it forgets the initial range within so
 # in multiples of the root mean square. In MiniLM's feed-forward layers, one value per text is 200 times the root mean
 # square and would leave few of the 256 steps to the others. This factor has the best score on dev rows, see docs/log
 _FARTHEST = 32.0
-_LARGEST_BIAS = (
-    8.0  # in multiples of an output's largest weight; MiniLM's weighted sums reach about 30 times that weight
-)
+_LARGEST_BIAS = 8.0  # in multiples of an output's largest weight; MiniLM's weighted sums reach about 30 multiples
 
 
 @keras.saving.register_keras_serializable("keras_plm")

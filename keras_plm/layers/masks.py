@@ -53,7 +53,8 @@ def visible_tokens(
     """1 where a token sees another token: in the same text, not later, and not padding.
 
     Args:
-        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, their tokens are 1, 2, …
+        padding_mask: (B, S) int32, 0 for padding. If a row has several texts, the mask is 1 for the first text, 2 for
+            the second, and so on.
         first_position: position of the first query in its row.
         num_queries: T; None means S.
 

@@ -11,7 +11,7 @@ from .fused import dropout, normalize, residual_norm, rms_normalize
 
 
 class _Seeded(keras.layers.Layer):
-    """A layer that saves its dropout state with the weights. Keras does not, and a resumed training would differ."""
+    """Saves the dropout state with the weights. Keras does not save it, so a resumed training would differ."""
 
     seed_generator: Any  # None without dropout
 

@@ -7,11 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MODELS = (
-    "config.json",
-    "saved_model.pb",
-    "adapter_config.json",
-)  # every model folder that we write contains one of them
+_MODELS = ("config.json", "saved_model.pb", "adapter_config.json")  # each model folder contains one of them
 
 
 @contextmanager
@@ -61,7 +57,7 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = False) -> None:
-    """Raise FileExistsError if an existing file would be overwritten. Call it before hours of work, not after.
+    """Raise FileExistsError if `path` exists and must not be overwritten. Call it before hours of work, not after.
 
     Args:
         path: the file or folder to write.

@@ -33,8 +33,8 @@ class Decoder(KeepsTokenizer, keras.Model):
 
     Call args:
         inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each. The mask is 0 for padding, which may also
-            come before the tokens. If a row has several texts, the mask of the first is 1, of the second 2, and so on:
-            no text sees another, and the positions start again with each text.
+            come before the tokens. If a row has several texts, the mask is 1 for the first text, 2 for the second, and
+            so on: no text sees another, and the positions of each text start at 0.
 
     Returns:
         (B, T, D) hidden states of the last block, normalized.
@@ -133,7 +133,7 @@ class Decoder(KeepsTokenizer, keras.Model):
         caches: Caches,
         index: Int[Tensor, ""] | int,
     ) -> tuple[Float[Tensor, "B T D"], Caches]:
-        """Compute the next tokens of each row, with the keys and values of earlier tokens in caches.
+        """Process further tokens of each row, with the keys and values of earlier tokens in caches.
 
         Args:
             token_ids: (B, T) int32, the tokens at the positions index … index + T - 1 of the rows.

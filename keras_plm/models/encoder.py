@@ -34,8 +34,9 @@ class Encoder(KeepsTokenizer, keras.Model):
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask`, (B, T) int32 each.
 
     Returns:
-        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D). The latter is
-        the first token after a dense layer and an activation, or without them if `config.has_pooler` is False.
+        dict of `sequence_output`, (B, T, D) hidden states of the last block, and `pooled_output`, (B, D): the
+        first token's state after the pooler (a dense layer and an activation), or without it if `config.has_pooler` is
+        False.
 
     Example:
         >>> from keras_plm.config import TINY

@@ -19,7 +19,7 @@ _SHARD_BYTES = 5 * 10**9
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file that was not read yet.
+    """A tensor in a file, not yet read.
 
     Attributes:
         shape: sizes of the axes.

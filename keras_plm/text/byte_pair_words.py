@@ -1,6 +1,6 @@
 r"""How byte-pair tokenizers split a text into words before they merge bytes: one rule per family of models.
 
-In a graph, RE2 splits the text. It does not support lookahead, such as `\s+(?!\S)` in the original rules: white space
+RE2, which splits the text in a graph, does not support lookahead. But the original rules have `\s+(?!\S)`: white space
 except the last character before a word. Therefore a border character is first inserted before this last character.
 """
 
