@@ -68,7 +68,8 @@ class _Reader:
         return self.file.read(count)
 
     def number(self, code: str) -> Any:
-        return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
+        value = struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
+        return float(str(np.float32(value))) if code == "f" else value  # 1e-05, not 9.999999747378752e-06
 
     def text(self) -> str:
         return self.take(self.number("Q")).decode("utf-8")

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_plm as plm
 from keras_plm.config import DecoderConfig
@@ -214,3 +215,12 @@ def test_texts_of_another_kind(gpt2):
             method("a text")
         with pytest.raises(ValueError, match="row 1 of the .* texts is 5"):
             method(["a", 5])
+
+
+def test_a_step_is_compiled_once_for_all_positions(model):
+    """XLA compiles a slice again for each place where it begins, in seconds: no slice begins at a variable place."""
+    caches = model.decoder.make_caches(1, 64)
+    arguments = (np.ones((1, 1), "int32"), np.ones((1, 64), "int32"), caches, tf.constant(3))
+    graph = tf.function(model.step, autograph=False).get_concrete_function(*arguments).graph
+    slices = [operation for operation in graph.get_operations() if operation.type == "Slice"]
+    assert all(tf.get_static_value(operation.inputs[1]) is not None for operation in slices)
