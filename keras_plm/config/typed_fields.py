@@ -1,6 +1,6 @@
 from dataclasses import asdict, fields
 from types import UnionType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self, Union, get_args, get_origin
 
 
 class TypedFields:
@@ -51,7 +51,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, str) and value in get_args(kind)
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (UnionType, Union):
         return any(_fits(value, one) for one in get_args(kind))
     return type(value) is kind or (kind is float and type(value) is int)
 

@@ -1,5 +1,6 @@
 """What the next token is, and when a text ends: the same for Keras models and for exported artifacts."""
 
+from .beam_search import Hypothesis, beam_search
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
 from .session import FINISHED, GenerationSession
@@ -12,8 +13,10 @@ __all__ = [
     "FinishReason",
     "GenerationSession",
     "GenerationSettings",
+    "Hypothesis",
     "LogitsProcessor",
     "TextStream",
+    "beam_search",
     "begin",
     "write",
 ]

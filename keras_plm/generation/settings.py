@@ -1,18 +1,19 @@
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from keras_plm.config.typed_fields import TypedFields
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings(TypedFields):
-    """How a text is continued: the names are those of Transformers' `GenerationConfig`.
+    """Settings of text generation, with the names of Transformers' `GenerationConfig`.
 
-    Without `do_sample` the most probable token is taken at each step (greedy decoding). Logits are changed in this
-    order: bias, penalties, n-grams, bad words, the least number of tokens; then temperature, top-k, top-p, min-p.
+    The default is greedy decoding. `do_sample` draws tokens at random, and `num_beams` above 1 means beam search. The
+    logits are changed in this order: logit bias, penalties, n-grams, bad words, minimum length; then temperature,
+    top-k, top-p and min-p.
 
     Raises:
-        ValueError: a value outside its range, named.
+        ValueError: a value is outside its range, or two settings exclude each other.
 
     Example:
         >>> GenerationSettings(do_sample=True, temperature=0.7, top_p=0.9).max_new_tokens
@@ -23,22 +24,26 @@ class GenerationSettings(TypedFields):
         penalty: Keskar et al. 2019, §4.1, https://arxiv.org/abs/1909.05858
     """
 
-    max_new_tokens: int = 128  # a text ends after this many tokens, or where the model can read no more
-    min_new_tokens: int = 0  # before this many tokens a text does not end
-    do_sample: bool = False  # True: tokens are drawn by their probability; False: the most probable one
-    temperature: float = 1.0  # logits are divided by it; below 1 the most probable tokens become more probable
-    top_k: int = 0  # only the k most probable tokens are drawn; 0 for all
-    top_p: float = 1.0  # only the most probable tokens that together have this probability are drawn
-    min_p: float = 0.0  # only tokens of at least this fraction of the highest probability are drawn
-    repetition_penalty: float = 1.0  # above 1: tokens of the prompt and of the new text become less probable
-    presence_penalty: float = 0.0  # is subtracted from the logits of tokens that the new text has
-    frequency_penalty: float = 0.0  # the same, as often as the new text has the token
-    no_repeat_ngram_size: int = 0  # no sequence of this many tokens occurs twice; 0 for no such rule
-    logit_bias: dict[int, float] = field(default_factory=dict)  # token id → what is added to its logit
-    bad_words: tuple[str, ...] = ()  # texts that are not written, as the tokenizer cuts them
-    stop_strings: tuple[str, ...] = ()  # a text ends before the first of these
-    num_return_sequences: int = 1  # texts for each prompt
-    seed: int | None = None  # of the drawing; None draws other tokens at each call
+    max_new_tokens: int = 128  # maximum length of the new text; it can also end earlier
+    min_new_tokens: int = 0  # a text does not end before this number of tokens
+    do_sample: bool = False  # True: draw tokens by their probabilities; False: take the most probable one
+    temperature: float = 1.0  # logits are divided by it; below 1, probable tokens become more probable
+    top_k: int = 0  # draw only from the k most probable tokens; 0 means all tokens
+    top_p: float = 1.0  # draw only from the most probable tokens whose probabilities add up to this
+    min_p: float = 0.0  # draw only tokens that have at least this fraction of the highest probability
+    num_beams: int = 1  # above 1: beam search with this number of beams
+    length_penalty: float = 1.0  # beam scores are divided by length ** length_penalty; above 0 favors long texts
+    early_stopping: bool | Literal["never"] = False  # beam search stops: True, when num_beams texts have ended;
+    # False, when a better text is unlikely; "never", when it is impossible
+    repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
+    presence_penalty: float = 0.0  # subtracted from the logits of all tokens in the new text
+    frequency_penalty: float = 0.0  # subtracted once for each time that the new text has the token
+    no_repeat_ngram_size: int = 0  # no sequence of this many tokens occurs twice; 0 means no limit
+    logit_bias: dict[int, float] = field(default_factory=dict)  # token id → number to add to its logit
+    bad_words: tuple[str, ...] = ()  # texts that must not occur in the new text
+    stop_strings: tuple[str, ...] = ()  # the text ends before the first of these
+    num_return_sequences: int = 1  # number of texts for each prompt
+    seed: int | None = None  # random seed of `do_sample`; None gives different texts at each call
 
     def __post_init__(self) -> None:
         bias = self.logit_bias
@@ -47,7 +52,7 @@ class GenerationSettings(TypedFields):
         # JSON has no whole numbers as keys
         object.__setattr__(self, "logit_bias", {_token_id(token): _number(value) for token, value in bias.items()})
         self.check_types()
-        self.check_at_least(1, "max_new_tokens", "num_return_sequences")
+        self.check_at_least(1, "max_new_tokens", "num_return_sequences", "num_beams")
         self.check_at_least(0, "min_new_tokens", "top_k", "no_repeat_ngram_size", "min_p")
         for name in ("temperature", "repetition_penalty", "top_p"):
             if not getattr(self, name) > 0:
@@ -55,13 +60,19 @@ class GenerationSettings(TypedFields):
         for name in ("top_p", "min_p"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a probability, at most 1")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens={self.min_new_tokens} is above max_new_tokens={self.max_new_tokens}")
         for name in ("stop_strings", "bad_words"):
             if not all(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)} has an empty text")
-        if self.num_return_sequences > 1 and not self.do_sample:
-            raise ValueError(f"num_return_sequences={self.num_return_sequences} without do_sample would be one text")
+        if self.num_beams > 1 and self.do_sample:
+            raise ValueError(f"num_beams={self.num_beams} with do_sample=True is not supported")
+        if self.num_return_sequences > self.num_beams and not self.do_sample:
+            count = f"num_return_sequences={self.num_return_sequences}"
+            raise ValueError(f"{count} with num_beams={self.num_beams}: use more beams, or do_sample=True")
 
 
 def _token_id(value: Any) -> int:

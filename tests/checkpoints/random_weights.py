@@ -98,3 +98,20 @@ DECODERS = {
 
 def decoder_config(case: str) -> dict:
     return {"vocab_size": VOCABULARY, **DECODERS[case][1]}
+
+
+BEAM_MODELS = ["gpt2", "llama"]
+# few tokens, the end among them: hypotheses end at all lengths
+SUPPRESSED = [token for token in range(VOCABULARY) if token not in (2, *range(9, VOCABULARY, 27))]
+BEAM_SETTINGS = [
+    {"num_beams": 3, "max_new_tokens": 9},
+    {"num_beams": 4, "max_new_tokens": 11, "length_penalty": 2.0, "early_stopping": True},
+    {"num_beams": 2, "max_new_tokens": 8, "length_penalty": 0.5, "early_stopping": "never"},
+    {"num_beams": 5, "max_new_tokens": 10, "length_penalty": -0.5, "no_repeat_ngram_size": 2,
+     "repetition_penalty": 1.3, "min_new_tokens": 3},
+]  # fmt: skip
+
+
+def beam_prompts() -> list[list[int]]:
+    random = np.random.default_rng(11)
+    return [random.integers(3, VOCABULARY, random.integers(1, 9)).tolist() for _ in range(25)]

@@ -2,6 +2,7 @@
 
 golden FILE     write configs, shapes and outputs of every class with random weights
 decoders FILE   the same for decoders
+beams FILE      beam search of decoders
 peft FOLDER     LoRA updates, both ways
 read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
 """
@@ -81,6 +82,29 @@ def with_drawn_weights(kind, config) -> tuple:
         return kind.from_pretrained(folder), json.loads((Path(folder) / "config.json").read_text()), shapes
 
 
+def beams(path: Path) -> None:
+    """Beam search of Transformers with random weights: new tokens and score of each hypothesis."""
+    found = {}
+    for case in random_weights.BEAM_MODELS:
+        name, _ = random_weights.DECODERS[case]
+        kind = getattr(transformers, name)
+        model, _, _ = with_drawn_weights(kind, kind.config_class(**random_weights.decoder_config(case)))
+        for number, settings in enumerate(random_weights.BEAM_SETTINGS):
+            for index, prompt in enumerate(random_weights.beam_prompts()):
+                with torch.no_grad():
+                    answer = model.eval().generate(
+                        torch.tensor([prompt]), do_sample=False, pad_token_id=0, eos_token_id=2, output_scores=True,
+                        return_dict_in_generate=True, suppress_tokens=random_weights.SUPPRESSED,
+                        num_return_sequences=settings["num_beams"], **settings,
+                    )  # fmt: skip
+                rows = []
+                for row, score in zip(answer.sequences.tolist(), answer.sequences_scores.tolist(), strict=True):
+                    new = row[len(prompt) :]
+                    rows.append((new[: new.index(2) + 1] if 2 in new else new, score))
+                found[f"{case}/{number}/{index}"] = rows
+    path.write_text(json.dumps(found))
+
+
 def read(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     kind = getattr(transformers, config["architectures"][0])
@@ -120,6 +144,8 @@ if __name__ == "__main__":
         peft(Path(sys.argv[2]))
     elif sys.argv[1] == "golden":
         golden(Path(sys.argv[2]))
+    elif sys.argv[1] == "beams":
+        beams(Path(sys.argv[2]))
     elif sys.argv[1] == "decoders":
         decoders(Path(sys.argv[2]))
     else:

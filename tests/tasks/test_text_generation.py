@@ -128,7 +128,7 @@ def test_a_stream_is_the_text_in_parts(gpt2):
     parts = list(gpt2.stream(PROMPTS[0], max_new_tokens=23, logit_bias=allowed(gpt2)))
     assert "".join(parts) == without_cache(gpt2, PROMPTS[0], 23)
     assert 10 < len(parts) <= 23
-    with pytest.raises(ValueError, match="a stream is of one text"):
+    with pytest.raises(ValueError, match="a stream has one text"):
         gpt2.stream("a", num_return_sequences=2, do_sample=True)
 
 

@@ -4,7 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.generation import Continuation, GenerationSession, GenerationSettings, LogitsProcessor, begin, write
+from keras_plm.generation import (
+    Continuation,
+    GenerationSession,
+    GenerationSettings,
+    LogitsProcessor,
+    beam_search,
+    begin,
+    write,
+)
 from keras_plm.tasks.text_model import TextModel, check_texts
 from keras_plm.text import Tokenizer
 
@@ -70,10 +78,7 @@ class TextGeneratorMethods(TextModel):
         check_texts(prompts, names=("prompts", "prompts"))
         texts: list[str] = []
         for start in range(0, len(prompts), batch_size):
-            continuations, parts = self._parts(prompts[start : start + batch_size], settings)
-            for _ in parts:
-                pass
-            texts += [continuation.text for continuation in continuations]
+            texts += self._texts(prompts[start : start + batch_size], settings)
         copies = settings.num_return_sequences
         return texts if copies == 1 else [texts[i : i + copies] for i in range(0, len(texts), copies)]
 
@@ -93,8 +98,8 @@ class TextGeneratorMethods(TextModel):
             ...     print(part, end="")
         """
         settings = _with(settings, changes)
-        if settings.num_return_sequences > 1:
-            raise ValueError(f"num_return_sequences={settings.num_return_sequences}; a stream is of one text")
+        if settings.num_return_sequences > 1 or settings.num_beams > 1:
+            raise ValueError("num_return_sequences and num_beams must be 1: a stream has one text")
         check_texts([prompt], names=("prompts", "prompts"))
         _, parts = self._parts([prompt], settings)
         return (part for _, part in parts if part)
@@ -118,15 +123,42 @@ class TextGeneratorMethods(TextModel):
             scores.append(TextScore(tokens, np.concatenate([[np.nan], found]).astype("float32")))
         return scores
 
+    def _texts(self, prompts: Sequence[str], settings: GenerationSettings) -> list[str]:
+        """The texts of all prompts, `num_return_sequences` for each."""
+        continuations, parts = self._parts(prompts, settings)
+        if settings.num_beams == 1:
+            for _ in parts:
+                pass
+            return [continuation.text for continuation in continuations]
+        prompt_ids = [continuation.prompt for continuation in continuations[:: settings.num_return_sequences]]
+        limits = [continuation.limit for continuation in continuations[:: settings.num_return_sequences]]
+        decode = self.needs_tokenizer().decode
+
+        def text_of(token_ids: list[int]) -> str:
+            text = decode(token_ids)
+            return text[: min([len(text), *(text.find(stop) for stop in settings.stop_strings if stop in text)])]
+
+        def is_stopped(new: list[int]) -> bool:
+            return bool(settings.stop_strings) and len(text_of(new)) < len(decode(new))
+
+        session = self.open_session(max(limits))
+        processor = self._processor(settings)
+        found = beam_search(session, prompt_ids, settings, limits, processor, is_stopped)
+        return [text_of(h.token_ids) for hypotheses in found for h in hypotheses[: settings.num_return_sequences]]
+
     def _parts(
         self, prompts: Sequence[str], settings: GenerationSettings
     ) -> tuple[list[Continuation], Iterator[tuple[Continuation, str]]]:
-        tokenizer = self.needs_tokenizer()
-        bad_words = [tokenizer.encode(word).token_ids for word in settings.bad_words]
-        processor = LogitsProcessor(settings, bad_words, end_ids(tokenizer))
-        continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, tokenizer.decode)
+        continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, self.needs_tokenizer().decode)
         session = self.open_session(max(continuation.limit for continuation in continuations))
-        return continuations, write(session, continuations, settings, processor)
+        return continuations, write(session, continuations, settings, self._processor(settings))
+
+    def _processor(self, settings: GenerationSettings) -> LogitsProcessor:
+        tokenizer = self.needs_tokenizer()
+        # a word inside a text has a space before it, which is part of its token
+        spelled = [text for word in settings.bad_words for text in (word, f" {word}")]
+        bad_words = [tokenizer.encode(text).token_ids for text in spelled]
+        return LogitsProcessor(settings, bad_words, end_ids(tokenizer))
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts behind what the template begins with; an empty one is the end of another text."""
