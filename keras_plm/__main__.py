@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "Use": {
         "predict": Command("label texts, tag them, answer questions or make vectors", "keras_plm.commands:predict"),
+        "generate": Command("continue texts with a decoder", "keras_plm.commands:generate"),
         "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),
     },
     "Export": {
@@ -82,9 +83,7 @@ def _overview(prog: str, groups: dict[str, dict[str, Command]]) -> str:
     lines = [f"usage: {prog} COMMAND [FLAGS]", "", "Pre-trained language models, from raw text to a phone.", ""]
     for title, commands in groups.items():
         lines += [title, *(f"  {name:<18}{command.summary}" for name, command in commands.items()), ""]
-    return "\n".join(
-        [*lines, f"{prog} COMMAND --help lists the flags of a command; keras-plm --version prints the version."]
-    )
+    return "\n".join([*lines, f"{prog} COMMAND --help lists the flags; keras-plm --version prints the version."])
 
 
 def _run(prog: str, name: str, command: Command, arguments: list[str]) -> None:

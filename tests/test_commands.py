@@ -242,3 +242,29 @@ def test_columns_are_those_of_the_training(encoder_folder, tmp_path, capsys):
     assert "bad.tsv, line 10: 'sentence' is empty" in capsys.readouterr().err
     main(["evaluate", f"{tmp_path}/m", f"{tmp_path}/bad.tsv", "--on-bad-row", "skip"])
     assert "2 rows were skipped" in capsys.readouterr().out
+
+
+def test_generate(capsys, tmp_path, monkeypatch):
+    from tests.tasks.test_text_generation import allowed, make
+
+    model = make("gpt2", num_layers=1)
+    plm.save(model, tmp_path / "model")
+    bias = [str(part) for item in allowed(model).items() for part in item]
+    flags = ["generate", "--model", str(tmp_path / "model"), "--max-new-tokens", "5", "--logit-bias", *bias]
+    wanted = model.generate(["a cat", "the"], max_new_tokens=5, logit_bias=allowed(model))
+    main([*flags, "--", "a cat"])
+    assert capsys.readouterr().out == f"a cat{wanted[0]}\n"
+    main([*flags, "--num-beams", "1", "--", "a cat", "the"])
+    assert capsys.readouterr().out == f"a cat{wanted[0]}\n\nthe{wanted[1]}\n\n"
+    monkeypatch.setattr("sys.stdin", iter(["the\n"]))
+    main([*flags, "--do-sample", "--seed", "3", "--num-return-sequences", "2"])
+    assert capsys.readouterr().out.count("the") >= 2
+
+
+def test_generate_needs_a_decoder(saved, capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--model", saved, "a cat"])
+    assert "is a Classifier, which does not generate text" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["generate", "--model", saved, "--top-m", "3", "a cat"])
+    assert "--top-m: did you mean --top-" in capsys.readouterr().err

@@ -44,8 +44,8 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "classify", "tag", "answer-questions", "embed", "distill", "predict", "evaluate", "export",
-        "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
+        "pretrain", "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate", "evaluate",
+        "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "saved-model", "tokenizer-vectors"]
 

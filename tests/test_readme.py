@@ -16,7 +16,10 @@ PAGES = {
     path.name: path.read_text("utf-8")
     for path in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("fine-tuning", "checkpoints", "export", "tutorials/serve")),
+        *(
+            ROOT / "docs" / f"{name}.md"
+            for name in ("fine-tuning", "checkpoints", "generation", "export", "tutorials/serve")
+        ),
     )
 }
 
@@ -104,6 +107,27 @@ def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
     exec(compile(story, "README.md", "exec"), names)
     assert names["vectors"].shape == (2, sizes.hidden_dim)
     assert plm.load("hf:out/reviews").labels == ["cat", "dog"]
+
+
+def test_the_generator(tmp_path, monkeypatch, capsys):
+    from tests.tasks.test_text_generation import make
+
+    monkeypatch.chdir(tmp_path)
+    plm.save(make("llama"), tmp_path / "writer")
+    story = "".join(python_blocks("generation.md"))
+    for theirs, ours in {
+        '"SmolLM2-135M-Instruct.Q4_1.gguf"': '"writer"',
+        "max_new_tokens=40": "max_new_tokens=4",
+        "seed=1)": "seed=1, max_new_tokens=4)",
+        "num_beams=4": "max_new_tokens=4, num_beams=4",
+        "num_layers=6": "num_layers=2, vocabulary_size=11",
+    }.items():
+        assert theirs in story, theirs
+        story = story.replace(theirs, ours)
+    names: dict = {"plm": plm}
+    exec(compile(story, "generation.md", "exec"), names)
+    assert len(names["scores"]) == 2 and names["model"].output_shape == (None, None, 11)
+    assert capsys.readouterr().out.endswith("174604259328\n")
 
 
 def test_the_parts():

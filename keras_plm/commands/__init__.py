@@ -9,6 +9,7 @@ _HOMES = {
     "exporting": (
         "budget", "compare_artifact", "export_onnx", "export_saved_model", "export_tflite", "export_tokenizer_vectors",
     ),
+    "generating": ("generate",),
     "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -40,7 +40,10 @@ def parse(target: Any, prog: str, summary: str, arguments: Sequence[str]) -> Any
 
 def _suggest(target: Any, arguments: Sequence[str]) -> None:
     """Print the most similar flag for each unknown flag."""
-    known = [f"--{name.replace('_', '-')}" for name in signature(target).parameters]
+    names = list(signature(target).parameters)
+    settings = signature(target).parameters.get("settings")  # a dataclass, whose fields are flags too
+    names += [] if settings is None else list(vars(settings.default))
+    known = [f"--{name.replace('_', '-')}" for name in names]
     for flag in (word.partition("=")[0] for word in arguments if word.startswith("--")):
         near = difflib.get_close_matches(flag, known, 1)
         if flag not in known and not flag.startswith("--no-") and near:

@@ -33,8 +33,9 @@ class GenerationSettings(TypedFields):
     min_p: float = 0.0  # draw only tokens that have at least this fraction of the highest probability
     num_beams: int = 1  # above 1: beam search with this number of beams
     length_penalty: float = 1.0  # beam scores are divided by length ** length_penalty; above 0 favors long texts
-    early_stopping: bool | Literal["never"] = False  # beam search stops: True, when num_beams texts have ended;
-    # False, when a better text is unlikely; "never", when it is impossible
+    early_stopping: bool | Literal["never"] = (
+        False  # stop at num_beams texts; False: if no better is likely (never: can be)
+    )
     repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
     presence_penalty: float = 0.0  # subtracted from the logits of all tokens in the new text
     frequency_penalty: float = 0.0  # subtracted once for each time that the new text has the token
