@@ -1,8 +1,7 @@
-import heapq
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,6 +9,7 @@ import tensorflow_text
 from rich.progress import track
 
 from .normalization import Normalizer
+from .pair_merging import merged_pairs
 from .readers.files import read_text
 from .template import SpecialTokens
 
@@ -114,74 +114,12 @@ def learn_vocabulary(
             f"size={size} is smaller than the {len(pieces)} special tokens and characters of the corpus; "
             f"choose a larger size or reduce max_characters={max_characters}"
         )
-    merges: Iterable[str] = islice(_merges(words, weights, min_frequency), size - len(pieces))
+    found = merged_pairs(words, weights, min_frequency, lambda left, right: left + right.removeprefix("##"))
+    merges: Iterable[str] = islice((merged for _, merged in found), size - len(pieces))
     if progress:
         merges = track(merges, "learning the vocabulary", total=size - len(pieces))
     # two different merges can spell the same token
     return list(dict.fromkeys([*pieces, *merges]))
-
-
-class _PairCounts:
-    """How often each pair of neighboring tokens occurs, and in which words."""
-
-    def __init__(self, words: list[list[str]], weights: list[int]) -> None:
-        self.words, self.weights = words, weights
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.places: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-        for index, word in enumerate(words):
-            self._add(index, word)
-
-    def _add(self, index: int, word: list[str]) -> None:
-        for pair in pairwise(word):
-            self.counts[pair] += self.weights[index]
-            self.places[pair].add(index)
-
-    def merge(self, pair: tuple[str, str], merged: str) -> set[tuple[str, str]]:
-        """Merge the pair in every word; return the pairs whose count changed."""
-        changed: set[tuple[str, str]] = set()
-        for index in self.places.pop(pair):
-            old = self.words[index]
-            new = self.words[index] = _merge(old, pair, merged)
-            if len(new) < len(old):
-                for neighbors in pairwise(old):
-                    self.counts[neighbors] -= self.weights[index]
-                self._add(index, new)
-                changed.update(pairwise(old), pairwise(new))
-        return changed
-
-
-def _merges(words: list[list[str]], weights: list[int], min_frequency: int) -> Iterator[str]:
-    """Repeatedly merge the most frequent pair, and yield the new tokens."""
-    pairs = _PairCounts(words, weights)
-    counts = pairs.counts
-    heap = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(heap)
-    made: set[str] = set()
-    while heap:
-        negative, pair = heapq.heappop(heap)
-        if -negative != counts[pair]:  # an outdated entry
-            continue
-        if -negative < min_frequency:
-            return
-        merged = pair[0] + pair[1].removeprefix("##")
-        for neighbors in pairs.merge(pair, merged):
-            if counts[neighbors] > 0:
-                heapq.heappush(heap, (-counts[neighbors], neighbors))
-        if merged not in made:
-            made.add(merged)
-            yield merged
-
-
-def _merge(word: list[str], pair: tuple[str, str], merged: str) -> list[str]:
-    result, i = [], 0
-    while i < len(word):
-        if i + 1 < len(word) and word[i] == pair[0] and word[i + 1] == pair[1]:
-            result.append(merged)
-            i += 2
-        else:
-            result.append(word[i])
-            i += 1
-    return result
 
 
 def read_vocabulary(path: str | Path) -> list[str]:

@@ -243,7 +243,7 @@ def test_bad_input(search, reviews, classifier, tmp_path):
 def test_sensitivity(reviews, review_files):
     texts = read_rows(review_files["test"], ["text"])["text"]
     found = export.sensitivity(reviews, texts)
-    assert sorted(found) == ["block_0", "block_1", "head", "embedding"]
+    assert sorted(found) == ["block_0", "block_1", "embedding", "head"]
     assert list(found.values()) == sorted(found.values(), reverse=True) and min(found.values()) > 0
     changed = copy_model(reviews)
     block = changed.encoder.blocks[1]

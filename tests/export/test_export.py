@@ -16,6 +16,7 @@ from keras_plm.export.signature import example_rows
 from keras_plm.export.tflite import converter as tflite_module
 from keras_plm.export.verify import expected
 from keras_plm.layers import ClassificationHead
+from keras_plm.models import copy_model
 from keras_plm.tasks.classification import ClassificationTask
 from tests.tflite_operators import operands
 
@@ -140,8 +141,9 @@ def other_weights(model):
 
 def constant(model):
     """Answers the same to everything, as a static int8 that has collapsed does."""
-    copy = plm.Classifier(model.config, model.labels, model.tokenizer)
-    copy.set_weights([*model.get_weights()[:-2], *(0 * w for w in model.get_weights()[-2:])])
+    copy = copy_model(model)  # the model that is converted may have fake quantization
+    for weight in copy.weights[-2:]:
+        weight.assign(0 * weight)
     return copy
 
 

@@ -197,7 +197,7 @@ def examples(name):
     if name == "reader":
         return Questions("here", ["1", "2"], ["who ?", "dog ?"], [TEXTS[2], TEXTS[0]], [[("heron", 13)], []])
     if name == "several":
-        return LabeledTexts("here", TEXTS[:3], None, ["a; b", "", "c"])
+        return LabeledTexts("here", TEXTS[:3], None, ["a; b", "[]", "c"])
     return LabeledTexts("here", TEXTS[:3], ["cat", "dog", "it"], ["1", "5", "2"])
 
 

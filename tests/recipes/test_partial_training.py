@@ -17,7 +17,7 @@ from keras_plm.training import AdamW, LinearWarmupDecay, freeze, layer_rates, pa
     ("trainable", "inside"),
     [
         pytest.param("head", "nothing", marks=pytest.mark.slow),
-        pytest.param("last:1", "block_1/|final_norm/", marks=pytest.mark.slow),
+        pytest.param("last:1", "block_0/|final_norm/", marks=pytest.mark.slow),
         ("lora:2", ".*/lora_[ab]$"),
         pytest.param("adapter:3", ".*(adapter.*|/gamma|/beta)$", marks=pytest.mark.slow),
         pytest.param("all", "", marks=pytest.mark.slow),

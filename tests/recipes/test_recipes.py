@@ -184,7 +184,7 @@ def test_a_full_disk_at_the_end_loses_no_training(
         recipe = Classify(
             encoder=str(pretrained), train=review_files["train"], epochs=2, max_length=16, save_to=save_to, verbose=0
         )
-    module = importlib.import_module(f"keras_plm.recipes.{'fine_tune' if kind == 'classify' else kind}")
+    module = importlib.import_module(f"keras_plm.recipes.{'output_folder' if kind == 'classify' else kind}")
     real = module.save
 
     def full(*arguments):
