@@ -77,7 +77,7 @@ def pretraining_dataset(
         return inputs, labels, label_weights
 
     steps = tf.data.Dataset.range(first_step, num_steps)
-    return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+    return ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class TextRows:
             return (inputs, *chosen) if chosen else inputs
 
         steps = tf.data.Dataset.range(-(-len(order) // batch_size))
-        return _ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+        return ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
     def _labeled_tokens(self, order: np.ndarray, batch_size: int, gradient_accumulation_steps: int) -> np.ndarray:
         """(batches,) mean number of labeled tokens over all batches that belong to the same optimizer step."""
@@ -228,7 +228,7 @@ def tokenize_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> Spans:
     return Spans.from_ragged(tf.concat(parts, 0) if len(parts) > 1 else parts[0])
 
 
-def _ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Shard by rows, not by files, in distributed training, and prefetch batches."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
