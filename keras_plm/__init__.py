@@ -59,8 +59,8 @@ _HOMES = {
     "checkpoints": ("choose", "load"),
     "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
     "config": (
-        "BASE", "GPT3_SIZES", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "DecoderConfig",
-        "EncoderConfig",
+        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
+        "DecoderConfig", "EncoderConfig",
     ),
     "generation": ("GenerationSettings",),
     "layers": (
@@ -76,6 +76,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BASE",
     "GPT3_SIZES",
+    "GPT_MINI",
     "LARGE",
     "MEDIUM",
     "MINI",

@@ -8,6 +8,7 @@ from .embed import Embed
 from .fine_tune import FineTune
 from .learning_rate_finder import RateTest, find_learning_rate
 from .pretrain import Pretrain
+from .pretrain_causal import PretrainCausal
 from .recipe import Recipe
 from .tag import Tag
 
@@ -19,6 +20,7 @@ __all__ = [
     "Embed",
     "FineTune",
     "Pretrain",
+    "PretrainCausal",
     "RateTest",
     "Recipe",
     "Tag",

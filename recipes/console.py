@@ -78,7 +78,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     console.print(f"next:  {ask}\n       {export}", markup=False)
 
 
-def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
+def print_pretrained(scores: Mapping[str, Any], folder: str, command: str) -> None:
     """Print the scores of a pre-training, the folder of the model and the next command."""
     console = Console(soft_wrap=True, highlight=False)
     shown = (
@@ -86,5 +86,4 @@ def print_pretrained(scores: Mapping[str, Any], folder: str) -> None:
     )
     console.print("  ".join(shown), markup=False)
     console.print(f"saved in {folder}; its README.md is the model card", markup=False)
-    command = f"keras-plm classify --encoder {folder} --train train.tsv --save-to {folder}_classifier"
     console.print(f"next:  {command}", markup=False)

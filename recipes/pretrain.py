@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_plm.checkpoints import load
-from keras_plm.config import SMALL, EncoderConfig
+from keras_plm.config import SIZES, SMALL, EncoderConfig
 from keras_plm.models import Encoder, copy_model, save
 from keras_plm.tasks import Pretrainer
 from keras_plm.text import (
@@ -34,7 +34,7 @@ from keras_plm.training import CrossEntropy, Lamb, is_chief
 
 from .console import print_pretrained
 from .model_card import model_card
-from .recipe import NAMED_SIZE, Recipe
+from .recipe import Recipe, named_size
 from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
 
@@ -63,7 +63,7 @@ class Pretrain(Recipe):
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out text, scored at every checkpoint
     # sizes of the encoder, such as plm.MINI; on the command line a name, or a JSON file of fields
-    config: Annotated[EncoderConfig, NAMED_SIZE] = SMALL
+    config: Annotated[EncoderConfig, named_size(SIZES)] = SMALL
     start_from: str | None = None  # model to continue, with its tokenizer: a folder or "hf:…"; missing heads are added
     vocabulary: str | None = None  # a vocab.txt; None learns a vocabulary from the corpus
     vocabulary_size: int | None = None  # number of tokens to learn; None takes it from the config
@@ -130,7 +130,7 @@ class Pretrain(Recipe):
             validation = self.validation_data(model, held_out) if held_out else None
             done = state.restore(trainee)
             if self.start_from is None and self.vocabulary is None:
-                state.keep_vocabulary(model.needs_tokenizer())
+                state.keep_tokenizer(model.needs_tokenizer())
             if done and self.verbose:
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
             if done < epochs * steps:  # otherwise only the saving was interrupted
@@ -154,15 +154,16 @@ class Pretrain(Recipe):
             self._save(model, len(pairs), scores, state)
         state.finish()
         if self.verbose and save_model:
-            print_pretrained(scores, self.model_folder)
+            command = f"keras-plm classify --encoder {self.model_folder} --train train.tsv"
+            print_pretrained(scores, self.model_folder, f"{command} --save-to {self.model_folder}_classifier")
         return copy_model(model)  # in float32
 
     def _tokenizer(self, documents: list[list[str]], state: TrainingState) -> Tokenizer:
         if self.vocabulary is not None:
             return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
-        kept = state.vocabulary_path
-        if kept is not None and kept.exists():
-            return WordPieceTokenizer.from_file(kept, self.lowercase)
+        kept = state.kept_tokenizer()
+        if kept is not None:
+            return kept
         tokens = learn_vocabulary(
             itertools.chain.from_iterable(documents),
             self.vocabulary_size or self.config.vocabulary_size,

@@ -1,7 +1,7 @@
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, Self
 import keras
 import tyro
 
-from keras_plm.config import SIZES, EncoderConfig
 from keras_plm.models import check_free
 from keras_plm.training import (
     AdamW,
@@ -28,23 +27,25 @@ from .tensorboard import TensorBoardLog
 from .training_state import TrainingState
 
 
-def _named_size(words: list[str]) -> EncoderConfig:
-    name = words[0]
-    if name in SIZES:
-        return SIZES[name]
-    if name.endswith(".json"):
-        return EncoderConfig.from_dict(json.loads(Path(name).read_text("utf-8")))
-    raise ValueError(f"{name!r} is not a size; choose one of {', '.join(SIZES)}, or a .json file")
+def named_size(sizes: Mapping[str, Any]) -> Any:
+    """A config on the command line: one of these names, such as `--config mini`, or a JSON file of its fields."""
+    kind = type(next(iter(sizes.values())))
 
+    def read(words: list[str]) -> Any:
+        name = words[0]
+        if name in sizes:
+            return sizes[name]
+        if name.endswith(".json"):
+            return kind.from_dict(json.loads(Path(name).read_text("utf-8")))
+        raise ValueError(f"{name!r} is not a size; choose one of {', '.join(sizes)}, or a .json file")
 
-# an EncoderConfig on the command line: --config mini
-NAMED_SIZE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar=f"{{{','.join(SIZES)},FILE.json}}",
-    instance_from_str=_named_size,
-    is_instance=lambda value: isinstance(value, EncoderConfig),
-    str_from_instance=lambda value: [next((n for n, s in SIZES.items() if s == value), "custom")],
-)
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(sizes)},FILE.json}}",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [next((name for name, size in sizes.items() if size == value), "custom")],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from keras_plm.config import EncoderConfig
+from keras_plm.config import BackboneConfig
 from keras_plm.text import Examples
 from keras_plm.text.readers.memory import is_in_memory, rows_in_memory
 
 
 def recorded(value: Any) -> Any:
     """A field of a recipe, converted to JSON types."""
-    if isinstance(value, EncoderConfig):
+    if isinstance(value, BackboneConfig):
         return value.to_dict()
     if value is None or isinstance(value, str | int | float):
         return value
@@ -62,7 +62,7 @@ def fields_of(kind: type, record: dict[str, Any], path: str | Path) -> dict[str,
             raise ValueError(f"{path}: {field!r} was a table in memory; give it again: {field}=…")
         value = fields[field] = tuple(value) if isinstance(value, list) else value
         if field == "config" and isinstance(value, dict):
-            fields[field] = EncoderConfig.from_dict(value)
+            fields[field] = BackboneConfig.from_dict(value)
         elif not _fits(value, hints.get(field, Any)):
             raise ValueError(f"{path}: {field}={value!r:.60} does not have the type {hints[field]}")
     return fields

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from keras_plm.models import load_tokenizer, tokenizer_settings
 from keras_plm.text import Tokenizer
 from keras_plm.training import Checkpoint, HistoryLog, is_chief, worker_name, write_whole
 
@@ -15,6 +16,8 @@ from .training_method import TrainingMethod
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+
+_TOKENIZER = "tokenizer_settings.json"
 
 
 def training_folder(save_to: str) -> Path:
@@ -41,7 +44,6 @@ class TrainingState:
         # each worker decides from its own history when to stop, so no shared disk is needed
         self.history_path = self.folder / ("history.csv" if is_chief() else f"{worker_name()}.history.csv")
         self.best_path: Path | None = self.folder / f"{worker_name()}.best.safetensors"
-        self.vocabulary_path: Path | None = self.folder / "vocab.txt"
         self._path = self.folder / "recipe.json"
         self._content = json.dumps(json.loads(self.record) | {"rows": fingerprint}, indent=2, ensure_ascii=False) + "\n"
         if self._path.exists() and self._path.read_text("utf-8") != self._content:
@@ -56,10 +58,22 @@ class TrainingState:
             write_whole(self._path, self._content)
         return self._checkpoint.restore(trainee)
 
-    def keep_vocabulary(self, tokenizer: Tokenizer) -> None:
-        """Write a learned vocabulary, so that a resumed training does not have to learn it again."""
-        if self.vocabulary_path is not None and not self.vocabulary_path.exists():
-            write_whole(self.vocabulary_path, tokenizer.files()["vocab.txt"].decode())
+    def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Write a learned tokenizer, so that a resumed training does not have to learn it again."""
+        settings = self.folder / _TOKENIZER
+        if settings.exists():
+            return
+        for name, content in tokenizer.files().items():
+            write_whole(self.folder / name, content)
+        # the settings come last: if they exist, the other files are complete
+        write_whole(settings, json.dumps(tokenizer_settings(tokenizer), ensure_ascii=False))
+
+    def kept_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer that an interrupted training learned; None if there is none."""
+        settings = self.folder / _TOKENIZER
+        if not settings.exists():
+            return None
+        return load_tokenizer(json.loads(settings.read_text("utf-8")), lambda name: self.folder / name)
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """History and checkpoint."""
@@ -83,11 +97,17 @@ class _NothingKept(TrainingState):
 
     def __init__(self) -> None:
         self.folder, self.record = Path(os.devnull), ""
-        self.best_path = self.vocabulary_path = None
+        self.best_path = None
         self.history_path = Path(os.devnull)
 
     def restore(self, trainee: keras.Model) -> int:
         return 0
+
+    def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
+        pass
+
+    def kept_tokenizer(self) -> None:
+        return None
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return []

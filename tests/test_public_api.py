@@ -20,12 +20,12 @@ FINE_TUNE = [
 
 def test_public_names():
     assert plm.__all__ == [
-        "BASE", "GPT3_SIZES", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation", "BytePairTokenizer",
-        "ClassificationHead", "Classifier", "Decoder", "DecoderBlock", "DecoderConfig", "Embedder", "Encoder",
-        "EncoderBlock", "EncoderConfig", "FeedForward", "GenerationSettings", "MaskedTokenHead", "MultiHeadAttention",
-        "NextSentenceHead", "Pretrainer", "QuestionAnswerer", "SentencePieceTokenizer", "Tagger", "TextGenerator",
-        "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster", "evaluate",
-        "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
+        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
+        "BytePairTokenizer", "ClassificationHead", "Classifier", "Decoder", "DecoderBlock", "DecoderConfig",
+        "Embedder", "Encoder", "EncoderBlock", "EncoderConfig", "FeedForward", "GenerationSettings", "MaskedTokenHead",
+        "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer", "SentencePieceTokenizer", "Tagger",
+        "TextGenerator", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster",
+        "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",
@@ -33,8 +33,8 @@ def test_public_names():
         "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
-        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "RateTest",
-        "Recipe", "Tag", "cross_validate", "find_learning_rate",
+        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "PretrainCausal",
+        "RateTest", "Recipe", "Tag", "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -44,8 +44,9 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate", "evaluate",
-        "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
+        "pretrain", "pretrain-causal", "classify", "tag", "answer-questions", "embed", "distill", "predict",
+        "generate", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate",
+        "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "saved-model", "tokenizer-vectors"]
 
@@ -60,6 +61,10 @@ def test_recipe_fields():
     assert names["Pretrain"] == [
         *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary", "vocabulary_size", "lowercase",
         "steps", "mask_rate", "whole_word", "inside_rate", "optimizer_name", "checkpoint_every", "validation_steps",
+    ]  # fmt: skip
+    assert names["PretrainCausal"] == [
+        *RECIPE, "corpus", "validation", "text_column", "config", "start_from", "vocabulary_size", "steps",
+        "checkpoint_every", "validation_steps",
     ]  # fmt: skip
     assert names["FineTune"] == FINE_TUNE
     assert names["Classify"] == [

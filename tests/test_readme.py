@@ -109,7 +109,7 @@ def test_the_published_checkpoint(config, review_files, tmp_path, monkeypatch):
     assert plm.load("hf:out/reviews").labels == ["cat", "dog"]
 
 
-def test_the_generator(tmp_path, monkeypatch, capsys):
+def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
     from tests.tasks.test_text_generation import make
 
     monkeypatch.chdir(tmp_path)
@@ -121,10 +121,12 @@ def test_the_generator(tmp_path, monkeypatch, capsys):
         "seed=1)": "seed=1, max_new_tokens=4)",
         "num_beams=4": "max_new_tokens=4, num_beams=4",
         "num_layers=6": "num_layers=2, vocabulary_size=11",
+        '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",
+        "config=plm.GPT_MINI": "config=replace(plm.GPT_MINI, num_layers=1, num_heads=2, hidden_dim=16)",
     }.items():
         assert theirs in story, theirs
         story = story.replace(theirs, ours)
-    names: dict = {"plm": plm}
+    names: dict = {"plm": plm, "recipes": recipes, "replace": replace}
     exec(compile(story, "generation.md", "exec"), names)
     assert len(names["scores"]) == 2 and names["model"].output_shape == (None, None, 11)
     assert capsys.readouterr().out.endswith("174604259328\n")

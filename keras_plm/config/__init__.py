@@ -2,7 +2,7 @@
 
 from .adaptation import Adaptation
 from .backbone import Activation, BackboneConfig, check_heads
-from .decoder import GPT3_SIZES, AttentionBias, DecoderConfig, Norm
+from .decoder import DECODER_SIZES, GPT3_SIZES, GPT_MINI, AttentionBias, DecoderConfig, Norm
 from .encoder import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, EncoderConfig, PoolerActivation, Positions
 
 __all__ = [
@@ -17,9 +17,11 @@ __all__ = [
     "Adaptation",
     "AttentionBias",
     "BackboneConfig",
+    "DECODER_SIZES",
     "DecoderConfig",
     "EncoderConfig",
     "GPT3_SIZES",
+    "GPT_MINI",
     "Norm",
     "PoolerActivation",
     "Positions",

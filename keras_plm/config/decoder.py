@@ -99,6 +99,11 @@ class DecoderConfig(BackboneConfig):
         return self.num_parameters + self.hidden_dim * self.max_sequence_length * (self.positions == "sinusoidal")
 
 
+GPT_MINI = DecoderConfig(
+    vocabulary_size=8_192, num_layers=6, num_heads=6, hidden_dim=384, intermediate_dim=1_536, max_sequence_length=512
+)  # 14.0 M weights
+
+
 def _gpt3(num_layers: int, hidden_dim: int, num_heads: int, head_dim: int) -> DecoderConfig:
     """GPT-3's proportions: GPT-2's blocks, with locally banded attention in every second block."""
     return DecoderConfig(
@@ -126,3 +131,5 @@ GPT3_SIZES = {
     "gpt3-13b": _gpt3(40, 5_140, 40, 128),
     "gpt3-175b": _gpt3(96, 12_288, 96, 128),
 }
+
+DECODER_SIZES = {"gpt-mini": GPT_MINI, **GPT3_SIZES}

@@ -6,10 +6,12 @@ readers · corpus → vocabulary → tokenizer → sentence_pairs → packing �
 from .answer_windows import AnswerWindows
 from .augmentation import altered
 from .byte_pair import BytePairTokenizer
+from .byte_pair_learning import learn_byte_pairs
 from .corpus import read_documents, split_sentences
 from .datasets import TextRows, pretraining_dataset
 from .masking import mask_tokens
 from .next_sentence_pairs import SentencePairs, TokenizedCorpus
+from .packed_texts import PackedTexts
 from .packing import Spans, pack
 from .readers import (
     Examples,
@@ -59,6 +61,7 @@ __all__ = [
     "Examples",
     "LabeledTexts",
     "OnBadRow",
+    "PackedTexts",
     "Questions",
     "SentencePairs",
     "SentencePieceTokenizer",
@@ -79,6 +82,7 @@ __all__ = [
     "expand_files",
     "label_ids",
     "label_rows",
+    "learn_byte_pairs",
     "learn_vocabulary",
     "list_of_texts",
     "mask_tokens",

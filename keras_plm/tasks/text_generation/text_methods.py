@@ -160,6 +160,16 @@ class TextGeneratorMethods(TextModel):
         bad_words = [tokenizer.encode(text).token_ids for text in spelled]
         return LogitsProcessor(settings, bad_words, end_ids(tokenizer))
 
+    def texts_to_ids(self, texts: Sequence[str], ends: bool = False) -> list[list[int]]:
+        """The token ids of texts, with the special tokens of the template before them.
+
+        Args:
+            texts: any number of texts.
+            ends: add the token that ends a text, as in training.
+        """
+        end = end_ids(self.needs_tokenizer()) if ends else []
+        return [row + end for row in self._prompt_ids(texts)]
+
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts behind what the template begins with; an empty one is the end of another text."""
         tokenizer = self.needs_tokenizer()
