@@ -1,34 +1,33 @@
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_plm.generation import FINISHED
-from keras_plm.xla import compiled
+from keras_plm.xla import xla_enabled
 
-_ROUND = 64  # positions: each length of a cache is compiled once, in some seconds
+_ROUND = 64  # cache lengths are multiples of this, because XLA compiles each length separately, in some seconds
 _FUNCTIONS = "_generation_functions"
 
 
 class KerasSession:
-    """A `GenerationSession` of a Keras model: shorter prompts of a batch have padding before them.
+    """A `GenerationSession` of a Keras model. In a batch, shorter prompts have padding before them.
 
-    A prompt is read at once as TensorFlow runs it: its products are large, and oneDNN's are fast. A single token is
-    read by a step that XLA compiles for its batch and its length: what bounds it is how fast the weights come from
-    memory, and XLA reads them at about the speed of the memory (docs/log).
+    All tokens of the prompts are read in one pass without XLA, because oneDNN's large matrix products are fast. Single
+    tokens are read by a step that XLA compiles for the batch size and the cache length. The speed of this step is
+    limited by reading the weights from memory (docs/log).
 
     Args:
         model: a `TextGenerator`.
-        max_new_tokens: most steps after the prompts.
+        max_new_tokens: maximum number of steps after the prompts.
     """
 
     def __init__(self, model: Any, max_new_tokens: int) -> None:
         self.model = model
         self.max_new_tokens = max_new_tokens
-        self._read, self._step = _functions(model)
-        self._caches: Any = None
+        self._caches: list[tf.Tensor] = []
+        self._step: Callable | None = None  # for the shapes of the caches
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
         """See `GenerationSession`."""
@@ -39,31 +38,51 @@ class KerasSession:
         for row, prompt in enumerate(prompts):
             token_ids[row, longest - len(prompt) :] = prompt
             self._mask[row, longest - len(prompt) : longest] = 1
-        caches = self.model.decoder.make_caches(len(prompts), length)
+        self._caches = tf.nest.flatten(self.model.decoder.make_caches(len(prompts), length))
         self._index = longest
-        return self._run(self._read, token_ids, caches, 0)
+        return self._run(_functions(self.model)["read"], token_ids, 0)
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""
         reads = tokens != FINISHED
         self._mask[reads, self._index] = 1
+        token_ids = np.where(reads, tokens, 0)[:, None]
+        if self._step is None:
+            # A concrete function does not look at the types of its arguments again: 1.5 ms less per token
+            step = _functions(self.model)["step" if xla_enabled() else "step_without_xla"]
+            self._step = step.get_concrete_function(*self._arguments(token_ids, self._index))
         self._index += 1
-        return self._run(self._step, np.where(reads, tokens, 0)[:, None], self._caches, self._index - 1)
+        return self._run(self._step, token_ids, self._index - 1)
 
     def select(self, rows: np.ndarray) -> None:
         """See `GenerationSession`."""
+        if len(rows) != len(self._mask):
+            self._step = None
         self._mask = self._mask[rows]
-        self._caches = tf.nest.map_structure(partial(tf.gather, indices=rows), self._caches)
+        self._caches = [tf.gather(cache, rows) for cache in self._caches]
 
-    def _run(self, function: Callable, token_ids: np.ndarray, caches: Any, index: int) -> np.ndarray:
-        arguments = (tf.constant(token_ids, tf.int32), tf.constant(self._mask), caches, tf.constant(index))
-        logits, self._caches = function(*arguments)
+    def _run(self, function: Callable, token_ids: np.ndarray, index: int) -> np.ndarray:
+        logits, *self._caches = function(*self._arguments(token_ids, index))
         return logits.numpy()
 
+    def _arguments(self, token_ids: np.ndarray, index: int) -> list[tf.Tensor]:
+        return [tf.constant(token_ids, tf.int32), tf.constant(self._mask), tf.constant(index), *self._caches]
 
-def _functions(model: Any) -> tuple[Callable, Callable]:
-    """The model's two functions, traced once for all batches and lengths."""
+
+def _functions(model: Any) -> dict[str, Any]:
+    """The functions of a model, which are traced once and used by all its sessions. They take the caches as a list."""
     if _FUNCTIONS not in model.__dict__:
-        read = tf.function(model.step, autograph=False, reduce_retracing=True)
-        object.__setattr__(model, _FUNCTIONS, (read, compiled(model.step)))
+        structure = [{"self": {"key": 0, "value": 0}} for _ in model.decoder.blocks]
+
+        def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any) -> list[Any]:
+            packed = tf.nest.pack_sequence_as(structure, caches)
+            logits, new = model.step(token_ids, padding_mask, packed, index)
+            return [logits, *tf.nest.flatten(new)]
+
+        functions = {
+            "read": tf.function(run, autograph=False, reduce_retracing=True),
+            "step": tf.function(run, autograph=False, jit_compile=True),
+            "step_without_xla": tf.function(run, autograph=False),
+        }
+        object.__setattr__(model, _FUNCTIONS, functions)  # not tracked by Keras: it is not part of the model
     return model.__dict__[_FUNCTIONS]
