@@ -3,6 +3,7 @@
 from .beam_search import Hypothesis, beam_search
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
+from .prompt_lookup import write_with_lookup
 from .session import FINISHED, GenerationSession
 from .settings import GenerationSettings
 from .streaming import TextStream
@@ -19,4 +20,5 @@ __all__ = [
     "beam_search",
     "begin",
     "write",
+    "write_with_lookup",
 ]

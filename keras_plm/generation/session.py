@@ -23,3 +23,14 @@ class GenerationSession(Protocol):
 
     def select(self, rows: np.ndarray) -> None:
         """Keep these rows, (B',) int, in this order; some may be left out, and some be there several times."""
+
+    def read_ahead(self, tokens: list[int], width: int) -> np.ndarray:
+        """Read several tokens of the only row at once; (tokens, V) float32 logits of the token behind each.
+
+        Args:
+            tokens: at least one token id.
+            width: maximum number of tokens in any such call; calls of one width are compiled once.
+        """
+
+    def rewind(self, count: int) -> None:
+        """Forget the last `count` tokens that were read."""

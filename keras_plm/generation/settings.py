@@ -36,6 +36,7 @@ class GenerationSettings(TypedFields):
     early_stopping: bool | Literal["never"] = (
         False  # stop at num_beams texts; False: if no better is likely (never: can be)
     )
+    prompt_lookup_num_tokens: int = 0  # speculative decoding: guess up to this many tokens from earlier text; 0: off
     repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
     presence_penalty: float = 0.0  # subtracted from the logits of all tokens in the new text
     frequency_penalty: float = 0.0  # subtracted once for each time that the new text has the token
@@ -54,7 +55,7 @@ class GenerationSettings(TypedFields):
         object.__setattr__(self, "logit_bias", {_token_id(token): _number(value) for token, value in bias.items()})
         self.check_types()
         self.check_at_least(1, "max_new_tokens", "num_return_sequences", "num_beams")
-        self.check_at_least(0, "min_new_tokens", "top_k", "no_repeat_ngram_size", "min_p")
+        self.check_at_least(0, "min_new_tokens", "top_k", "no_repeat_ngram_size", "min_p", "prompt_lookup_num_tokens")
         for name in ("temperature", "repetition_penalty", "top_p"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be above 0")
@@ -71,6 +72,8 @@ class GenerationSettings(TypedFields):
                 raise ValueError(f"{name}={getattr(self, name)} has an empty text")
         if self.num_beams > 1 and self.do_sample:
             raise ValueError(f"num_beams={self.num_beams} with do_sample=True is not supported")
+        if self.prompt_lookup_num_tokens and (self.num_beams > 1 or self.do_sample):
+            raise ValueError("prompt_lookup_num_tokens is for greedy decoding: without num_beams and do_sample")
         if self.num_return_sequences > self.num_beams and not self.do_sample:
             count = f"num_return_sequences={self.num_return_sequences}"
             raise ValueError(f"{count} with num_beams={self.num_beams}: use more beams, or do_sample=True")

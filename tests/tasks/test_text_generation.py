@@ -9,6 +9,7 @@ import keras_plm as plm
 from keras_plm.config import DecoderConfig
 from keras_plm.generation import GenerationSettings
 from keras_plm.tasks.text_generation import TextGenerator
+from keras_plm.tasks.text_generation.keras_session import KerasSession
 from keras_plm.text import SpecialTokens, Template
 from keras_plm.text.byte_pair import BYTE_CHARACTERS, BytePairTokenizer
 
@@ -138,6 +139,22 @@ def test_a_stop_string_across_tokens_ends_the_text(gpt2):
     for prompt, text in zip(PROMPTS, whole, strict=True):
         stop = text[5:8]
         assert gpt2.generate([prompt], settings, stop_strings=(stop, "never there")) == [text[: text.index(stop)]]
+
+
+@pytest.mark.parametrize("guessed", [1, 4])
+def test_speculative_decoding_writes_the_same(model, guessed, monkeypatch):
+    settings = GenerationSettings(max_new_tokens=40, logit_bias=allowed(model))
+    wanted = model.generate(PROMPTS, settings)
+    steps = []
+    real = KerasSession.read_ahead
+    monkeypatch.setattr(KerasSession, "read_ahead", lambda self, *a: steps.append(1) or real(self, *a))
+    assert model.generate(PROMPTS, settings, prompt_lookup_num_tokens=guessed) == wanted
+    assert 0 < len(steps) < 4 * 39  # small models repeat themselves: some guesses were right
+    part = wanted[0][6:9]
+    stopped = model.generate(PROMPTS[:1], settings, prompt_lookup_num_tokens=guessed, stop_strings=(part,))
+    assert stopped == [wanted[0][: wanted[0].index(part)]]
+    streamed = list(model.stream(PROMPTS[1], settings, prompt_lookup_num_tokens=guessed))
+    assert "".join(streamed) == wanted[1]
 
 
 def test_the_end_token_ends_a_text_but_not_too_soon(gpt2):

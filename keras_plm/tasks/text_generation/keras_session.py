@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class KerasSession:
         self.max_new_tokens = max_new_tokens
         self._caches: list[tf.Tensor] = []
         self._step: Callable | None = None  # for the shapes of the caches
+        self._ahead: Callable | None = None
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
         """See `GenerationSession`."""
@@ -61,6 +63,22 @@ class KerasSession:
         self._mask = self._mask[rows]
         self._caches = [tf.gather(cache, rows) for cache in self._caches]
 
+    def read_ahead(self, tokens: list[int], width: int) -> np.ndarray:
+        """See `GenerationSession`."""
+        self._mask[0, self._index : self._index + len(tokens)] = 1
+        # the padding writes into the caches too, at positions that the mask hides and that are written again
+        token_ids = np.array([[*tokens, *[0] * (width - len(tokens))]])
+        if self._ahead is None:
+            ahead = _functions(self.model)["ahead" if xla_enabled() else "ahead_without_xla"]
+            self._ahead = ahead.get_concrete_function(*self._arguments(token_ids, self._index))
+        self._index += len(tokens)
+        return self._run(self._ahead, token_ids, self._index - len(tokens))[0, : len(tokens)]
+
+    def rewind(self, count: int) -> None:
+        """See `GenerationSession`."""
+        self._mask[0, self._index - count : self._index] = 0
+        self._index -= count
+
     def _run(self, function: Callable, token_ids: np.ndarray, index: int) -> np.ndarray:
         logits, *self._caches = function(*self._arguments(token_ids, index))
         return logits.numpy()
@@ -74,15 +92,18 @@ def _functions(model: Any) -> dict[str, Any]:
     if _FUNCTIONS not in model.__dict__:
         structure = [{"self": {"key": 0, "value": 0}} for _ in model.decoder.blocks]
 
-        def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any) -> list[Any]:
+        def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any, all_logits: bool = False) -> list[Any]:
             packed = tf.nest.pack_sequence_as(structure, caches)
-            logits, new = model.step(token_ids, padding_mask, packed, index)
+            logits, new = model.step(token_ids, padding_mask, packed, index, all_logits)
             return [logits, *tf.nest.flatten(new)]
 
+        ahead = partial(run, all_logits=True)
         functions = {
             "read": tf.function(run, autograph=False, reduce_retracing=True),
             "step": tf.function(run, autograph=False, jit_compile=True),
             "step_without_xla": tf.function(run, autograph=False),
+            "ahead": tf.function(ahead, autograph=False, jit_compile=True),
+            "ahead_without_xla": tf.function(ahead, autograph=False),
         }
         object.__setattr__(model, _FUNCTIONS, functions)  # not tracked by Keras: it is not part of the model
     return model.__dict__[_FUNCTIONS]

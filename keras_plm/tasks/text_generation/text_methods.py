@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_plm.generation import (
     beam_search,
     begin,
     write,
+    write_with_lookup,
 )
 from keras_plm.tasks.text_model import TextModel, check_texts
 from keras_plm.text import Tokenizer
@@ -150,8 +152,15 @@ class TextGeneratorMethods(TextModel):
         self, prompts: Sequence[str], settings: GenerationSettings
     ) -> tuple[list[Continuation], Iterator[tuple[Continuation, str]]]:
         continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, self.needs_tokenizer().decode)
+        processor, guessed = self._processor(settings), settings.prompt_lookup_num_tokens
+        if guessed:  # one prompt at a time
+            parts = (
+                write_with_lookup(self.open_session(one.limit + guessed), one, processor, guessed)
+                for one in continuations
+            )
+            return continuations, chain.from_iterable(parts)
         session = self.open_session(max(continuation.limit for continuation in continuations))
-        return continuations, write(session, continuations, settings, self._processor(settings))
+        return continuations, write(session, continuations, settings, processor)
 
     def _processor(self, settings: GenerationSettings) -> LogitsProcessor:
         tokenizer = self.needs_tokenizer()
