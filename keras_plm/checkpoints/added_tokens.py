@@ -15,6 +15,7 @@ class Listed(NamedTuple):
         normalized: whether it is lower-cased and searched in the lower-cased text.
         strips_left, strips_right: whether the white space before it, or after it, belongs to it.
         single_word: whether it is recognized only if no letter is next to it.
+        special: it is a control token, which is not part of a decoded text.
     """
 
     text: str
@@ -22,17 +23,18 @@ class Listed(NamedTuple):
     strips_left: bool = False
     strips_right: bool = False
     single_word: bool = False
+    special: bool = False
 
     @classmethod
     def of(cls, token: Any, is_special: bool) -> "Listed":
         """Make it from a string, or from an object with `content` and flags."""
         if isinstance(token, str):
-            return cls(token, normalized=not is_special)
-        flags = [bool(token.get(name, False)) for name in ("lstrip", "rstrip", "single_word")]
+            return cls(token, normalized=not is_special, special=is_special)
+        left, right, alone = (bool(token.get(name, False)) for name in ("lstrip", "rstrip", "single_word"))
         special = is_special or bool(token.get("special", False))
         if not isinstance(token["content"], str):
             raise TypeError(f"content is {token['content']!r:.60}")
-        return cls(token["content"], bool(token.get("normalized", not special)), *flags)
+        return cls(token["content"], bool(token.get("normalized", not special)), left, right, alone, special)
 
 
 def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
@@ -53,7 +55,7 @@ def listed_tokens(folder: Path, settings: dict[str, Any]) -> dict[int, Listed]:
         found[_id(int(index), folder / "tokenizer_config.json")] = Listed.of(token, text in special)
     known = {token.text for token in found.values()}
     for number, text in enumerate(sorted(special - known)):
-        found[-1 - number] = Listed(text, normalized=False)  # a negative key: its id is in the vocabulary
+        found[-1 - number] = Listed(text, normalized=False, special=True)  # a negative key: its id is in the vocabulary
     return found
 
 
@@ -116,5 +118,5 @@ def added_tokens(listed: dict[int, Listed], special: SpecialTokens, lowercase: b
                 f"the added token {token.text!r} is for whole words only (single_word), which is not supported"
             )
         case = token.normalized and lowercase
-        found[token.text] = AddedToken(token.text, case, token.strips_left, token.strips_right)
+        found[token.text] = AddedToken(token.text, case, token.strips_left, token.strips_right, token.special)
     return list(found.values())

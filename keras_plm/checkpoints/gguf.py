@@ -39,7 +39,7 @@ _KINDS: dict[str, tuple[DecoderArchitecture, dict[str, str], dict[str, str], str
 }
 # tokenizer.ggml.pre → the rule that splits words
 _WORDS: dict[str, WordRule] = {
-    "gpt-2": "gpt2", "default": "gpt2", "smollm": "smollm", "qwen2": "qwen2", "llama-bpe": "llama3",
+    "gpt-2": "gpt2", "smollm": "smollm", "qwen2": "qwen2",
 }  # fmt: skip
 _CONTROL, _USER_DEFINED = 3, 4
 
@@ -67,8 +67,11 @@ def from_gguf(path: str | Path) -> Any:
         architecture, outside, inside, blocks = _KINDS[kind]
         tokenizer = _tokenizer(metadata)
         theirs = _config(metadata, kind, tensors)
+        ends = _end_tokens(metadata, tokenizer)
     except KeyError as error:
         raise ValueError(f"{path} has no {error} in its metadata") from None
+    except (TypeError, AttributeError, ArithmeticError, IndexError) as error:
+        raise ValueError(f"{path} has damaged metadata: {error!r}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     stored = {}
@@ -76,7 +79,7 @@ def from_gguf(path: str | Path) -> Any:
         named = _their_name(name, outside, inside, blocks)
         if named is not None:
             stored[named] = _as_theirs(named, tensor, kind, theirs)
-    return decoder_of(theirs, architecture, stored, tokenizer, str(path))
+    return decoder_of(theirs, architecture, stored, tokenizer, str(path), ends)
 
 
 def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor]) -> dict[str, Any]:
@@ -98,9 +101,9 @@ def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor
             "n_embd": width, "n_head": heads, "n_layer": size("block_count"), "n_inner": size("feed_forward_length"),
             "n_positions": size("context_length"), "layer_norm_epsilon": size("attention.layer_norm_epsilon"),
         }  # fmt: skip
-    scaling = metadata.get(f"{kind}.rope.scaling.type", "none")
-    if scaling != "none" or "rope_freqs.weight" in tensors:
-        raise ValueError(f"scaled rotary positions ({scaling}) are not supported")
+    _check_rotary(metadata, kind, size("attention.key_length", width // heads))
+    if "rope_freqs.weight" in tensors:
+        raise ValueError("rotary positions with a table of factors (rope_freqs) are not supported")
     return shared | {
         "hidden_size": width, "num_attention_heads": heads,
         "num_key_value_heads": size("attention.head_count_kv", heads),
@@ -108,6 +111,18 @@ def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor
         "intermediate_size": size("feed_forward_length"), "max_position_embeddings": size("context_length"),
         "rms_norm_eps": size("attention.layer_norm_rms_epsilon"), "rope_theta": size("rope.freq_base", 10_000.0),
     }  # fmt: skip
+
+
+def _check_rotary(metadata: dict[str, Any], kind: str, head_dim: int) -> None:
+    """Raise ValueError for rotary positions that are scaled or cover only a part of a head, and for a window."""
+    usual = {
+        "rope.scaling.type": ("none",), "rope.scaling.factor": (0.0, 1.0), "rope.scale_linear": (0.0, 1.0),
+        "rope.dimension_count": (head_dim,), "attention.sliding_window": (0,),
+    }  # fmt: skip
+    for name, allowed in usual.items():
+        value = metadata.get(f"{kind}.{name}", allowed[0])
+        if value not in allowed and not (name == "rope.scaling.type" and value == "linear"):  # then the factor counts
+            raise ValueError(f"{kind}.{name}={value!r} is not supported, only {allowed[-1]!r}")
 
 
 def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], blocks: str) -> str | None:
@@ -139,7 +154,7 @@ def _halves(tensor: StoredTensor, heads: int) -> np.ndarray:
 
 
 def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
-    model, rule = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre", "default")
+    model, rule = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre")
     if model != "gpt2" or rule not in _WORDS:
         raise ValueError(f"the tokenizer {model!r} with the word rule {rule!r} is not supported")
     vocabulary = metadata["tokenizer.ggml.tokens"]
@@ -152,12 +167,20 @@ def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
                 raise ValueError(f"tokenizer.ggml.{theirs}_token_id is {index}, but there are {len(vocabulary)} tokens")
             spelled[role] = vocabulary[index]
     kinds = metadata.get("tokenizer.ggml.token_type") or []
-    added = [
-        AddedToken(token)
-        for token, kind in zip(vocabulary, kinds, strict=False)
-        if kind in (_CONTROL, _USER_DEFINED) and token.strip() == token
-    ]
+    added = []
+    for token, kind in zip(vocabulary, kinds, strict=False):
+        if kind in (_CONTROL, _USER_DEFINED):
+            if token.strip() != token:
+                raise ValueError(f"the added token {token!r} begins or ends with white space, which is not supported")
+            added.append(AddedToken(token, special=kind == _CONTROL))
     template = Template("bos A" if metadata.get("tokenizer.ggml.add_bos_token") else "A", None)
     special = SpecialTokens(**spelled)
     merges = metadata["tokenizer.ggml.merges"]
     return BytePairTokenizer(vocabulary, merges, special, template=template, added=added, words=_WORDS[rule])
+
+
+def _end_tokens(metadata: dict[str, Any], tokenizer: BytePairTokenizer) -> list[str]:
+    """Tokens that end a turn or a message, in addition to `eos`."""
+    ids = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")]
+    tokens = [tokenizer.vocabulary[index] for index in ids if index is not None]
+    return [token for token in dict.fromkeys(tokens) if token != tokenizer.special.eos]

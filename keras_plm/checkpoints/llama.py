@@ -15,20 +15,28 @@ from .architecture import Head, Stack
 from .decoder_architecture import DecoderArchitecture, next_token_head
 from .rules import Rule, kernel, weight
 
+_SLIDING = "sliding_attention"
 _SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def _rotary(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Transformers 5 has all settings in `rope_parameters`; older versions have two fields."""
-    told = theirs.get("rope_parameters") or {
-        "rope_theta": theirs.get("rope_theta"),
-        **(theirs.get("rope_scaling") or {}),
-    }
+    """The rotary fields. Version 5 of Transformers has them in `rope_parameters`, older versions in two fields."""
+    told = dict(theirs.get("rope_scaling") or theirs.get("rope_parameters") or {})
+    base = told.get("rope_theta", theirs.get("rope_theta"))
+    base = 10_000.0 if base is None else base
+    if isinstance(base, bool) or not isinstance(base, int | float) or not base > 0:
+        raise ValueError(f"rope_theta={base!r}; it must be a number above 0")
     kind = told.get("rope_type", told.get("type", "default"))
     if kind not in ("default", "llama3"):
         raise ValueError(f"rotary positions of type {kind!r} are not supported, only 'default' and 'llama3'")
-    scaling = tuple(float(told[name]) for name in _SCALING) if kind == "llama3" else ()
-    return {"rotary_base": float(told.get("rope_theta") or 10_000.0), "rotary_scaling": scaling}
+    scaling: tuple[float, ...] = ()
+    if kind == "llama3":
+        told.setdefault(_SCALING[-1], theirs.get("max_position_embeddings"))
+        wrong = [name for name in _SCALING if not isinstance(told.get(name), int | float)]
+        if wrong:
+            raise ValueError(f"rotary positions of type 'llama3' need numbers for {', '.join(wrong)}")
+        scaling = tuple(float(told[name]) for name in _SCALING)
+    return {"rotary_base": float(base), "rotary_scaling": scaling}
 
 
 def _their_rotary(config: DecoderConfig) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def _write(config: DecoderConfig) -> dict[str, Any]:
 def _read_mistral(theirs: dict[str, Any]) -> dict[str, Any]:
     # a missing field has the default of Transformers' class, not the value of the published models
     groups = {"num_key_value_heads": theirs.get("num_key_value_heads", 8)}
-    return _read(theirs | groups) | {"window": theirs.get("sliding_window", 4_096)}
+    return _read(theirs | groups) | {"attention_bias": "none", "window": theirs.get("sliding_window", 4_096)}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
@@ -84,17 +92,21 @@ def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
 
 def _read_qwen2(theirs: dict[str, Any]) -> dict[str, Any]:
     groups = {"num_key_value_heads": theirs.get("num_key_value_heads", 32)}
-    window = None
-    if theirs.get("use_sliding_window"):
-        window = theirs.get("sliding_window", 4_096)
-        if theirs.get("max_window_layers", 28):
-            raise ValueError("a window only in the upper layers is not supported: max_window_layers must be 0")
+    layers = theirs.get("num_hidden_layers", 32)
+    first = theirs.get("max_window_layers", 28)
+    kinds = theirs.get("layer_types") or [_SLIDING if i >= first else "full_attention" for i in range(layers)]
+    window = theirs.get("sliding_window", 4_096) if theirs.get("use_sliding_window") else None
+    if window is None or _SLIDING not in kinds:
+        window = None
+    elif set(kinds) != {_SLIDING}:
+        raise ValueError("a window in some layers only (layer_types, max_window_layers) is not supported")
     return _read(theirs | groups) | {"attention_bias": "inputs", "window": window}
 
 
 def _write_qwen2(config: DecoderConfig) -> dict[str, Any]:
-    window = {"use_sliding_window": config.window is not None, "sliding_window": config.window, "max_window_layers": 0}
-    theirs = _write(config) | window
+    kind = "full_attention" if config.window is None else _SLIDING
+    theirs = _write(config) | {"use_sliding_window": config.window is not None, "sliding_window": config.window}
+    theirs |= {"max_window_layers": 0, "layer_types": [kind] * config.num_layers}
     return {name: value for name, value in theirs.items() if name != "attention_bias"}
 
 

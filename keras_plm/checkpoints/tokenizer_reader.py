@@ -32,6 +32,7 @@ _CLASSES = {
     "AlbertTokenizer", "T5Tokenizer", "PreTrainedTokenizer", "TokenizersBackend", "GPT2Tokenizer", "LlamaTokenizer",
     "Qwen2Tokenizer",
 }  # fmt: skip
+_GPT2_WORDS = ("GPT2Tokenizer", "RobertaTokenizer", "PreTrainedTokenizer")  # the word rule of vocab.json alone
 _GPT2_END = "<|endoftext|>"
 _SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
 
@@ -71,14 +72,7 @@ def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
             raise ValueError(f"{folder}: tokenize_chinese_chars=false is not supported")
         return _from_vocabulary(folder / "vocab.txt", settings, listed)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        prefix = settings.get("add_prefix_space", False)
-        vocabulary = read_piece_ids(folder / "vocab.json")
-        special = _causal(settings, vocabulary, listed) if causal else _special(settings, ROBERTA_TOKENS)
-        vocabulary = extended(vocabulary, listed, special)
-        added = added_tokens(listed, special, lowercase=False)
-        merges = [m for m in read_text(folder / "merges.txt").splitlines() if m and not m.startswith("#version")]
-        template = _causal_template(settings) if causal else _usual_template(special)
-        return BytePairTokenizer(vocabulary, merges, special, prefix, template, added)
+        return _from_merges(folder, settings, listed, causal)
     for name in _SENTENCE_PIECE:
         if (folder / name).is_file():
             model = Unigram.from_bytes((folder / name).read_bytes(), str(folder / name))
@@ -87,6 +81,20 @@ def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
         f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt, vocab.json with merges.txt, "
         f"{' or '.join(_SENTENCE_PIECE)}"
     )
+
+
+def _from_merges(folder: Path, settings: dict[str, Any], listed: dict[int, Listed], causal: bool) -> BytePairTokenizer:
+    named = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    if named and named not in _GPT2_WORDS:
+        raise ValueError(f"{folder}: {named} splits words by a rule that is in tokenizer.json, which is missing")
+    prefix = settings.get("add_prefix_space", False)
+    vocabulary = read_piece_ids(folder / "vocab.json")
+    special = _causal(settings, vocabulary, listed) if causal else _special(settings, ROBERTA_TOKENS)
+    vocabulary = extended(vocabulary, listed, special)
+    added = added_tokens(listed, special, lowercase=False)
+    merges = [m for m in read_text(folder / "merges.txt").splitlines() if m and not m.startswith("#version")]
+    template = _causal_template(settings) if causal else _usual_template(special)
+    return BytePairTokenizer(vocabulary, merges, special, prefix, template, added)
 
 
 def _from_vocabulary(path: Path, settings: dict[str, Any], listed: dict[int, Listed]) -> WordPieceTokenizer:

@@ -48,6 +48,11 @@ class DecoderConfig(BackboneConfig):
         super().__post_init__()
         if self.head_dim is not None:
             self.check_at_least(1, "head_dim")
+        # one spelling for each shape: configs are compared
+        if self.num_key_value_heads == self.num_heads:
+            object.__setattr__(self, "num_key_value_heads", None)
+        if self.head_dim is not None and self.head_dim * self.num_heads == self.hidden_dim:
+            object.__setattr__(self, "head_dim", None)
         groups = self.num_key_value_heads
         if groups is not None and (groups < 1 or self.num_heads % groups):
             raise ValueError(f"num_key_value_heads={groups} does not divide num_heads={self.num_heads}")

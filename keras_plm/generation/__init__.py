@@ -1,6 +1,7 @@
 """What the next token is, and when a text ends: the same for Keras models and for exported artifacts."""
 
 from .beam_search import Hypothesis, beam_search
+from .constraints import Constraint
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
 from .prompt_lookup import write_with_lookup
@@ -10,6 +11,7 @@ from .streaming import TextStream
 
 __all__ = [
     "FINISHED",
+    "Constraint",
     "Continuation",
     "FinishReason",
     "GenerationSession",

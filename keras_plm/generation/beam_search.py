@@ -108,8 +108,11 @@ def _advance(
 ) -> np.ndarray:
     """Add a token to each running beam; (beams,) the beams that they come from."""
     beams, vocabulary = logits.shape
-    rows = zip(_log_softmax(logits), search.running, strict=True)
-    total = np.stack([processor(row, search.prompt, new) for row, new in rows]) + search.scores[:, None]
+    possible = search.scores > -np.inf  # a beam of forbidden tokens stays only where there are too few others
+    total = np.full(logits.shape, -np.inf)
+    for row in np.flatnonzero(possible):
+        changed = processor(_log_softmax(logits[row]), search.prompt, search.running[row])
+        total[row] = changed + search.scores[row]
     # a beam can end in as many ways as there are end tokens: so many candidates that enough of them do not end
     count = min(max(2, 1 + len(processor.end_ids)) * beams, total.size)
     best = np.argpartition(-total, count - 1, axis=None)[:count]
@@ -133,8 +136,8 @@ def _advance(
 
     full = len(search.finished) == beams
     never = settings.early_stopping == "never" and settings.length_penalty > 0
-    possible = search.scores[0] / (search.limit if never else length) ** settings.length_penalty
-    search.improvable &= bool(possible > (search.finished[-1].score if full else _IMPOSSIBLE))
+    reachable = search.scores[0] / (search.limit if never else length) ** settings.length_penalty
+    search.improvable &= bool(reachable > (search.finished[-1].score if full else _IMPOSSIBLE))
     search.done = not search.improvable or (full and settings.early_stopping is True) or bool(ended.all())
     return best[growing] // vocabulary
 

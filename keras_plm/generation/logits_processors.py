@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .constraints import Constraint
 from .settings import GenerationSettings
 
 
@@ -14,6 +15,8 @@ class LogitsProcessor:
         settings: bias, penalties, n-grams, bad words, the least number of tokens.
         bad_words: the token ids of each bad word.
         end_ids: tokens that end a text.
+        constraint: forbids tokens that do not fit a schema or an expression.
+        num_tokens: number of tokens of the tokenizer, if the model has logits for more ids.
 
     Source: repetition penalty: Keskar et al. 2019, §4.1, https://arxiv.org/abs/1909.05858; presence and frequency:
         OpenAI's API reference, https://platform.openai.com/docs/api-reference
@@ -21,11 +24,18 @@ class LogitsProcessor:
     """
 
     def __init__(
-        self, settings: GenerationSettings, bad_words: Sequence[Sequence[int]] = (), end_ids: Sequence[int] = ()
+        self,
+        settings: GenerationSettings,
+        bad_words: Sequence[Sequence[int]] = (),
+        end_ids: Sequence[int] = (),
+        constraint: Constraint | None = None,
+        num_tokens: int | None = None,
     ) -> None:
         self.settings = settings
         self.bad_words = [list(word) for word in bad_words if word]
         self.end_ids = list(end_ids)
+        self.constraint = constraint
+        self.num_tokens = num_tokens
 
     def __call__(self, logits: np.ndarray, prompt: Sequence[int], new: Sequence[int]) -> np.ndarray:
         """The changed logits of one row.
@@ -41,6 +51,8 @@ class LogitsProcessor:
         if np.isnan(logits).any():
             raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
         settings, logits = self.settings, logits.copy()
+        if self.num_tokens is not None:
+            logits[self.num_tokens :] = -np.inf  # rows of the embedding matrix without a token
         self._add_bias(logits)
         self._penalize(logits, prompt, new)
         tokens = [*prompt, *new]
@@ -51,6 +63,9 @@ class LogitsProcessor:
                 logits[word[-1]] = -np.inf
         if len(new) < settings.min_new_tokens:
             logits[self.end_ids] = -np.inf
+        if self.constraint is not None:
+            forbidden = self.constraint.forbidden(new)
+            logits[: len(forbidden)][forbidden] = -np.inf
         if not (logits > -np.inf).any():
             raise ValueError("the settings forbid every token: of logit_bias, bad_words and the rest allow one")
         return logits

@@ -1,7 +1,11 @@
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from keras_plm.config.typed_fields import TypedFields
+
+_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+_OF_BEAMS = ("length_penalty", "early_stopping")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class GenerationSettings(TypedFields):
     """
 
     max_new_tokens: int = 128  # maximum length of the new text; it can also end earlier
-    min_new_tokens: int = 0  # a text does not end before this number of tokens
+    min_new_tokens: int = 0  # no end token before this number of tokens; a stop string can end the text earlier
     do_sample: bool = False  # True: draw tokens by their probabilities; False: take the most probable one
     temperature: float = 1.0  # logits are divided by it; below 1, probable tokens become more probable
     top_k: int = 0  # draw only from the k most probable tokens; 0 means all tokens
@@ -42,8 +46,10 @@ class GenerationSettings(TypedFields):
     frequency_penalty: float = 0.0  # subtracted once for each time that the new text has the token
     no_repeat_ngram_size: int = 0  # no sequence of this many tokens occurs twice; 0 means no limit
     logit_bias: dict[int, float] = field(default_factory=dict)  # token id → number to add to its logit
-    bad_words: tuple[str, ...] = ()  # texts that must not occur in the new text
+    bad_words: tuple[str, ...] = ()  # words to forbid, as the tokenizer spells them with and without a space before
     stop_strings: tuple[str, ...] = ()  # the text ends before the first of these
+    json_schema: str | None = None  # constrained decoding: the new text is JSON that fits this JSON schema
+    regex: str | None = None  # constrained decoding: the new text matches this regular expression
     num_return_sequences: int = 1  # number of texts for each prompt
     seed: int | None = None  # random seed of `do_sample`; None gives different texts at each call
 
@@ -63,8 +69,21 @@ class GenerationSettings(TypedFields):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it is a probability, at most 1")
         self._check_combinations()
+        self._check_switches()
+
+    def _check_switches(self) -> None:
+        default = {field.name: field.default for field in fields(self)}
+        needed = {"do_sample=True": (self.do_sample, _OF_SAMPLING), "num_beams": (self.num_beams > 1, _OF_BEAMS)}
+        for switch, (is_on, names) in needed.items():
+            changed = [name for name in names if getattr(self, name) != default[name]]
+            if changed and not is_on:
+                raise ValueError(f"{', '.join(changed)} would have no effect without {switch}")
 
     def _check_combinations(self) -> None:
+        if self.json_schema is not None and self.regex is not None:
+            raise ValueError("json_schema and regex exclude each other")
+        if self.json_schema is not None:
+            _check_json(self.json_schema)
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens={self.min_new_tokens} is above max_new_tokens={self.max_new_tokens}")
         for name in ("stop_strings", "bad_words"):
@@ -79,6 +98,13 @@ class GenerationSettings(TypedFields):
             raise ValueError(f"{count} with num_beams={self.num_beams}: use more beams, or do_sample=True")
 
 
+def _check_json(schema: str) -> None:
+    try:
+        json.loads(schema)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"json_schema={schema!r:.60} is not JSON: {error}") from None
+
+
 def _token_id(value: Any) -> int:
     if isinstance(value, bool) or not (isinstance(value, int) or isinstance(value, str) and value.isdigit()):
         raise ValueError(f"logit_bias has the key {value!r:.60}; it is a token id")
@@ -86,6 +112,6 @@ def _token_id(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise ValueError(f"logit_bias has the value {value!r:.60}; it is a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < float("inf"):
+        raise ValueError(f"logit_bias has the value {value!r:.60}; it is a number; -inf forbids a token")
     return float(value)

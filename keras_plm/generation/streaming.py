@@ -1,7 +1,6 @@
 from collections.abc import Callable, Sequence
 
-_UNFINISHED = "\ufffd"  # what bytes that are no whole character decode to
-_LONGEST_CHARACTER = 4  # bytes of UTF-8, and so tokens
+_UNFINISHED = "\ufffd"  # incomplete characters decode to this
 
 
 class TextStream:
@@ -25,26 +24,27 @@ class TextStream:
         self.stop_strings = list(stop_strings)
         self.stopped = False
         self._ids: list[int] = []
-        # the text of a token may depend on the one before it (SentencePiece's first space): decoded from there
-        self._context = self._told = 0
+        # The text of a token may depend on the one before it (SentencePiece's first space), so decoding starts at the
+        # last token before a border of characters. `_told` counts the characters of this text that were returned.
+        self._start = self._told = 0
         self._held = ""
 
     def push(self, token_id: int) -> str:
-        """The text that is certain now and has not been told."""
+        """The text that is certain now and was not returned before."""
         self._ids.append(token_id)
-        before = self.decode(self._ids[self._context : self._told])
-        text = self.decode(self._ids[self._context :])
-        if text.endswith(_UNFINISHED) and len(self._ids) - self._told < _LONGEST_CHARACTER:
-            return ""
-        self._context, self._told = self._told, len(self._ids)
-        return self._until_stop(text[len(before) :])
+        text = self.decode(self._ids[self._start :])
+        certain = text.rstrip(_UNFINISHED)
+        new, self._told = certain[self._told :], max(self._told, len(certain))
+        if certain == text:
+            self._start = len(self._ids) - 1
+            self._told = len(self.decode(self._ids[self._start :]))
+        return self._until_stop(new)
 
     def finish(self) -> str:
-        """What was held back, when no more tokens come."""
+        """The text that was held back, if no more tokens come."""
         if self.stopped:
             return ""
-        before = self.decode(self._ids[self._context : self._told])
-        rest = self._until_stop(self.decode(self._ids[self._context :])[len(before) :])
+        rest = self._until_stop(self.decode(self._ids[self._start :])[self._told :])
         return rest if self.stopped else rest + self._held
 
     def _until_stop(self, new: str) -> str:

@@ -209,6 +209,13 @@ class BytePairTokenizer(Tokenizer):
             spans.append((token_id, first, int(position[byte_end - 1]) + 1 if byte_end > max(byte_start, 0) else first))
         return spans
 
+    def token_bytes(self) -> list[bytes]:
+        return [self._bytes_of(piece) for piece in self.vocabulary]
+
+    def _bytes_of(self, piece: str) -> bytes:
+        in_bytes = piece not in self._literals and all(character in _BYTE_OF for character in piece)
+        return bytes(_BYTE_OF[character] for character in piece) if in_bytes else piece.encode()
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The exact text of ids. Special tokens are left out, except the unknown token and the mask.
 
@@ -217,10 +224,7 @@ class BytePairTokenizer(Tokenizer):
         Raises:
             ValueError: an id is outside the vocabulary.
         """
-        content = b""
-        for piece in self._pieces(token_ids):
-            in_bytes = piece not in self._literals and all(character in _BYTE_OF for character in piece)
-            content += bytes(_BYTE_OF[character] for character in piece) if in_bytes else piece.encode()
+        content = b"".join(self._bytes_of(piece) for piece in self._pieces(token_ids))
         return content.decode(errors="replace")
 
 

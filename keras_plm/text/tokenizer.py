@@ -27,12 +27,14 @@ class AddedToken:
         text: the token as in the vocabulary.
         ignore_case: whether it is recognized in upper and lower case.
         strips_left, strips_right: whether the white space before it, or after it, belongs to it.
+        special: it is a control token, which `decode` leaves out.
     """
 
     text: str
     ignore_case: bool = False
     strips_left: bool = False
     strips_right: bool = False
+    special: bool = False
 
     def __post_init__(self) -> None:
         if not self.text.strip() or self.text != self.text.strip():
@@ -293,6 +295,14 @@ class Tokenizer(ABC):
         """The id of a token; KeyError if it is not in the vocabulary."""
         return self._ids[piece]
 
+    def token_bytes(self) -> list[bytes]:
+        """The UTF-8 bytes that each token adds to a text, in the order of the ids.
+
+        Raises:
+            ValueError: the text of a token depends on the tokens beside it.
+        """
+        raise ValueError(f"the text of a token of a {type(self).__name__} depends on its neighbors; use byte-level BPE")
+
     def encode(self, text: str) -> Encoding:
         """Ids, tokens and character offsets of one text."""
         return self.encode_batch([text])[0]
@@ -300,7 +310,8 @@ class Tokenizer(ABC):
     @cached_property
     def _left_out(self) -> set[int]:
         """Ids that `decode` leaves out."""
-        return {index for role, index in self._role_ids.items() if role not in ("unk", "mask")}
+        roles = {index for role, index in self._role_ids.items() if role not in ("unk", "mask")}
+        return roles | {self._ids[token.text] for token in self.added if token.special}
 
     def _pieces(self, token_ids: Sequence[int]) -> list[str]:
         """The tokens that `decode` joins."""

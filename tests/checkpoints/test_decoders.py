@@ -130,3 +130,87 @@ def test_what_our_layers_do_not_do_is_refused(changes, message, tmp_path):
     write_folder(tmp_path / "theirs", "llama", **changes)
     with pytest.raises(ValueError, match=message):
         plm.load(f"hf:{tmp_path / 'theirs'}")
+
+
+def test_all_tokens_that_end_a_text_are_read_and_written(tmp_path):
+    write_folder(tmp_path / "theirs", "gpt2", eos_token_id=[2, 9])
+    (tmp_path / "theirs" / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 2]}))
+    model = plm.load(f"hf:{tmp_path / 'theirs'}")
+    vocabulary = model.tokenizer.vocabulary
+    assert model.end_tokens == (vocabulary[7], vocabulary[9]) and model.end_ids == [2, 7, 9]
+    plm.checkpoints.to_hugging_face(model, tmp_path / "ours")
+    assert plm.load(f"hf:{tmp_path / 'ours'}").end_ids == [2, 7, 9]
+    plm.save(model, tmp_path / "saved")
+    assert plm.load(tmp_path / "saved").end_ids == [2, 7, 9]
+    write_folder(tmp_path / "bad", "gpt2", eos_token_id=999)
+    with pytest.raises(ValueError, match="eos_token_id=999; there are 307 tokens"):
+        plm.load(f"hf:{tmp_path / 'bad'}")
+
+
+def test_mistral_has_no_biases(tmp_path):
+    """Whatever its config says: Transformers would leave them out."""
+    write_folder(tmp_path / "theirs", "llama-3.1")
+    model = plm.load(f"hf:{tmp_path / 'theirs'}")
+    assert model.config.attention_bias == "all"
+    with pytest.raises(ValueError, match="mistral has no attention_bias='all'"):
+        plm.checkpoints.to_hugging_face(model, tmp_path / "x", "mistral")
+
+
+def config_of(folder, case, **changes):
+    write_folder(folder, case, **changes)
+    return plm.load(f"hf:{folder}").config
+
+
+def test_rotary_fields_are_read_as_transformers_does(tmp_path):
+    old = {"rope_theta": 500.0, "rope_parameters": {"rope_type": "default"}}
+    assert config_of(tmp_path / "a", "llama", **old).rotary_base == 500.0
+    scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0}
+    both = {"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}, "rope_scaling": scaling, "rope_theta": 9.0}
+    found = config_of(tmp_path / "b", "llama", **both)
+    assert found.rotary_scaling == (4.0, 1.0, 3.0, 29.0) and found.rotary_base == 9.0
+    del scaling["factor"]
+    with pytest.raises(ValueError, match="type 'llama3' need numbers for factor"):
+        config_of(tmp_path / "c", "llama", rope_parameters=scaling)
+    with pytest.raises(ValueError, match="rope_theta=0; it must be a number above 0"):
+        config_of(tmp_path / "d", "llama", rope_parameters={"rope_theta": 0})
+
+
+def test_windows_of_qwen2(tmp_path):
+    window = {"use_sliding_window": True, "sliding_window": 5}
+    kinds = ["sliding_attention", "full_attention"]
+    assert config_of(tmp_path / "a", "qwen2", **window, max_window_layers=2, layer_types=None).window is None
+    assert config_of(tmp_path / "b", "qwen2", **window, layer_types=kinds[:1] * 2).window == 5
+    assert config_of(tmp_path / "c", "qwen2", **window | {"sliding_window": None}).window is None
+    with pytest.raises(ValueError, match="a window in some layers only"):
+        config_of(tmp_path / "d", "qwen2", **window, layer_types=kinds)
+
+
+def test_one_spelling_for_each_shape():
+    sizes = {"num_heads": 3, "hidden_dim": 33}
+    assert plm.DecoderConfig(**sizes, num_key_value_heads=3, head_dim=11) == plm.DecoderConfig(**sizes)
+
+
+def test_word_rules_that_no_file_tells(tmp_path):
+    write_folder(tmp_path / "theirs", "qwen2")
+    folder = tmp_path / "theirs"
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Qwen2Tokenizer", "eos_token": "</s>"})
+    )
+    with pytest.raises(ValueError, match="Qwen2Tokenizer splits words by a rule that is in tokenizer.json"):
+        plm.load(f"hf:{folder}")
+
+
+def test_control_tokens_are_not_text(tmp_path):
+    write_folder(tmp_path / "theirs", "gpt2")
+    path = tmp_path / "theirs" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    content["added_tokens"] += [
+        {"id": 300, "content": "[unused42]", "special": True, **flags},
+        {"id": 301, "content": "[unused43]", "special": False, **flags},
+    ]
+    path.write_text(json.dumps(content))
+    tokenizer = plm.load(f"hf:{tmp_path / 'theirs'}").tokenizer
+    assert tokenizer.vocabulary[300:302] == ["[unused42]", "[unused43]"]
+    assert tokenizer.decode([*tokenizer.encode("a").token_ids, 300, 301]) == "a[unused43]"

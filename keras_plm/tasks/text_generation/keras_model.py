@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -20,6 +21,7 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         config: sizes.
         tokenizer: the tokenizer of the ids; None if the caller tokenizes.
         decoder: a decoder of the same config to put the head on; None makes a new one.
+        end_tokens: tokens that end a text, in addition to the tokenizer's `eos`, such as "<|im_end|>".
 
     Call args:
         inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each, as a `Decoder` takes them.
@@ -46,6 +48,7 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         config: DecoderConfig,
         tokenizer: Tokenizer | None = None,
         decoder: Decoder | None = None,
+        end_tokens: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         # Layers
@@ -62,6 +65,12 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         self.tokenizer = tokenizer
         self.decoder = decoder
         self.head = head
+        self.end_tokens = tuple(end_tokens)
+        if tokenizer is not None:
+            self.end_ids  # noqa: B018  raises an error for unknown tokens
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"end_tokens": list(self.end_tokens)}
 
     def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Float[Tensor, "B T V"]:
         """The outputs for what the decoder gives for these inputs."""

@@ -9,6 +9,7 @@ from keras_plm.generation import FINISHED
 from keras_plm.xla import xla_enabled
 
 _ROUND = 64  # cache lengths are multiples of this, because XLA compiles each length separately, in some seconds
+_LONGEST_READ = 1_024  # tokens of a prompt that are read in one pass
 _FUNCTIONS = "_generation_functions"
 
 
@@ -42,7 +43,10 @@ class KerasSession:
             self._mask[row, longest - len(prompt) : longest] = 1
         self._caches = tf.nest.flatten(self.model.decoder.make_caches(len(prompts), length))
         self._index = longest
-        return self._run(_functions(self.model)["read"], token_ids, 0)
+        # in parts: the attention scores of a long prompt would need more memory than the model
+        for start in range(0, longest, _LONGEST_READ):
+            logits = self._run(_functions(self.model)["read"], token_ids[:, start : start + _LONGEST_READ], start)
+        return logits
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""

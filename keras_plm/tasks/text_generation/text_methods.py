@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_plm.generation import (
+    Constraint,
     Continuation,
     GenerationSession,
     GenerationSettings,
@@ -16,7 +17,6 @@ from keras_plm.generation import (
     write_with_lookup,
 )
 from keras_plm.tasks.text_model import TextModel, check_texts
-from keras_plm.text import Tokenizer
 
 from .keras_session import KerasSession
 
@@ -37,7 +37,7 @@ class TextScore:
     @property
     def total(self) -> float:
         """The logarithm of the probability of the text after its first token."""
-        return float(np.nansum(self.log_probabilities))
+        return float(self.log_probabilities[1:].sum())
 
     @property
     def perplexity(self) -> float:
@@ -47,7 +47,13 @@ class TextScore:
 
 
 class TextGeneratorMethods(TextModel):
-    """The methods of a text generator that take texts."""
+    """The methods of a text generator that take texts.
+
+    Attributes:
+        end_tokens: tokens that end a text, in addition to the tokenizer's `eos`.
+    """
+
+    end_tokens: Sequence[str] = ()
 
     def open_session(self, max_new_tokens: int) -> GenerationSession:
         """What `keras_plm.generation` needs of this model, for texts of at most that many new tokens."""
@@ -78,6 +84,8 @@ class TextGeneratorMethods(TextModel):
         """
         settings = _with(settings, changes)
         check_texts(prompts, names=("prompts", "prompts"))
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}; it must be at least 1")
         texts: list[str] = []
         for start in range(0, len(prompts), batch_size):
             texts += self._texts(prompts[start : start + batch_size], settings)
@@ -120,6 +128,8 @@ class TextGeneratorMethods(TextModel):
             ids = np.array([token_ids], "int32")
             logits = np.asarray(self.predict_on_batch({"token_ids": ids, "padding_mask": np.ones_like(ids)})[0])
             logits = logits.astype("float32")[:-1]
+            if not np.isfinite(logits).all():
+                raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
             found = np.take_along_axis(logits, ids[0, 1:, None], 1)[:, 0] - _log_sum_exp(logits)
             tokens = [tokenizer.vocabulary[token_id] for token_id in token_ids]
             scores.append(TextScore(tokens, np.concatenate([[np.nan], found]).astype("float32")))
@@ -155,7 +165,7 @@ class TextGeneratorMethods(TextModel):
         processor, guessed = self._processor(settings), settings.prompt_lookup_num_tokens
         if guessed:  # one prompt at a time
             parts = (
-                write_with_lookup(self.open_session(one.limit + guessed), one, processor, guessed)
+                write_with_lookup(self.open_session(2 * one.limit), one, processor, min(guessed, one.limit))
                 for one in continuations
             )
             return continuations, chain.from_iterable(parts)
@@ -167,17 +177,27 @@ class TextGeneratorMethods(TextModel):
         # a word inside a text has a space before it, which is part of its token
         spelled = [text for word in settings.bad_words for text in (word, f" {word}")]
         bad_words = [tokenizer.encode(text).token_ids for text in spelled]
-        return LogitsProcessor(settings, bad_words, end_ids(tokenizer))
+        constrained = settings.json_schema is not None or settings.regex is not None
+        constraint = Constraint(settings, tokenizer) if constrained else None
+        return LogitsProcessor(settings, bad_words, self.end_ids, constraint, len(tokenizer))
 
     def texts_to_ids(self, texts: Sequence[str], ends: bool = False) -> list[list[int]]:
         """The token ids of texts, with the special tokens of the template before them.
 
         Args:
             texts: any number of texts.
-            ends: add the token that ends a text, as in training.
+            ends: as in training: begin each text with the token that begins texts, and end it with the token that ends
+                texts. Empty texts are left out.
         """
-        end = end_ids(self.needs_tokenizer()) if ends else []
-        return [row + end for row in self._prompt_ids(texts)]
+        rows = self._prompt_ids(texts)
+        if not ends:
+            return rows
+        tokenizer = self.needs_tokenizer()
+        # the first token of a text is predicted too: from the token that begins texts, or from the end of another one
+        special = tokenizer.special.by_role
+        begin = [] if tokenizer.template.num_before("A", pair=False) else self._border_ids(special)
+        end = [tokenizer.role_id("eos")] if "eos" in special else []
+        return [begin + row + end for text, row in zip(texts, rows, strict=True) if text]
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts behind what the template begins with; an empty one is the end of another text."""
@@ -185,14 +205,18 @@ class TextGeneratorMethods(TextModel):
         parts = tokenizer.template.parts(False)[: tokenizer.template.num_before("A", pair=False)]
         before = [tokenizer.role_id(part.name) for part in parts]
         rows = [before + row for row in tokenizer(list(texts)).to_list()] if len(texts) else []
-        special = tokenizer.special.by_role
-        first = [tokenizer.role_id(role) for role in ("bos", "eos") if role in special][:1]
-        return [row or first for row in rows]
+        return [row or self._border_ids(tokenizer.special.by_role) for row in rows]
 
+    def _border_ids(self, special: dict[str, str]) -> list[int]:
+        """The token that begins texts, or the one that ends them; none if there is neither."""
+        return [self.needs_tokenizer().role_id(role) for role in ("bos", "eos") if role in special][:1]
 
-def end_ids(tokenizer: Tokenizer) -> list[int]:
-    """The tokens that end a text."""
-    return [tokenizer.role_id("eos")] if "eos" in tokenizer.special.by_role else []
+    @property
+    def end_ids(self) -> list[int]:
+        """The tokens that end a text."""
+        tokenizer = self.needs_tokenizer()
+        eos = tokenizer.special.by_role.get("eos")
+        return [tokenizer.id(token) for token in dict.fromkeys([*([] if eos is None else [eos]), *self.end_tokens])]
 
 
 def _with(settings: GenerationSettings | None, changes: dict[str, Any]) -> GenerationSettings:
