@@ -52,7 +52,7 @@ def write_tokenizer(tokenizer: Tokenizer | None, folder: Path, max_length: int) 
         {
             "id": tokenizer.id(token.text), "content": token.text, "single_word": False,
             "lstrip": token.strips_left, "rstrip": token.strips_right,
-            "normalized": token.ignore_case, "special": token.special or not token.ignore_case,
+            "normalized": token.ignore_case, "special": token.special,
         }
         for token in tokenizer.added
     ]  # fmt: skip
