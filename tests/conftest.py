@@ -29,6 +29,7 @@ collect_ignore = [
     "recipes/run_two_replicas.py",
     "training/run_strategy.py",
     "bench",
+    "checkpoints/smollm2_peer.py",
     "checkpoints/transformers_peer.py",
     "export/clients",
 ]

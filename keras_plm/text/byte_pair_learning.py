@@ -32,7 +32,7 @@ def learn_byte_pairs(
 
     Example:
         >>> learn_byte_pairs(["low lower lowest"] * 3, size=261).merges
-        ['l o', 'lo w', 'Ġ low', 'Ġlow e']
+        ['l o', 'lo w', 'low e', 'Ġ lowe']
 
     Source: Radford et al. 2019, §2.2; Sennrich et al. 2016, §3.2, https://arxiv.org/abs/1508.07909
     """

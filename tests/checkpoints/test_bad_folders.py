@@ -227,7 +227,11 @@ def test_writing_refuses_what_transformers_does_not_have(config, tmp_path):
         ),
         (plm.Encoder(replace(config, shared_layers=True)), None, "albert has no embedding_dim=None"),
         (plm.Encoder(replace(config, embedding_dim=33)), "electra", "electra has no embedding_dim=33"),
-        (plm.Encoder(replace(narrow, num_segments=1, embedding_dim=None), odd), None, "roberta pads with id 1, this"),
+        (
+            plm.Encoder(replace(narrow, num_segments=1, embedding_dim=None), odd),
+            None,
+            "roberta pads with id 1, but this tokenizer",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             plm.checkpoints.to_hugging_face(model, tmp_path / "out", model_type)

@@ -124,7 +124,7 @@ def test_texts_that_are_none(classifier):
             lambda: classifier.predict_labels(["good \ud800 film"]),
             "row 0 of the first texts, .* has half of a character",
         ),
-        (lambda: classifier.predict_labels(["a"], ["b", "c"]), "1 first texts, but 2 second ones"),
+        (lambda: classifier.predict_labels(["a"], ["b", "c"]), "1 first texts, but 2 second texts"),
         (lambda: classifier.predict_labels(["a"], max_length=0), "max_length=0; it is a number of tokens"),
     ):
         with pytest.raises(ValueError, match=message):
