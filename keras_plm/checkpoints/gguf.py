@@ -39,7 +39,7 @@ _KINDS: dict[str, tuple[DecoderArchitecture, dict[str, str], dict[str, str], str
 }
 # tokenizer.ggml.pre → the rule that splits words
 _WORDS: dict[str, WordRule] = {
-    "gpt-2": "gpt2", "smollm": "smollm", "qwen2": "qwen2",
+    "gpt-2": "gpt2", "smollm": "smollm", "qwen2": "qwen2", "llama-bpe": "llama3",
 }  # fmt: skip
 _CONTROL, _USER_DEFINED = 3, 4
 
@@ -173,10 +173,12 @@ def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
             if token.strip() != token:
                 raise ValueError(f"the added token {token!r} begins or ends with white space, which is not supported")
             added.append(AddedToken(token, special=kind == _CONTROL))
-    template = Template("bos A" if metadata.get("tokenizer.ggml.add_bos_token") else "A", None)
+    llama3 = _WORDS[rule] == "llama3"
+    template = Template("bos A" if metadata.get("tokenizer.ggml.add_bos_token", llama3) else "A", None)
     special = SpecialTokens(**spelled)
     merges = metadata["tokenizer.ggml.merges"]
-    return BytePairTokenizer(vocabulary, merges, special, template=template, added=added, words=_WORDS[rule])
+    options = {"nfc": rule == "qwen2", "ignore_merges": llama3}  # the file does not say; Transformers has them
+    return BytePairTokenizer(vocabulary, merges, special, template=template, added=added, words=_WORDS[rule], **options)
 
 
 def _end_tokens(metadata: dict[str, Any], tokenizer: BytePairTokenizer) -> list[str]:

@@ -235,17 +235,17 @@ def _byte_pair(
     if "ByteLevel" not in before:
         raise ValueError(f"BPE after {before} is not supported, only ByteLevel")
     words = from_pre_tokenizer(steps)
-    if content["model"].get("ignore_merges"):
-        raise ValueError("BPE with ignore_merges, which takes words of the vocabulary whole, is not supported")
-    if content.get("normalizer"):
-        raise ValueError(f"BPE after the normalizer {content['normalizer']['type']} is not supported")
+    normalizers = [step["type"] for step in _steps(content.get("normalizer"), "normalizers")]
+    if normalizers not in ([], ["NFC"]):
+        raise ValueError(f"BPE after the normalizers {normalizers} is not supported, only NFC")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     prefix = steps[-1].get("add_prefix_space", False)
     added = added_tokens(listed, special, lowercase=False)
     template = _template(content, special, _causal_template(settings) if causal else _usual_template(special))
     if causal:  # a decoder has one text, whatever a file says of two
         template = Template(template.single, None)
-    return BytePairTokenizer(vocabulary, merges, special, prefix, template, added, words)
+    ignores = bool(content["model"].get("ignore_merges"))
+    return BytePairTokenizer(vocabulary, merges, special, prefix, template, added, words, bool(normalizers), ignores)
 
 
 def _word_piece(

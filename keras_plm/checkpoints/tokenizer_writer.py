@@ -86,7 +86,8 @@ def _parts(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
         level = {"type": "ByteLevel", "add_prefix_space": tokenizer.add_prefix_space, "trim_offsets": True}
         parts["decoder"] = level | {"use_regex": True}
         model = {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False}
-        model |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "ignore_merges": False}
+        model |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "ignore_merges": tokenizer.ignore_merges}
+        parts["normalizer"] = {"type": "NFC"} if tokenizer.nfc else None
         parts["model"] = model | {"vocab": ids, "merges": [merge.split(" ") for merge in tokenizer.merges]}
         return parts, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": tokenizer.add_prefix_space}
     if isinstance(tokenizer, SentencePieceTokenizer):

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_text
 
 from .byte_pair_words import SPACE, WordRule, split_words
 from .readers.files import read_text
@@ -32,6 +34,8 @@ class BytePairTokenizer(Tokenizer):
         template: how texts become rows of tokens.
         added: additional tokens of the vocabulary that are recognized in texts literally.
         words: the rule that splits a text into words: "gpt2", "smollm", "qwen2" or "llama3".
+        nfc: normalize texts to Unicode's composed form, NFC (Qwen2).
+        ignore_merges: a word that is a token is not split, even if no merges make it (Llama 3).
 
     Raises:
         ValueError: another name for `words`; a special token or a printable ASCII character is missing from the
@@ -53,11 +57,15 @@ class BytePairTokenizer(Tokenizer):
         template: Template = ROBERTA_TEMPLATE,
         added: Sequence[AddedToken] = (),
         words: WordRule = "gpt2",
+        nfc: bool = False,
+        ignore_merges: bool = False,
     ) -> None:
         super().__init__(vocabulary, special, template, added)
         if words not in get_args(WordRule):
             raise ValueError(f"words={words!r}; choose one of {', '.join(get_args(WordRule))}")
         self.words = words
+        self.nfc = nfc
+        self.ignore_merges = ignore_merges
         self.merges = list(merges)
         self.add_prefix_space = add_prefix_space
         missing = [c for c in BYTE_CHARACTERS[0x20:0x7F] if c not in self._ids]
@@ -81,6 +89,10 @@ class BytePairTokenizer(Tokenizer):
             ),
             int(_NEVER),
         )
+        whole = {self._bytes_of(token): index for token, index in self._ids.items()} if ignore_merges else {b"": -1}
+        self._whole_words = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(tf.constant(list(whole)), tf.constant(list(whole.values()))), -1
+        )
         self._word_ids = tf.function(self._merge_words, input_signature=[tf.TensorSpec((None,), tf.string)])
 
     @classmethod
@@ -102,17 +114,27 @@ class BytePairTokenizer(Tokenizer):
         return {
             "add_prefix_space": self.add_prefix_space,
             "words": self.words,
+            "nfc": self.nfc,
+            "ignore_merges": self.ignore_merges,
             **self._common_settings,
         }
 
     def resources(self) -> Any:
-        return [self._ranks, self._merged, self._byte_ids]
+        return [self._ranks, self._merged, self._byte_ids, self._whole_words]
 
     def subset(self, token_ids: Sequence[int]) -> "BytePairTokenizer":
         pieces = [self.vocabulary[i] for i in token_ids]
         kept = set(pieces)
         merges = [merge for merge in self.merges if {*merge.split(" "), merge.replace(" ", "")} <= kept]
-        rest = (self.special, self.add_prefix_space, self.template, self.added, self.words)
+        rest = (
+            self.special,
+            self.add_prefix_space,
+            self.template,
+            self.added,
+            self.words,
+            self.nfc,
+            self.ignore_merges,
+        )
         return BytePairTokenizer(pieces, merges, *rest)
 
     def _indispensable(self, often: set[str], seen: set[str]) -> set[str]:
@@ -125,6 +147,8 @@ class BytePairTokenizer(Tokenizer):
         return np.array([not piece.startswith("Ġ") for piece in self.vocabulary])
 
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        if self.nfc:
+            texts = tensorflow_text.normalize_utf8(texts, "NFC")
         if self.add_prefix_space:
             texts = tf.strings.regex_replace(texts, f"^([^{SPACE}])", r" \1")
         words = split_words(texts, self.words)
@@ -143,7 +167,13 @@ class BytePairTokenizer(Tokenizer):
         group = tf.searchsorted(tf.constant(_LENGTHS, lengths.dtype), lengths)
         rows = [tf.where(group == i)[:, 0] for i in range(len(_LENGTHS) + 1)]
         parts = [self._merge_rows(tf.gather(ids, row)) for row in rows]
-        return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat(rows, 0)))
+        merged = tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat(rows, 0)))
+        if not self.ignore_merges:
+            return merged
+        whole = self._whole_words.lookup(words)
+        alone, others = tf.where(whole >= 0)[:, 0], tf.where(whole < 0)[:, 0]
+        found = tf.concat([tf.gather(whole, alone)[:, None], tf.gather(merged, others)], 0)
+        return tf.gather(found, tf.argsort(tf.concat([alone, others], 0)))
 
     def _merge_rows(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Merge pairs until no row has a known pair. In each step and row, the pair with the lowest rank is merged."""
@@ -190,7 +220,10 @@ class BytePairTokenizer(Tokenizer):
 
     def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
         ids = self._tokenize(string_tensor(texts)).to_list()
-        return [self._spans_of(text, row) for text, row in zip(texts, ids, strict=True)]
+        rows = zip(texts, ids, strict=True)
+        if not self.nfc:
+            return [self._spans_of(text, row) for text, row in rows]
+        return [_in_original(text, self._spans_of(unicodedata.normalize("NFC", text), row)) for text, row in rows]
 
     def _spans_of(self, text: str, ids: list[int]) -> list[tuple[int, int, int]]:
         """(id, first character, end) of each token; the tokens cover all bytes of the text."""
@@ -226,6 +259,17 @@ class BytePairTokenizer(Tokenizer):
         """
         content = b"".join(self._bytes_of(piece) for piece in self._pieces(token_ids))
         return content.decode(errors="replace")
+
+
+def _in_original(text: str, spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Spans in a text whose NFC form has these spans."""
+    if unicodedata.is_normalized("NFC", text):
+        return spans
+    # how many characters of the normalized text are made of the first k characters; a composed one counts at its end
+    made = np.array([len(unicodedata.normalize("NFC", text[:k])) for k in range(len(text) + 1)])
+    made = np.minimum.accumulate(made[::-1])[::-1]
+    border = [int(np.searchsorted(made, j, side="right")) - 1 for j in range(int(made[-1]) + 1)]
+    return [(token_id, border[start], border[end]) for token_id, start, end in spans]
 
 
 def _steps(piece: str, ranks: dict[tuple[str, ...], int]) -> Iterator[str]:

@@ -86,7 +86,7 @@ def their_block(block, config, kind):
     return parts
 
 
-def write(path, model, kind, quantization=Type.F32, leave_out=(), **metadata):
+def write(path, model, kind, quantization=Type.F32, leave_out=(), pre=None, **metadata):
     """The model as a GGUF file, written by the package of llama.cpp's authors."""
     config, weights = model.config, {path: np.asarray(weight) for path, weight in named_weights(model).items()}
     writer = gguf.GGUFWriter(path, kind)
@@ -100,7 +100,7 @@ def write(path, model, kind, quantization=Type.F32, leave_out=(), **metadata):
     writer.add_layer_norm_eps(config.layer_norm_epsilon)
     writer.add_rope_freq_base(config.rotary_base)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre({"llama": "smollm", "qwen2": "qwen2", "gpt2": "gpt-2"}[kind])
+    writer.add_tokenizer_pre(pre or {"llama": "smollm", "qwen2": "qwen2", "gpt2": "gpt-2"}[kind])
     writer.add_token_list(TOKENS)
     writer.add_token_types([1] * (len(TOKENS) - 2) + [3, 3])
     writer.add_token_merges(["h e"])
@@ -142,6 +142,14 @@ def test_a_file_gives_the_model_back(kind, tmp_path):
     assert found.generate(["the <|im_start|>"], max_new_tokens=9) == again.generate(
         ["the <|im_start|>"], max_new_tokens=9
     )
+
+
+def test_what_a_file_leaves_to_the_kind_of_tokenizer(tmp_path):
+    model = make("llama")
+    llama3 = plm.load(write(tmp_path / "a.gguf", model, "llama", pre="llama-bpe")).tokenizer
+    assert (llama3.words, llama3.ignore_merges, llama3.template.single) == ("llama3", True, "bos A")
+    qwen2 = plm.load(write(tmp_path / "b.gguf", make("qwen2"), "qwen2")).tokenizer
+    assert (qwen2.words, qwen2.nfc, qwen2.template.single) == ("qwen2", True, "A")
 
 
 # the largest error of a weight, as a share of the largest weight of its block

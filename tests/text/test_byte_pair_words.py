@@ -98,3 +98,33 @@ def test_the_files_of_gpt2_alone(tmp_path):
     assert found.settings() == ours.settings()
     (tmp_path / "tokenizer_config.json").write_text('{"add_bos_token": true, "tokenizer_class": "GPT2Tokenizer"}')
     assert read_tokenizer(tmp_path, causal=True).template == Template("bos A", None)
+
+
+COMPOSED = ["e\u0301te\u0301 cafe\u0301s", "Å \u212b A\u030a", "각 \u1100\u1161\u11a8", "a\u0323\u0307 x", *TEXTS]
+
+
+@pytest.mark.parametrize("rule", ["qwen2", "llama3"])
+def test_nfc_and_whole_words_are_those_of_hugging_face(rule, tmp_path):
+    special = SpecialTokens(pad=None, unk=None, cls=None, sep=None, mask=None, bos=END, eos=END)
+    vocabulary = [*BYTE_CHARACTERS, "he", "Ġthe", "Ġof", "they", "123", END]  # no merges make Ġthe, Ġof, they, 123
+    options = {"template": Template("A", None), "words": rule, "nfc": True, "ignore_merges": True}
+    ours = BytePairTokenizer(vocabulary, ["h e"], special, **options)
+    write_tokenizer(ours, tmp_path, 99)
+    reference, back = Theirs.from_file(str(tmp_path / "tokenizer.json")), read_tokenizer(tmp_path, causal=True)
+    assert back.settings() == ours.settings()
+    for text in COMPOSED:
+        encoding, wanted = ours.encode(text), reference.encode(text)
+        assert encoding.token_ids == wanted.ids == ours([text]).to_list()[0] == back.encode(text).token_ids, text
+        # each token is a part of the text that it stands for; those of one character share it
+        assert all(0 <= a <= b <= len(text) for a, b in zip(encoding.starts, encoding.ends, strict=True))
+    assert "Ġof" in ours.encode("one of they").tokens
+    plain = BytePairTokenizer(vocabulary, ["h e"], special, **options | {"nfc": False, "ignore_merges": False})
+    assert plain.encode(COMPOSED[0]).token_ids != ours.encode(COMPOSED[0]).token_ids
+
+
+def test_offsets_of_composed_characters():
+    special = SpecialTokens(pad=None, unk=None, cls=None, sep=None, mask=None, bos=END, eos=END)
+    ours = BytePairTokenizer([*BYTE_CHARACTERS, END], [], special, template=Template("A", None), nfc=True)
+    encoding = ours.encode("xe\u0301y")
+    # x, the two bytes of é, which is two characters here, y
+    assert list(zip(encoding.starts, encoding.ends, strict=True)) == [(0, 1), (1, 3), (1, 3), (3, 4)]
