@@ -1,4 +1,4 @@
-"""What the next token is, and when a text ends: the same for Keras models and for exported artifacts."""
+"""Text generation: choose the next token, and end the text. The code is the same for Keras models and artifacts."""
 
 from .beam_search import Hypothesis, beam_search
 from .constraints import Constraint

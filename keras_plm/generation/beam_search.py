@@ -56,22 +56,22 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The most probable continuations of each prompt, by beam search.
 
-    A finished hypothesis keeps its score. A prompt is done when no running beam can become better than its finished
-    hypotheses; `early_stopping` says how that is decided.
+    The score of a finished hypothesis does not change any more. The search ends when no running beam can become better
+    than the finished hypotheses; `early_stopping` defines how this is decided.
 
     Args:
         session: session of the model.
         prompts: token ids.
         settings: `num_beams`, `length_penalty`, `early_stopping`.
         limits: maximum number of new tokens for each prompt.
-        processor: changes the log-probabilities, and knows the tokens that end a text.
+        processor: changes the log-probabilities, and has the end tokens.
         is_stopped: whether new tokens contain a stop string.
 
     Returns:
         for each prompt at most `num_beams` hypotheses, best first.
 
     Source: Wu et al. 2016, §7, https://arxiv.org/abs/1609.08144
-    Differs: the length penalty is the one of Transformers, whose results these are, token by token.
+    Differs: the length penalty and all results are those of Transformers.
     """
     beams = settings.num_beams
     scores = np.array([0.0] + [_IMPOSSIBLE] * (beams - 1))  # at first all beams are the same: only one may grow

@@ -1,4 +1,4 @@
-"""Token by token: the loop around a session that writes texts, greedy or by drawing."""
+"""The generation loop, for greedy decoding and sampling."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass
 class Continuation:
-    """A text that continues a prompt, while it is written and afterwards.
+    """The continuation of a prompt, during and after the generation.
 
     Attributes:
-        prompt: token ids.
-        limit: most tokens that it may have.
-        stream: makes its text.
-        random: its random numbers.
-        token_ids: what has been generated, without the token that ended it.
-        text: the same as text, up to a stop string.
-        finish_reason: "stop" after a token that ends texts or before a stop string; "length" at the limit; None before.
+        prompt: token ids of the prompt.
+        limit: maximum number of new tokens.
+        stream: converts the tokens to text.
+        random: random numbers for sampling.
+        token_ids: the new tokens, without the end token.
+        text: the new text, without the stop string.
+        finish_reason: "stop" after an end token or a stop string, "length" at the limit, None before the end.
     """
 
     prompt: list[int]
@@ -38,7 +38,7 @@ class Continuation:
     finish_reason: FinishReason | None = None
 
     def add(self, token: int, end_ids: Sequence[int]) -> str:
-        """Take one more token; the text that it adds."""
+        """Add a token. Returns the text that it adds."""
         if token in end_ids:
             self.finish_reason = "stop"
             new = self.stream.finish()
@@ -60,16 +60,16 @@ def begin(
     longest_row: int,
     decode: Callable[[Sequence[int]], str],
 ) -> list[Continuation]:
-    """Empty continuations, `num_return_sequences` for each prompt, one behind the other.
+    """Make empty continuations, `num_return_sequences` in a row for each prompt.
 
     Args:
-        prompts: token ids.
-        settings: how they are continued.
-        longest_row: most tokens of a prompt with its continuation.
-        decode: token ids → text.
+        prompts: token ids of each prompt.
+        settings: the generation settings.
+        longest_row: maximum number of tokens of a prompt and its continuation.
+        decode: converts token ids to text.
 
     Raises:
-        ValueError: a prompt without tokens, or without room for a new one.
+        ValueError: a prompt has no token, or leaves no room for a new token.
     """
     continuations = []
     for row, prompt in enumerate(prompts):
@@ -91,16 +91,16 @@ def write(
     settings: GenerationSettings,
     processor: LogitsProcessor,
 ) -> Iterator[tuple[Continuation, str]]:
-    """Write all continuations at once; each new part of one as soon as it is there.
+    """Generate all continuations together. Yields each continuation with its new text, token by token.
 
     Args:
-        session: of the model.
+        session: the session of the model.
         continuations: from `begin` with the same settings.
-        settings: how tokens are chosen.
-        processor: changes logits, and knows the tokens that end a text.
+        settings: the generation settings.
+        processor: changes the logits, and has the end tokens.
 
     Raises:
-        ValueError: logits that are no numbers, or settings that forbid every token.
+        ValueError: a logit is NaN, or the settings forbid every token.
     """
     copies = settings.num_return_sequences
     logits = session.read([continuation.prompt for continuation in continuations[::copies]])

@@ -1,4 +1,4 @@
-"""What changes the logits of the next token before it is chosen; -inf forbids a token."""
+"""Changes of the logits before a token is chosen. A logit of -inf forbids a token."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from .settings import GenerationSettings
 
 
 class LogitsProcessor:
-    """All that some settings change in the logits, in the order of the settings' docstring.
+    """Applies the settings that change logits: bias, penalties, n-grams, bad words, minimum length, constraint.
 
     Args:
-        settings: bias, penalties, n-grams, bad words, the least number of tokens.
+        settings: the generation settings.
         bad_words: the token ids of each bad word.
-        end_ids: tokens that end a text.
-        constraint: forbids tokens that do not fit a schema or an expression.
-        num_tokens: number of tokens of the tokenizer, if the model has logits for more ids.
+        end_ids: the end tokens.
+        constraint: the constraint of `json_schema` or `regex`.
+        num_tokens: number of tokens of the tokenizer. The model may have logits for more ids; they are forbidden.
 
     Source: repetition penalty: Keskar et al. 2019, §4.1, https://arxiv.org/abs/1909.05858; presence and frequency:
         OpenAI's API reference, https://platform.openai.com/docs/api-reference
@@ -38,15 +38,15 @@ class LogitsProcessor:
         self.num_tokens = num_tokens
 
     def __call__(self, logits: np.ndarray, prompt: Sequence[int], new: Sequence[int]) -> np.ndarray:
-        """The changed logits of one row.
+        """Change the logits of one row.
 
         Args:
             logits: (V,) float32.
-            prompt: token ids that were given.
-            new: token ids that have been generated.
+            prompt: token ids of the prompt.
+            new: the new token ids.
 
         Raises:
-            ValueError: logits that are no numbers, or settings that forbid every token.
+            ValueError: a logit is NaN, or the settings forbid every token.
         """
         if np.isnan(logits).any():
             raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
@@ -87,7 +87,7 @@ class LogitsProcessor:
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:
-    """The tokens that would make the last n-gram one that has been there."""
+    """The tokens that would repeat an n-gram of this size."""
     begun = tokens[len(tokens) - size + 1 :]
     if len(begun) < size - 1:
         return []

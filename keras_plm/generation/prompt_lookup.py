@@ -11,16 +11,16 @@ _LONGEST_NGRAM = 3
 def write_with_lookup(
     session: GenerationSession, continuation: Continuation, processor: LogitsProcessor, num_tokens: int
 ) -> Iterator[tuple[Continuation, str]]:
-    """Greedy decoding that guesses tokens: where the last tokens have occurred before, what followed may follow again.
+    """Greedy decoding that guesses tokens: if the last tokens occurred before, their old continuation is the guess.
 
-    The model reads the guesses in one step, which takes hardly longer than reading one token, and keeps the ones that
-    it would have chosen itself. The text is that of greedy decoding, apart from rounding errors of the logits. It is
-    faster if the text repeats parts of the prompt, as summaries, answers and edited texts do.
+    The model reads all guesses in one step, which takes little more time than reading one token. Correct guesses are
+    kept. The text is the same as in greedy decoding, apart from rounding errors of the logits. It is faster if the text
+    repeats parts of the prompt, such as in summaries, answers and edited texts.
 
     Args:
-        session: session of the model, with room for `num_tokens` more.
+        session: session of the model, with room for `num_tokens` additional tokens.
         continuation: an empty continuation, from `begin`.
-        processor: changes logits, and knows the tokens that end a text.
+        processor: changes the logits, and has the end tokens.
         num_tokens: maximum number of tokens to guess at a time.
 
     Yields:
@@ -50,7 +50,7 @@ def write_with_lookup(
 
 
 def following(tokens: Sequence[int], count: int) -> list[int]:
-    """At most `count` tokens that followed the last time when the last tokens occurred; the longest match counts.
+    """At most `count` tokens after the latest earlier occurrence of the last tokens. Longer matches have priority.
 
     Example:
         >>> following([5, 1, 2, 3, 4, 9, 1, 2], 2)

@@ -1,4 +1,4 @@
-"""The next token of a row from its logits: the most probable one, or one that is drawn."""
+"""Choose the next token of a row from its logits."""
 
 import numpy as np
 
@@ -6,28 +6,28 @@ from .settings import GenerationSettings
 
 
 def greedy(logits: np.ndarray) -> int:
-    """The token of the highest logit; of several the first."""
+    """The token with the highest logit; the first one if several are equal."""
     return int(logits.argmax())
 
 
 def probabilities(logits: np.ndarray, settings: GenerationSettings) -> np.ndarray:
-    """The probabilities with which tokens are drawn: temperature, then top-k, top-p and min-p, then scaled to 1.
+    """The probabilities for sampling, after temperature, top-k, top-p and min-p, in this order.
 
     Args:
         logits: (V,) float32; -inf for forbidden tokens.
         settings: temperature, top_k, top_p, min_p.
 
     Returns:
-        (V,) float64, 0 for tokens that are never drawn.
+        (V,) float64 with a sum of 1; 0 for excluded tokens.
     """
     scaled = logits.astype("float64") / settings.temperature
     found = np.exp(scaled - scaled.max())
     if 0 < settings.top_k < len(found):
         least = np.partition(found, -settings.top_k)[-settings.top_k]
-        found[found < least] = 0.0  # of tokens that are equal to the last one all stay, as in Transformers
+        found[found < least] = 0.0  # all tokens that are equal to the k-th one stay, as in Transformers
     found /= found.sum()
     if settings.top_p < 1:
-        # less probable tokens have less than 1 - top_p together, so none of them is needed: fewer to sort
+        # All rarer tokens together have a probability below 1 - top_p, so only these candidates need sorting.
         candidates = np.flatnonzero(found >= (1 - settings.top_p) / len(found))
         order = candidates[np.argsort(-found[candidates], kind="stable")]
         needed = int(np.searchsorted(np.cumsum(found[order]), settings.top_p)) + 1
@@ -41,18 +41,18 @@ def probabilities(logits: np.ndarray, settings: GenerationSettings) -> np.ndarra
 
 
 def draw(found: np.ndarray, random: np.random.Generator) -> int:
-    """A token by its probability; one random number a token."""
+    """Draw a token by its probability, with one random number."""
     cumulative = np.cumsum(found)
     token = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
     return int(min(token, np.flatnonzero(found)[-1]))
 
 
 def generator_of(seed: int | None, prompt: list[int], index: int) -> np.random.Generator:
-    """The random numbers of one text, which depend on nothing but the seed, its prompt and its number.
+    """The random numbers of one text. They depend only on these arguments, not on the other prompts of a batch.
 
     Args:
-        seed: of the settings; None for others at each call.
-        prompt: token ids; what else is in the batch changes nothing.
-        index: of several texts for one prompt.
+        seed: seed of the settings; None gives different numbers at each call.
+        prompt: token ids of the prompt.
+        index: number of the text, if there are several texts for the prompt.
     """
     return np.random.default_rng(None if seed is None else [abs(seed), seed < 0, index, *prompt])

@@ -4,14 +4,14 @@ _UNFINISHED = "\ufffd"  # incomplete characters decode to this
 
 
 class TextStream:
-    """Token ids become text while they come: whole characters only, and nothing of a stop string.
+    """Converts token ids to text step by step. It returns only complete characters, and no part of a stop string.
 
     Args:
-        decode: token ids → text.
+        decode: converts token ids to text.
         stop_strings: the text ends before the first of these.
 
     Attributes:
-        stopped: a stop string has been found; no more text comes.
+        stopped: whether a stop string was found; then there is no more text.
 
     Example:
         >>> stream = TextStream(lambda ids: "".join(map(chr, ids)), stop_strings=["end"])
@@ -62,5 +62,5 @@ class TextStream:
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of the text are the beginning of the stop string."""
+    """The length of the longest end of the text with which the stop string begins."""
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

@@ -23,12 +23,12 @@ from .keras_session import KerasSession
 
 @dataclass(frozen=True)
 class TextScore:
-    """How probable a text is to a model, token by token.
+    """The log-probabilities of the tokens of a text.
 
     Attributes:
-        tokens: of the vocabulary.
-        log_probabilities: (tokens,) float32, the natural logarithm of each token's probability after those before it;
-            NaN for the first token, before which there is nothing.
+        tokens: the tokens of the text.
+        log_probabilities: (tokens,) float32, the natural logarithm of the probability of each token, given the tokens
+            before it; NaN for the first token.
     """
 
     tokens: list[str]
@@ -36,7 +36,7 @@ class TextScore:
 
     @property
     def total(self) -> float:
-        """The logarithm of the probability of the text after its first token."""
+        """The sum of the log-probabilities, without the first token."""
         return float(self.log_probabilities[1:].sum())
 
     @property
@@ -47,7 +47,7 @@ class TextScore:
 
 
 class TextGeneratorMethods(TextModel):
-    """The methods of a text generator that take texts.
+    """The text-level methods of a text generator.
 
     Attributes:
         end_tokens: tokens that end a text, in addition to the tokenizer's `eos`.
@@ -56,27 +56,29 @@ class TextGeneratorMethods(TextModel):
     end_tokens: Sequence[str] = ()
 
     def open_session(self, max_new_tokens: int) -> GenerationSession:
-        """What `keras_plm.generation` needs of this model, for texts of at most that many new tokens."""
+        """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
         return KerasSession(self, max_new_tokens)
 
     def generate(
         self, prompts: Sequence[str], settings: GenerationSettings | None = None, batch_size: int = 8, **changes: Any
     ) -> list[Any]:
-        """The continuation of each prompt.
+        """Generate the continuation of each prompt.
 
-        Prompts of different lengths go through the model together; each gets the text that it would get alone.
+        Prompts of different lengths can share a batch. Each prompt gets the same text as alone.
 
         Args:
-            prompts: texts; an empty one begins with the token that begins texts.
-            settings: how they are continued; None means the default ones, greedy decoding.
-            batch_size: prompts at a time; the more, the faster each, and the more memory.
-            changes: fields of the settings that are to be otherwise, such as `max_new_tokens=20`.
+            prompts: texts. An empty prompt starts with the token that begins texts.
+            settings: the generation settings; None means the defaults, greedy decoding.
+            batch_size: number of prompts at a time. Large batches are faster, but need more memory.
+            changes: fields that replace fields of the settings, such as `max_new_tokens=20`.
 
         Returns:
-            a text for each prompt, without the prompt; with `num_return_sequences` above 1 a list of texts for each.
+            A text for each prompt, without the prompt. If `num_return_sequences` is above 1, a list of texts for each.
 
         Raises:
-            ValueError: no tokenizer, a prompt as long as the model can read, settings that forbid every token.
+            ImportError: `json_schema` or `regex` is set, but the extra `constrained` is not installed.
+            ValueError: the model has no tokenizer, a prompt leaves no room for a new token, or the settings forbid
+                every token.
 
         Example:
             >>> model.generate(["The house is"], max_new_tokens=20)  # doctest: +SKIP
@@ -93,15 +95,17 @@ class TextGeneratorMethods(TextModel):
         return texts if copies == 1 else [texts[i : i + copies] for i in range(0, len(texts), copies)]
 
     def stream(self, prompt: str, settings: GenerationSettings | None = None, **changes: Any) -> Iterator[str]:
-        """The continuation of one prompt in parts, each as soon as it is certain; no part ends inside a character.
+        """Generate the continuation of one prompt, and yield its parts while they are generated.
+
+        No part ends inside a character.
 
         Args:
             prompt: a text.
-            settings: as of `generate`; one sequence.
-            changes: fields of the settings that are to be otherwise.
+            settings: as in `generate`.
+            changes: fields that replace fields of the settings.
 
         Raises:
-            ValueError: as `generate`; `num_return_sequences` above 1.
+            ValueError: as in `generate`; or `num_return_sequences` or `num_beams` is above 1.
 
         Example:
             >>> for part in model.stream("The house is"):  # doctest: +SKIP
@@ -115,10 +119,10 @@ class TextGeneratorMethods(TextModel):
         return (part for _, part in parts if part)
 
     def score(self, texts: Sequence[str]) -> list[TextScore]:
-        """How probable texts are, token by token.
+        """Compute the log-probability of each token of texts.
 
         Raises:
-            ValueError: no tokenizer, or a text of more tokens than the model can read.
+            ValueError: the model has no tokenizer, a text has more tokens than the model can read, or a logit is NaN.
         """
         check_texts(texts, names=("texts", "texts"))
         tokenizer, scores = self.needs_tokenizer(), []
