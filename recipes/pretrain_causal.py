@@ -24,7 +24,7 @@ from keras_plm.training import CrossEntropy, is_chief
 from .console import print_pretrained
 from .model_card import model_card
 from .recipe import Recipe, named_size
-from .training_method import SUPERVISED, TrainingMethod
+from .training_method import SUPERVISED
 from .training_state import NOTHING_KEPT, TrainingState
 
 _TABLES = (".tsv", ".csv", ".jsonl")
@@ -76,28 +76,24 @@ class PretrainCausal(Recipe):
                 "the model of start_from has its own sizes and vocabulary: leave out config and vocabulary_size"
             )
 
-    def run(self, method: TrainingMethod = SUPERVISED) -> TextGenerator:
-        """Train, save and return the model in float32.
-
-        Args:
-            method: supervised training on the next tokens.
-        """
+    def run(self) -> TextGenerator:
+        """Train, save and return the model in float32."""
         if self.fast_dev_run:
             short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "tensorboard": None}
-            return dataclasses.replace(self, fast_dev_run=False, **short)._train(100, save_model=False, method=method)
+            return dataclasses.replace(self, fast_dev_run=False, **short)._train(100, save_model=False)
         self.check_save_to()
-        return self._train(None, save_model=True, method=method)
+        return self._train(None, save_model=True)
 
-    def _train(self, limit: int | None, save_model: bool, method: TrainingMethod) -> TextGenerator:
+    def _train(self, limit: int | None, save_model: bool) -> TextGenerator:
         epochs = -(-self.steps // self.checkpoint_every)
         steps = -(-self.steps // epochs)  # per epoch; Keras needs the same number in each
         with self.session():
             texts = self._read(self.corpus)[:limit]
             held_out = [] if self.validation is None else self._read(self.validation)
-            state = TrainingState(self, method, _fingerprint(texts, held_out)) if save_model else NOTHING_KEPT
+            state = TrainingState(self, SUPERVISED, _fingerprint(texts, held_out)) if save_model else NOTHING_KEPT
             model = self._model(texts, state)
             packed = self._packed(model, texts)
-            trainee = method.compile(model, self.optimizer(epochs * steps), CrossEntropy(), [])
+            trainee = SUPERVISED.compile(model, self.optimizer(epochs * steps), CrossEntropy(), [])
             done = state.restore(trainee)
             if self.start_from is None:
                 state.keep_tokenizer(model.needs_tokenizer())

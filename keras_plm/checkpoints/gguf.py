@@ -77,8 +77,7 @@ def from_gguf(path: str | Path) -> Any:
     stored = {}
     for name, tensor in tensors.items():
         named = _their_name(name, outside, inside, blocks)
-        if named is not None:
-            stored[named] = _as_theirs(named, tensor, kind, theirs)
+        stored[named] = _as_theirs(named, tensor, kind, theirs)
     return decoder_of(theirs, architecture, stored, tokenizer, str(path), ends)
 
 
@@ -125,22 +124,24 @@ def _check_rotary(metadata: dict[str, Any], kind: str, head_dim: int) -> None:
             raise ValueError(f"{kind}.{name}={value!r} is not supported, only {allowed[-1]!r}")
 
 
-def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], blocks: str) -> str | None:
-    """Transformers' name. Unknown names are unchanged, so that an error shows them. None for tables that we compute."""
+def _their_name(name: str, outside: dict[str, str], inside: dict[str, str], blocks: str) -> str:
+    """Transformers' name of a tensor. Unknown names are unchanged, so that an error shows them."""
     if name in outside:
         return outside[name]
     block, _, rest = name.removeprefix("blk.").partition(".")
     layer, _, what = rest.partition(".")
     if name.startswith("blk.") and layer in inside:
         return f"{blocks}.{block}.{inside[layer]}.{what}"
-    return None if name == "rope_freqs.weight" else name
+    return name
 
 
 def _as_theirs(name: str, tensor: StoredTensor, kind: str, theirs: dict[str, Any]) -> StoredTensor:
     """The tensor with rows and columns in the order of Transformers."""
     if kind == "gpt2" and name.startswith("h.") and len(tensor.shape) == 2:  # Transformers has (inputs, outputs)
         return StoredTensor(tensor.shape[::-1], lambda: tensor.read().T)
-    heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
+    heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(
+        name.rpartition(".")[0].rpartition(".")[2]
+    )
     if kind == "llama" and heads is not None:
         # llama.cpp rotates neighboring rows, Transformers rotates halves: the order of the rows differs
         return StoredTensor(tensor.shape, partial(_halves, tensor, theirs[heads]))

@@ -42,7 +42,8 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     """Load a model from a Hugging Face folder or repository, with its head and its tokenizer.
 
     No code from the folder is executed. The head determines the class: Encoder, Pretrainer (masked tokens, with or
-    without next sentence), Classifier, Tagger or QuestionAnswerer. A sentence-transformers folder gives an Embedder.
+    without next sentence), Classifier, Tagger, QuestionAnswerer, Decoder or TextGenerator. A sentence-transformers
+    folder gives an Embedder.
 
     Args:
         where: a folder, or a repository id ("sentence-transformers/all-MiniLM-L6-v2"). A repository is downloaded into
@@ -107,8 +108,8 @@ def to_hugging_face(
     Args:
         model: a model of this package; an Embedder becomes a sentence-transformers folder.
         folder: the output folder.
-        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta" or "electra"; None means the first
-            architecture that supports the model.
+        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta", "electra", "gpt2", "llama", "mistral" or
+            "qwen2"; None means the first architecture that supports the model.
         overwrite: replace an existing folder.
 
     Raises:

@@ -114,7 +114,7 @@ def _gpt3(num_layers: int, hidden_dim: int, num_heads: int, head_dim: int) -> De
     return DecoderConfig(
         num_layers=num_layers,
         num_heads=num_heads,
-        head_dim=None if num_heads * head_dim == hidden_dim else head_dim,
+        head_dim=head_dim,
         hidden_dim=hidden_dim,
         intermediate_dim=4 * hidden_dim,
         max_sequence_length=2_048,

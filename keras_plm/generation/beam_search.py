@@ -113,7 +113,7 @@ def _advance(
     for row in np.flatnonzero(possible):
         changed = processor(_log_softmax(logits[row]), search.prompt, search.running[row])
         total[row] = changed + search.scores[row]
-    # a beam can end in as many ways as there are end tokens: so many candidates that enough of them do not end
+    # each beam can end with each end token; with this number of candidates, enough of them do not end
     count = min(max(2, 1 + len(processor.end_ids)) * beams, total.size)
     best = np.argpartition(-total, count - 1, axis=None)[:count]
     best = best[np.argsort(-total.ravel()[best], kind="stable")]

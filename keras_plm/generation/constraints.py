@@ -37,7 +37,7 @@ class Constraint:
         if settings.regex is not None:
             grammar = kind.grammar_from_regex(settings.regex)
         else:
-            # without flexible white space: an unsure model would write spaces for ever
+            # without flexible white space, because a model with uncertain predictions may generate endless spaces
             grammar = kind.grammar_from_json_schema(settings.json_schema, overrides={"whitespace_flexible": False})
         self._vocabulary = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Vocabulary(tokenizer)))
         self._matcher = kind(self._vocabulary, grammar, log_level=0)

@@ -191,6 +191,8 @@ class DecoderBlock(keras.layers.Layer):
         """See the class. The last three are implicit masks, which Keras passes (`mask_zero=True`)."""
         if attention_mask is not None and padding_mask is not None:
             raise ValueError("padding_mask and attention_mask were given; pass only one of them")
+        if attention_mask is not None and len(attention_mask.shape) != 3:  # of rank 2, it would not be causal
+            raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; expected (B, T, S)")
         implicit = mask if mask is not None else hidden_mask
         if attention_mask is None and padding_mask is None:
             padding_mask = implicit

@@ -55,17 +55,7 @@ def pretraining_dataset(
     total = len(pairs)
 
     def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
-        number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        epoch = number // total
-        # Each row has its own seed, because a batch may extend into the next epoch. The public wrapper of this
-        # operation, tf.random.experimental.index_shuffle, fails with more than one seed (2.21).
-        order_seed = tf.stack([epoch, tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch], 1)
-        index = tf.raw_ops.RandomIndexShuffle(
-            index=number % total,
-            seed=tf.cast(order_seed, tf.int32),
-            max_index=tf.constant(total - 1, tf.int64),
-            rounds=4,
-        )
+        index = shuffled_rows(step, batch_size, total, seed)
         pair_seed, mask_seed = tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2))
         first, second, is_next = pairs.draw(index, pair_seed)
         packed = pack(tokenizer, first, second, length, pad_to=length)
@@ -78,6 +68,28 @@ def pretraining_dataset(
 
     steps = tf.data.Dataset.range(first_step, num_steps)
     return ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def shuffled_rows(step: tf.Tensor, batch_size: int, total: int, seed: int) -> tf.Tensor:
+    """(B,) int64 indices of the rows of a batch, a function of (seed, step). Each epoch has another order.
+
+    Args:
+        step: int64 scalar, number of the batch.
+        batch_size: B.
+        total: number of rows.
+        seed: random seed of the order.
+    """
+    number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch = number // total
+    # Each row has its own seed, because a batch may extend into the next epoch. The public wrapper of this operation,
+    # tf.random.experimental.index_shuffle, fails with more than one seed (2.21).
+    order_seed = tf.stack([epoch, tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch], 1)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=number % total,
+        seed=tf.cast(order_seed, tf.int32),
+        max_index=tf.constant(total - 1, tf.int64),
+        rounds=4,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .datasets import ready
+from .datasets import ready, shuffled_rows
 
 _NONE = -1
 
@@ -95,22 +95,11 @@ class PackedTexts:
             (B, T) int32; weights are (B, T) float32, scaled so that Keras' mean over B·T is the mean over the targets
             of all replicas together.
         """
-        total = len(self)
 
-        def order(step: tf.Tensor) -> tf.Tensor:
-            number = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            epoch = number // total
-            seeds = tf.stack([epoch, tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch], 1)
-            # the public wrapper of this operation fails with more than one seed (TensorFlow 2.21)
-            return tf.raw_ops.RandomIndexShuffle(
-                index=number % total,
-                seed=tf.cast(seeds, tf.int32),
-                max_index=tf.constant(total - 1, tf.int64),
-                rounds=4,
-            )
+        def make(step: tf.Tensor) -> Any:
+            return self._batch(shuffled_rows(step, batch_size, len(self), seed))
 
-        steps = tf.data.Dataset.range(first_step, num_steps)
-        return ready(steps.map(lambda step: self._batch(order(step)), num_parallel_calls=tf.data.AUTOTUNE))
+        return ready(tf.data.Dataset.range(first_step, num_steps).map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
     def evaluation_dataset(self, batch_size: int) -> tf.data.Dataset:
         """All rows once, in order; as in `training_dataset`, but weights are 1 for each target that counts."""
@@ -135,11 +124,9 @@ class PackedTexts:
 
 
 def _best_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
-    """Distribute parts over rows; the indices of the parts in each row.
-
-    Rows with the same room are interchangeable, so they are kept in one list for each amount of room: the time is
-    proportional to parts · length / 64 in the worst case, because a word of bits says which lists are not empty.
-    """
+    """Distribute parts over rows. Returns the indices of the parts in each row."""
+    # Rows with the same room are interchangeable, so there is one list of rows for each amount of room. The bits of
+    # `available` tell which lists are not empty: finding the best fit takes one operation.
     rows: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(length + 1)]
     available = 0  # bit r is set if a row has room r

@@ -163,6 +163,8 @@ def test_an_attention_mask_says_all_that_may_be_seen():
     causal = np.tri(T, dtype="int32")[None].repeat(B, 0)
     np.testing.assert_allclose(block(x, attention_mask=causal), block(x), atol=1e-6)
     assert np.abs(block(x, attention_mask=causal * 0 + 1) - block(x))[:, :-1].max() > 0.1
+    with pytest.raises(ValueError, match=r"attention_mask has shape .*; expected \(B, T, S\)"):
+        block(x, attention_mask=causal[:, 0])
     with pytest.raises(ValueError, match="padding_mask and attention_mask were given"):
         block(x, attention_mask=causal, padding_mask=causal[:, 0])
     with pytest.raises(ValueError, match="norm='rms'; choose 'layer', or 'rms' with normalize_first"):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from keras_plm.generation import GenerationSettings, LogitsProcessor, TextStream
 from keras_plm.generation.sampling import draw, generator_of, probabilities
+from keras_plm.tasks.text_generation import TextGenerator
 from tests.tasks.test_text_generation import byte_tokenizer, make
 
 LOGITS = np.log(np.array([0.02, 0.4, 0.08, 0.3, 0.05, 0.15], "float32"))
@@ -136,6 +137,8 @@ def test_more_tokens_end_a_text():
     model.end_tokens = ("Z",)
     assert model.generate(["a"], logit_bias=always, max_new_tokens=3) == [""]
     assert model.get_config()["end_tokens"] == ["Z"]
+    with pytest.raises(ValueError, match=r"the end tokens \['<none>'\] are not in the vocabulary"):
+        TextGenerator(model.config, model.tokenizer, model.decoder, end_tokens=["<none>"])
 
 
 def test_scores_of_a_broken_model():

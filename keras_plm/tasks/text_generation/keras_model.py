@@ -15,7 +15,7 @@ from .text_methods import TextGeneratorMethods
 
 @keras.saving.register_keras_serializable("keras_plm")
 class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
-    """A decoder that predicts the next token, and so writes texts: GPT-2, Llama and their like.
+    """A decoder with a head that predicts the next token, for text generation: GPT-2, Llama and similar models.
 
     Args:
         config: sizes.
@@ -27,10 +27,11 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each, as a `Decoder` takes them.
 
     Returns:
-        (B, T, V) logits in the compute dtype: those at position t are of the token at t + 1.
+        (B, T, V) logits in the compute dtype. The logits at position t predict the token at t + 1.
 
     Raises:
-        ValueError: a decoder of another config, or a tokenizer with more tokens than the config.
+        ValueError: the decoder has another config, the tokenizer has more tokens than the config, or an end token is
+            not in the vocabulary.
 
     Example:
         >>> config = DecoderConfig(num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16, vocabulary_size=11)
@@ -51,6 +52,9 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         end_tokens: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
+        lost = [token for token in end_tokens if tokenizer is not None and token not in tokenizer.vocabulary]
+        if lost:
+            raise ValueError(f"the end tokens {lost} are not in the vocabulary")
         # Layers
         if decoder is None:
             decoder = Decoder(config, tokenizer)
@@ -66,15 +70,9 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         self.decoder = decoder
         self.head = head
         self.end_tokens = tuple(end_tokens)
-        if tokenizer is not None:
-            self.end_ids  # noqa: B018  raises an error for unknown tokens
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens)}
-
-    def from_states(self, states: dict[str, Any], inputs: dict[str, Any]) -> Float[Tensor, "B T V"]:
-        """The outputs for what the decoder gives for these inputs."""
-        return _logits(self.head, self.decoder, states["sequence_output"])
 
     def step(
         self,
@@ -84,10 +82,11 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         index: Int[Tensor, ""] | int,
         all_logits: bool = False,
     ) -> tuple[Float[Tensor, "B *T V"], Caches]:
-        """Some more tokens of each row, see `Decoder.step`, and the logits of the token behind them.
+        """Process further tokens of each row, see `Decoder.step`.
 
         Returns:
-            (B, V) float32 logits behind the last of the tokens, or (B, T, V) behind each with `all_logits`; the caches.
+            (B, V) float32 logits of the token after the last one, or with `all_logits` (B, T, V) logits of the token
+            after each one; and the caches including these tokens.
         """
         hidden, caches = self.decoder.step(token_ids, padding_mask, caches, index)
         if not all_logits:
