@@ -37,8 +37,7 @@ class GenerationSettings(TypedFields):
     min_p: float = 0.0  # draw only tokens that have at least this fraction of the highest probability
     num_beams: int = 1  # above 1: beam search with this number of beams
     length_penalty: float = 1.0  # beam scores are divided by length ** length_penalty; above 0 favors long texts
-    # beam search stops if num_beams texts have ended (True), if a better text is unlikely (False), or only if a better
-    # text is impossible (never)
+    # when beam search stops: num_beams texts have ended (True), a better text is unlikely (False) or impossible (never)
     early_stopping: bool | Literal["never"] = False
     prompt_lookup_num_tokens: int = 0  # speculative decoding: guess up to this many tokens from earlier text; 0: off
     repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
