@@ -3,6 +3,7 @@
 from .budget.fit_budget import fit_budget
 from .budget.pareto import Attempt, Bounds, Budget, BudgetError
 from .compare import Comparison, compare
+from .litert_lm import to_litert_lm
 from .loaded_model import load_artifact
 from .onnx import to_onnx
 from .report import write_report
@@ -25,6 +26,7 @@ __all__ = [
     "fit_budget",
     "load_artifact",
     "sensitivity",
+    "to_litert_lm",
     "to_onnx",
     "to_saved_model",
     "to_tflite",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_plm.generation import GenerationSession
 from keras_plm.models import load_tokenizer
 from keras_plm.tasks import Task, TextModel
 
@@ -44,10 +45,14 @@ class _Exported(TextModel):
         ones = np.ones((1, signature.length or self.longest_row), "int32")
         return self.artifact({name: ones for name in signature.inputs} | {"segment_ids": 0 * ones}).shape[-1]
 
+    def open_session(self, max_new_tokens: int) -> GenerationSession:
+        """The session of a text generator, see `Artifact.open_session`."""
+        return self.artifact.open_session()
+
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}
         width, length = arrays["token_ids"].shape[1], self.artifact.signature.length
-        if length is not None:
+        if length is not None and not self.artifact.signature.spec.generates:
             empty = {"token_ids": self.needs_tokenizer().pad_id}
             arrays = {
                 name: np.pad(array, ((0, 0), (0, length - width)), constant_values=empty.get(name, 0))

@@ -32,12 +32,15 @@ def to_onnx(model: TaskModel, path: str | Path, max_length: int | None = None, o
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         ImportError: onnxruntime is not installed.
+        ValueError: the model generates text.
         ExportError: the file is not valid ONNX or does not match the model; nothing is left on disk.
     """
     import onnx
 
     path = artifact_path(path, ".onnx")
     signature = Signature.of(model, max_length)
+    if signature.spec.generates:
+        raise ValueError(f"to_onnx does not support {type(model).__name__}; use to_tflite or to_litert_lm")
     model = float32_copy(model)
     with whole_artifact(model, path, signature, overwrite) as temporary:
         proto = _convert(model, signature)

@@ -1,4 +1,3 @@
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -8,6 +7,8 @@ import numpy as np
 
 from .optional_imports import import_extra
 from .signature import Signature
+from .tflite.interpreter import TFLite
+from .tflite.text_generator import TFLiteTextGenerator
 
 
 class Artifact:
@@ -40,17 +41,19 @@ class Artifact:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"no artifact at {self.path}")
-        runtimes = {".tflite": _TFLite, ".onnx": _ONNX}
+        runtimes: dict[str, Any] = {".tflite": TFLite, ".onnx": _ONNX}
         if not self.path.is_dir() and self.path.suffix not in runtimes:
             raise ValueError(f"{self.path}: not a .tflite, a .onnx or a SavedModel folder")
         self.signature = Signature.read(Signature.path(self.path))
         runtime = _SavedModel if self.path.is_dir() else runtimes[self.path.suffix]
+        if runtime is TFLite and self.signature.spec.generates:
+            runtime = TFLiteTextGenerator
         self._runtime: Any = runtime(self.path, num_threads, bool(self.signature.strings))
 
     @property
     def kind(self) -> str:
         """The runtime: "TFLite", "ONNX" or "SavedModel"."""
-        return type(self._runtime).__name__.removeprefix("_")
+        return "TFLite" if isinstance(self._runtime, TFLite) else type(self._runtime).__name__.removeprefix("_")
 
     @property
     def size_bytes(self) -> int:
@@ -72,6 +75,16 @@ class Artifact:
     def delegated(self) -> Counter[str]:
         """How many of these operators XNNPACK computes; empty unless the runtime is TFLite."""
         return self._runtime.delegated() if self.kind == "TFLite" else Counter()
+
+    def open_session(self) -> Any:
+        """A `GenerationSession` of a text generator's `.tflite`.
+
+        Raises:
+            TypeError: the artifact is something else.
+        """
+        if not isinstance(self._runtime, TFLiteTextGenerator):
+            raise TypeError(f"{self.path} has no functions for generation; to_tflite of a TextGenerator makes them")
+        return self._runtime.open_session()
 
     def latency_ms(self, runs: int = 30, length: int = 128) -> float:
         """Median latency of one row without padding.
@@ -135,6 +148,8 @@ class Artifact:
         given = arrays["token_ids"].shape[1]
         if length is None:
             return self._runtime.run(arrays, names)
+        if self.signature.spec.generates and given <= length:
+            return self._runtime.run(arrays, names)
         if given != length:
             raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")
         count = len(arrays["token_ids"])
@@ -144,66 +159,6 @@ class Artifact:
             for i in range(len(arrays["token_ids"]))
         ]
         return {name: np.concatenate([row[name] for row in rows])[:count] for name in names}
-
-
-_DELEGATE = "DELEGATE"
-
-
-class _TFLite:
-    """A LiteRT interpreter. It stores inputs and outputs between the steps of a call, so it is not thread-safe.
-
-    A lock protects it. There is no pool of interpreters, because each one would need its own copy of the kernels.
-    """
-
-    def __init__(self, path: Path, num_threads: int, has_strings: bool) -> None:
-        litert = import_extra("ai_edge_litert.interpreter", "edge")
-        options: dict[str, Any] = {"model_path": str(path), "num_threads": num_threads}
-        if has_strings:
-            from tensorflow_text import tflite_registrar
-
-            self.interpreter = litert.InterpreterWithCustomOps(tflite_registrar.SELECT_TFTEXT_OPS, **options)
-        else:
-            self.interpreter = litert.Interpreter(**options)
-        # read before the delegate replaces operators
-        self.names = Counter(op["op_name"] for op in self.interpreter._get_ops_details() if op["op_name"] != _DELEGATE)
-        self.interpreter.allocate_tensors()
-        self.runner = self.interpreter.get_signature_runner("token_ids" if has_strings else None)
-        self.lock = threading.Lock()
-
-    def operators(self) -> Counter[str]:
-        return self.names
-
-    def delegated(self) -> Counter[str]:
-        """The operators that the delegate runs: those between the inputs and outputs of each delegated subgraph."""
-        operators = self.interpreter._get_ops_details()
-        maker = {int(o): op for op in operators if op["op_name"] != _DELEGATE for o in op["outputs"]}
-        taken: dict[int, str] = {}
-        for part in operators:
-            if part["op_name"] != _DELEGATE:
-                continue
-            given, wanted = set(part["inputs"].tolist()), part["outputs"].tolist()
-            while wanted:
-                tensor = wanted.pop()
-                made_by = maker.get(tensor)
-                if made_by is not None and tensor not in given and made_by["index"] not in taken:
-                    taken[made_by["index"]] = made_by["op_name"]
-                    wanted += made_by["inputs"].tolist()
-        return Counter(taken.values())
-
-    def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        with self.lock:
-            found = self.runner(**arrays)
-        return {name: found[name] for name in names}
-
-    def strings(self, texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
-        with self.lock:
-            runner = self.interpreter.get_signature_runner("serving_default")
-            rows = [runner(**dict(zip(texts, map(np.array, row), strict=True))) for row in _rows(texts)]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-
-
-def _rows(texts: dict[str, list[str]]) -> list[list[list[str]]]:
-    return [[[part] for part in row] for row in zip(*texts.values(), strict=True)]
 
 
 class _ONNX:

@@ -119,7 +119,7 @@ class Signature:
     @property
     def scheme(self) -> Scheme:
         """The quantization scheme."""
-        return Scheme.parse(self.quantization)
+        return Scheme.parse(self.quantization, self.spec.generates)
 
     @property
     def spec(self) -> Task:
@@ -176,7 +176,8 @@ def _facts(content: bytes) -> dict[str, Any]:
 
 def least_length(model: TaskModel) -> int:
     """Minimum number of tokens of a row: a pair of texts with one token each."""
-    return model.needs_tokenizer().template.num_special(pair=True) + 2
+    template = model.needs_tokenizer().template
+    return template.num_special(pair=template.pair is not None) + 2
 
 
 def float32_copy(model: TaskModel) -> TaskModel:

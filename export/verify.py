@@ -48,6 +48,8 @@ def verify(model: TaskModel, artifact: Any, texts: Any = None, length: int | Non
     """
     length = artifact.signature.length or length or model.longest_row
     pairs = list(zip(SAMPLE_TEXTS, reversed(SAMPLE_TEXTS), strict=True))
+    if model.needs_tokenizer().template.pair is None:
+        pairs = []
     rows = [row for group in (SAMPLE_TEXTS, pairs, texts or ()) for row in example_rows(model, list(group), length)]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     found, wanted = artifact.outputs(batch), expected(model, batch)

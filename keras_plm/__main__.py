@@ -53,6 +53,7 @@ EXPORTS: dict[str, dict[str, Command]] = {
     "Formats": {
         "tflite": Command("a .tflite for phones", "keras_plm.commands:export_tflite"),
         "onnx": Command("an ONNX file", "keras_plm.commands:export_onnx"),
+        "litert-lm": Command("a .litertlm of a text generator for phones", "keras_plm.commands:export_litert_lm"),
         "saved-model": Command("a SavedModel for TF Serving", "keras_plm.commands:export_saved_model"),
         "tokenizer-vectors": Command("texts with their tokens, as JSON", "keras_plm.commands:export_tokenizer_vectors"),
     }

@@ -29,7 +29,7 @@ def test_public_names():
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",
-        "load_artifact", "sensitivity", "to_onnx", "to_saved_model", "to_tflite",
+        "load_artifact", "sensitivity", "to_litert_lm", "to_onnx", "to_saved_model", "to_tflite",
         "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
@@ -48,7 +48,7 @@ def test_commands():
         "generate", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate",
         "shrink", "trim", "vocabulary",
     ]  # fmt: skip
-    assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "saved-model", "tokenizer-vectors"]
+    assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 
 
 def test_recipe_fields():

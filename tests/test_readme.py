@@ -120,13 +120,14 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
         "max_new_tokens=40": "max_new_tokens=4",
         "seed=1)": "seed=1, max_new_tokens=4)",
         "num_beams=4": "max_new_tokens=4, num_beams=4",
+        "max_length=256": "max_length=64",
         "num_layers=6": "num_layers=2, vocabulary_size=11",
         '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",
         "config=plm.GPT_MINI": "config=replace(plm.GPT_MINI, num_layers=1, num_heads=2, hidden_dim=16)",
     }.items():
         assert theirs in story, theirs
         story = story.replace(theirs, ours)
-    names: dict = {"plm": plm, "recipes": recipes, "replace": replace}
+    names: dict = {"plm": plm, "recipes": recipes, "export": export, "replace": replace}
     exec(compile(story, "generation.md", "exec"), names)
     assert len(names["scores"]) == 2 and names["model"].output_shape == (None, None, 11)
     assert capsys.readouterr().out.endswith("174604259328\n")

@@ -55,6 +55,8 @@ def to_saved_model(
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
+    if signature.spec.generates:
+        raise ValueError(f"to_saved_model does not support {type(model).__name__}; use to_tflite or to_litert_lm")
     if pairs is None:
         pairs = bool(signature.settings.get("pairs"))
     if pairs and not signature.spec.takes_pairs:

@@ -10,6 +10,7 @@ from keras_plm.export.artifact_files import artifact_path, save_module, whole_ar
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, example_rows, float32_copy, float32_function
 from keras_plm.export.verify import ExportError, verify
+from keras_plm.export.verify_generation import verify_generation
 from keras_plm.tasks import TaskModel, task_of
 from keras_plm.text import list_of_texts
 
@@ -18,6 +19,7 @@ from .gptq import rounded_for
 from .metadata import check_metadata, with_metadata
 from .quantization import check_scheme, configure, finish
 from .schemes import Scheme
+from .step_functions import step_functions
 from .text_operators import OPERATORS, add_strings, check_strings, say_cut_otherwise, verify_strings
 
 _STRINGS: dict[Any, list[str]] = {False: [], True: ["text"], "pairs": ["first", "second"]}
@@ -35,6 +37,9 @@ def to_tflite(
     progress: bool = False,
 ) -> Path:
     """Write a `.tflite` with built-in operators that takes token ids, and verify that it matches the Keras model.
+
+    For a text generator, it has the functions `prefill_<n>` and `decode`, see `step_functions`; `max_length` is then
+    the number of tokens of a prompt with its continuation.
 
     The file has one signature with the inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and
     one or two outputs; see `Artifact`. Its signature (`model.tflite.json`) and its tokenizer's files (such as
@@ -89,7 +94,7 @@ def to_tflite(
         PosixPath('saved_models/phone/model.tflite')
     """
     path = artifact_path(path, ".tflite")
-    scheme = Scheme.parse(quantization)
+    scheme = Scheme.parse(quantization, task_of(model, keras=True).generates)
     texts = None if calibration is None else list_of_texts(calibration, "calibration")
     # float schemes need no calibration, but with `strings` the texts serve to check the tokenizer in the file
     check_scheme(scheme, None if strings and not scheme.takes_texts else texts, model)
@@ -116,7 +121,10 @@ def to_tflite(
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)
-        verify(model, artifact, (texts or [])[:50])
+        if signature.spec.generates:
+            verify_generation(model, artifact)
+        else:
+            verify(model, artifact, (texts or [])[:50])
         if strings:
             verify_strings(model, artifact)
             say_cut_otherwise(model, texts or [])
@@ -124,14 +132,20 @@ def to_tflite(
 
 
 def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
+    if signature.spec.generates:
+        return _converted(*step_functions(model, signature), signature, scheme)
     module, serve = float32_function(model, signature)
     # not `module.serve`: with this name the converter silently drops all signatures but one
     module.token_ids = tf.function(serve, autograph=False)
     concrete = module.token_ids.get_concrete_function(**signature.input_specs())
+    functions = {"serving_default": concrete}
+    if signature.strings:
+        functions = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}
+    return _converted(module, functions, signature, scheme)
+
+
+def _converted(module: tf.Module, signatures: dict[str, Any], signature: Signature, scheme: Scheme) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        signatures = {"serving_default": concrete}
-        if signature.strings:
-            signatures = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}
         save_module(module, folder, signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.allow_custom_ops = bool(signature.strings)

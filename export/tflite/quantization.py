@@ -18,6 +18,7 @@ _NARROW_MASKED_SCORE = -40.0
 
 # The converter derives the name of an operator from the names of its layers.
 _HEAD = r"/(head|pooler)(_\d+)?/"
+_TIED_HEAD = r"^StatefulPartitionedCall"  # its product is an output of the function
 _EMBEDDING = r"/embedding(_\d+)?/(projection|[Mm]at[Mm]ul|Tensordot|einsum)"
 _PRODUCTS = r"(attention|feed_forward)(_adapter)?(_\d+)?/"
 _BY_LARGEST = "min_max_uniform_quantize"  # the largest weight determines the scale
@@ -38,6 +39,8 @@ def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
         raise ValueError("the model has learned its ranges (quantization_aware); leave calibration out")
     if scheme.calibrated and missing and not aware:
         raise ValueError(f"{scheme} needs calibration: a few hundred texts similar to the texts in production")
+    if scheme.generates and calibration is not None:
+        raise ValueError(f"{scheme} of a text generator takes no calibration texts")
     if not scheme.takes_texts and calibration is not None:
         raise ValueError(f"{scheme} takes no calibration texts; only static_int8, int8x16 and four-bit schemes do")
     if calibration is not None and not len(calibration):
@@ -140,6 +143,8 @@ def _rules(scheme: Scheme, rounded: bool) -> Any:
         recipe.add_static_config(".*", operators.ALL_SUPPORTED, 16, 8)
         weights(".*", operators.EMBEDDING_LOOKUP, 8)
         recipe.add_quantization_config(".*", operators.OUTPUT, algorithm_key="no_quantize")  # stays in float32
+    elif scheme.base == "dynamic_int8":
+        weights(".*", operators.ALL_SUPPORTED, 8)
     else:
         weights(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
         if rounded:
@@ -149,4 +154,6 @@ def _rules(scheme: Scheme, rounded: bool) -> Any:
         weights(regex, operators.FULLY_CONNECTED, 8)
         if part == EMBEDDING_MATRIX:
             weights(".*", operators.EMBEDDING_LOOKUP, 8)
+        if part == EMBEDDING_MATRIX and scheme.generates:  # a tied head has the same matrix, which is stored once
+            weights(_TIED_HEAD, operators.FULLY_CONNECTED, 8)
     return recipe.get_quantization_recipe()

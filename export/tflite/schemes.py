@@ -1,8 +1,8 @@
 """Quantization schemes of TFLite files: the grammar of their names, and the error limits of each scheme."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from keras_plm.config import Adaptation, EncoderConfig
+from keras_plm.config import Adaptation, BackboneConfig
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Scheme:
     Attributes:
         base: one of `SCHEMES`.
         eight_bits: with a four-bit base: the parts (see `parts_of`) that have eight bits.
+        generates: whether the model is a text generator. Its embedding matrix is stored once, for the look-up and for
+            the head, if LiteRT's quantizer also makes "dynamic_int8".
 
     Example:
         >>> Scheme.parse("int4+int8:embedding,block_0")
@@ -59,9 +61,10 @@ class Scheme:
 
     base: str
     eight_bits: tuple[str, ...] = ()
+    generates: bool = field(default=False, repr=False)
 
     @classmethod
-    def parse(cls, name: str) -> "Scheme":
+    def parse(cls, name: str, generates: bool = False) -> "Scheme":
         """Parse the name of a scheme.
 
         Raises:
@@ -72,7 +75,7 @@ class Scheme:
             raise ValueError(f"quantization={name!r}; choose one of {list(SCHEMES)}")
         if mixed and (base not in _INT4 or not all(parts.split(","))):
             raise ValueError(f"quantization={name!r}; write 8-bit parts as in 'int4+int8:embedding,block_0'")
-        return cls(base, tuple(parts.split(",")) if mixed else ())
+        return cls(base, tuple(parts.split(",")) if mixed else (), generates)
 
     def __str__(self) -> str:
         return self.base + (_MIXED + ",".join(self.eight_bits) if self.eight_bits else "")
@@ -101,7 +104,7 @@ class Scheme:
     @property
     def by_litert(self) -> bool:
         """Whether LiteRT's own quantizer makes the file from a float32 file."""
-        return self.four_bits or self.base == "int8x16"
+        return self.four_bits or self.base == "int8x16" or (self.generates and self.base == "dynamic_int8")
 
     @property
     def block(self) -> int | None:
@@ -113,16 +116,18 @@ class Scheme:
         """The quantizer's name for the granularity of four-bit scales."""
         return _INT4[self.base]
 
-    def check(self, config: EncoderConfig, adaptation: Adaptation) -> None:
+    def check(self, config: BackboneConfig, adaptation: Adaptation) -> None:
         """Raise ValueError if a model with this config and adaptation cannot have this scheme."""
         if adaptation.quantization_aware and self.base != "static_int8":
             raise ValueError(f"the model was trained for static_int8 (quantization_aware), not for {self}")
-        width = config.embedding_rank or config.embedding_dim or config.hidden_dim
+        if self.generates and self.calibrated:
+            raise ValueError(f"{self} is not for text generators; choose dynamic_int8, int4 or a float scheme")
+        width = getattr(config, "embedding_rank", None) or getattr(config, "embedding_dim", None) or config.hidden_dim
         if self.four_bits and width % 2:  # a byte holds two weights, and in LiteRT each row starts at a new byte
             raise ValueError(f"{self} needs an embedding matrix of even width, not {width}")
         names = ["hidden_dim", "intermediate_dim"]
         names += [] if EMBEDDING_MATRIX in self.eight_bits else ["embedding_dim", "embedding_rank"]
-        sizes = {name: getattr(config, name) or 0 for name in names} | {"adapter_dim": adaptation.adapter_dim}
+        sizes = {name: getattr(config, name, None) or 0 for name in names} | {"adapter_dim": adaptation.adapter_dim}
         odd = [f"{name}={size}" for name, size in sizes.items() if size % _BLOCK]
         if self.base == "int4_block32" and odd:
             raise ValueError(
@@ -133,7 +138,7 @@ class Scheme:
             raise ValueError(f"quantization={str(self)!r}: the model has no {unknown}; its parts: {parts_of(config)}")
 
 
-def parts_of(config: EncoderConfig) -> list[str]:
+def parts_of(config: BackboneConfig) -> list[str]:
     """The parts whose bits can be chosen: the embedding matrix with its projection, each block, and the head."""
-    blocks = 1 if config.shared_layers else config.num_layers
+    blocks = 1 if getattr(config, "shared_layers", False) else config.num_layers
     return [EMBEDDING_MATRIX, *(f"block_{i}" for i in range(blocks)), "head"]

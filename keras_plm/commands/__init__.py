@@ -7,7 +7,8 @@ _HOMES = {
     "predicting": ("evaluate_model", "predict"),
     "compressing": ("shrink_model", "trim"),
     "exporting": (
-        "budget", "compare_artifact", "export_onnx", "export_saved_model", "export_tflite", "export_tokenizer_vectors",
+        "budget", "compare_artifact", "export_litert_lm", "export_onnx", "export_saved_model", "export_tflite",
+        "export_tokenizer_vectors",
     ),
     "generating": ("generate",),
     "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),

@@ -12,6 +12,7 @@ from keras_plm.export import (
     BudgetError,
     compare,
     fit_budget,
+    to_litert_lm,
     to_onnx,
     to_saved_model,
     to_tflite,
@@ -98,6 +99,26 @@ def export_saved_model(
         overwrite: replace the folder if it exists.
     """
     _report(to_saved_model(load(model), folder, max_length, pairs or None, overwrite))
+
+
+def export_litert_lm(
+    model: tyro.conf.Positional[str],
+    path: tyro.conf.Positional[str],
+    quantization: str = "dynamic_int8",
+    max_length: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a .litertlm of a text generator for LiteRT-LM, and verify it there.
+
+    Args:
+        model: a folder, "hf:" and a Hugging Face folder or repository, or a .gguf file.
+        path: the .litertlm file, or a folder for model.litertlm.
+        quantization: float32, float16, dynamic_int8, int4 or int4_block32.
+        max_length: number of tokens of a prompt with its continuation; by default the model's limit.
+        overwrite: replace the file if it exists.
+    """
+    made = to_litert_lm(load(model), path, quantization, max_length, overwrite)
+    print(f"{made}: {made.stat().st_size / 1e6:.2f} MB, writes the same texts in LiteRT-LM")
 
 
 def export_tokenizer_vectors(

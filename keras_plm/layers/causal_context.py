@@ -64,7 +64,16 @@ class CausalContext(keras.layers.Layer):
     ) -> Context:
         """See the class."""
         visible = visible_tokens(ops.cast(padding_mask, "int32"), first_position, num_queries)
-        context = {"visible": visible, "position_ids": text_positions(visible)}
+        return self.of(visible, text_positions(visible), first_position)
+
+    def of(
+        self,
+        visible: Int[Tensor, "B T S"],
+        position_ids: Int[Tensor, "B T"],
+        first_position: Int[Tensor, ""] | int = 0,
+    ) -> Context:
+        """The same dict as of a call, from masks and position ids that are known already."""
+        context = {"visible": visible, "position_ids": position_ids}
         if self.window is not None:
             context["in_window"] = in_window(visible, self.window, first_position)
         if self.rotary_dim is not None:

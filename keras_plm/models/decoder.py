@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from keras_plm.config import Adaptation, DecoderConfig
 from keras_plm.layers import CausalContext, DecoderBlock, ResidualNorm, RMSNorm, TokenEmbedding
 from keras_plm.layers.attention import Cache
+from keras_plm.layers.causal_context import Context
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
@@ -145,6 +146,12 @@ class Decoder(KeepsTokenizer, keras.Model):
             (B, T, D) hidden states, equal to those of a call, and the caches including these tokens.
         """
         seen = self.context(padding_mask, first_position=index, num_queries=keras.ops.shape(token_ids)[1])
+        return self.step_in_context(token_ids, seen, caches, index)
+
+    def step_in_context(
+        self, token_ids: Int[Tensor, "B T"], seen: Context, caches: Caches, index: Int[Tensor, ""] | int
+    ) -> tuple[Float[Tensor, "B T D"], Caches]:
+        """Like `step`, with masks and position ids of these tokens instead of a padding mask; see `CausalContext`."""
         hidden = self.embedding(token_ids, position_ids=seen["position_ids"])
         new = []
         for block, cache in zip(self.blocks, caches, strict=True):

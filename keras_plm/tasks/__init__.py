@@ -10,7 +10,7 @@ from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, Qu
 from .registry import register, registered, task_named, task_of
 from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
 from .task import Task
-from .text_generation import TextGenerator, TextGeneratorMethods, TextScore
+from .text_generation import TEXT_GENERATION, TextGenerator, TextGeneratorMethods, TextScore
 from .text_model import TaskModel, TextModel, softmax
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "EMBEDDING",
     "QUESTION_ANSWERING",
     "TAGGING",
+    "TEXT_GENERATION",
     "Answer",
     "Classifier",
     "ClassifierMethods",

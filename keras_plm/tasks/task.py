@@ -40,6 +40,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         takes_question: whether the task answers a question about a text.
         predicts_scores: whether a model without labels predicts a number.
         per_token: whether the outputs have a value for each token; values at padding are to be ignored.
+        generates: whether its models generate text token by token, with caches.
         needs_offsets: whether its answers are positions in a text; TFLite's tokenizer operators do not support this.
         setting_types: settings that an artifact needs in addition to its weights: names of attributes, and their types.
         shared_settings: settings that must be equal in a model and its artifact, so that they can be compared.
@@ -58,6 +59,7 @@ class Task(ABC, Generic[Methods, Model, Rows]):
     takes_question: ClassVar[bool] = False
     predicts_scores: ClassVar[bool] = False
     per_token: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     needs_offsets: ClassVar[bool] = False
     setting_types: ClassVar[Settings] = {}
     shared_settings: ClassVar[tuple[str, ...]] = ()

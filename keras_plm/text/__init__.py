@@ -11,9 +11,10 @@ from .corpus import read_documents, split_sentences
 from .datasets import TextRows, pretraining_dataset
 from .masking import mask_tokens
 from .next_sentence_pairs import SentencePairs, TokenizedCorpus
-from .packed_texts import PackedTexts
+from .packed_texts import PackedRows, PackedTexts
 from .packing import Spans, pack
 from .readers import (
+    Completions,
     Examples,
     LabeledTexts,
     OnBadRow,
@@ -60,6 +61,8 @@ __all__ = [
     "Encoding",
     "Examples",
     "LabeledTexts",
+    "Completions",
+    "PackedRows",
     "OnBadRow",
     "PackedTexts",
     "Questions",

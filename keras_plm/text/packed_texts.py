@@ -147,3 +147,33 @@ def _best_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
             with_room[left].append(row)
             available |= 1 << left
     return rows
+
+
+class PackedRows(PackedTexts):
+    """`PackedTexts` for a fine-tuning: longer texts are truncated, and a training is counted in epochs.
+
+    Args:
+        texts: as in `PackedTexts`.
+        counted: as in `PackedTexts`.
+        max_length: T, length of a row, and the maximum number of targets of a text.
+
+    Attributes:
+        lengths: number of tokens of each text, at most `max_length`.
+        num_tokens: the same before truncation.
+        num_truncated: number of longer texts.
+    """
+
+    def __init__(
+        self, texts: Sequence[Sequence[int]], counted: Sequence[Sequence[bool]] | None, max_length: int
+    ) -> None:
+        self.num_tokens = np.array([len(text) for text in texts])
+        self.lengths = np.minimum(self.num_tokens, max_length + 1)
+        self.num_truncated = int((self.num_tokens > max_length + 1).sum())
+        kept = slice(max_length + 1)  # the last token is a target only
+        super().__init__(
+            [text[kept] for text in texts], max_length, None if counted is None else [flags[kept] for flags in counted]
+        )
+
+    def epochs_dataset(self, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
+        """The batches of a training; see `PackedTexts.training_dataset`."""
+        return self.training_dataset(batch_size, epochs * self.num_steps(batch_size), seed=seed)

@@ -1,6 +1,7 @@
 """Texts that continue a prompt."""
 
 from .keras_model import TextGenerator
+from .task import TEXT_GENERATION, TextGenerationTask
 from .text_methods import TextGeneratorMethods, TextScore
 
-__all__ = ["TextGenerator", "TextGeneratorMethods", "TextScore"]
+__all__ = ["TEXT_GENERATION", "TextGenerationTask", "TextGenerator", "TextGeneratorMethods", "TextScore"]

@@ -5,11 +5,13 @@ import keras
 from jaxtyping import Float, Int
 
 from keras_plm.config import DecoderConfig
+from keras_plm.generation import GenerationSession
 from keras_plm.layers import NextTokenHead
 from keras_plm.models import BackboneModel, Caches, Decoder, check_same_config, decoder_inputs
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
+from .keras_session import KerasSession
 from .text_methods import TextGeneratorMethods
 
 
@@ -71,6 +73,10 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         self.head = head
         self.end_tokens = tuple(end_tokens)
 
+    def open_session(self, max_new_tokens: int) -> GenerationSession:  # type: ignore[override]
+        """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
+        return KerasSession(self, max_new_tokens)
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens)}
 
@@ -91,8 +97,12 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         hidden, caches = self.decoder.step(token_ids, padding_mask, caches, index)
         if not all_logits:
             hidden = hidden[:, -1:]
-        logits = keras.ops.cast(_logits(self.head, self.decoder, hidden), "float32")
+        logits = keras.ops.cast(self.logits(hidden), "float32")
         return logits if all_logits else logits[:, 0], caches
+
+    def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """(B, T, V) logits in the compute dtype, from hidden states of the decoder."""
+        return _logits(self.head, self.decoder, hidden)
 
 
 def _logits(head: NextTokenHead, decoder: Decoder, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:

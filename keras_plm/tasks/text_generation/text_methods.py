@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -17,8 +17,6 @@ from keras_plm.generation import (
     write_with_lookup,
 )
 from keras_plm.tasks.text_model import TextModel, check_texts
-
-from .keras_session import KerasSession
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ class TextGeneratorMethods(TextModel):
     """
 
     end_tokens: Sequence[str] = ()
-
-    def open_session(self, max_new_tokens: int) -> GenerationSession:
-        """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
-        return KerasSession(self, max_new_tokens)
+    # the session of this model for `keras_plm.generation`, for at most this number of new tokens
+    open_session: Callable[[int], GenerationSession]
 
     def generate(
         self, prompts: Sequence[str], settings: GenerationSettings | None = None, batch_size: int = 8, **changes: Any

@@ -1,6 +1,7 @@
 """Files and tables in memory → typed examples. All bad rows are reported in one error, with file, row and column."""
 
 from .bad_rows import BadRowError, BadRows, OnBadRow
+from .completions import Completions
 from .examples import Examples, list_of_texts
 from .files import expand_files, read_text
 from .labeled_texts import LabeledTexts
@@ -13,6 +14,7 @@ __all__ = [
     "BadRowError",
     "BadRows",
     "Examples",
+    "Completions",
     "LabeledTexts",
     "OnBadRow",
     "Questions",

@@ -1,0 +1,127 @@
+"""A text generator's `.tflite` in LiteRT: the same generation as with the Keras model, see `step_functions`."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_plm.generation import FINISHED
+
+from .interpreter import TFLite
+
+_HIDDEN = np.float32(-1e9)  # the mask of a key that a query does not see
+_Caches = dict[str, np.ndarray]
+
+
+class TFLiteTextGenerator(TFLite):
+    """A LiteRT interpreter with the functions `prefill_<n>` and `decode`. Its caches are numpy arrays."""
+
+    def _runner(self, has_strings: bool) -> Any:
+        names = self.interpreter.get_signature_list()
+        self.prefill = {
+            int(name.removeprefix("prefill_")): self.interpreter.get_signature_runner(name)
+            for name in names
+            if name.startswith("prefill_")
+        }
+        decode = self.interpreter.get_signature_runner("decode")
+        shapes = {name: tensor["shape"] for name, tensor in decode.get_input_details().items()}
+        self.length = int(shapes["mask"][-1])
+        self.empty = {name: np.zeros(shape, "float32") for name, shape in shapes.items() if "cache" in name}
+        return decode
+
+    def open_session(self) -> "TFLiteSession":
+        """A session for any number of prompts."""
+        return TFLiteSession(self)
+
+    def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        """The logits after each token of rows of token ids, 0 at padding. One text per row, from its first position."""
+        token_ids, mask = arrays["token_ids"], arrays["padding_mask"]
+        if mask.size and (mask.max() > 1 or (np.diff(mask, axis=1) > 0).any()):
+            raise ValueError("a row must have one text, with padding only after it")
+        rows = []
+        for ids, count in zip(token_ids, mask.sum(1), strict=True):
+            caches, steps = self.empty, []
+            for position in range(count):
+                caches, logits = self.decode(int(ids[position]), position, caches)
+                steps.append(logits)
+            rows.append(np.pad(np.array(steps).reshape(count, -1), ((0, len(ids) - count), (0, 0))))
+        width = max((row.shape[1] for row in rows), default=0)
+        return {names[0]: np.stack([row if row.size else np.zeros((len(row), width), "float32") for row in rows])}
+
+    def read(self, token_ids: list[int], first: int, caches: _Caches) -> _Caches:
+        """The caches with these tokens at the positions from `first`."""
+        done = 0
+        while done < len(token_ids):
+            left, room = len(token_ids) - done, self.length - first - done
+            fitting = [n for n in self.prefill if n <= room]
+            if not fitting:
+                caches, _ = self.decode(token_ids[done], first + done, caches)
+                done += 1
+                continue
+            # the shortest function that reads all of it, otherwise the longest one
+            count = min((n for n in fitting if n >= left), default=max(fitting))
+            part = token_ids[done : done + count]
+            with self.lock:
+                caches = self.prefill[count](**self._inputs(part, count, first + done), **caches)
+            done += len(part)
+        return caches
+
+    def decode(self, token_id: int, position: int, caches: _Caches) -> tuple[_Caches, np.ndarray]:
+        """The caches with this token, and the (V,) logits of the next one."""
+        with self.lock:
+            found = self.runner(**self._inputs([token_id], 1, position), **caches)
+        return found, found.pop("logits")[0, 0]
+
+    def _inputs(self, token_ids: list[int], count: int, first: int) -> dict[str, np.ndarray]:
+        padding = count - len(token_ids)
+        positions = np.arange(first, first + count, dtype="int32")
+        visible = positions[:, None] >= np.arange(self.length)
+        return {
+            "tokens": np.array([token_ids + [0] * padding], "int32"),
+            "input_pos": positions,
+            "mask": np.where(visible, np.float32(0), _HIDDEN)[None, None],
+        }
+
+
+class TFLiteSession:
+    """A `GenerationSession` in LiteRT. The rows of a batch are processed one by one.
+
+    Args:
+        generator: the functions; several sessions can share them.
+    """
+
+    def __init__(self, generator: TFLiteTextGenerator) -> None:
+        self.generator = generator
+        self.rows: list[tuple[int, _Caches]] = []  # for each row: number of tokens, caches
+
+    def read(self, prompts: list[list[int]]) -> np.ndarray:
+        """See `GenerationSession`."""
+        self.rows = [(len(prompt) - 1, self.generator.read(prompt[:-1], 0, self.generator.empty)) for prompt in prompts]
+        return self.step(np.array([prompt[-1] for prompt in prompts], "int32"))
+
+    def step(self, tokens: np.ndarray) -> np.ndarray:
+        """See `GenerationSession`."""
+        found: dict[int, np.ndarray] = {}
+        for row, token in enumerate(tokens.tolist()):
+            if token == FINISHED:
+                continue
+            position, caches = self.rows[row]
+            caches, found[row] = self.generator.decode(token, position, caches)
+            self.rows[row] = position + 1, caches
+        logits = np.zeros((len(tokens), len(next(iter(found.values()), ()))), "float32")
+        for row, values in found.items():
+            logits[row] = values
+        return logits
+
+    def select(self, rows: np.ndarray) -> None:
+        """See `GenerationSession`."""
+        self.rows = [self.rows[row] for row in rows.tolist()]  # the arrays are never changed, so copies can share them
+
+    def read_ahead(self, tokens: list[int], width: int) -> np.ndarray:
+        """See `GenerationSession`."""
+        return np.concatenate([self.step(np.array([token], "int32")) for token in tokens])
+
+    def rewind(self, count: int) -> None:
+        """See `GenerationSession`."""
+        # later values stay in the caches: the mask hides them until they are written again
+        position, caches = self.rows[0]
+        self.rows[0] = position - count, caches

@@ -1,0 +1,149 @@
+"""Text generators on a phone: the artifact writes what the Keras model writes."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from keras_plm import export
+from keras_plm.export import verify_generation
+from keras_plm.generation import GenerationSettings
+from keras_plm.tasks import TEXT_GENERATION, evaluate
+from tests.tasks.test_text_generation import PROMPTS, make
+
+LENGTH = 89
+
+
+@pytest.fixture(scope="module", params=["gpt3", "llama"])
+def pair(request, tmp_path_factory):
+    model = make(request.param)
+    path = export.to_tflite(model, tmp_path_factory.mktemp(request.param), max_length=LENGTH)
+    return model, export.load_artifact(path)
+
+
+def test_the_artifact_generates_the_same_texts(pair):
+    model, artifact = pair
+    assert artifact.longest_row == LENGTH
+    for changes in (
+        {"max_new_tokens": 64 - 13},
+        {"do_sample": True, "seed": 3, "temperature": 0.7, "top_p": 0.9, "num_return_sequences": 2},
+        {"num_beams": 3, "max_new_tokens": 9},
+        {"stop_strings": ("e",), "repetition_penalty": 1.3},
+        {"prompt_lookup_num_tokens": 3},
+    ):
+        settings = dataclasses.replace(GenerationSettings(max_new_tokens=21), **changes)
+        assert artifact.generate(PROMPTS, settings) == model.generate(PROMPTS, settings)
+    assert "".join(artifact.stream(PROMPTS[0], max_new_tokens=9)) == model.generate(PROMPTS[:1], max_new_tokens=9)[0]
+
+
+def test_a_prompt_up_to_the_last_position(pair):
+    """Prefill functions cannot write behind the end of the caches: the last tokens are read one by one."""
+    model, artifact = pair
+    prompt = "the " * 120
+    for size in (16, 17, 80, LENGTH - 1):
+        ids = model.texts_to_ids([prompt])[0][:size]
+        session = artifact.open_session(1)
+        found = session.read([ids])[0]
+        batch = {"token_ids": np.array([ids]), "padding_mask": np.ones((1, size), "int32")}
+        np.testing.assert_allclose(found, model.predict_on_batch(batch)[0, -1], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="122 tokens"):
+        artifact.generate([prompt])
+
+
+def test_scores_of_texts(pair):
+    model, artifact = pair
+    for found, wanted in zip(artifact.score(PROMPTS), model.score(PROMPTS), strict=True):
+        assert found.tokens == wanted.tokens
+        np.testing.assert_allclose(found.log_probabilities, wanted.log_probabilities, rtol=0, atol=1e-4)
+    rows = {"prompt": ["the", "a"], "completion": [" house", "b"]}
+    examples = TEXT_GENERATION.read(rows, TEXT_GENERATION.columns)
+    np.testing.assert_allclose(
+        list(evaluate(artifact, examples).scores.values()), list(evaluate(model, examples).scores.values()), rtol=1e-4
+    )
+
+
+def test_the_file_fits_litert_lm(pair):
+    """The names, and weights that are stored once for all functions."""
+    model, artifact = pair
+    runtime = artifact.artifact._runtime
+    assert set(runtime.interpreter.get_signature_list()) == {"prefill_16", "decode"}
+    assert set(runtime.empty) == {f"kv_cache_{kind}_{block}" for block in range(3) for kind in "kv"}
+    operators = artifact.artifact.operators()
+    assert "DYNAMIC_UPDATE_SLICE" in operators and all(name.isupper() for name in operators)
+    assert artifact.artifact.size_bytes < 4 * model.count_params() + 150_000
+
+
+@pytest.mark.parametrize("scheme", ["float16", "dynamic_int8", "int4", "int4+int8:embedding"])
+def test_quantized(scheme, tmp_path):
+    model = make("qwen2", hidden_dim=64, intermediate_dim=256)
+    whole = export.to_tflite(model, tmp_path / "whole.tflite", max_length=32).stat().st_size
+    path = export.to_tflite(model, tmp_path / "small.tflite", scheme, max_length=32)
+    assert path.stat().st_size < whole
+    assert json.loads((tmp_path / "small.tflite.json").read_text())["quantization"] == scheme
+    artifact = export.load_artifact(path)
+    assert len(artifact.generate(PROMPTS, max_new_tokens=5)) == len(PROMPTS)
+    # the embedding matrix of a tied head is stored once
+    matrix = artifact.artifact._runtime.interpreter.get_tensor_details()
+    shape = [model.config.vocabulary_size, model.config.hidden_dim]
+    if scheme != "float16":
+        assert sum(list(tensor["shape"]) == shape for tensor in matrix) == 1
+
+
+def test_refused(tmp_path):
+    model = make("gpt2")
+    for scheme in ("static_int8", "int8x16"):
+        with pytest.raises(ValueError, match="not for text generators"):
+            export.to_tflite(model, tmp_path, scheme, calibration=["a text"])
+    with pytest.raises(ValueError, match="takes no calibration"):
+        export.to_tflite(model, tmp_path, "int4", calibration=["a text"])
+    with pytest.raises(ValueError, match="max_length=98"):
+        export.to_tflite(model, tmp_path, max_length=98)
+    with pytest.raises(ValueError, match="WordPiece"):
+        export.to_tflite(model, tmp_path, strings=True)
+    for exporter in (export.to_onnx, export.to_saved_model):
+        with pytest.raises(ValueError, match="use to_tflite"):
+            exporter(model, tmp_path / "other")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_artifact_is_found(tmp_path):
+    """The artifact of other weights, and one whose prefill is broken."""
+    model = make("gpt2")
+    artifact = export.Artifact(export.to_tflite(model, tmp_path, max_length=64))
+    other = make("gpt2")
+    kernel = other.decoder.blocks[1].feed_forward.expand.kernel
+    kernel.assign(kernel * 1.5)
+    with pytest.raises(export.ExportError, match="largest error"):
+        verify_generation.verify_generation(other, artifact)
+    read = artifact._runtime.read
+    artifact._runtime.read = lambda ids, first, caches: read(ids[::-1], first, caches)
+    with pytest.raises(export.ExportError, match="writes another text"):
+        verify_generation.verify_generation(model, artifact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt3", "llama"])
+def test_litert_lm(kind, tmp_path):
+    """LiteRT-LM reads the bundle and writes the same 64 tokens as the Keras model."""
+    litert_lm = pytest.importorskip("litert_lm")
+    model = make(kind)
+    path = export.to_litert_lm(model, tmp_path, "float32", LENGTH)
+    greedy = litert_lm.SamplerConfig(top_k=1, temperature=1.0)
+    begin = "<|endoftext|>"
+    with litert_lm.Engine(
+        str(path), backend=litert_lm.Backend.CPU(), max_num_tokens=88, cache_dir=":nocache"
+    ) as engine:
+        for prompt in PROMPTS[:2]:
+            with engine.create_session(
+                apply_prompt_template=False, sampler_config=greedy, max_output_tokens=64
+            ) as session:
+                session.run_prefill([prompt])
+                text = session.run_decode().texts[0]
+            # the runtime's texts are C strings: they end at a NUL, which random weights may write
+            assert text == model.generate([begin + prompt], max_new_tokens=64)[0].partition("\0")[0]
+            assert len(text) > 30
+    with pytest.raises(FileExistsError):
+        export.to_litert_lm(model, tmp_path, "float32", LENGTH)
+    with pytest.raises(TypeError, match="give a TextGenerator"):
+        export.to_litert_lm(model.decoder, tmp_path / "other")
