@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Adaptation,
         DecoderConfig,
         EncoderConfig,
+        EncoderDecoderConfig,
     )
     from .generation import GenerationSettings
     from .layers import (
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
         NextSentenceHead,
         TokenEmbedding,
     )
-    from .models import Decoder, Encoder, merge_lora, save
-    from .tasks import Classifier, Embedder, Pretrainer, QuestionAnswerer, Tagger, TextGenerator, evaluate
+    from .models import Decoder, Encoder, EncoderDecoder, merge_lora, save
+    from .tasks import Classifier, Embedder, Pretrainer, QuestionAnswerer, Seq2Seq, Tagger, TextGenerator, evaluate
     from .text import BytePairTokenizer, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer
 
 _MODULES = (
@@ -60,15 +61,17 @@ _HOMES = {
     "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
     "config": (
         "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
-        "DecoderConfig", "EncoderConfig",
+        "DecoderConfig", "EncoderConfig", "EncoderDecoderConfig",
     ),
     "generation": ("GenerationSettings",),
     "layers": (
         "ClassificationHead", "DecoderBlock", "EncoderBlock", "FeedForward", "MaskedTokenHead", "MultiHeadAttention",
         "NextSentenceHead", "TokenEmbedding",
     ),
-    "models": ("Decoder", "Encoder", "merge_lora", "save"),
-    "tasks": ("Classifier", "Embedder", "Pretrainer", "QuestionAnswerer", "Tagger", "TextGenerator", "evaluate"),
+    "models": ("Decoder", "Encoder", "EncoderDecoder", "merge_lora", "save"),
+    "tasks": (
+        "Classifier", "Embedder", "Pretrainer", "QuestionAnswerer", "Seq2Seq", "Tagger", "TextGenerator", "evaluate",
+    ),
     "text": ("BytePairTokenizer", "SentencePieceTokenizer", "Tokenizer", "WordPieceTokenizer"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -94,6 +97,8 @@ __all__ = [
     "Encoder",
     "EncoderBlock",
     "EncoderConfig",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
     "FeedForward",
     "GenerationSettings",
     "MaskedTokenHead",
@@ -102,6 +107,7 @@ __all__ = [
     "Pretrainer",
     "QuestionAnswerer",
     "SentencePieceTokenizer",
+    "Seq2Seq",
     "Tagger",
     "TextGenerator",
     "TokenEmbedding",

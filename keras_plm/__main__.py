@@ -32,7 +32,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "Use": {
         "predict": Command("label texts, tag them, answer questions or make vectors", "keras_plm.commands:predict"),
-        "generate": Command("continue texts with a decoder", "keras_plm.commands:generate"),
+        "generate": Command("continue, translate or summarize texts", "keras_plm.commands:generate"),
         "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),
     },
     "Export": {

@@ -22,10 +22,11 @@ def test_public_names():
     assert plm.__all__ == [
         "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
         "BytePairTokenizer", "ClassificationHead", "Classifier", "Decoder", "DecoderBlock", "DecoderConfig",
-        "Embedder", "Encoder", "EncoderBlock", "EncoderConfig", "FeedForward", "GenerationSettings", "MaskedTokenHead",
-        "MultiHeadAttention", "NextSentenceHead", "Pretrainer", "QuestionAnswerer", "SentencePieceTokenizer", "Tagger",
-        "TextGenerator", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster",
-        "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
+        "Embedder", "Encoder", "EncoderBlock", "EncoderConfig", "EncoderDecoder", "EncoderDecoderConfig",
+        "FeedForward", "GenerationSettings", "MaskedTokenHead", "MultiHeadAttention", "NextSentenceHead", "Pretrainer",
+        "QuestionAnswerer", "SentencePieceTokenizer", "Seq2Seq", "Tagger", "TextGenerator", "TokenEmbedding",
+        "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster", "evaluate", "factorize_embedding",
+        "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",

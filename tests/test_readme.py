@@ -113,13 +113,19 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
     from tests.tasks.test_text_generation import make
 
     monkeypatch.chdir(tmp_path)
-    plm.save(make("llama"), tmp_path / "writer")
+    writer = make("llama")
+    plm.save(writer, tmp_path / "writer")
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 97}
+    config = plm.EncoderDecoderConfig(vocabulary_size=len(writer.tokenizer), **sizes)
+    plm.save(plm.Seq2Seq(config, writer.tokenizer), tmp_path / "translator")
     story = "".join(python_blocks("generation.md"))
     for theirs, ours in {
         '"SmolLM2-135M-Instruct.Q4_1.gguf"': '"writer"',
+        '"hf:path/to/flan-t5-small"': '"translator"',
         "max_new_tokens=40": "max_new_tokens=4",
         "seed=1)": "seed=1, max_new_tokens=4)",
-        "num_beams=4": "max_new_tokens=4, num_beams=4",
+        "num_beams=4, length": "max_new_tokens=4, num_beams=4, length",
+        "num_beams=4)": "max_new_tokens=4, num_beams=4)",
         "max_length=256": "max_length=64",
         "num_layers=6": "num_layers=2, vocabulary_size=11",
         '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",

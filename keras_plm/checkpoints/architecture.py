@@ -136,9 +136,10 @@ class Architecture:
             if theirs.get(name, wanted) != wanted:
                 raise ValueError(f"{name}={theirs[name]!r} is not supported for {self.model_type}, only {wanted!r}")
         values = {ours: theirs.get(name, default) for name, (ours, default) in self.fields.items()}
-        if values["activation"] not in ACTIVATIONS:
-            raise ValueError(f"activation {values['activation']!r} is not supported, only {sorted(ACTIVATIONS)}")
-        values["activation"] = ACTIVATIONS[values["activation"]]
+        if "activation" in values:  # otherwise the architecture has its own field for it
+            if values["activation"] not in ACTIVATIONS:
+                raise ValueError(f"activation {values['activation']!r} is not supported, only {sorted(ACTIVATIONS)}")
+            values["activation"] = ACTIVATIONS[values["activation"]]
         return values
 
     def _block_rules(self, config: Any, blocks: int | None = None) -> list[Rule]:

@@ -11,15 +11,25 @@ import keras
 import numpy as np
 
 from keras_plm import models
-from keras_plm.config import DecoderConfig
+from keras_plm.config import DecoderConfig, EncoderDecoderConfig
 from keras_plm.layers import uninitialized
-from keras_plm.models import Decoder, Encoder, StoredTensor, check_shapes, check_sizes, named_weights, read_json
+from keras_plm.models import (
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    StoredTensor,
+    check_shapes,
+    check_sizes,
+    named_weights,
+    read_json,
+)
 from keras_plm.tasks import Embedder
 from keras_plm.tasks.registry import task_of_class
 from keras_plm.text import ROBERTA_TEMPLATE, Tokenizer
 
 from .albert import ALBERT
 from .architecture import Architecture, Head
+from .bart import BART, MARIAN
 from .bert import BERT
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
@@ -29,21 +39,23 @@ from .llama import LLAMA, MISTRAL, QWEN2
 from .roberta import ROBERTA, XLM_ROBERTA
 from .rules import Rule, our_paths, their_names
 from .sentence_transformers import read_modules, write_modules
+from .t5 import T5
 from .tensors import stored_tensors
 from .tokenizer_reader import read_tokenizer
 from .tokenizer_writer import write_tokenizer
 
 _ENCODERS = (BERT, DISTILBERT, ALBERT, ROBERTA, XLM_ROBERTA, ELECTRA)
 _DECODERS = (GPT2, LLAMA, MISTRAL, QWEN2)
-ARCHITECTURES: dict[str, Architecture] = {a.model_type: a for a in (*_ENCODERS, *_DECODERS)}
+_ENCODER_DECODERS = (T5, BART, MARIAN)
+ARCHITECTURES: dict[str, Architecture] = {a.model_type: a for a in (*_ENCODERS, *_DECODERS, *_ENCODER_DECODERS)}
 
 
 def from_hugging_face(where: str | Path) -> keras.Model:
     """Load a model from a Hugging Face folder or repository, with its head and its tokenizer.
 
     No code from the folder is executed. The head determines the class: Encoder, Pretrainer (masked tokens, with or
-    without next sentence), Classifier, Tagger, QuestionAnswerer, Decoder or TextGenerator. A sentence-transformers
-    folder gives an Embedder.
+    without next sentence), Classifier, Tagger, QuestionAnswerer, Decoder, TextGenerator, EncoderDecoder or Seq2Seq. A
+    sentence-transformers folder gives an Embedder.
 
     Args:
         where: a folder, or a repository id ("sentence-transformers/all-MiniLM-L6-v2"). A repository is downloaded into
@@ -85,8 +97,10 @@ def from_hugging_face(where: str | Path) -> keras.Model:
     elif task is not None and "labels" not in options:
         labels = _labels(theirs, head, stored, task.predicts_scores) if "labels" in task.setting_types else None
         options |= task.from_hugging_face(theirs, labels)
-    if isinstance(config, DecoderConfig) and head.rules:
+    if isinstance(config, DecoderConfig | EncoderDecoderConfig) and head.rules:
         options["end_tokens"] = _end_tokens(weights_folder, theirs, tokenizer)
+    if isinstance(config, EncoderDecoderConfig) and head.rules:
+        options["start_tokens"] = _start_tokens(weights_folder, theirs, tokenizer)
     rules = architecture.rules(config, head)
     if their_names(rules, tied=False) <= set(stored):  # otherwise one error names both missing and unexpected tensors
         kept = their_names(rules) | head.all_names
@@ -108,8 +122,8 @@ def to_hugging_face(
     Args:
         model: a model of this package; an Embedder becomes a sentence-transformers folder.
         folder: the output folder.
-        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta", "electra", "gpt2", "llama", "mistral" or
-            "qwen2"; None means the first architecture that supports the model.
+        model_type: "bert", "distilbert", "albert", "roberta", "xlm-roberta", "electra", "gpt2", "llama", "mistral",
+            "qwen2", "t5", "bart" or "marian"; None means the first architecture that supports the model.
         overwrite: replace an existing folder.
 
     Raises:
@@ -141,6 +155,9 @@ def to_hugging_face(
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
         if getattr(model, "end_tokens", ()):
             theirs["eos_token_id"] = model.end_ids
+        if getattr(model, "start_tokens", ()):
+            names = ("decoder_start_token_id", "forced_bos_token_id")
+            theirs |= dict(zip(names, model.start_ids, strict=False))
         models.write_json(temporary / "config.json", theirs)
         models.write_weights(dict(_their_tensors(model, architecture, head, rules)), temporary)
 
@@ -156,6 +173,21 @@ def _end_tokens(folder: Path, theirs: dict[str, Any], tokenizer: Tokenizer) -> l
                 raise ValueError(f"{folder}: eos_token_id={ids!r:.60}; there are {len(tokenizer)} tokens")
             found.append(tokenizer.vocabulary[index])
     return [token for token in dict.fromkeys(found) if token != tokenizer.special.eos]
+
+
+def _start_tokens(folder: Path, theirs: dict[str, Any], tokenizer: Tokenizer) -> list[str]:
+    """The tokens that the decoder reads first: its start, and a first token that BART always writes."""
+    path = folder / "generation_config.json"
+    settings = theirs | (read_json(path) if path.is_file() else {})
+    found = []
+    for name in ("decoder_start_token_id", "forced_bos_token_id"):
+        index = settings.get(name)
+        if index is None and name == "forced_bos_token_id":
+            continue
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tokenizer):
+            raise ValueError(f"{folder}: {name}={index!r:.60}; there are {len(tokenizer)} tokens")
+        found.append(tokenizer.vocabulary[index])
+    return found
 
 
 def decoder_of(
@@ -277,6 +309,8 @@ def candidates(model: keras.Model) -> list[Architecture]:
     """The architectures to try, in order; only RoBERTa or XLM-RoBERTa if the tokenizer has RoBERTa's template."""
     if isinstance(model.config, DecoderConfig):
         return list(_DECODERS)
+    if isinstance(model.config, EncoderDecoderConfig):
+        return list(_ENCODER_DECODERS)
     if model.tokenizer is not None and model.tokenizer.template == ROBERTA_TEMPLATE:
         return [XLM_ROBERTA if "spiece.model" in model.tokenizer.filenames else ROBERTA]
     return [BERT, DISTILBERT, ALBERT, ELECTRA, *([ROBERTA] if model.tokenizer is None else [])]
@@ -315,7 +349,7 @@ def _their_tensors(
     model: keras.Model, architecture: Architecture, head: Head, rules: list[Rule]
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     variables = named_weights(model)
-    bare = head.our_class in (Encoder, Decoder)
+    bare = head.our_class in (Encoder, Decoder, EncoderDecoder)
 
     def read(rule: Rule, index: int) -> np.ndarray:
         return rule.to_theirs([np.asarray(variables[path], np.float32) for path in rule.ours])[index]

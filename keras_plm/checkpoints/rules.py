@@ -22,6 +22,7 @@ class Rule:
         transposed: whether their tensors are (outputs, inputs) and our weights (inputs, outputs).
         axis: axis of our weights, along which several are joined.
         skipped_rows: number of rows in their tensor before our first row; they are written as zeros.
+        is_row: whether their tensor has one more axis than our weight, a first axis of size 1.
         tied: whether their tensor is a copy of a tensor of another rule; a copy is compared, but not written.
     """
 
@@ -30,6 +31,7 @@ class Rule:
     transposed: bool = False
     axis: int = -1
     skipped_rows: int = 0
+    is_row: bool = False
     tied: bool = False
 
     def of_block(self, i: int) -> Self:
@@ -44,6 +46,8 @@ class Rule:
             tensors: Hugging Face's tensors, with shapes as in `their_shapes`.
             shapes: shapes of our weights.
         """
+        if self.is_row:
+            return [tensors[0][0]]
         turned = [t[self.skipped_rows :].T if self.transposed else t[self.skipped_rows :] for t in tensors]
         whole = turned[0] if len(turned) == 1 else np.concatenate(turned, self.axis)
         if len(shapes) == 1:
@@ -52,6 +56,8 @@ class Rule:
 
     def to_theirs(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The inverse of `to_ours`. If there are several tensors, all have the same size."""
+        if self.is_row:
+            return [weights[0][None]]
         whole = weights[0] if len(weights) == 1 else np.concatenate(weights, self.axis)
         if whole.shape[self.axis] % len(self.theirs):
             raise ValueError(f"{self.ours} of shape {whole.shape} cannot be split into {len(self.theirs)} equal parts")
@@ -63,6 +69,8 @@ class Rule:
 
     def their_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shapes of Hugging Face's tensors, from the shapes of our weights."""
+        if self.is_row:
+            return [(1, *shapes[0])]
         whole = list(shapes[0])
         if len(shapes) > 1 or len(self.theirs) > 1:
             whole[self.axis] = sum(shape[self.axis] for shape in shapes) // len(self.theirs)
@@ -74,6 +82,11 @@ class Rule:
 def weight(theirs: str, ours: str, skipped_rows: int = 0) -> tuple[Rule]:
     """A weight with the same numbers in the same order."""
     return (Rule(theirs=(theirs,), ours=(ours,), skipped_rows=skipped_rows),)
+
+
+def row(theirs: str, ours: str) -> tuple[Rule]:
+    """A weight that Hugging Face stores as a row of a matrix."""
+    return (Rule(theirs=(theirs,), ours=(ours,), is_row=True),)
 
 
 def kernel(theirs: str, ours: str) -> tuple[Rule]:

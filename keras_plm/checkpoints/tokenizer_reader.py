@@ -34,6 +34,9 @@ _CLASSES = {
 }  # fmt: skip
 _GPT2_WORDS = ("GPT2Tokenizer", "RobertaTokenizer", "PreTrainedTokenizer")  # the word rule of vocab.json alone
 _GPT2_END = "<|endoftext|>"
+_T5_BEGIN = ["<pad>", "</s>", "<unk>"]
+T5_TOKENS = SpecialTokens("<pad>", "<unk>", cls=None, sep=None, mask=None, eos="</s>")
+T5_TEMPLATE = Template("A eos", "A eos B eos")
 _SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
 
 
@@ -137,7 +140,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _special(settings: dict[str, Any], default: SpecialTokens) -> SpecialTokens:
     """The special tokens from the settings, where each is a string or an object."""
-    spelled = {}
+    spelled: dict[str, str | None] = dict.fromkeys(ROLES)
     for role, piece in default.by_role.items():
         value = settings.get(f"{role}_token") or piece
         spelled[role] = value["content"] if isinstance(value, dict) else value
@@ -165,6 +168,8 @@ def _causal_template(settings: dict[str, Any]) -> Template:
 
 def _usual_template(special: SpecialTokens) -> Template:
     """The default template, if no file has one."""
+    if special.cls is None:
+        return T5_TEMPLATE
     return ROBERTA_TEMPLATE if special.cls == "<s>" else BERT_TEMPLATE
 
 
@@ -284,7 +289,8 @@ def _unigram(
     model: dict[str, Any], listed: dict[int, Listed], content: dict[str, Any], settings: dict[str, Any]
 ) -> SentencePieceTokenizer:
     pieces = [piece for piece, _ in model["vocab"]]
-    special = _special(settings, ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS)
+    usual = T5_TOKENS if pieces[:3] == _T5_BEGIN else ROBERTA_TOKENS if "<s>" in pieces else ALBERT_TOKENS
+    special = _special(settings, usual)
     pieces = extended(pieces, listed, special)
     scores = [score for _, score in model["vocab"]]
     scores += [0.0] * (len(pieces) - len(scores))
@@ -320,7 +326,7 @@ def _unigram(
 def from_sentence_piece(
     model: Unigram, settings: dict[str, Any], listed: dict[int, Listed] | None = None
 ) -> SentencePieceTokenizer:
-    """Make a tokenizer from the model file. ALBERT uses the ids of the file; XLM-RoBERTa has its own ids."""
+    """Make a tokenizer from the model file. ALBERT and T5 use the ids of the file; XLM-RoBERTa has its own ids."""
     pieces, scores, listed = list(model.pieces), list(model.scores), listed or {}
     if "[CLS]" in pieces:
         special = _special(settings, ALBERT_TOKENS)
@@ -330,6 +336,15 @@ def from_sentence_piece(
             Unigram(pieces, [*scores, *[0.0] * (len(pieces) - len(scores))], model.charsmap), special, lowercase,
             not accents, quotes=True, added=added_tokens(listed, special, lowercase),
         )  # fmt: skip
+    if pieces[:3] == _T5_BEGIN:
+        special = _special(settings, T5_TOKENS)
+        more = int(settings.get("extra_ids", 100))
+        pieces += [piece for i in reversed(range(more)) if (piece := f"<extra_id_{i}>") not in pieces]
+        pieces = extended(pieces, listed, special)
+        unigram = Unigram(pieces, scores + [0.0] * (len(pieces) - len(scores)), model.charsmap)
+        return SentencePieceTokenizer(
+            unigram, special, template=T5_TEMPLATE, added=added_tokens(listed, special, lowercase=False)
+        )
     if pieces[:3] != ["<unk>", "<s>", "</s>"]:
         raise ValueError(f"a SentencePiece model that begins with {pieces[:3]} is not supported")
     first = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -7,7 +7,7 @@ import tyro
 
 from keras_plm.checkpoints import load
 from keras_plm.generation import GenerationSettings
-from keras_plm.tasks import TextGeneratorMethods
+from keras_plm.tasks import GeneratingModel
 
 
 def generate(
@@ -16,9 +16,10 @@ def generate(
     settings: Annotated[GenerationSettings, tyro.conf.arg(name="")] = GenerationSettings(),  # noqa: B008
     batch_size: int = 8,
 ) -> None:
-    """Continue texts with a decoder. One prompt is continued on the screen token by token.
+    """Continue texts with a decoder, or translate or summarize them with an encoder-decoder.
 
-    For several prompts or several texts for each prompt, it prints each prompt with its text, and an empty line.
+    One text is written on the screen token by token. For several prompts or several texts for each prompt, it prints
+    each text and an empty line. A decoder's texts begin with their prompts.
 
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, or a .gguf file.
@@ -27,15 +28,18 @@ def generate(
         batch_size: number of prompts at a time.
     """
     opened = load(model)
-    if not isinstance(opened, TextGeneratorMethods):
-        raise ValueError(f"{model} is a {type(opened).__name__}, which does not generate text; give a TextGenerator")
+    if not isinstance(opened, GeneratingModel):
+        raise ValueError(
+            f"{model} is a {type(opened).__name__}, which does not generate text; give a TextGenerator or a Seq2Seq"
+        )
     texts = list(prompts) or [line.rstrip("\n") for line in sys.stdin]
     if len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1:
-        print(texts[0], end="", flush=True)
+        if opened.continues_prompts:
+            print(texts[0], end="", flush=True)
         for part in opened.stream(texts[0], settings):
             print(part, end="", flush=True)
         print()
         return
     for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
         for text in found if isinstance(found, list) else [found]:
-            print(f"{prompt}{text}\n")
+            print(f"{prompt if opened.continues_prompts else ''}{text}\n")

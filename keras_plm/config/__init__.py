@@ -4,6 +4,7 @@ from .adaptation import Adaptation
 from .backbone import Activation, BackboneConfig, check_heads
 from .decoder import DECODER_SIZES, GPT3_SIZES, GPT_MINI, AttentionBias, DecoderConfig, Norm
 from .encoder import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, EncoderConfig, PoolerActivation, Positions
+from .encoder_decoder import EncoderDecoderConfig
 
 __all__ = [
     "BASE",
@@ -20,6 +21,7 @@ __all__ = [
     "DECODER_SIZES",
     "DecoderConfig",
     "EncoderConfig",
+    "EncoderDecoderConfig",
     "GPT3_SIZES",
     "GPT_MINI",
     "Norm",

@@ -17,6 +17,7 @@ from .heads import ClassificationHead, MaskedTokenHead, NextSentenceHead, NextTo
 from .initialization import uninitialized
 from .normalization import Dropout, ResidualNorm, RMSNorm
 from .projection import Projection
+from .relative_positions import RelativePositionBias
 from .rotary import rotary_angles, rotary_frequencies
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "NextTokenHead",
     "Projection",
     "RMSNorm",
+    "RelativePositionBias",
     "ResidualNorm",
     "TokenEmbedding",
     "activate",

@@ -17,7 +17,7 @@ from .rotary import Rotary
 _SETTINGS = (
     "num_heads", "intermediate_dim", "activation", "cross_attention", "dropout", "attention_dropout",
     "layer_norm_epsilon", "normalize_first", "num_key_value_heads", "head_dim", "norm", "gated", "attention_bias",
-    "feed_forward_bias", "window",
+    "feed_forward_bias", "window", "attention_scale",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class DecoderBlock(keras.layers.Layer):
         feed_forward_bias: whether the dense layers of the feed-forward have biases.
         window: number of positions that a token sees in self-attention, including its own; None means all positions up
             to its own.
+        attention_scale: factor of the attention scores, see `MultiHeadAttention`; None means 1 / √H.
         adaptation: LoRA or fake quantization of the dense layers, and bottleneck adapters after self-attention and
             feed-forward, see `EncoderBlock`; None for none of them.
 
@@ -93,6 +94,7 @@ class DecoderBlock(keras.layers.Layer):
         attention_bias: AttentionBias = "all",
         feed_forward_bias: bool = True,
         window: int | None = None,
+        attention_scale: float | None = None,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -118,6 +120,7 @@ class DecoderBlock(keras.layers.Layer):
         self.attention_bias = attention_bias
         self.feed_forward_bias = feed_forward_bias
         self.window = window
+        self.attention_scale = attention_scale
         self.adaptation = Adaptation.get(adaptation)
 
     def get_config(self) -> dict[str, Any]:
@@ -150,6 +153,7 @@ class DecoderBlock(keras.layers.Layer):
             num_key_value_heads=self.num_key_value_heads,
             head_dim=self.head_dim,
             bias=self.attention_bias,
+            scale=self.attention_scale,
             adaptation=self.adaptation,
             dtype=self.dtype_policy,
             name=name,

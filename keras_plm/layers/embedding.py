@@ -14,6 +14,8 @@ from .fake_quantization import rounded_weights
 from .initialization import scaled_normal, scaled_sinusoids, sinusoids
 from .normalization import Dropout, ResidualNorm
 
+_POSITIONS = ("learned", "sinusoidal", "sinusoidal_halves", "none")
+
 
 @keras.saving.register_keras_serializable("keras_plm")
 class TokenEmbedding(keras.layers.Layer):
@@ -26,19 +28,22 @@ class TokenEmbedding(keras.layers.Layer):
         vocabulary_size: V.
         hidden_dim: D.
         max_sequence_length: number of learned positions.
-        positions: "learned", "sinusoidal" or "none".
+        positions: "learned", "sinusoidal", "sinusoidal_halves" (see `initialization.sinusoids`) or "none".
         num_segments: number of segment types; 0 means no segment embedding.
         dropout: fraction dropped in training.
         layer_norm_epsilon: added to the variance; None means no normalization.
         embedding_dim: E, width of the embedding matrices; a dense layer projects them to D. None means width D, without
             this layer.
         embedding_rank: R; the embedding matrix is the product of a (V, R) and an (R, E) matrix. None means one matrix.
+        scaled: multiply the rows of the embedding matrix by √D.
+        tied: the layer uses the embedding matrix of another layer, which each call gets.
         adaptation: fake quantization of the embedding matrix; None for none.
 
     Call args:
         token_ids: (B, T) int32 in [0, V).
         segment_ids: (B, T) int32 in [0, num_segments); None means all 0.
         position_ids: (B, T) int32 in [0, max_sequence_length), the positions of the tokens; None means 0 … T - 1.
+        embedding_matrix: (V, E), the weight of another layer, if `tied`.
 
     Returns:
         (B, T, D) float.
@@ -69,6 +74,8 @@ class TokenEmbedding(keras.layers.Layer):
         layer_norm_epsilon: float | None = 1e-12,
         embedding_dim: int | None = None,
         embedding_rank: int | None = None,
+        scaled: bool = False,
+        tied: bool = False,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -77,8 +84,8 @@ class TokenEmbedding(keras.layers.Layer):
         check_counts(max_sequence_length=max_sequence_length, **counts)
         check_fractions(dropout=dropout)
         self.input_spec = keras.layers.InputSpec(ndim=2)
-        if positions not in ("learned", "sinusoidal", "none"):
-            raise ValueError(f"positions={positions!r}; choose 'learned', 'sinusoidal' or 'none'")
+        if positions not in _POSITIONS:
+            raise ValueError(f"positions={positions!r}; choose one of {', '.join(_POSITIONS)}")
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.max_sequence_length = max_sequence_length
@@ -88,17 +95,25 @@ class TokenEmbedding(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.embedding_dim = embedding_dim
         self.embedding_rank = embedding_rank
+        self.scaled = scaled
+        self.tied = tied
         self.width = embedding_dim or hidden_dim
         self.adaptation = Adaptation.get(adaptation)
 
     def get_config(self) -> dict[str, Any]:
         names = ("vocabulary_size", "hidden_dim", "max_sequence_length", "positions", "num_segments", "dropout")
         settings = {name: getattr(self, name) for name in (*names, "layer_norm_epsilon", "embedding_dim")}
-        more = {"embedding_rank": self.embedding_rank, "adaptation": self.adaptation.to_dict()}
+        more = {
+            "embedding_rank": self.embedding_rank,
+            "scaled": self.scaled,
+            "tied": self.tied,
+            "adaptation": self.adaptation.to_dict(),
+        }
         return super().get_config() | settings | more
 
     def build(self, input_shape: tuple) -> None:
-        self.embedding_matrix = self._matrix("tokens", self.vocabulary_size, width=self.embedding_rank)
+        if not self.tied:
+            self.embedding_matrix = self._matrix("tokens", self.vocabulary_size, width=self.embedding_rank)
         if self.embedding_rank is not None:
             self.widen = self._matrix("widen", self.embedding_rank)
         if self.positions == "learned":
@@ -131,6 +146,7 @@ class TokenEmbedding(keras.layers.Layer):
         token_ids: Shaped[Tensor, "B T"],
         segment_ids: Shaped[Tensor, "B T"] | None = None,
         position_ids: Int[Tensor, "B T"] | None = None,
+        embedding_matrix: Float[Tensor, "V E"] | None = None,
         training: bool | None = None,
     ) -> Float[Tensor, "B T D"]:
         """See the class."""
@@ -138,9 +154,12 @@ class TokenEmbedding(keras.layers.Layer):
         # a symbolic build under tf.distribute passes ids in the compute dtype
         token_ids = ops.cast(token_ids, "int32")
         look_up = graph_hooks().look_up or self._look_up
-        hidden = ops.cast(look_up(self.embedding_matrix, token_ids), self.compute_dtype)
+        matrix = embedding_matrix if self.tied else self.embedding_matrix
+        hidden = ops.cast(look_up(matrix, token_ids), self.compute_dtype)
         if self.embedding_rank is not None:
             hidden = ops.matmul(hidden, self.widen)
+        if self.scaled:
+            hidden = hidden * self.hidden_dim**0.5
         if self.positions != "none":
             hidden = hidden + self._positions(token_ids, position_ids)
         if self.num_segments:
@@ -179,7 +198,10 @@ class TokenEmbedding(keras.layers.Layer):
         matrix = (
             ops.convert_to_tensor(self.position_matrix)
             if self.positions == "learned"
-            else ops.convert_to_tensor(sinusoids(self.max_sequence_length, self.width), self.compute_dtype)
+            else ops.convert_to_tensor(
+                sinusoids(self.max_sequence_length, self.width, self.positions == "sinusoidal_halves"),
+                self.compute_dtype,
+            )
         )
         if position_ids is not None:
             return ops.take(matrix, position_ids, axis=0)

@@ -1,17 +1,22 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import keras
 from jaxtyping import Float, Shaped
 
-from keras_plm.config import Adaptation
+from keras_plm.config import Adaptation, AttentionBias, Norm
 from keras_plm.tensor_types import Tensor
 
 from .adapter import Adapter
 from .attention import MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
-from .normalization import Dropout, ResidualNorm
+from .normalization import Dropout, ResidualNorm, RMSNorm
+
+_SETTINGS = (
+    "num_heads", "intermediate_dim", "activation", "dropout", "attention_dropout", "layer_norm_epsilon",
+    "normalize_first", "head_dim", "norm", "gated", "attention_bias", "feed_forward_bias", "attention_scale",
+)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -22,13 +27,19 @@ class EncoderBlock(keras.layers.Layer):
     Pre-norm: `x = x + attention(norm(x))`, `x = x + feed_forward(norm(x))`.
 
     Args:
-        num_heads: N; it must divide D.
+        num_heads: N; it must divide D unless `head_dim` is given.
         intermediate_dim: F.
         activation: activation function of the feed-forward.
         dropout: fraction dropped from each sub-layer's output in training.
         attention_dropout: fraction of attention weights dropped in training.
         layer_norm_epsilon: added to the variance.
         normalize_first: pre-norm instead of post-norm.
+        head_dim: H, width of a head; None means D / N.
+        norm: "layer", or "rms" for RMS normalization, which requires pre-norm.
+        gated: gated feed-forward, see `FeedForward`.
+        attention_bias: which projections of the attention have a bias: "all", "inputs" or "none".
+        feed_forward_bias: whether the dense layers of the feed-forward have biases.
+        attention_scale: factor of the attention scores, see `MultiHeadAttention`; None means 1 / √H.
         adaptation: LoRA or fake quantization of the dense layers, see `Projection`, and bottleneck adapters after
             attention and feed-forward, see `Adapter`; None for none of them.
 
@@ -37,6 +48,7 @@ class EncoderBlock(keras.layers.Layer):
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position is visible; None means that all are visible.
         num_queries: Q; only the first Q positions are computed, but they attend to all positions. None means T. With
             fake quantization, this always runs in inference mode, because the ranges must come from all positions.
+        position_bias: (1 or B, N, T, T) float, added to the attention scores.
         return_attention: also return the attention weights.
 
     Returns:
@@ -63,10 +75,18 @@ class EncoderBlock(keras.layers.Layer):
         attention_dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
         normalize_first: bool = False,
+        head_dim: int | None = None,
+        norm: Norm = "layer",
+        gated: bool = False,
+        attention_bias: AttentionBias = "all",
+        feed_forward_bias: bool = True,
+        attention_scale: float | None = None,
         adaptation: Adaptation | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if norm not in get_args(Norm) or norm == "rms" and not normalize_first:
+            raise ValueError(f"norm={norm!r}; choose 'layer', or 'rms' with normalize_first=True")
         check_counts(num_heads=num_heads, intermediate_dim=intermediate_dim)
         check_fractions(dropout=dropout, attention_dropout=attention_dropout)
         self.input_spec = keras.layers.InputSpec(ndim=3)
@@ -78,22 +98,40 @@ class EncoderBlock(keras.layers.Layer):
         self.attention_dropout = attention_dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.normalize_first = normalize_first
+        self.head_dim = head_dim
+        self.norm = norm
+        self.gated = gated
+        self.attention_bias = attention_bias
+        self.feed_forward_bias = feed_forward_bias
+        self.attention_scale = attention_scale
         self.adaptation = Adaptation.get(adaptation)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("num_heads", "intermediate_dim", "activation", "dropout", "attention_dropout", "layer_norm_epsilon")
-        settings = {name: getattr(self, name) for name in (*names, "normalize_first")}
+        settings = {name: getattr(self, name) for name in _SETTINGS}
         return super().get_config() | settings | {"adaptation": self.adaptation.to_dict()}
 
     def build(self, input_shape: tuple) -> None:
         policy = self.dtype_policy
         options = {"adaptation": self.adaptation, "dtype": policy}
-        self.attention = MultiHeadAttention(self.num_heads, self.attention_dropout, **options, name="attention")
-        self.feed_forward = FeedForward(self.intermediate_dim, self.activation, **options, name="feed_forward")
-        self.attention_norm = ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=policy, name="attention_norm")
-        self.feed_forward_norm = ResidualNorm(
-            self.layer_norm_epsilon, self.dropout, dtype=policy, name="feed_forward_norm"
+        self.attention = MultiHeadAttention(
+            self.num_heads,
+            self.attention_dropout,
+            head_dim=self.head_dim,
+            bias=self.attention_bias,
+            scale=self.attention_scale,
+            **options,
+            name="attention",
         )
+        self.feed_forward = FeedForward(
+            self.intermediate_dim,
+            self.activation,
+            self.gated,
+            self.feed_forward_bias,
+            **options,
+            name="feed_forward",
+        )
+        self.attention_norm = self._norm("attention_norm")
+        self.feed_forward_norm = self._norm("feed_forward_norm")
         self.dropout_layer = Dropout(self.dropout, dtype=policy)
         for layer in (
             self.attention,
@@ -104,6 +142,11 @@ class EncoderBlock(keras.layers.Layer):
             layer.build(input_shape)
         self.attention_adapter = self._adapter("attention_adapter", input_shape)
         self.feed_forward_adapter = self._adapter("feed_forward_adapter", input_shape)
+
+    def _norm(self, name: str) -> Any:
+        if self.norm == "rms":
+            return RMSNorm(self.layer_norm_epsilon, dtype=self.dtype_policy, name=name)
+        return ResidualNorm(self.layer_norm_epsilon, self.dropout, dtype=self.dtype_policy, name=name)
 
     def _adapter(self, name: str, input_shape: tuple) -> Callable[[Tensor], Tensor]:
         if not self.adaptation.adapter_dim:
@@ -118,6 +161,7 @@ class EncoderBlock(keras.layers.Layer):
         padding_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None = None,
         num_queries: int | None = None,
         return_attention: bool = False,
+        position_bias: Float[Tensor, "batch N T S"] | None = None,
         training: bool | None = None,
         mask: Shaped[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
@@ -130,7 +174,12 @@ class EncoderBlock(keras.layers.Layer):
             queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
             training = False if self.adaptation.quantization_aware else training
         attended = self.attention(
-            queries, seen, attention_mask=padding_mask, return_attention=return_attention, training=training
+            queries,
+            seen,
+            attention_mask=padding_mask,
+            position_bias=position_bias,
+            return_attention=return_attention,
+            training=training,
         )
         attended, weights = attended if return_attention else (attended, None)
         attended = self.attention_adapter(attended)
@@ -151,6 +200,7 @@ class EncoderBlock(keras.layers.Layer):
         padding_mask: keras.KerasTensor | None = None,
         num_queries: int | None = None,
         return_attention: bool = False,
+        position_bias: keras.KerasTensor | None = None,
         training: bool | None = None,
         mask: keras.KerasTensor | None = None,
     ) -> Any:

@@ -84,11 +84,13 @@ class MaskedTokenHead(keras.layers.Layer):
 class NextTokenHead(keras.layers.Layer):
     """Vocabulary logits of the next token, computed with the embedding matrix or with the head's own kernel.
 
-    `logits = hidden embedding_matrixᵀ`, or `hidden W`.
+    `logits = hidden embedding_matrixᵀ`, or `hidden W`; with a bias, `+ b`.
 
     Args:
         vocabulary_size: V.
         tied: whether the logits are computed with the embedding matrix; False creates a separate kernel W.
+        use_bias: whether there is a bias b.
+        scaled: whether the hidden states are divided by √D first (T5 1.0).
 
     Call args:
         hidden: (B, T, D) float.
@@ -100,26 +102,34 @@ class NextTokenHead(keras.layers.Layer):
     Source: Radford et al. 2018, §3.1, https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
     """  # noqa: E501
 
-    def __init__(self, vocabulary_size: int, tied: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, vocabulary_size: int, tied: bool = True, use_bias: bool = False, scaled: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_counts(vocabulary_size=vocabulary_size)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.vocabulary_size = vocabulary_size
         self.tied = tied
+        self.use_bias = use_bias
+        self.scaled = scaled
 
     def build(self, hidden_shape: tuple, embedding_matrix_shape: tuple | None = None) -> None:
         if not self.tied:
             width = hidden_shape[-1]
             shape, initializer = (width, self.vocabulary_size), scaled_normal(width)
             self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.vocabulary_size,), initializer="zeros", name="bias")
 
     def call(
         self, hidden: Float[Tensor, "B T D"], embedding_matrix: Float[Tensor, "V D"] | None = None
     ) -> Float[Tensor, "B T V"]:
         """See the class."""
-        if not self.tied:
-            return ops.matmul(hidden, self.kernel)
-        return ops.matmul(hidden, ops.transpose(ops.cast(embedding_matrix, hidden.dtype)))
+        if self.scaled:
+            hidden = hidden * hidden.shape[-1] ** -0.5
+        kernel = ops.transpose(ops.cast(embedding_matrix, hidden.dtype)) if self.tied else self.kernel
+        logits = ops.matmul(hidden, kernel)
+        return logits + ops.cast(self.bias, logits.dtype) if self.use_bias else logits
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -82,8 +82,15 @@ def scaled_sinusoids(width: int) -> Callable:
     return initialize
 
 
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) float32: even columns are sin(p / 10000^(i/width)), odd columns are the cosine."""
+def sinusoids(length: int, width: int, halves: bool = False) -> np.ndarray:
+    """(length, width) float32: even columns are sin(p / 10000^(i/width)), odd columns are the cosine.
+
+    Args:
+        length: number of positions.
+        width: number of columns.
+        halves: all even columns first, then all odd columns (Marian).
+    """
     rates = 10_000.0 ** (-2.0 * (np.arange(width) // 2) / width)
     angles = np.arange(length)[:, None] * rates[None, :]
-    return np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles)).astype("float32")
+    table = np.where(np.arange(width) % 2 == 0, np.sin(angles), np.cos(angles)).astype("float32")
+    return np.concatenate([table[:, ::2], table[:, 1::2]], -1) if halves else table

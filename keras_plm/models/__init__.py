@@ -5,6 +5,7 @@ from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, we
 from .decoder import DECODER_INPUTS, Caches, Decoder, decoder_inputs
 from .distiller import Distiller
 from .encoder import INPUTS, Encoder, TokenInputs, check_same_config, given_or_new, pool_first, token_inputs
+from .encoder_decoder import ENCODER_DECODER_INPUTS, EncoderDecoder, encoder_decoder_inputs
 from .hidden_states import encoder_states
 from .model_with_backbone import AnyModel, BackboneModel
 from .saving import (
@@ -36,7 +37,10 @@ __all__ = [
     "Caches",
     "Decoder",
     "Distiller",
+    "ENCODER_DECODER_INPUTS",
     "Encoder",
+    "EncoderDecoder",
+    "encoder_decoder_inputs",
     "TokenInputs",
     "KeepsTokenizer",
     "StoredTensor",

@@ -4,10 +4,12 @@ from .classification import CLASSIFICATION, Classifier, ClassifierMethods
 from .columns import Columns, read_texts
 from .embedding import EMBEDDING, Embedder, EmbedderMethods
 from .evaluate import evaluate
+from .generating_model import GeneratingModel
 from .pooling import Pooling
 from .pretraining import Pretrainer
 from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, QuestionAnswererMethods
 from .registry import register, registered, task_named, task_of
+from .seq2seq import Seq2Seq, Seq2SeqMethods
 from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
 from .task import Task
 from .text_generation import TEXT_GENERATION, TextGenerator, TextGeneratorMethods, TextScore
@@ -17,6 +19,8 @@ __all__ = [
     "CLASSIFICATION",
     "EMBEDDING",
     "QUESTION_ANSWERING",
+    "Seq2Seq",
+    "Seq2SeqMethods",
     "TAGGING",
     "TEXT_GENERATION",
     "Answer",
@@ -25,6 +29,7 @@ __all__ = [
     "Columns",
     "Embedder",
     "EmbedderMethods",
+    "GeneratingModel",
     "Pooling",
     "Pretrainer",
     "QuestionAnswerer",

@@ -100,6 +100,41 @@ def decoder_config(case: str) -> dict:
     return {"vocab_size": VOCABULARY, **DECODERS[case][1]}
 
 
+_T5 = {"d_model": 33, "d_kv": 11, "d_ff": 53, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 3,
+       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 7, "decoder_start_token_id": 0,
+       "pad_token_id": 0, "eos_token_id": 2}  # fmt: skip
+_BART = {"d_model": 34, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 2,
+         "decoder_attention_heads": 2, "encoder_ffn_dim": 53, "decoder_ffn_dim": 53, "max_position_embeddings": 29,
+         "decoder_start_token_id": 2, "bos_token_id": 1, "pad_token_id": 0, "eos_token_id": 2}  # fmt: skip
+SEQ2SEQ = {
+    "t5": ("T5ForConditionalGeneration", _T5),
+    "t5-1.1": ("T5ForConditionalGeneration", {**_T5, "d_kv": 5, "feed_forward_proj": "gated-gelu",
+                                              "tie_word_embeddings": False}),
+    "t5-bare": ("T5Model", _T5),
+    "bart": ("BartForConditionalGeneration", _BART),
+    "bart-bare": ("BartModel", {**_BART, "scale_embedding": True, "activation_function": "relu"}),
+    "marian": ("MarianMTModel", {**_BART, "scale_embedding": True, "activation_function": "swish",
+                                 "decoder_start_token_id": 0}),
+}  # fmt: skip
+
+
+def seq2seq_config(case: str) -> dict:
+    return {"vocab_size": VOCABULARY, **SEQ2SEQ[case][1]}
+
+
+def seq2seq_inputs() -> dict[str, np.ndarray]:
+    """Rows of odd lengths; the last row of each side is padded."""
+    source = inputs("bert")
+    random = np.random.default_rng(13)
+    mask = np.ones((3, 7), "int32")
+    mask[-1, 5:] = 0
+    ids = random.integers(5, VOCABULARY, mask.shape).astype("int32") * mask
+    return {
+        "token_ids": source["token_ids"], "padding_mask": source["padding_mask"], "decoder_token_ids": ids,
+        "decoder_padding_mask": mask,
+    }  # fmt: skip
+
+
 BEAM_MODELS = ["gpt2", "llama"]
 # few tokens, the end among them: hypotheses end at all lengths
 SUPPRESSED = [token for token in range(VOCABULARY) if token not in (2, *range(9, VOCABULARY, 27))]

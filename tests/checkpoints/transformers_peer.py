@@ -2,6 +2,7 @@
 
 golden FILE     write configs, shapes and outputs of every class with random weights
 decoders FILE   the same for decoders
+seq2seq FILE    the same for encoder-decoders, with greedy texts
 beams FILE      beam search of decoders
 peft FOLDER     LoRA updates, both ways
 read FOLDER…    load each folder with the class that it names, write what it answers as FOLDER/theirs.npz
@@ -72,12 +73,46 @@ def decoder_answer(model) -> np.ndarray:
     return found["logits" if "logits" in found else "last_hidden_state"].numpy().astype("float32")
 
 
-def with_drawn_weights(kind, config) -> tuple:
+def seq2seq(path: Path) -> None:
+    facts, arrays = {}, {}
+    for case, (name, _) in random_weights.SEQ2SEQ.items():
+        kind = getattr(transformers, name)
+        config = kind.config_class(**random_weights.seq2seq_config(case))
+        # version 5 ties the head unless the file has a kernel for it, as the published T5 1.1 and FLAN-T5 have
+        own = {"lm_head.weight": [random_weights.VOCABULARY, 33]} if case == "t5-1.1" else {}
+        model, config, shapes = with_drawn_weights(kind, config, own)
+        facts[case] = {"config": config, "shapes": shapes}
+        arrays[case] = seq2seq_answer(model)
+        if not case.endswith("bare"):
+            ids = torch.tensor(random_weights.inputs("bert")["token_ids"][:2, :9]).long()
+            for beams in (1, 3):
+                options = {"num_beams": beams, "max_new_tokens": 9, "do_sample": False}
+                options |= {
+                    "suppress_tokens": random_weights.SUPPRESSED,
+                    "forced_eos_token_id": None,
+                    "use_cache": False,
+                }
+                with torch.no_grad():
+                    found = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+                facts[case][f"beams_{beams}"] = found.tolist()
+    np.savez_compressed(path, facts=json.dumps(facts), **arrays)
+
+
+def seq2seq_answer(model) -> np.ndarray:
+    batch = {name: torch.tensor(value).long() for name, value in random_weights.seq2seq_inputs().items()}
+    names = {"token_ids": "input_ids", "padding_mask": "attention_mask", "decoder_token_ids": "decoder_input_ids",
+             "decoder_padding_mask": "decoder_attention_mask"}  # fmt: skip
+    with torch.no_grad():
+        found = model.eval()(**{theirs: batch[ours] for ours, theirs in names.items()}, use_cache=False)
+    return found["logits" if "logits" in found else "last_hidden_state"].numpy().astype("float32")
+
+
+def with_drawn_weights(kind, config, more: dict = {}) -> tuple:  # noqa: B006
     """The model, its config as its file says it, and the shapes of its tensors."""
     with tempfile.TemporaryDirectory() as folder:
         kind(config).save_pretrained(folder)
         file = Path(folder) / "model.safetensors"
-        shapes = {key: list(value.shape) for key, value in load_file(file).items()}
+        shapes = {key: list(value.shape) for key, value in load_file(file).items()} | more
         save_file(random_weights.weights(shapes), file, metadata={"format": "pt"})
         return kind.from_pretrained(folder), json.loads((Path(folder) / "config.json").read_text()), shapes
 
@@ -111,6 +146,9 @@ def read(folder: Path) -> None:
     model, report = kind.from_pretrained(folder, output_loading_info=True)
     lost = {name: sorted(keys) for name, keys in report.items() if keys}
     assert not lost, f"{folder.name}: {lost}"
+    if config["model_type"] in ("t5", "bart", "marian"):
+        np.savez(folder / "theirs.npz", logits=seq2seq_answer(model))
+        return
     if config["model_type"] in ("gpt2", "llama", "mistral", "qwen2"):
         np.savez(folder / "theirs.npz", logits=decoder_answer(model))
         return
@@ -146,6 +184,8 @@ if __name__ == "__main__":
         golden(Path(sys.argv[2]))
     elif sys.argv[1] == "beams":
         beams(Path(sys.argv[2]))
+    elif sys.argv[1] == "seq2seq":
+        seq2seq(Path(sys.argv[2]))
     elif sys.argv[1] == "decoders":
         decoders(Path(sys.argv[2]))
     else:

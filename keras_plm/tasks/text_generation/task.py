@@ -15,7 +15,7 @@ from keras_plm.text import Completions, OnBadRow, PackedRows
 from keras_plm.training import CrossEntropy
 
 from .keras_model import TextGenerator
-from .text_methods import TextGeneratorMethods
+from .text_methods import TextGeneratorMethods, log_softmax
 
 
 class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions]):
@@ -151,14 +151,9 @@ def _read(
             size = len(token_ids[row])
             chosen = np.flatnonzero(counted[row][1:size])
             targets, of_row = ids[i, 1:size][chosen], logits[i, : size - 1][chosen]
-            losses[row] = -np.take_along_axis(_log_softmax(of_row), targets[:, None], 1)[:, 0]
+            losses[row] = -np.take_along_axis(log_softmax(of_row), targets[:, None], 1)[:, 0]
             hits[row] = of_row.argmax(-1) == targets
     return losses, hits
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 TEXT_GENERATION = TextGenerationTask()

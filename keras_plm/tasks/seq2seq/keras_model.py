@@ -1,0 +1,118 @@
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+from jaxtyping import Float, Int
+
+from keras_plm.config import EncoderDecoderConfig
+from keras_plm.generation import GenerationSession
+from keras_plm.layers import NextTokenHead
+from keras_plm.models import BackboneModel, Caches, EncoderDecoder, check_same_config, encoder_decoder_inputs
+from keras_plm.tensor_types import Tensor
+from keras_plm.text import Tokenizer
+
+from .keras_session import KerasSession
+from .text_methods import Seq2SeqMethods
+
+
+@keras.saving.register_keras_serializable("keras_plm")
+class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
+    """An encoder-decoder with a head that predicts the next token: T5, BART, Marian and similar models.
+
+    Args:
+        config: sizes.
+        tokenizer: the tokenizer of both texts; None if the caller tokenizes.
+        encoder_decoder: an encoder-decoder of the same config to put the head on; None makes a new one.
+        start_tokens: tokens that the decoder reads before it writes, such as ("<pad>",) for T5. None means the
+            tokenizer's `bos`, or `pad` if it has no `bos`.
+        end_tokens: tokens that end a text, in addition to the tokenizer's `eos`.
+
+    Call args:
+        inputs: dict of int32 tensors, as an `EncoderDecoder` takes them.
+
+    Returns:
+        (B, T, V) logits in the compute dtype. The logits at position t predict the token at t + 1 of the decoder.
+
+    Raises:
+        ValueError: the encoder-decoder has another config, the tokenizer has more tokens than the config, or a start or
+            end token is not in the vocabulary.
+
+    Example:
+        >>> config = EncoderDecoderConfig(
+        ...     num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16, vocabulary_size=11
+        ... )
+        >>> Seq2Seq(config).output_shape
+        (None, None, 11)
+
+    Source: Sutskever et al. 2014, https://arxiv.org/abs/1409.3215; Vaswani et al. 2017, §3,
+        https://arxiv.org/abs/1706.03762
+    """
+
+    backbone_class: ClassVar[Any] = EncoderDecoder
+    backbone_field: ClassVar[str] = "encoder_decoder"
+
+    def __init__(
+        self,
+        config: EncoderDecoderConfig,
+        tokenizer: Tokenizer | None = None,
+        encoder_decoder: EncoderDecoder | None = None,
+        start_tokens: Sequence[str] | None = None,
+        end_tokens: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        named = [*(start_tokens or ()), *end_tokens]
+        lost = [token for token in named if tokenizer is not None and token not in tokenizer.vocabulary]
+        if lost:
+            raise ValueError(f"the start or end tokens {lost} are not in the vocabulary")
+        if start_tokens is None and tokenizer is not None:
+            special = tokenizer.special.by_role
+            start_tokens = [special[role] for role in ("bos", "pad") if role in special][:1]
+        # Layers
+        if encoder_decoder is None:
+            encoder_decoder = EncoderDecoder(config, tokenizer)
+        check_same_config(encoder_decoder, config)
+        head = NextTokenHead(config.output_size, config.tied, config.head_bias, config.scaled_head, name="head")
+
+        # Graph
+        inputs = encoder_decoder_inputs()
+        logits = _logits(head, encoder_decoder, encoder_decoder(inputs))
+        super().__init__(inputs=inputs, outputs=logits, **{"name": "seq2seq", **kwargs})
+        self.config = config
+        self.tokenizer = tokenizer
+        self.encoder_decoder = encoder_decoder
+        self.head = head
+        self.start_tokens = tuple(start_tokens or ())
+        self.end_tokens = tuple(end_tokens)
+
+    def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:  # type: ignore[override]
+        """The session of this model for `keras_plm.generation`.
+
+        Args:
+            max_new_tokens: maximum number of new tokens.
+            sources: token ids of the texts that the encoder reads, one for each prompt of the decoder.
+        """
+        return KerasSession(self, max_new_tokens, sources or [])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"start_tokens": list(self.start_tokens), "end_tokens": list(self.end_tokens)}
+
+    def step(
+        self,
+        token_ids: Int[Tensor, "B T"],
+        padding_mask: Int[Tensor, "B L"],
+        caches: Caches,
+        index: Int[Tensor, ""] | int,
+        encoder_padding_mask: Int[Tensor, "B S"],
+    ) -> tuple[Float[Tensor, "B V"], Caches]:
+        """Process further tokens of the decoder, see `EncoderDecoder.step`.
+
+        Returns:
+            (B, V) float32 logits of the token after the last one, and the caches including these tokens.
+        """
+        hidden, caches = self.encoder_decoder.step(token_ids, padding_mask, caches, index, encoder_padding_mask)
+        logits = _logits(self.head, self.encoder_decoder, hidden[:, -1:])
+        return keras.ops.cast(logits, "float32")[:, 0], caches
+
+
+def _logits(head: NextTokenHead, model: EncoderDecoder, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+    return head(hidden, model.embedding_matrix) if head.tied else head(hidden)

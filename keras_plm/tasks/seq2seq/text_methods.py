@@ -1,0 +1,117 @@
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_plm.generation import GenerationSession, GenerationSettings
+from keras_plm.tasks.generating_model import GeneratingModel
+from keras_plm.tasks.text_generation import TextScore
+from keras_plm.tasks.text_generation.text_methods import log_softmax
+from keras_plm.tasks.text_model import check_texts
+
+
+class Seq2SeqMethods(GeneratingModel):
+    """The text-level methods of an encoder-decoder.
+
+    Attributes:
+        start_tokens: tokens that the decoder reads before it writes.
+        end_tokens: tokens that end a text, in addition to the tokenizer's `eos`.
+    """
+
+    continues_prompts = False
+    start_tokens: Sequence[str] = ()
+
+    def generate(
+        self, prompts: Sequence[str], settings: GenerationSettings | None = None, batch_size: int = 8, **changes: Any
+    ) -> list[Any]:
+        """Write a text for each text: its translation or summary, or whatever the model was trained for.
+
+        Args:
+            prompts: the texts that the encoder reads.
+            settings: the generation settings; None means the defaults, greedy decoding.
+            batch_size: number of texts at a time.
+            changes: fields that replace fields of the settings, such as `num_beams=4`.
+
+        Returns:
+            A text for each text. If `num_return_sequences` is above 1, a list of texts for each.
+
+        Raises:
+            ImportError: `json_schema` or `regex` is set, but the extra `constrained` is not installed.
+            ValueError: the model has no tokenizer, a text has more tokens than the model can read, the settings forbid
+                every token, or they ask for prompt lookup.
+
+        Example:
+            >>> model.generate(["translate English to German: The house is wonderful."])  # doctest: +SKIP
+            ['Das Haus ist wunderbar.']
+        """
+        return super().generate(prompts, settings, batch_size, **changes)
+
+    def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[TextScore]:
+        """Compute the log-probability of each token of the targets, given the texts.
+
+        Args:
+            texts: the texts that the encoder reads.
+            targets: a text for each of them.
+
+        Raises:
+            ValueError: as in `generate`; or a logit is NaN.
+        """
+        if targets is None:
+            raise ValueError("give the targets: texts whose probability is computed, one for each text")
+        check_texts(texts, targets, ("texts", "targets"))
+        tokenizer, start, scores = self.needs_tokenizer(), self.start_ids, []
+        for source, target in zip(self.sources(texts), targets, strict=True):
+            new = [*tokenizer.encode(target).token_ids, *self.end_ids[:1]]
+            decoder = [*start, *new][: self.longest_row]
+            rows = {"token_ids": source, "decoder_token_ids": decoder}
+            inputs = {name: np.array([ids], "int32") for name, ids in rows.items()}
+            masks = {name.replace("token_ids", "padding_mask"): np.ones_like(ids) for name, ids in inputs.items()}
+            logits = np.asarray(self.predict_on_batch(inputs | masks)[0], "float32")[len(start) - 1 : -1]
+            if not np.isfinite(logits).all():
+                raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
+            new = decoder[len(start) :]
+            found = np.take_along_axis(log_softmax(logits), np.array(new)[:, None], 1)[:, 0]
+            # the start tokens have no probability; the last of them stands before the first token
+            tokens = [tokenizer.vocabulary[i] for i in [start[-1], *new]]
+            scores.append(TextScore(tokens, np.concatenate([[np.nan], found]).astype("float32")))
+        return scores
+
+    @property
+    def start_ids(self) -> list[int]:
+        """The token ids that the decoder reads before it writes.
+
+        Raises:
+            ValueError: there are none.
+        """
+        found = [self.needs_tokenizer().id(token) for token in self.start_tokens]
+        if not found:
+            raise ValueError("the model has no start_tokens, so its decoder has nothing to begin with")
+        return found
+
+    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts with the special tokens around them, as the encoder reads them.
+
+        Raises:
+            ValueError: a text has more tokens than the model can read.
+        """
+        tokenizer = self.needs_tokenizer()
+        parts = tokenizer.template.parts(False)
+        before = tokenizer.template.num_before("A", pair=False)
+        around = [tokenizer.role_id(part.name) for part in parts if not part.is_text]
+        tokens = tokenizer(list(texts)).to_list() if len(texts) else []
+        rows = [around[:before] + ids + around[before:] for ids in tokens]
+        for row, ids in enumerate(rows):
+            if len(ids) > self.longest_row:
+                raise ValueError(f"text {row} has {len(ids)} tokens; the model reads {self.longest_row}")
+        return rows
+
+    def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.start_ids for _ in texts]
+
+    def _session(self, prompts: Sequence[str], max_new_tokens: int) -> GenerationSession:
+        return self.open_session(max_new_tokens, self.sources(prompts))  # type: ignore[call-arg]
+
+    def _parts(self, prompts: Sequence[str], settings: GenerationSettings) -> tuple[list[Any], Iterator[Any]]:
+        if settings.prompt_lookup_num_tokens:
+            raise ValueError("prompt_lookup_num_tokens is for decoders, whose texts repeat parts of their prompt")
+        return super()._parts(prompts, settings)
