@@ -4,7 +4,7 @@
 
 all-MiniLM-L6-v2 learns to tell from a docstring which chapter of Python's library reference its module belongs to, on
 modules that it has never seen. Then it is compressed, exported, compared in the phone's own runtime, and asked. Beside
-it, small: an encoder of your own, pre-trained on the same machine's text.
+it, small: an encoder and a decoder of your own, pre-trained on the same machine's text.
 """
 
 import argparse
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from keras_plm.commands.quiet import quiet_start  # noqa: E402
 
 with quiet_start():
+    import own_decoder
     import own_encoder
     from rich.console import Console
     from rich.table import Table
@@ -97,7 +98,7 @@ def main(folder: Path, sentences: tuple[str, ...], seed: int, precision: Precisi
     counts = docstrings.write_data(folder)
     CONSOLE.print(f"{LABELED:,} docstrings to train on, {counts['test']:,} of other modules to test on")
     model = recipes.Classify(
-        encoder=minilm(),
+        start_from=minilm(),
         train=str(folder / "train.tsv"),
         limit_train_examples=LABELED,
         pooling="mean",
@@ -122,6 +123,9 @@ def main(folder: Path, sentences: tuple[str, ...], seed: int, precision: Precisi
 
     stage(4, "Beside it: an encoder of your own, from nothing but text")
     own_encoder.show(folder, seed, precision, CONSOLE)
+
+    stage(5, "And a decoder, which writes on the phone's runtime")
+    own_decoder.show(folder, seed, precision, CONSOLE)
     CONSOLE.print(f"{time.monotonic() - began:.0f} seconds; everything is in {folder}/. Ask the model more:")
     CONSOLE.print(f'  .venv/bin/keras-plm predict --model {folder}/chapters "a sentence of yours"', soft_wrap=True)
 

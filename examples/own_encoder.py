@@ -84,7 +84,7 @@ def masked_tokens(model: plm.Pretrainer, folder: Path) -> tuple[float, float, fl
 def starts(pretrained: plm.Pretrainer, folder: Path) -> dict[str, list[float]]:
     """Accuracy after the same fine-tuning from the pre-trained weights and from random ones, for each seed."""
     recipe = recipes.Classify(
-        encoder=str(folder / "pretrained"), train=str(folder / "train.tsv"), test=str(folder / "test.tsv"),
+        start_from=str(folder / "pretrained"), train=str(folder / "train.tsv"), test=str(folder / "test.tsv"),
         limit_train_examples=LABELED, epochs=6,
         pooling="mean", learning_rate=5e-4, max_length=LENGTH, verbose=0,
         dropout=0.0,

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.models import check_free, whole_file
-from keras_plm.tasks import TextGenerator
+from keras_plm.tasks import TextGenerator, task_of
 
 from .artifact_files import artifact_path
 from .loaded_model import load_artifact
@@ -54,7 +54,7 @@ def to_litert_lm(
         PosixPath('saved_models/phone/model.litertlm')
     """
     builder = import_extra("litert_lm_builder.litertlm_builder", "litert-lm")
-    if not isinstance(model, TextGenerator):
+    if not task_of(model, keras=True).generates:
         raise TypeError(f"LiteRT-LM generates text; give a TextGenerator, not a {type(model).__name__}")
     path = artifact_path(path, ".litertlm")
     check_free(path, overwrite)

@@ -15,7 +15,7 @@ _NEW_TOKENS = 32
 def verify_generation(model: Any, artifact: Artifact) -> None:
     """Run the artifact in its real runtime, and compare it with the Keras model in two ways.
 
-    - Logits: both read the same texts token by token (teacher forcing). Their logits are compared as in `verify`.
+    - Logits: see `verify_logits`.
     - Greedy texts: the artifact reads a prompt with its prefill functions, and writes. Each token that it chooses must
       be one that the Keras model would choose after the same text: its logit is at most twice the largest error of the
       logits below the highest one. So two tokens with almost equal logits are not an error, but a wrong token is.
@@ -27,6 +27,20 @@ def verify_generation(model: Any, artifact: Artifact) -> None:
     Raises:
         ExportError: a value is not finite, the error or the shift is above the limit of the scheme, or a token is
             wrong.
+    """
+    error, rows = verify_logits(model, artifact)
+    longest = artifact.signature.max_length
+    _verify_texts(model, artifact, [ids[: longest // 2] for ids in rows[:4]], allowed=2 * error)
+
+
+def verify_logits(model: Any, artifact: Artifact) -> tuple[float, list[list[int]]]:
+    """Compare the logits as `verify` does; both models read the same texts (teacher forcing).
+
+    Returns:
+        The largest error, and the token ids of the texts.
+
+    Raises:
+        ExportError: a value is not finite, or the error or the shift is above the limit of the scheme.
     """
     scheme = artifact.signature.scheme
     texts = [text for text in SAMPLE_TEXTS if text]
@@ -46,7 +60,7 @@ def verify_generation(model: Any, artifact: Artifact) -> None:
                 f"the {scheme} artifact differs from the model: {measure} of the logits is {value:.2g} "
                 f"(allowed {allowed:.2g}) on {len(rows)} texts"
             )
-    _verify_texts(model, artifact, [ids[: longest // 2] for ids in rows[:4]], allowed=2 * max(error, 1e-5 * scale))
+    return max(error, 1e-5 * scale), rows
 
 
 def _verify_texts(model: Any, artifact: Artifact, prompts: list[list[int]], allowed: float) -> None:

@@ -6,6 +6,7 @@ from .cross_validation import CrossValidation, cross_validate
 from .distill import Distill
 from .embed import Embed
 from .fine_tune import FineTune
+from .fine_tune_causal import FineTuneCausal
 from .learning_rate_finder import RateTest, find_learning_rate
 from .pretrain import Pretrain
 from .pretrain_causal import PretrainCausal
@@ -19,6 +20,7 @@ __all__ = [
     "Distill",
     "Embed",
     "FineTune",
+    "FineTuneCausal",
     "Pretrain",
     "PretrainCausal",
     "RateTest",

@@ -2,7 +2,7 @@
 
 Input    SQuAD's JSON, or JSONL with question, context and answers ([{text, answer_start}])
 Output   a folder with a QuestionAnswerer, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm answer-questions --encoder saved_models/mini --train train.json --save-to saved_models/reader
+Command  keras-plm answer-questions --start-from saved_models/mini --train train.json --save-to saved_models/reader
 Time     MiniLM, 7,000 questions on paragraphs of 150 tokens: about 10 minutes an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -34,7 +34,7 @@ class AnswerQuestions(FineTune[QuestionAnswerer]):
 
     Example:
         >>> reader = AnswerQuestions(  # doctest: +SKIP
-        ...     encoder="saved_models/mini", train="train.json", save_to="saved_models/reader"
+        ...     start_from="saved_models/mini", train="train.json", save_to="saved_models/reader"
         ... ).run()
         >>> reader.answer("Who wrote it?", "It was written by Ada Lovelace in 1843.")  # doctest: +SKIP
         Answer(text='Ada Lovelace', start=18, end=30, score=0.97)

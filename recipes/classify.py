@@ -2,7 +2,7 @@
 
 Input    TSV, CSV or JSONL files with a column of texts (two for pairs) and a column of labels or scores
 Output   a folder with a Classifier, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm classify --encoder saved_models/mini --train train.tsv --save-to saved_models/reviews
+Command  keras-plm classify --start-from saved_models/mini --train train.tsv --save-to saved_models/reviews
 Time     MINI, 7,000 sentences of 25 tokens: about 25 seconds an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -31,7 +31,7 @@ class Classify(FineTune[Classifier]):
 
     Example:
         >>> reviews = Classify(  # doctest: +SKIP
-        ...     encoder="saved_models/mini", train="train.tsv", validation="dev.tsv",
+        ...     start_from="saved_models/mini", train="train.tsv", validation="dev.tsv",
         ...     save_to="saved_models/reviews",
         ... ).run()
         >>> reviews.predict_labels(["A quiet, lovely film."])  # doctest: +SKIP

@@ -58,7 +58,7 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
             have no scores.
 
     Example:
-        >>> print(cross_validate(Classify(encoder="…", train="train.tsv"), folds=5))  # doctest: +SKIP
+        >>> print(cross_validate(Classify(start_from="…", train="train.tsv"), folds=5))  # doctest: +SKIP
     """
     if recipe.columns.label is None:
         raise ValueError("examples without labels or scores cannot be scored; give their column as label_column")

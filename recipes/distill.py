@@ -2,7 +2,7 @@
 
 Input    a trained model, and the data of the student's recipe: raw text for `Pretrain`, otherwise labeled examples
 Output   the output of the student's recipe
-Command  keras-plm distill --teacher saved_models/large recipe:classify --recipe.encoder saved_models/small …
+Command  keras-plm distill --teacher saved_models/large recipe:classify --recipe.start-from saved_models/small …
 Time     the time of the student's recipe, plus one forward pass of the teacher for each step
 """
 
@@ -48,7 +48,7 @@ class Distill(TrainingMethod):
     Example:
         >>> small = Distill(  # doctest: +SKIP
         ...     teacher="saved_models/large",
-        ...     recipe=Classify(encoder="saved_models/start", train="train.tsv", save_to="saved_models/small"),
+        ...     recipe=Classify(start_from="saved_models/start", train="train.tsv", save_to="saved_models/small"),
         ... ).run()
 
     Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; Jiao et al. 2020, https://arxiv.org/abs/1909.10351

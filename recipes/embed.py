@@ -2,7 +2,7 @@
 
 Input    TSV, CSV or JSONL files with two columns of texts, and a column of scores unless the loss is contrastive
 Output   a folder with an Embedder, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm embed --encoder saved_models/mini --train pairs.tsv --save-to saved_models/vectors
+Command  keras-plm embed --start-from saved_models/mini --train pairs.tsv --save-to saved_models/vectors
 Time     MiniLM, 5,700 pairs of sentences of 15 tokens: about a minute an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -44,7 +44,7 @@ class Embed(FineTune[Embedder]):
 
     Example:
         >>> vectors = Embed(  # doctest: +SKIP
-        ...     encoder="saved_models/mini", train="pairs.tsv", save_to="saved_models/vectors"
+        ...     start_from="saved_models/mini", train="pairs.tsv", save_to="saved_models/vectors"
         ... ).run()
         >>> vectors.similarities(["A quiet film."], ["A calm movie."])  # doctest: +SKIP
         array([0.87], dtype=float32)

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.evaluation import Evaluation
-from keras_plm.models import Encoder, copy_model
+from keras_plm.models import Encoder, copy_head, copy_model, encoder_like
 from keras_plm.tasks import Columns, Task, evaluate
 from keras_plm.text import Examples, OnBadRow, TextRows
 from keras_plm.training import AdamW, dtype_policy, freeze, is_chief, layer_rates, unfreezing_steps
@@ -49,8 +50,9 @@ class FineTune(Recipe, Generic[Model]):
     """
 
     task: ClassVar[Task]
+    config_class: ClassVar[Any] = EncoderConfig  # of the models to start from
 
-    encoder: str  # model to start from: a folder, "hf:" and a Hugging Face folder or repository, or "preset:…"
+    start_from: str  # model to start from: a folder, "hf:" and a Hugging Face folder or repository, or "preset:…"
     train: Data  # files of training examples: paths or globs
     validation: Data = None  # files of examples that are scored after each epoch
     test: Data = None  # files of examples that are scored once, at the end
@@ -60,7 +62,7 @@ class FineTune(Recipe, Generic[Model]):
     epochs: int = 3  # passes over the training examples
     learning_rate: float = 5e-5  # peak learning rate, after the warm-up
     dropout: float = 0.1  # dropout rate of the encoder and before the head; replaces the pre-training's rate
-    # parameter-efficient fine-tuning: "head", "last:K" blocks, "lora:R" or "adapter:R"; the head is always trained
+    # parameter-efficient fine-tuning: "head", "last:K" blocks, "lora:R" or "adapter:R"; a new head is always trained
     trainable: str = "all"
     layer_decay: float = 1.0  # layer-wise learning-rate decay: factor from each block to the block below it, in (0, 1]
     head_rate: float = 1.0  # learning rate of the head relative to the encoder
@@ -193,6 +195,26 @@ class FineTune(Recipe, Generic[Model]):
     def needs_pooler(self) -> bool:
         """Whether the head reads the pooled first token."""
         return False
+
+    def start(self, pretrained: Any, adaptation: Adaptation, examples: Any) -> Any:
+        """The task model with the pre-trained weights. The head is reused if the pre-trained model has the same task.
+
+        Args:
+            pretrained: the model to start from.
+            adaptation: LoRA, adapters or fake quantization in the layers of the task model.
+            examples: the examples that define the set of labels.
+        """
+        config = dataclasses.replace(
+            pretrained.config,
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+            has_pooler=self.needs_pooler,
+            max_sequence_length=self.max_length,  # later positions would be untrained, but stored in every artifact
+        )
+        model = self.make(encoder_like(pretrained, config, adaptation), examples)
+        if copy_head(pretrained, model) and self.verbose:
+            print(f"the head of {self.start_from} is reused")
+        return model
 
     def read(self, source: Any) -> Any:
         """Read examples from files or from a table in memory."""

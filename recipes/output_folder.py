@@ -42,7 +42,7 @@ def save_fine_tuned(
         results[f"{name} examples"] = len(evaluation.rows)
         results |= {f"{name} {key}": value for key, value in evaluation.scores.items()}
     about = {
-        "started from": recipe.encoder,
+        "started from": recipe.start_from,
         "trained on": named(recipe.train),
         "maximum length": f"{recipe.max_length} tokens",
         **recipe.task.facts(model),

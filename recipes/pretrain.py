@@ -154,7 +154,7 @@ class Pretrain(Recipe):
             self._save(model, len(pairs), scores, state)
         state.finish()
         if self.verbose and save_model:
-            command = f"keras-plm classify --encoder {self.model_folder} --train train.tsv"
+            command = f"keras-plm classify --start-from {self.model_folder} --train train.tsv"
             print_pretrained(scores, self.model_folder, f"{command} --save-to {self.model_folder}_classifier")
         return copy_model(model)  # in float32
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_plm.checkpoints import load
 from keras_plm.config import DECODER_SIZES, GPT_MINI, DecoderConfig
 from keras_plm.models import copy_model, save
-from keras_plm.tasks import TextGenerator
+from keras_plm.tasks import TEXT_GENERATION, TextGenerator
 from keras_plm.text import PackedTexts, Tokenizer, expand_files, learn_byte_pairs, read_rows, read_text
 from keras_plm.training import CrossEntropy, is_chief
 
@@ -136,7 +136,7 @@ class PretrainCausal(Recipe):
     def _model(self, texts: Sequence[str], state: TrainingState) -> TextGenerator:
         if self.start_from is not None:
             model = load(self.start_from)
-            if not isinstance(model, TextGenerator):
+            if not isinstance(model, TEXT_GENERATION.model):
                 raise ValueError(f"{self.start_from} is a {type(model).__name__}; give a TextGenerator")
             if model.tokenizer is None:
                 raise ValueError(f"{self.start_from} was saved without a tokenizer")

@@ -1,13 +1,12 @@
 """The model that a fine-tuning starts from, and the callback that makes its kernels sparse or clustered."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from keras_plm.checkpoints import load
 from keras_plm.compression import Clusterer, Pruner, factorize_embedding, shrink
 from keras_plm.compression.shrinking import smaller_config
-from keras_plm.config import Adaptation, EncoderConfig
-from keras_plm.models import copy_head, encoder_like, merge_lora
+from keras_plm.config import Adaptation
+from keras_plm.models import merge_lora
 from keras_plm.tasks import Pretrainer
 from keras_plm.training import parse_trainable
 
@@ -22,18 +21,19 @@ def starting_model(recipe: "FineTune", examples: Any) -> Any:
         recipe: a fine-tuning recipe.
         examples: the examples that define the set of labels.
     """
-    pretrained = load(recipe.encoder)
+    pretrained = load(recipe.start_from)
     if pretrained.tokenizer is None:
-        raise ValueError(f"{recipe.encoder} was saved without a tokenizer")
+        raise ValueError(f"{recipe.start_from} was saved without a tokenizer")
+    if type(pretrained.config) is not recipe.config_class:
+        raise ValueError(
+            f"{recipe.start_from} is a {type(pretrained).__name__}; {type(recipe).__name__} starts from a model with a "
+            f"{recipe.config_class.__name__}"
+        )
     positions = pretrained.config.max_sequence_length
     if recipe.max_length > positions:
-        raise ValueError(f"max_length={recipe.max_length}, but the encoder has {positions} positions")
+        raise ValueError(f"max_length={recipe.max_length}, but the model has {positions} positions")
     pretrained = _smaller(recipe, pretrained)
-    config, adaptation = fine_tuned_config(recipe, pretrained.config), fine_tuned_adaptation(recipe, pretrained)
-    model = recipe.make(encoder_like(pretrained, config, adaptation), examples)
-    if copy_head(pretrained, model) and recipe.verbose:
-        print(f"the head of {recipe.encoder} is reused")
-    return model
+    return recipe.start(pretrained, fine_tuned_adaptation(recipe, pretrained), examples)
 
 
 def _smaller(recipe: "FineTune", pretrained: Any) -> Any:
@@ -49,23 +49,12 @@ def _smaller(recipe: "FineTune", pretrained: Any) -> Any:
     return factorize_embedding(model, recipe.embedding_rank)
 
 
-def fine_tuned_config(recipe: "FineTune", config: EncoderConfig) -> EncoderConfig:
-    """The config of the task model, derived from the config of the pre-trained model."""
-    return dataclasses.replace(
-        config,
-        dropout=recipe.dropout,
-        attention_dropout=recipe.dropout,
-        has_pooler=recipe.needs_pooler,
-        max_sequence_length=recipe.max_length,  # later positions would be untrained, but stored in every artifact
-    )
-
-
 def fine_tuned_adaptation(recipe: "FineTune", pretrained: Any) -> Adaptation:
     """The `Adaptation` of the task model. Adapters of the pre-trained model stay."""
     kind, rank = parse_trainable(recipe.trainable)
     there = pretrained.adaptation.adapter_dim
     if kind == "adapter" and there not in (0, rank):
-        raise ValueError(f"trainable={recipe.trainable!r}, but the encoder has adapters of size {there}")
+        raise ValueError(f"trainable={recipe.trainable!r}, but the model has adapters of size {there}")
     return Adaptation(
         lora_rank=rank if kind == "lora" else 0,
         lora_alpha=2.0 * rank if kind == "lora" else Adaptation.lora_alpha,

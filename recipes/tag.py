@@ -2,7 +2,7 @@
 
 Input    CoNLL files (one word and its tag per line), or JSONL with words and tags, or with a text and its spans
 Output   a folder with a Tagger, its tokenizer, recipe, history, card, predictions and errors
-Command  keras-plm tag --encoder saved_models/mini --train train.conll --save-to saved_models/entities
+Command  keras-plm tag --start-from saved_models/mini --train train.conll --save-to saved_models/entities
 Time     MiniLM, 1,000 sentences of 30 tokens: about 15 seconds an epoch on 2 cores with AVX-512 BF16
 """
 
@@ -35,7 +35,7 @@ class Tag(FineTune[Tagger]):
 
     Example:
         >>> tagger = Tag(  # doctest: +SKIP
-        ...     encoder="saved_models/mini", train="train.conll", validation="dev.conll", crf=True,
+        ...     start_from="saved_models/mini", train="train.conll", validation="dev.conll", crf=True,
         ...     save_to="saved_models/entities",
         ... ).run()
         >>> tagger.tag(["Ada Lovelace lived in London."])  # doctest: +SKIP

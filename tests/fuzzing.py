@@ -135,7 +135,7 @@ def folder_cases(folder: Path) -> list[Case]:
     plm.save(model, folder / "ours")
     plm.checkpoints.to_hugging_face(model, folder / "theirs")
     phone = export.to_onnx(model, folder / "phone")
-    (folder / "recipe.json").write_text(Classify(encoder="x", train="y", save_to="z").to_json())
+    (folder / "recipe.json").write_text(Classify(start_from="x", train="y", save_to="z").to_json())
 
     def opened(where: str, name: str, load: Callable[[Path], object]) -> Case:
         def run(path: Path) -> object:

@@ -122,12 +122,12 @@ def test_every_command_has_its_help(name, capsys):
         ),
         (
             "preparing.cross_validate",
-            "cross-validate --folds 3 recipe:classify --recipe.encoder x --recipe.train y --recipe.save-to {out}",
+            "cross-validate --folds 3 recipe:classify --recipe.start-from x --recipe.train y --recipe.save-to {out}",
             {"folds": 3},
         ),
         (
             "preparing.find_learning_rate",
-            "learning-rate --lowest 1e-5 --highest 1 --steps 20 recipe:tag --recipe.encoder x --recipe.train y "
+            "learning-rate --lowest 1e-5 --highest 1 --steps 20 recipe:tag --recipe.start-from x --recipe.train y "
             "--recipe.save-to {out}",
             {"lowest": 1e-5, "highest": 1.0, "steps": 20},
         ),
@@ -179,7 +179,7 @@ def test_wrong_commands_and_flags_get_a_suggestion(capsys):
     for arguments, words in (
         (["clasify"], "unknown command 'clasify'; did you mean classify?"),
         (["export", "tflit"], "did you mean tflite?"),
-        (["brew"], "the commands are pretrain, pretrain-causal, classify,"),
+        (["brew"], "the commands are pretrain, pretrain-causal, fine-tune-causal,"),
         (["classify", "--epoch", "3"], "--epoch: did you mean --epochs?"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -219,6 +219,6 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
 
     monkeypatch.setattr(recipes.Classify, "run", interrupted)
     with pytest.raises(SystemExit) as stop:
-        main(["classify", "--encoder", "x", "--train", "y", "--save-to", "z"])
+        main(["classify", "--start-from", "x", "--train", "y", "--save-to", "z"])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "keras-plm: stopped; the same command resumes from the last checkpoint\n"

@@ -139,7 +139,7 @@ def test_pretrain_and_classify(corpus_file, review_files, tmp_path):
     )
     assert plm.load(tmp_path / "encoder").config.num_layers == 1
     main(
-        f"classify --encoder {tmp_path}/encoder --train {review_files['train']} --epochs 1 --max-length 16 "
+        f"classify --start-from {tmp_path}/encoder --train {review_files['train']} --epochs 1 --max-length 16 "
         f"--save-to {tmp_path}/reviews --verbose 0".split()
     )
     assert plm.load(tmp_path / "reviews").labels == ["cat", "dog"]
@@ -202,7 +202,7 @@ def test_choose_and_vectors(capsys, config, tmp_path, monkeypatch):
 
 
 def test_a_recipe_from_its_record(encoder_folder, review_files, tmp_path, capsys):
-    settings = f"--encoder {encoder_folder} --train {review_files['train']} --epochs 1 --max-length 16 --verbose 0"
+    settings = f"--start-from {encoder_folder} --train {review_files['train']} --epochs 1 --max-length 16 --verbose 0"
     main(f"classify {settings} --seed 3 --save-to {tmp_path}/a".split())
     main(f"classify --from {tmp_path}/a/recipe.json --save-to {tmp_path}/b --verbose 1".split())
     printed = capsys.readouterr().out
@@ -228,8 +228,8 @@ def test_columns_are_those_of_the_training(encoder_folder, tmp_path, capsys):
     rows = "id\tsentence\tmood\n" + "".join(f"{i}\tthe {a}\t{a}\n" for i, a in enumerate(["cat", "dog"] * 4))
     (tmp_path / "rows.tsv").write_text(rows)
     main(
-        f"classify --encoder {encoder_folder} --train {tmp_path}/rows.tsv --text-column sentence --label-column mood "
-        f"--epochs 1 --max-length 16 --verbose 0 --save-to {tmp_path}/m".split()
+        f"classify --start-from {encoder_folder} --train {tmp_path}/rows.tsv --text-column sentence "
+        f"--label-column mood --epochs 1 --max-length 16 --verbose 0 --save-to {tmp_path}/m".split()
     )
     capsys.readouterr()
     main(["evaluate", f"{tmp_path}/m", f"{tmp_path}/rows.tsv"])

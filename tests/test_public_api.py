@@ -11,7 +11,7 @@ RECIPE = [
     "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose", "callbacks",
 ]  # fmt: skip
 FINE_TUNE = [
-    *RECIPE, "encoder", "train", "validation", "test", "validation_split", "on_bad_row", "limit_train_examples",
+    *RECIPE, "start_from", "train", "validation", "test", "validation_split", "on_bad_row", "limit_train_examples",
     "epochs", "dropout", "trainable", "layer_decay", "head_rate", "gradual_unfreezing",
     "gradient_accumulation_steps", "ema_momentum", "load_best", "patience",
     "num_layers", "num_heads", "embedding_rank", "prune", "clusters", "quantization_aware",
@@ -34,8 +34,8 @@ def test_public_names():
         "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
-        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "Pretrain", "PretrainCausal",
-        "RateTest", "Recipe", "Tag", "cross_validate", "find_learning_rate",
+        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "FineTuneCausal", "Pretrain",
+        "PretrainCausal", "RateTest", "Recipe", "Tag", "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -45,9 +45,9 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "pretrain-causal", "classify", "tag", "answer-questions", "embed", "distill", "predict",
-        "generate", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate",
-        "shrink", "trim", "vocabulary",
+        "pretrain", "pretrain-causal", "fine-tune-causal", "classify", "tag", "answer-questions", "embed", "distill",
+        "predict", "generate", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate",
+        "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 

@@ -114,10 +114,13 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     writer = make("llama")
+    writer.chat_template = "{{ messages[0].content }}"
     plm.save(writer, tmp_path / "writer")
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 97}
     config = plm.EncoderDecoderConfig(vocabulary_size=len(writer.tokenizer), **sizes)
     plm.save(plm.Seq2Seq(config, writer.tokenizer), tmp_path / "translator")
+    pairs = [{"prompt": f"{i}", "completion": "b"} for i in range(20)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     story = "".join(python_blocks("generation.md"))
     for theirs, ours in {
         '"SmolLM2-135M-Instruct.Q4_1.gguf"': '"writer"',
@@ -127,6 +130,7 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
         "num_beams=4, length": "max_new_tokens=4, num_beams=4, length",
         "num_beams=4)": "max_new_tokens=4, num_beams=4)",
         "max_length=256": "max_length=64",
+        '"saved_models/writer", train': '"writer", epochs=1, max_length=16, verbose=0, train',
         "num_layers=6": "num_layers=2, vocabulary_size=11",
         '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",
         "config=plm.GPT_MINI": "config=replace(plm.GPT_MINI, num_layers=1, num_heads=2, hidden_dim=16)",

@@ -68,7 +68,7 @@ def test_chinese_from_end_to_end(real_data, tmp_path):
         assert token in ("[UNK]", covered) or token.startswith("##"), (token, covered)
     folder = real_data / "chnsenticorp_hotel"
     reviews = Classify(
-        encoder=str(tmp_path / "zh"),
+        start_from=str(tmp_path / "zh"),
         train=str(folder / "train.tsv"),
         test=str(folder / "dev.tsv"),
         limit_train_examples=3_000,
@@ -107,7 +107,7 @@ def test_negatives_cannot_be_told_by_length(real_data, english):
 def test_sentiment_and_its_artifacts(real_data, english, tmp_path):
     folder = real_data / "sst2"
     model = Classify(
-        encoder=str(english),
+        start_from=str(english),
         train=str(folder / "train.tsv"),
         validation=str(folder / "dev.tsv"),
         epochs=3,

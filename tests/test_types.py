@@ -8,16 +8,16 @@ import keras_plm as plm
 from keras_plm import export, recipes
 
 encoder = recipes.Pretrain(corpus="books/*.txt", config=plm.MINI, save_to="mini").run()
-reviews = recipes.Classify(encoder="mini", train="train.tsv", epochs=3, save_to="reviews").run()
+reviews = recipes.Classify(start_from="mini", train="train.tsv", epochs=3, save_to="reviews").run()
 labels = reviews.predict_labels(["A quiet, lovely film."])
-tagger = recipes.Tag(encoder="mini", train="train.conll", save_to="tagger").run()
+tagger = recipes.Tag(start_from="mini", train="train.conll", save_to="tagger").run()
 for row in tagger.tag(["Ada lived in London."]):
     for span in row:
         print(span.label, span.start + 1)
-reader = recipes.AnswerQuestions(encoder="mini", train="train.json", save_to="reader").run()
+reader = recipes.AnswerQuestions(start_from="mini", train="train.json", save_to="reader").run()
 print(plm.shrink(reviews, plm.TINY).predict_labels(["a"]))
 print(reader.answer("Who?", "Ada.").text.upper())
-vectors = recipes.Embed(encoder="mini", train="pairs.tsv", save_to="vectors").run().embed(["a"])
+vectors = recipes.Embed(start_from="mini", train="pairs.tsv", save_to="vectors").run().embed(["a"])
 print(vectors.shape, labels)
 path = export.to_tflite(reviews, "phone", quantization="dynamic_int8")
 print(path.name, export.compare(reviews, path, "test.tsv").agreement)

@@ -6,6 +6,7 @@ from keras_plm.export.artifact_files import save_module
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, float32_copy, float32_function, least_length
 from keras_plm.export.verify import SAMPLE_TEXTS, ExportError, verify
+from keras_plm.export.verify_generation import verify_logits
 from keras_plm.models import whole_folder
 from keras_plm.tasks import TaskModel
 
@@ -30,6 +31,9 @@ def to_saved_model(
     | tagger | `text` | `words`, `tags`, `starts`, `ends`, `scores`, (B, W) each, "" or 0 after the last word |
     | question answerer | `question`, `context` | `answer`, `start`, `end`, `score`, `null_score`, (B,) each |
     | embedder | `text` | `vectors` (B, D) |
+    | text generator | `prompt`, `max_new_tokens`, `temperature`, `top_p`, `seed` | `text`, `finish_reason`, (B,) each |
+
+    A text generator with `temperature` 0 decodes greedily; its tokenizer must be a `BytePairTokenizer`.
 
     To load it you need TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), but not
     this package. `assets.extra` has warm-up requests for TF Serving. A multi-label classifier returns no `label`.
@@ -55,8 +59,6 @@ def to_saved_model(
     """
     folder = Path(folder)
     signature = Signature.of(model, None)
-    if signature.spec.generates:
-        raise ValueError(f"to_saved_model does not support {type(model).__name__}; use to_tflite or to_litert_lm")
     if pairs is None:
         pairs = bool(signature.settings.get("pairs"))
     if pairs and not signature.spec.takes_pairs:
@@ -67,7 +69,8 @@ def to_saved_model(
     tokenizer = model.needs_tokenizer()
     module.tokenizer = tokenizer.resources()  # its lookup tables must be saved, too
     respond, names = signature.spec.string_function(model, serve, max_length, pairs)
-    strings = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
+    dtypes = signature.spec.argument_dtypes()
+    strings = {name: tf.TensorSpec((None,), dtypes.get(name, tf.string), name=name) for name in names}
     module.token_ids = tf.function(serve, autograph=False)
     module.text = tf.function(respond, autograph=False)
     signatures = {
@@ -81,23 +84,32 @@ def to_saved_model(
         for name, content in tokenizer.files().items():
             artifact.beside(name).parent.mkdir(exist_ok=True)
             artifact.beside(name).write_bytes(content)
-        for length in (max_length, max(max_length // 2, least_length(model))):
-            verify(model, artifact, length=length)
+        if signature.spec.generates:
+            verify_logits(model, artifact)
+        else:
+            for length in (max_length, max(max_length // 2, least_length(model))):
+                verify(model, artifact, length=length)
         _verify_strings(model, signature, temporary, max_length, pairs)
-        write_warm_up(temporary, "serving_default", _warm_up(list(strings)))
+        write_warm_up(temporary, "serving_default", _warm_up(signature, pairs))
     return folder
 
 
-def _warm_up(names: list[str]) -> list[dict[str, list[str]]]:
+def _warm_up(signature: Signature, pairs: bool) -> list[dict[str, tf.Tensor]]:
     """Two requests of different shape: a single text, and a batch."""
-    return [{name: list(SAMPLE_TEXTS[:rows]) for name in names} for rows in (1, len(SAMPLE_TEXTS))]
+    batches = [signature.spec.example_strings(SAMPLE_TEXTS[:rows], pairs) for rows in (1, len(SAMPLE_TEXTS))]
+    return [_tensors(signature, batch) for batch in batches]
+
+
+def _tensors(signature: Signature, given: dict[str, list]) -> dict[str, tf.Tensor]:
+    dtypes = signature.spec.argument_dtypes()
+    return {name: tf.constant(values, dtypes.get(name, tf.string)) for name, values in given.items()}
 
 
 def _verify_strings(model: TaskModel, signature: Signature, folder: Path, max_length: int, pairs: bool) -> None:
     """Raise ExportError unless the string signature matches the model's answers for the same texts."""
     loaded = tf.saved_model.load(str(folder))  # keep the object: its signatures do not work without it
     given = signature.spec.example_strings(SAMPLE_TEXTS, pairs)
-    tensors = {name: tf.constant(texts) for name, texts in given.items()}
+    tensors = _tensors(signature, given)
     found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**tensors).items()}
     problem = signature.spec.wrong_strings(model, given, found, max_length)
     if problem is not None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def write_warm_up(folder: Path, signature: str, requests: list[dict[str, list[str]]]) -> None:
+def write_warm_up(folder: Path, signature: str, requests: list[dict[str, tf.Tensor]]) -> None:
     """Write `assets.extra/tf_serving_warmup_requests` of a SavedModel: a TFRecord of `PredictionLog`.
 
     The three protocol-buffer messages around a tensor are encoded here. Their package, tensorflow-serving-api, has
@@ -16,7 +16,7 @@ def write_warm_up(folder: Path, signature: str, requests: list[dict[str, list[st
     Args:
         folder: the SavedModel folder.
         signature: name of the signature to call.
-        requests: batches; each has a list of strings for every input.
+        requests: batches; each has a tensor for every input.
 
     Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
     """
@@ -25,8 +25,8 @@ def write_warm_up(folder: Path, signature: str, requests: list[dict[str, list[st
         for request in requests:
             spec = _field(1, b"model") + _field(3, signature.encode())  # ModelSpec: name, signature_name
             inputs = b"".join(
-                _field(2, _field(1, name.encode()) + _field(2, tf.make_tensor_proto(texts).SerializeToString()))
-                for name, texts in request.items()
+                _field(2, _field(1, name.encode()) + _field(2, tf.make_tensor_proto(value).SerializeToString()))
+                for name, value in request.items()
             )  # PredictRequest: map of inputs
             file.write(_field(6, _field(1, _field(1, spec) + inputs)))  # PredictionLog: predict_log: request
 

@@ -1,5 +1,7 @@
+import io
 import os
 import warnings
+from contextlib import redirect_stderr
 from typing import Any
 
 import tensorflow as tf
@@ -127,7 +129,8 @@ def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
         warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
         texts = {"serving_default": rows}
         ranges = made.calibrate(texts, num_threads=os.cpu_count() or 1) if scheme.calibrated else None
-        result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        with redirect_stderr(io.StringIO()):  # one of its progress bars cannot be turned off
+            result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 

@@ -67,7 +67,7 @@ def from_gguf(path: str | Path) -> Any:
         architecture, outside, inside, blocks = _KINDS[kind]
         tokenizer = _tokenizer(metadata)
         theirs = _config(metadata, kind, tensors)
-        ends = _end_tokens(metadata, tokenizer)
+        options = {"end_tokens": _end_tokens(metadata, tokenizer), "chat_template": _chat_template(metadata)}
     except KeyError as error:
         raise ValueError(f"{path} has no {error} in its metadata") from None
     except (TypeError, AttributeError, ArithmeticError, IndexError) as error:
@@ -78,7 +78,14 @@ def from_gguf(path: str | Path) -> Any:
     for name, tensor in tensors.items():
         named = _their_name(name, outside, inside, blocks)
         stored[named] = _as_theirs(named, tensor, kind, theirs)
-    return decoder_of(theirs, architecture, stored, tokenizer, str(path), ends)
+    return decoder_of(theirs, architecture, stored, tokenizer, str(path), **options)
+
+
+def _chat_template(metadata: dict[str, Any]) -> str | None:
+    found = metadata.get("tokenizer.chat_template")
+    if not isinstance(found, str | None):
+        raise ValueError(f"tokenizer.chat_template is a {type(found).__name__}; a text is needed")
+    return found
 
 
 def _config(metadata: dict[str, Any], kind: str, tensors: dict[str, StoredTensor]) -> dict[str, Any]:

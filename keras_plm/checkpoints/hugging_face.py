@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from .bart import BART, MARIAN
 from .bert import BERT
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
+from .generation_options import read_generation_options, write_generation_options
 from .gpt2 import GPT2
 from .hub import snapshot
 from .llama import LLAMA, MISTRAL, QWEN2
@@ -98,9 +99,7 @@ def from_hugging_face(where: str | Path) -> keras.Model:
         labels = _labels(theirs, head, stored, task.predicts_scores) if "labels" in task.setting_types else None
         options |= task.from_hugging_face(theirs, labels)
     if isinstance(config, DecoderConfig | EncoderDecoderConfig) and head.rules:
-        options["end_tokens"] = _end_tokens(weights_folder, theirs, tokenizer)
-    if isinstance(config, EncoderDecoderConfig) and head.rules:
-        options["start_tokens"] = _start_tokens(weights_folder, theirs, tokenizer)
+        options |= read_generation_options(weights_folder, theirs, tokenizer, config)
     rules = architecture.rules(config, head)
     if their_names(rules, tied=False) <= set(stored):  # otherwise one error names both missing and unexpected tensors
         kept = their_names(rules) | head.all_names
@@ -153,41 +152,9 @@ def to_hugging_face(
             write_modules(temporary, model)
         theirs |= about_task | {"architectures": [head.their_class], "dtype": "float32"}
         theirs = write_tokenizer(model.tokenizer, temporary, model.config.max_sequence_length) | theirs
-        if getattr(model, "end_tokens", ()):
-            theirs["eos_token_id"] = model.end_ids
-        if getattr(model, "start_tokens", ()):
-            names = ("decoder_start_token_id", "forced_bos_token_id")
-            theirs |= dict(zip(names, model.start_ids, strict=False))
+        theirs |= write_generation_options(model, temporary)
         models.write_json(temporary / "config.json", theirs)
         models.write_weights(dict(_their_tensors(model, architecture, head, rules)), temporary)
-
-
-def _end_tokens(folder: Path, theirs: dict[str, Any], tokenizer: Tokenizer) -> list[str]:
-    """The tokens that end a text: `eos_token_id` in generation_config.json and in config.json, a number or a list."""
-    path = folder / "generation_config.json"
-    found: list[str] = []
-    for source in (read_json(path) if path.is_file() else {}, theirs):
-        ids = source.get("eos_token_id")
-        for index in ids if isinstance(ids, list) else [] if ids is None else [ids]:
-            if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tokenizer):
-                raise ValueError(f"{folder}: eos_token_id={ids!r:.60}; there are {len(tokenizer)} tokens")
-            found.append(tokenizer.vocabulary[index])
-    return [token for token in dict.fromkeys(found) if token != tokenizer.special.eos]
-
-
-def _start_tokens(folder: Path, theirs: dict[str, Any], tokenizer: Tokenizer) -> list[str]:
-    """The tokens that the decoder reads first: its start, and a first token that BART always writes."""
-    path = folder / "generation_config.json"
-    settings = theirs | (read_json(path) if path.is_file() else {})
-    found = []
-    for name in ("decoder_start_token_id", "forced_bos_token_id"):
-        index = settings.get(name)
-        if index is None and name == "forced_bos_token_id":
-            continue
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tokenizer):
-            raise ValueError(f"{folder}: {name}={index!r:.60}; there are {len(tokenizer)} tokens")
-        found.append(tokenizer.vocabulary[index])
-    return found
 
 
 def decoder_of(
@@ -196,7 +163,7 @@ def decoder_of(
     stored: dict[str, StoredTensor],
     tokenizer: Tokenizer,
     source: str,
-    end_tokens: Sequence[str] = (),
+    **options: Any,
 ) -> Any:
     """Make a `TextGenerator` from a config and tensors in the layout of Transformers.
 
@@ -208,7 +175,7 @@ def decoder_of(
         config = architecture.config(theirs, head, set(stored))
         check_sizes(config, sum(math.prod(tensor.shape) for tensor in stored.values()))
         with uninitialized():
-            model = head.our_class(config, tokenizer=tokenizer, end_tokens=end_tokens)
+            model = head.our_class(config, tokenizer=tokenizer, **options)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from None
     _assign(model, architecture.rules(config, head), stored, source)

@@ -1,6 +1,7 @@
 """Text generation: choose the next token, and end the text. The code is the same for Keras models and artifacts."""
 
 from .beam_search import Hypothesis, beam_search
+from .chat import Message, render_chat
 from .constraints import Constraint
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
@@ -18,9 +19,11 @@ __all__ = [
     "GenerationSettings",
     "Hypothesis",
     "LogitsProcessor",
+    "Message",
     "TextStream",
     "beam_search",
     "begin",
+    "render_chat",
     "write",
     "write_with_lookup",
 ]

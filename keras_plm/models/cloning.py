@@ -31,7 +31,7 @@ def remake(
 
     Args:
         model: one of this package's models.
-        weight_of: takes the path of a weight of the new model, and returns its value.
+        weight_of: takes the path of a weight of the new model, and returns its value; None keeps the initial value.
         config: config of the new model. For this and the next two arguments, None means the one of `model`.
         adaptation: LoRA, adapters or fake quantization in the layers of the new model.
         tokenizer: tokenizer of the new model.
@@ -44,7 +44,9 @@ def remake(
     kind: Any = type(model)
     new = kind.from_config(model.get_config() | fields)
     for path, variable in named_weights(new).items():
-        variable.assign(weight_of(path))
+        value = weight_of(path)
+        if value is not None:
+            variable.assign(value)
     return new
 
 
@@ -96,7 +98,7 @@ def copy_head(trained: Any, model: Any) -> bool:
     pooled = getattr(model, "pooling", None) == "cls"  # other poolings do not use the pooler
     if pooled and trained.config.has_pooler != model.config.has_pooler:
         return False
-    there, shared = named_weights(trained), set(named_weights(model.encoder))
+    there, shared = named_weights(trained), set(named_weights(model.backbone))
     head = {path: var for path, var in named_weights(model).items() if path not in shared and path in there}
     if not head or any(there[path].shape != variable.shape for path, variable in head.items()):
         return False

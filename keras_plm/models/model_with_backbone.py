@@ -14,10 +14,13 @@ class BackboneModel(KeepsTokenizer):
         config: the sizes of the backbone.
         backbone_class: the class of the backbone.
         backbone_field: the name of the attribute, and of the constructor's argument, for the backbone.
+        pretrained_head: whether a fine-tuning starts with a head that was pre-trained, so that LoRA and adapters leave
+            it unchanged.
     """
 
     backbone_class: ClassVar[Any] = Encoder
     backbone_field: ClassVar[str] = "encoder"
+    pretrained_head: ClassVar[bool] = False
     config: Any
     name: str
 

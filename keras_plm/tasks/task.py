@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+import tensorflow as tf
 
 from keras_plm.evaluation import Evaluation
 from keras_plm.models import Encoder
@@ -188,12 +189,16 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         """
         return pooled_string_graph.pooled_function(model, serve, max_length, pairs)
 
-    def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list[str]]:
+    def argument_dtypes(self) -> dict[str, tf.DType]:
+        """The dtypes of the arguments of `string_function` that are not strings."""
+        return {}
+
+    def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list]:
         """Example values for the arguments of `string_function`, made from some texts."""
         return {"first": list(texts), "second": list(reversed(texts))} if pairs else {"text": list(texts)}
 
     def wrong_strings(
-        self, model: Model, given: dict[str, list[str]], found: dict[str, np.ndarray], max_length: int
+        self, model: Model, given: dict[str, list], found: dict[str, np.ndarray], max_length: int
     ) -> str | None:
         """How the answers of `string_function` differ from the model's answers; None if they do not."""
         outputs = self.to_outputs(self.settings(model), pooled_string_graph.keras_outputs(model, given, max_length))

@@ -149,8 +149,8 @@ def _best_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
     return rows
 
 
-class PackedRows(PackedTexts):
-    """`PackedTexts` for a fine-tuning: longer texts are truncated, and a training is counted in epochs.
+class PackedRows:
+    """`PackedTexts` with the interface of `TextRows`, for fine-tuning. Longer texts are truncated.
 
     Args:
         texts: as in `PackedTexts`.
@@ -158,7 +158,7 @@ class PackedRows(PackedTexts):
         max_length: T, length of a row, and the maximum number of targets of a text.
 
     Attributes:
-        lengths: number of tokens of each text, at most `max_length`.
+        lengths: number of tokens of each text, at most `max_length` + 1; the last one is only a target.
         num_tokens: the same before truncation.
         num_truncated: number of longer texts.
     """
@@ -169,11 +169,26 @@ class PackedRows(PackedTexts):
         self.num_tokens = np.array([len(text) for text in texts])
         self.lengths = np.minimum(self.num_tokens, max_length + 1)
         self.num_truncated = int((self.num_tokens > max_length + 1).sum())
-        kept = slice(max_length + 1)  # the last token is a target only
-        super().__init__(
-            [text[kept] for text in texts], max_length, None if counted is None else [flags[kept] for flags in counted]
-        )
+        kept = slice(max_length + 1)
+        flags = None if counted is None else [row[kept] for row in counted]
+        self.packed = PackedTexts([text[kept] for text in texts], max_length, flags)
 
-    def epochs_dataset(self, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
-        """The batches of a training; see `PackedTexts.training_dataset`."""
-        return self.training_dataset(batch_size, epochs * self.num_steps(batch_size), seed=seed)
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def num_steps(self, batch_size: int) -> int:
+        """Number of batches of one epoch; a batch has `batch_size` rows of several texts."""
+        return self.packed.num_steps(batch_size)
+
+    def training_dataset(
+        self, batch_size: int, epochs: int, seed: int = 0, gradient_accumulation_steps: int = 1
+    ) -> tf.data.Dataset:
+        """`epochs` shuffled passes; see `PackedTexts.training_dataset`.
+
+        Args:
+            batch_size: rows per batch, summed over all replicas.
+            epochs: passes over the rows.
+            seed: random seed of the order; each epoch has another order.
+            gradient_accumulation_steps: unused: batches of one step have equal weights, not their tokens.
+        """
+        return self.packed.training_dataset(batch_size, epochs * self.num_steps(batch_size), seed=seed)

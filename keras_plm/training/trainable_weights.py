@@ -28,7 +28,7 @@ def parse_trainable(trainable: str) -> tuple[str, int]:
 
 
 def freeze(model: Any, trainable: str) -> tuple[int, int]:
-    """Freeze all weights of a task model except its head and the part of its encoder that `trainable` names.
+    """Freeze all weights of a task model except its head and the part of its backbone that `trainable` names.
 
     Args:
         model: a task model; for "lora:R" and "adapter:R", it must have LoRA updates or adapters.
@@ -45,22 +45,17 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
     Source: Hu et al. 2022, §4, https://arxiv.org/abs/2106.09685; Houlsby et al. 2019, §2, https://arxiv.org/abs/1902.00751
     """
     kind, number = parse_trainable(trainable)
-    inside = {weight.path for weight in model.encoder.weights if not weight.path.startswith("pooler/")}
+    inside = {weight.path for weight in model.backbone.weights if not weight.path.startswith("pooler/")}
     num_blocks = model.config.num_layers
     if kind == "last" and number > num_blocks:
-        raise ValueError(f"trainable={trainable!r}, but the encoder has {num_blocks} blocks")
-    if kind == "last" and model.config.shared_layers:
-        raise ValueError(f"trainable={trainable!r}, but the blocks of this encoder share their weights")
+        raise ValueError(f"trainable={trainable!r}, but the model has {num_blocks} blocks")
+    if kind == "last" and getattr(model.config, "shared_layers", False):
+        raise ValueError(f"trainable={trainable!r}, but the blocks of this model share their weights")
 
     def trained(path: str) -> bool:
-        if path not in inside or kind == "all":
-            return True
-        if kind == "last":
-            block = _block(path)
-            return path.startswith("final_norm/") if block is None else block >= num_blocks - number
-        if kind == "lora":
-            return path.endswith(_LORA)
-        return kind == "adapter" and ("adapter" in path or path.endswith(("gamma", "beta")))
+        if path not in inside:  # the head of a text generator was pre-trained
+            return kind in ("all", "head", "last") or not getattr(model, "pretrained_head", False)
+        return _in_backbone(path, kind, num_blocks - number)
 
     # an activation range is not trained; it follows the observed values
     chosen = [trained(weight.path) and not weight.path.endswith("/range") for weight in model.weights]
@@ -70,11 +65,24 @@ def freeze(model: Any, trainable: str) -> tuple[int, int]:
             f"trainable={trainable!r}, but no layer of the model has such weights; check the model's Adaptation"
         )
     if not any(chosen):
-        raise ValueError(f"trainable={trainable!r}, but a {type(model).__name__} has nothing on its encoder to train")
+        raise ValueError(
+            f"trainable={trainable!r}, but a {type(model).__name__} has nothing above its backbone to train"
+        )
     for weight, train in zip(model.weights, chosen, strict=True):
         weight.trainable = train
     sizes = [_size(weight) for weight in model.weights]
     return sum(size for size, train in zip(sizes, chosen, strict=True) if train), sum(sizes)
+
+
+def _in_backbone(path: str, kind: str, first_block: int) -> bool:
+    """Whether a weight of the backbone is trained; with "last", all blocks from `first_block`."""
+    if kind == "last":
+        block = _block(path)
+        return path.startswith("final_norm/") if block is None else block >= first_block
+    if kind == "lora":
+        return path.endswith(_LORA)
+    is_norm_or_adapter = "adapter" in path or path.endswith(("gamma", "beta"))
+    return kind == "all" or (kind == "adapter" and is_norm_or_adapter)
 
 
 def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) -> dict[str, float]:
@@ -92,7 +100,7 @@ def layer_rates(model: Any, layer_decay: float = 1.0, head_rate: float = 1.0) ->
     """
     if layer_decay != 1.0:
         _check_own_weights(model, "layer_decay")
-    inside = {weight.path for weight in model.encoder.weights}
+    inside = {weight.path for weight in model.backbone.weights}
     num_blocks = model.config.num_layers
     rates = {}
     for weight in model.weights:
@@ -120,7 +128,7 @@ def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
     _check_own_weights(model, "gradual_unfreezing")
     num_blocks = model.config.num_layers
     first = {}
-    for weight in model.encoder.weights:
+    for weight in model.backbone.weights:
         if not weight.path.startswith(("pooler/", "final_norm/")):
             block = _block(weight.path) or 0
             first[weight.path] = (num_blocks - block) * total_steps // (2 * num_blocks)
@@ -128,8 +136,8 @@ def unfreezing_steps(model: Any, total_steps: int) -> dict[str, int]:
 
 
 def _check_own_weights(model: Any, name: str) -> None:
-    if model.config.shared_layers:
-        raise ValueError(f"{name} needs blocks with weights of their own, but the blocks of this encoder share weights")
+    if getattr(model.config, "shared_layers", False):
+        raise ValueError(f"{name} needs blocks with weights of their own, but the blocks of this model share weights")
 
 
 def _block(path: str) -> int | None:

@@ -31,7 +31,7 @@ def keras_plm_epochs(folder, path, mixed, rows):
     with tempfile.TemporaryDirectory() as work:
         timer = timer_of_epochs()
         recipe = Classify(
-            encoder=f"hf:{folder}", train=path, limit_train_examples=rows, epochs=2, max_length=LONGEST, verbose=0,
+            start_from=f"hf:{folder}", train=path, limit_train_examples=rows, epochs=2, max_length=LONGEST, verbose=0,
             precision="mixed_bfloat16" if mixed else "float32", save_to=f"{work}/model", callbacks=[timer],
         )  # fmt: skip
         recipe.run()

@@ -77,7 +77,7 @@ def train(stage: str, start: Path, save_to: Path, arguments: argparse.Namespace)
     for name in ("learning_rate", "ema_momentum"):
         if (value := getattr(arguments, name)) is not None:
             fields[name] = value
-    recipe = getattr(recipes, task.recipe)(encoder=str(start), save_to=str(save_to), verbose=2, **files, **fields)
+    recipe = getattr(recipes, task.recipe)(start_from=str(start), save_to=str(save_to), verbose=2, **files, **fields)
     losses: dict[str, Any] = {"hard": 0.0, "soft": 1.0, "hidden": 1.0}
     if arguments.copies:
         losses = {"hard": 0.0, "soft": 1.0, "augmentations_per_text": arguments.copies}

@@ -88,7 +88,7 @@ def case(encoder: str, folder: str, name: str, rate: str, seed: str) -> None:
     data = next(d for d in SETS if d.name == name)
     with tempfile.TemporaryDirectory() as save_to:
         model = Classify(
-            encoder=encoder,
+            start_from=encoder,
             train=f"{folder}/train.tsv",
             text_column=data.text,
             second_column=data.second,

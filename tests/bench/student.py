@@ -55,14 +55,14 @@ def main() -> None:
     teacher, start, general = (folder / name for name in ("teacher", "start", "general"))
     print("| model | sst2 test | CPU minutes |\n|---|---|---|")
     timed("teacher", teacher, lambda: recipes.Classify(
-        encoder=START, epochs=5, learning_rate=1e-4, layer_decay=0.9, save_to=str(teacher), **task
+        start_from=START, epochs=5, learning_rate=1e-4, layer_decay=0.9, save_to=str(teacher), **task
     ).run())  # fmt: skip
     if not start.exists():
         large = plm.load(START)
         sizes = {"num_layers": 4, "hidden_dim": 256, "num_heads": 8, "intermediate_dim": 1024}
         plm.save(plm.shrink(large, dataclasses.replace(large.config, **sizes)), start)
     timed("student alone", folder / "alone", lambda: recipes.Classify(
-        encoder=str(start), epochs=5, learning_rate=2e-4, save_to=str(folder / "alone"), **task
+        start_from=str(start), epochs=5, learning_rate=2e-4, save_to=str(folder / "alone"), **task
     ).run())  # fmt: skip
     texts = folder / "sst2.txt"
     texts.write_text("\n\n".join(read_rows(task["train"], ["text"])["text"]), "utf-8")
@@ -77,7 +77,7 @@ def main() -> None:
     timed("student", folder / "student", lambda: recipes.Distill(
         teacher=str(teacher), hard=0.0, soft=1.0, hidden=0.3, augmentations_per_text=arguments.copies,
         recipe=recipes.Classify(
-            encoder=str(general), epochs=arguments.epochs, learning_rate=3e-4, ema_momentum=0.998,
+            start_from=str(general), epochs=arguments.epochs, learning_rate=3e-4, ema_momentum=0.998,
             save_to=str(folder / "student"), **task
         ),
     ).run())  # fmt: skip
@@ -88,7 +88,7 @@ def main() -> None:
     timed("fewer tokens", folder / "small", lambda: recipes.Distill(
         teacher=str(folder / "teacher_trimmed"), hard=0.0, soft=1.0, hidden=0.3, augmentations_per_text=4,
         recipe=recipes.Classify(
-            encoder=str(folder / "student_trimmed"), epochs=1, learning_rate=2e-4, ema_momentum=0.998,
+            start_from=str(folder / "student_trimmed"), epochs=1, learning_rate=2e-4, ema_momentum=0.998,
             save_to=str(folder / "small"), **task
         ),
     ).run())  # fmt: skip

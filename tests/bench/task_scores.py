@@ -118,7 +118,7 @@ def train(name: str, start: str, save_to: Path) -> None:
     folder = DATA / (data.folder or name)
     files = {split: found[0] for split in ("train", "dev", "test") if (found := sorted(folder.glob(f"{split}.*")))}
     getattr(recipes, data.recipe)(
-        encoder=start, train=str(files["train"]), validation=str(files["dev"]) if "dev" in files else None,
+        start_from=start, train=str(files["train"]), validation=str(files["dev"]) if "dev" in files else None,
         test=str(files["test"]), save_to=str(save_to), verbose=2, **data.settings,
     ).run()  # fmt: skip
     print(f"MINUTES {time.process_time() / 60:.1f}")

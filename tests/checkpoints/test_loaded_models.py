@@ -20,7 +20,7 @@ def test_classify_and_export(name, review_files, tmp_path):
     """Byte pairs and no pooler; shared blocks and SentencePiece; no segments; narrow tables and another pooler."""
     write_folder(tmp_path / "theirs", name)
     model = recipes.Classify(
-        encoder=f"hf:{tmp_path / 'theirs'}",
+        start_from=f"hf:{tmp_path / 'theirs'}",
         train=review_files["train"],
         epochs=6,
         learning_rate=3e-3,

@@ -173,7 +173,7 @@ def test_rxnmapper_albert(real_data):
 def test_minilm_through_fit_and_exporters(minilm, real_data, tmp_path):
     """A loaded checkpoint goes through the recipe and every exporter; each proves what it wrote."""
     model = recipes.Classify(
-        encoder=f"hf:{minilm}",
+        start_from=f"hf:{minilm}",
         train=str(real_data / "trec" / "train.tsv"),
         test=str(real_data / "trec" / "test.tsv"),
         label_column="coarse",

@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_plm import export
 from keras_plm.export import verify_generation
 from keras_plm.generation import GenerationSettings
 from keras_plm.tasks import TEXT_GENERATION, evaluate
+from keras_plm.tasks.text_generation import string_graph
 from tests.tasks.test_text_generation import PROMPTS, make
 
 LENGTH = 89
@@ -101,9 +103,8 @@ def test_refused(tmp_path):
         export.to_tflite(model, tmp_path, max_length=98)
     with pytest.raises(ValueError, match="WordPiece"):
         export.to_tflite(model, tmp_path, strings=True)
-    for exporter in (export.to_onnx, export.to_saved_model):
-        with pytest.raises(ValueError, match="use to_tflite"):
-            exporter(model, tmp_path / "other")
+    with pytest.raises(ValueError, match="use to_tflite"):
+        export.to_onnx(model, tmp_path / "other")
     assert not list(tmp_path.iterdir())
 
 
@@ -120,6 +121,48 @@ def test_a_wrong_artifact_is_found(tmp_path):
     artifact._runtime.read = lambda ids, first, caches: read(ids[::-1], first, caches)
     with pytest.raises(export.ExportError, match="writes another text"):
         verify_generation.verify_generation(model, artifact)
+
+
+@pytest.mark.parametrize("kind", ["gpt3", "llama"])
+def test_saved_model(kind, tmp_path):
+    """The graph tokenizes and generates; a row's text depends on this row only."""
+    model = make(kind)
+    artifact = export.Artifact(export.to_saved_model(model, tmp_path / "1", max_length=91))
+    prompts = [*PROMPTS, "", "<|endoftext|>the"]
+    count = len(prompts)
+    greedy = {"temperature": [0.0] * count, "top_p": [1.0] * count, "seed": [0] * count}
+    found = artifact.strings(prompt=prompts, max_new_tokens=[47] * count, **greedy)
+    wanted = model.generate(prompts, max_new_tokens=47)
+    assert [text.decode() for text in found["text"]] == wanted
+    assert set(found["finish_reason"]) <= {b"length", b"stop"}
+    limits = [3, 1, 0, 9, 5, 2]
+    found = artifact.strings(prompt=prompts, max_new_tokens=limits, **greedy)
+    for prompt, limit, text in zip(prompts, limits, found["text"], strict=True):
+        assert text.decode() == (model.generate([prompt], max_new_tokens=limit)[0] if limit else "")
+    sampled = {"temperature": [0.8] * count, "top_p": [0.9] * count, "seed": list(range(count))}
+    together = artifact.strings(prompt=prompts, max_new_tokens=[7] * count, **sampled)["text"]
+    for row in range(count):
+        one = {name: values[row : row + 1] for name, values in sampled.items()}
+        assert artifact.strings(prompt=prompts[row : row + 1], max_new_tokens=[7], **one)["text"][0] == together[row]
+    likely = artifact.strings(prompt=prompts, max_new_tokens=[7] * count, **sampled | {"top_p": [0.0] * count})["text"]
+    assert [text.decode() for text in likely] == model.generate(prompts, max_new_tokens=7)
+    with pytest.raises(TypeError, match="to_tflite of a TextGenerator"):
+        export.load_artifact(artifact).generate(prompts)
+
+
+def test_draws_of_a_saved_model():
+    """Frequencies of 4,000 draws are within four standard errors, and top-p leaves out the other tokens."""
+    logits = tf.math.log(tf.tile([[0.5, 0.25, 0.15, 0.1]], [4_000, 1]))
+    ones = tf.ones(4_000)
+    for temperature, top_p, wanted in (
+        (1.0, 1.0, [0.5, 0.25, 0.15, 0.1]),
+        (1.0, 0.7, [2 / 3, 1 / 3, 0, 0]),
+        (0.5, 1.0, np.array([0.5, 0.25, 0.15, 0.1]) ** 2 / (np.array([0.5, 0.25, 0.15, 0.1]) ** 2).sum()),
+    ):
+        tokens = string_graph._choose(logits, temperature * ones, top_p * ones, tf.range(4_000), tf.constant(3))
+        found = np.bincount(tokens, minlength=4) / 4_000
+        np.testing.assert_array_less(np.abs(found - wanted), 4 * np.sqrt(0.25 / 4_000))
+        assert (found[np.array(wanted) == 0] == 0).all()
 
 
 @pytest.mark.slow
@@ -145,5 +188,5 @@ def test_litert_lm(kind, tmp_path):
             assert len(text) > 30
     with pytest.raises(FileExistsError):
         export.to_litert_lm(model, tmp_path, "float32", LENGTH)
-    with pytest.raises(TypeError, match="give a TextGenerator"):
+    with pytest.raises(TypeError, match="has no task"):
         export.to_litert_lm(model.decoder, tmp_path / "other")

@@ -22,6 +22,6 @@ def encoder(corpus_file, tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def settings(encoder):
     return {
-        "encoder": encoder, "batch_size": 8, "max_length": 24, "learning_rate": 3e-3, "dropout": 0.0, "verbose": 0,
+        "start_from": encoder, "batch_size": 8, "max_length": 24, "learning_rate": 3e-3, "dropout": 0.0, "verbose": 0,
         "precision": "float32",
     }  # fmt: skip

@@ -18,7 +18,7 @@ folder, encoder, train = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 print("ready", flush=True)
 if not (folder / "model").exists():
     Classify(
-        encoder=encoder, train=train, validation_split=0.2, epochs=3, batch_size=8, max_length=16, load_best=True,
+        start_from=encoder, train=train, validation_split=0.2, epochs=3, batch_size=8, max_length=16, load_best=True,
         learning_rate=3e-3, save_to=str(folder / "model"), verbose=0, precision="float32",
     ).run()  # fmt: skip
 model = plm.load(folder / "model")  # there is a whole one, or none

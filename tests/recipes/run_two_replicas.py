@@ -26,7 +26,7 @@ def noted(name):
 recipe.make_strategy = noted
 
 model = Classify(
-    encoder=encoder, train=train, epochs=3, batch_size=8, max_length=24, learning_rate=3e-3, strategy="mirrored",
+    start_from=encoder, train=train, epochs=3, batch_size=8, max_length=24, learning_rate=3e-3, strategy="mirrored",
     precision="float32", save_to=save_to, verbose=0, **{field: json.loads(value)},
 ).run()  # fmt: skip
 kernel = model.encoder.blocks[0].feed_forward.expand.kernel.numpy()

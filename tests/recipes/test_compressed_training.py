@@ -32,7 +32,7 @@ def test_pruning_ends_with_zeros_and_still_learns(settings, review_files, tmp_pa
 
 @pytest.mark.slow
 def test_training_a_part_of_the_encoder(settings, review_files, tmp_path):
-    whole = plm.load(settings["encoder"]).config
+    whole = plm.load(settings["start_from"]).config
     model = Classify(
         **settings, train=review_files["train"], test=review_files["test"], epochs=8, num_layers=1, num_heads=1,
         embedding_rank=8, save_to=str(tmp_path / "model"),
@@ -71,7 +71,7 @@ def test_training_with_the_roundings_of_int8(settings, review_files, tmp_path):
 def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_path):
     files = {"train": review_files["train"], "validation": review_files["test"]}
     Classify(**settings, **files, epochs=6, prune="0.6", save_to=str(tmp_path / "pruned")).run()
-    again = {"encoder": str(tmp_path / "pruned"), "load_best": True, "ema_momentum": 0.8}
+    again = {"start_from": str(tmp_path / "pruned"), "load_best": True, "ema_momentum": 0.8}
     model = Classify(**settings | again, **files, epochs=6, clusters=8, save_to=str(tmp_path / "model")).run()
     kernel = plm.load(tmp_path / "model").encoder.blocks[0].feed_forward.expand.kernel.numpy()
     assert len(np.unique(kernel)) == 8 and (kernel == 0).mean() == pytest.approx(0.6, abs=0.02)
@@ -85,7 +85,7 @@ def test_clusters_go_with_pruning_that_was_before(settings, review_files, tmp_pa
 )
 def test_compression_on_two_devices(settings, review_files, tmp_path, field, value):
     script = Path(__file__).parent / "run_two_replicas.py"
-    arguments = [settings["encoder"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
+    arguments = [settings["start_from"], review_files["train"], str(tmp_path / "model"), field, json.dumps(value)]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2_000:]
     replicas, sparsity, values, ranges = json.loads(done.stdout.split("OUT")[1])
@@ -97,7 +97,7 @@ def test_compression_on_two_devices(settings, review_files, tmp_path, field, val
 
 def test_roundings_of_int8_are_not_mixed_with_those_of_bfloat16(monkeypatch):
     monkeypatch.setattr("keras_plm.training.mixed_precision._processor_has_bfloat16", lambda: True)
-    recipe = Classify(encoder="x", train="x", save_to="none")
+    recipe = Classify(start_from="x", train="x", save_to="none")
     assert recipe.policy == "mixed_bfloat16"
     assert replace(recipe, quantization_aware=True).policy == "float32"
     assert replace(recipe, quantization_aware=True, precision="mixed_bfloat16").policy == "mixed_bfloat16"
@@ -115,4 +115,4 @@ def test_compression_that_cannot_be_kept(tmp_path):
         ({"clusters": 4, "prune": "0.5"}, "prune first, then fine-tune the pruned model with clusters"),
     ]:
         with pytest.raises(ValueError, match=words):
-            Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), **options)
+            Classify(start_from="x", train="x", save_to=str(tmp_path / "y"), **options)

@@ -26,7 +26,7 @@ def test_cross_validation(settings, review_files, tmp_path):
 
 
 def test_every_row_is_scored_once_by_a_model_that_has_not_seen_it(tmp_path, monkeypatch):
-    recipe = Classify(encoder="x", train="x")
+    recipe = Classify(start_from="x", train="x")
     rows = plm.text.LabeledTexts("here", [f"text {i}" for i in range(23)], None, ["a", "b", "b"] * 7 + ["a"] * 2)
     scored = []
 
@@ -54,14 +54,14 @@ def test_every_fold_has_its_share_of_every_label():
 
 
 def test_folds_that_cannot_be_scored(tmp_path, monkeypatch):
-    recipe = AnswerQuestions(encoder="x", train="x")
+    recipe = AnswerQuestions(start_from="x", train="x")
     rows = plm.text.Questions("here", ["x"] * 40, ["who ?"] * 40, ["one", "two"] * 20, [[]] * 40)
     monkeypatch.setattr(AnswerQuestions, "read_all", lambda _: TrainingData(rows, rows, {}))
     with pytest.raises(ValueError, match="folds=5; choose from 2 to 2, the number of groups"):
         cross_validate(recipe)
     pairs = {"similarity": "contrastive", "label_column": None}
     with pytest.raises(ValueError, match="examples without labels or scores cannot be scored"):
-        cross_validate(Embed(encoder="x", train="x", **pairs))
+        cross_validate(Embed(start_from="x", train="x", **pairs))
 
 
 def test_questions_on_one_context_stay_together():

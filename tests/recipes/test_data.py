@@ -209,7 +209,7 @@ def test_accumulated_gradients_are_those_of_one_batch(config, tokenizer, crf):
     random = np.random.default_rng(0)
     sentences = [["cat"] * n for n in (1, 2, 17, 3, 1, 23, 5, 2)]
     rows = TaggedSentences("x", sentences, [random.choice(["O", "B-x"], len(s)).tolist() for s in sentences], [0] * 8)
-    recipe = Tag(encoder="x", train="x", save_to="m", crf=crf, max_length=32)
+    recipe = Tag(start_from="x", train="x", save_to="m", crf=crf, max_length=32)
     model = plm.Tagger(
         replace(config, dropout=0.0, attention_dropout=0.0, has_pooler=False), ["B-x", "O"], tokenizer, crf=crf
     )

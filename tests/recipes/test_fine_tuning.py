@@ -131,7 +131,7 @@ def test_several_labels_are_learned(settings, tmp_path):
     scores = plm.evaluate(model, plm.text.LabeledTexts.read(path, "text", None, "label")).scores
     assert scores["micro_f1"] > 0.9
     with pytest.raises(ValueError, match="exclude each other"):
-        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), multi_label=True, regression=True)
+        Classify(start_from="x", train="x", save_to=str(tmp_path / "y"), multi_label=True, regression=True)
 
 
 # ---- what is kept
@@ -162,7 +162,7 @@ def test_patience_ends_a_training_that_gains_nothing(settings, review_files, tmp
     assert len((tmp_path / "m" / "history.csv").read_text().splitlines()) == 1 + 3
     assert not exhausted([0.1, 0.2], 2) and exhausted([0.3, 0.2, 0.3], 2) and not exhausted([], 1)
     with pytest.raises(ValueError, match="need `validation` or"):
-        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), load_best=True)
+        Classify(start_from="x", train="x", save_to=str(tmp_path / "y"), load_best=True)
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_averaged_weights_are_kept(settings, review_files, tmp_path):
         ).run()
         for average in (None, 0.9999)
     )  # fmt: skip
-    start = {w.path: np.asarray(w) for w in plm.load(settings["encoder"]).encoder.weights}
+    start = {w.path: np.asarray(w) for w in plm.load(settings["start_from"]).encoder.weights}
     path = "block_0/attention/query/kernel"
     distance = [np.abs(np.asarray({w.path: w for w in m.weights}[path]) - start[path]).max() for m in (far, near)]
     assert distance[1] < 0.05 * distance[0]

@@ -114,14 +114,14 @@ def test_accumulated_batches_follow_the_schedule():
 
 
 def test_a_model_without_a_head_has_no_head_to_train(config, tokenizer):
-    with pytest.raises(ValueError, match="a Embedder has nothing on its encoder to train"):
+    with pytest.raises(ValueError, match="a Embedder has nothing above its backbone to train"):
         freeze(plm.Embedder(replace(config, has_pooler=False), tokenizer), "head")
 
 
 def test_adapters_of_another_width_are_not_thrown_away(config, tmp_path):
-    recipe = Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), trainable="adapter:3", max_length=24)
+    recipe = Classify(start_from="x", train="x", save_to=str(tmp_path / "y"), trainable="adapter:3", max_length=24)
     encoder = plm.Encoder(config, adaptation=plm.Adaptation(adapter_dim=5))
-    with pytest.raises(ValueError, match="but the encoder has adapters of size 5"):
+    with pytest.raises(ValueError, match="but the model has adapters of size 5"):
         fine_tuned_adaptation(recipe, encoder)
     assert fine_tuned_adaptation(replace(recipe, trainable="all"), encoder).adapter_dim == 5
 

@@ -64,7 +64,7 @@ def test_pretraining_learns_and_writes_its_record(pretrained, corpus_file):
 
 def test_fine_tuning_learns(pretrained, review_files, tmp_path, capsys):
     recipe = Classify(
-        encoder=str(pretrained),
+        start_from=str(pretrained),
         train=review_files["train"],
         validation=review_files["test"],
         test=review_files["test"],
@@ -92,7 +92,7 @@ def test_pairs_and_regression(pretrained, tmp_path):
     rows = ["score\ta\tb"] + [f"{n}\tthe {'cat ' * n}\tthe dog" for n in (1, 2, 3, 4) * 8]
     (tmp_path / "pairs.tsv").write_text("\n".join(rows))
     model = Classify(
-        encoder=str(pretrained),
+        start_from=str(pretrained),
         train=str(tmp_path / "pairs.tsv"),
         test=str(tmp_path / "pairs.tsv"),
         text_column="a",
@@ -124,7 +124,7 @@ def test_fast_dev_run_saves_nothing(small, corpus_file, review_files, pretrained
         verbose=0,
     ).run()
     Classify(
-        encoder=str(pretrained),
+        start_from=str(pretrained),
         train=review_files["train"],
         max_length=16,
         save_to=folder,
@@ -140,7 +140,7 @@ def test_fast_dev_run_takes_a_sorted_file(pretrained, tmp_path):
     rows = [f"{label}\tthe {label}" for label in ("cat", "dog", "heron") for _ in range(70)]
     (tmp_path / "sorted.tsv").write_text("\n".join(["label\ttext", *rows]))
     model = Classify(
-        encoder=str(pretrained),
+        start_from=str(pretrained),
         train=str(tmp_path / "sorted.tsv"),
         validation=str(tmp_path / "sorted.tsv"),
         max_length=16,
@@ -154,7 +154,7 @@ def test_fast_dev_run_takes_a_sorted_file(pretrained, tmp_path):
 @pytest.mark.slow
 def test_a_classifier_has_the_positions_it_was_trained_on(pretrained, review_files, tmp_path):
     recipe = Classify(
-        encoder=str(pretrained),
+        start_from=str(pretrained),
         train=review_files["train"],
         epochs=1,
         max_length=16,
@@ -182,7 +182,7 @@ def test_a_full_disk_at_the_end_loses_no_training(
     )
     if kind == "classify":
         recipe = Classify(
-            encoder=str(pretrained), train=review_files["train"], epochs=2, max_length=16, save_to=save_to, verbose=0
+            start_from=str(pretrained), train=review_files["train"], epochs=2, max_length=16, save_to=save_to, verbose=0
         )
     module = importlib.import_module(f"keras_plm.recipes.{'output_folder' if kind == 'classify' else kind}")
     real = module.save
@@ -300,7 +300,7 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
         with pytest.raises(ValueError, match=message):
             Pretrain(corpus=corpus_file, save_to=str(tmp_path / "x"), **{field: value})
     with pytest.raises(ValueError, match="epochs=0; it must be at least 1"):
-        Classify(encoder="x", train="x", save_to=str(tmp_path / "y"), epochs=0)
+        Classify(start_from="x", train="x", save_to=str(tmp_path / "y"), epochs=0)
     with pytest.raises(ValueError, match="max_length=65, but the model has 64 positions"):
         Pretrain(corpus=corpus_file, config=small, max_length=65, save_to=str(tmp_path / "m"), verbose=0).run()
     (tmp_path / "empty.txt").write_text("\n")
@@ -308,7 +308,7 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
         Pretrain(corpus=str(tmp_path / "empty.txt"), config=small, save_to=str(tmp_path / "m"), verbose=0).run()
     (tmp_path / "other.tsv").write_text("label\ttext\nheron\tthe heron\n")
     options = {
-        "encoder": str(pretrained),
+        "start_from": str(pretrained),
         "train": review_files["train"],
         "save_to": str(tmp_path / "m"),
         "verbose": 0,
@@ -318,7 +318,7 @@ def test_errors_come_before_the_work(small, corpus_file, pretrained, tmp_path, r
     with pytest.raises(ValueError, match=r"other.tsv, row 1: unknown label 'heron'"):
         Classify(**options, test=str(tmp_path / "other.tsv"), max_length=16).run()
     assert not (tmp_path / "m.training").exists()  # nothing was begun
-    with pytest.raises(ValueError, match="max_length=128, but the encoder has 64 positions"):
+    with pytest.raises(ValueError, match="max_length=128, but the model has 64 positions"):
         Classify(**options).run()
     with pytest.raises(ValueError, match="no column 'sentence'"):
         Classify(**options, text_column="sentence").run()

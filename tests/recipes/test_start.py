@@ -17,7 +17,7 @@ def recipes(settings, review_files, tmp_path):
 
     def of(model, **fields):
         plm.save(model, tmp_path / "start", overwrite=True)
-        own = {"encoder": str(tmp_path / "start"), "train": review_files["train"], "save_to": str(tmp_path / "new")}
+        own = {"start_from": str(tmp_path / "start"), "train": review_files["train"], "save_to": str(tmp_path / "new")}
         return Classify(**settings | own | fields)
 
     return of
@@ -90,7 +90,7 @@ def test_the_transitions_of_a_tagger_go_on(settings, tmp_path):
         weight.assign(np.random.default_rng(0).normal(size=weight.shape))
     plm.save(trained, tmp_path / "start")
     wanted = weight_arrays(trained)
-    own = fields | {"encoder": str(tmp_path / "start")}
+    own = fields | {"start_from": str(tmp_path / "start")}
     again = weight_arrays(starting_model(Tag(**own), examples))
     assert len(again) == len(wanted)
     for path, weight in again.items():

@@ -63,7 +63,7 @@ def table(tmp_path_factory):
 def test_a_new_task_in_one_module(config, tokenizer, table, tmp_path, capsys):
     plm.save(plm.Encoder(config, tokenizer), tmp_path / "encoder")
     recipe = FindPosition(
-        encoder=str(tmp_path / "encoder"), train=table, test=table, epochs=12, learning_rate=3e-3, batch_size=16,
+        start_from=str(tmp_path / "encoder"), train=table, test=table, epochs=12, learning_rate=3e-3, batch_size=16,
         max_length=16, dropout=0.0, save_to=str(tmp_path / "model"), precision="float32",
     )  # fmt: skip
     model = recipe.run()

@@ -168,7 +168,7 @@ def test_what_is_frozen_stays_so(teacher, student):
 
 
 def test_copies_for_the_teacher_to_label(tmp_path):
-    recipe = Classify(encoder="nowhere", train="a.tsv", save_to=str(tmp_path / "model"))
+    recipe = Classify(start_from="nowhere", train="a.tsv", save_to=str(tmp_path / "model"))
     rows = LabeledTexts("a.tsv", ["the cat sees a dog", "猫看见狗"], ["so", "it does"], ["yes", "no"])
     more = Distill(teacher="nowhere", recipe=recipe, hard=0.0, augmentations_per_text=4).examples(rows)
     assert more.first[:2] == rows.first and more.values == rows.values * 5 and more.second == rows.second * 5
@@ -192,7 +192,7 @@ def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     settings = {"batch_size": 8, "max_length": 24, "learning_rate": 3e-3, "verbose": 0}
     plm.save(plm.Encoder(sizes, tokenizer), tmp_path / "start")
     task = settings | {"train": review_files["train"], "test": review_files["test"], "dropout": 0.0}
-    Classify(encoder=str(tmp_path / "start"), epochs=8, save_to=str(tmp_path / "teacher"), **task).run()
+    Classify(start_from=str(tmp_path / "start"), epochs=8, save_to=str(tmp_path / "teacher"), **task).run()
     (tmp_path / "vocab.txt").write_bytes(tokenizer.files()["vocab.txt"])
     small = replace(sizes, num_layers=1, hidden_dim=16, intermediate_dim=24)
     pretraining = Pretrain(
@@ -201,7 +201,7 @@ def test_the_recipe(config, tokenizer, review_files, tmp_path, corpus_file):
     )  # fmt: skip
     Distill(teacher=str(tmp_path / "teacher"), recipe=pretraining, soft=0.0, hidden=1.0).run()
     assert isinstance(plm.load(tmp_path / "small"), plm.Pretrainer)
-    recipe = Classify(encoder=str(tmp_path / "small"), epochs=10, save_to=str(tmp_path / "student"), **task)
+    recipe = Classify(start_from=str(tmp_path / "small"), epochs=10, save_to=str(tmp_path / "student"), **task)
     student = Distill(teacher=str(tmp_path / "teacher"), recipe=recipe).run()
     assert student.predict_labels(["the cat sees", "hears , dog"]) == ["cat", "dog"]
     recipe = replace(recipe, save_to=str(tmp_path / "other"), epochs=4)

@@ -50,6 +50,7 @@ class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
 
     backbone_class: ClassVar[Any] = EncoderDecoder
     backbone_field: ClassVar[str] = "encoder_decoder"
+    pretrained_head: ClassVar[bool] = True
 
     def __init__(
         self,

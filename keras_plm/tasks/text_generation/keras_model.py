@@ -24,6 +24,7 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         tokenizer: the tokenizer of the ids; None if the caller tokenizes.
         decoder: a decoder of the same config to put the head on; None makes a new one.
         end_tokens: tokens that end a text, in addition to the tokenizer's `eos`, such as "<|im_end|>".
+        chat_template: the template of conversations, in Jinja, see `chat`; None for none.
 
     Call args:
         inputs: dict of `token_ids` and `padding_mask`, (B, T) int32 each, as a `Decoder` takes them.
@@ -45,6 +46,7 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
 
     backbone_class: ClassVar[Any] = Decoder
     backbone_field: ClassVar[str] = "decoder"
+    pretrained_head: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         tokenizer: Tokenizer | None = None,
         decoder: Decoder | None = None,
         end_tokens: Sequence[str] = (),
+        chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
         lost = [token for token in end_tokens if tokenizer is not None and token not in tokenizer.vocabulary]
@@ -72,13 +75,14 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         self.decoder = decoder
         self.head = head
         self.end_tokens = tuple(end_tokens)
+        self.chat_template = chat_template
 
     def open_session(self, max_new_tokens: int) -> GenerationSession:  # type: ignore[override]
         """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
         return KerasSession(self, max_new_tokens)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"end_tokens": list(self.end_tokens)}
+        return super().get_config() | {"end_tokens": list(self.end_tokens), "chat_template": self.chat_template}
 
     def step(
         self,

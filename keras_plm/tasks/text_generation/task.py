@@ -1,6 +1,6 @@
 """Text generation: a decoder continues texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ from keras_plm.evaluation import Evaluation
 from keras_plm.models import Decoder
 from keras_plm.tasks.columns import Columns
 from keras_plm.tasks.registry import register
-from keras_plm.tasks.task import Settings, Task
+from keras_plm.tasks.task import Serve, Settings, Task
 from keras_plm.text import Completions, OnBadRow, PackedRows
 from keras_plm.training import CrossEntropy
 
 from .keras_model import TextGenerator
+from .string_graph import generate_function
 from .text_methods import TextGeneratorMethods, log_softmax
 
 
@@ -27,7 +28,7 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
     labels_optional = True
     per_token = True
     generates = True
-    setting_types = {"end_tokens": list}
+    setting_types = {"end_tokens": list, "chat_template": str | None}
     peft_type = "CAUSAL_LM"
 
     def read(
@@ -99,8 +100,8 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
         return f'keras-plm generate --model {folder} "The"'
 
     def settings(self, model: Any) -> dict[str, Any]:
-        """The end tokens."""
-        return {"end_tokens": list(model.end_tokens)}
+        """The end tokens and the chat template."""
+        return {"end_tokens": list(model.end_tokens), "chat_template": model.chat_template}
 
     def output_names(self, settings: Settings) -> list[str]:
         """`logits` (B, T, V)."""
@@ -114,10 +115,41 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
         """The logits."""
         return arrays["logits"]
 
+    def string_function(
+        self, model: TextGenerator, serve: Serve, max_length: int, pairs: bool
+    ) -> tuple[Callable, list[str]]:
+        """`prompt`, `max_new_tokens`, `temperature` (0 for greedy decoding), `top_p`, `seed` → text, finish reason."""
+        return generate_function(model, max_length), ["prompt", *_ARGUMENTS]
+
+    def argument_dtypes(self) -> dict[str, tf.DType]:
+        """The dtypes of the generation settings."""
+        return dict(_ARGUMENTS)
+
+    def example_strings(self, texts: Sequence[str], pairs: bool) -> dict[str, list]:
+        """Some texts as prompts for greedy decoding."""
+        settings = {"max_new_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+        return {"prompt": list(texts)} | {name: [value] * len(texts) for name, value in settings.items()}
+
+    def wrong_strings(
+        self, model: TextGenerator, given: dict[str, list], found: dict[str, np.ndarray], max_length: int
+    ) -> str | None:
+        """Check that the greedy texts are those of the model, for prompts that fit."""
+        count = given["max_new_tokens"][0]
+        sizes = [len(ids) for ids in model.texts_to_ids(given["prompt"])]
+        fitting = [row for row, size in enumerate(sizes) if size + count <= max_length]
+        wanted = model.generate([given["prompt"][row] for row in fitting], max_new_tokens=count)
+        for row, text in zip(fitting, wanted, strict=True):
+            if found["text"][row].decode() != text:
+                return f"{given['prompt'][row]!r:.60} is continued with {found['text'][row].decode()!r}, not {text!r}"
+        return None
+
     def agreement(self, settings: Settings, found: list[dict], wanted: list[dict]) -> float | None:
         """The fraction of tokens for which both give the same most probable next token."""
         shares = [np.mean(f["logits"].argmax(-1) == w["logits"].argmax(-1)) for f, w in zip(found, wanted, strict=True)]
         return float(np.mean(shares))
+
+
+_ARGUMENTS = {"max_new_tokens": tf.int32, "temperature": tf.float32, "top_p": tf.float32, "seed": tf.int32}
 
 
 def _tokens(model: TextGeneratorMethods, examples: Completions) -> tuple[list[list[int]], list[list[bool]]]:

@@ -1,8 +1,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from keras_plm.generation import GenerationSettings, Message, render_chat
 from keras_plm.tasks.generating_model import GeneratingModel
 from keras_plm.tasks.text_model import check_texts
 
@@ -33,7 +35,47 @@ class TextScore:
 
 
 class TextGeneratorMethods(GeneratingModel):
-    """The text-level methods of a text generator: it continues texts."""
+    """The text-level methods of a text generator: it continues texts.
+
+    Attributes:
+        chat_template: the template of conversations, in Jinja; None if the model has none.
+    """
+
+    chat_template: str | None = None
+
+    def chat(self, messages: Sequence[Message], settings: GenerationSettings | None = None, **changes: Any) -> str:
+        """Generate the reply to a conversation.
+
+        Args:
+            messages: dicts of `role` ("system", "user" or "assistant") and `content`, the oldest first.
+            settings: as in `generate`.
+            changes: fields that replace fields of the settings.
+
+        Returns:
+            The reply. Several replies, as a list, if `num_return_sequences` is above 1.
+
+        Raises:
+            ImportError: the extra `chat` is not installed.
+            ValueError: the model has no chat template, or the template cannot render the messages; or as in `generate`.
+
+        Example:
+            >>> model.chat([{"role": "user", "content": "What is the capital of France?"}])  # doctest: +SKIP
+            'The capital of France is Paris.'
+        """
+        return self.generate([self.chat_prompt(messages)], settings, **changes)[0]
+
+    def chat_prompt(self, messages: Sequence[Message]) -> str:
+        """The prompt of a conversation, for `generate` and `stream`; see `chat`."""
+        if self.chat_template is None:
+            raise ValueError(
+                "the model has no chat template; it was not trained for conversations, or the files lack it"
+            )
+        tokenizer = self.needs_tokenizer()
+        tokens = {f"{role}_token": piece for role, piece in tokenizer.special.by_role.items()}
+        prompt = render_chat(self.chat_template, messages, tokens)
+        parts = tokenizer.template.parts(False)[: tokenizer.template.num_before("A", pair=False)]
+        # the tokenizer puts these tokens before every text, so they must not be there twice
+        return prompt.removeprefix("".join(tokenizer.special.by_role[part.name] for part in parts))
 
     def score(self, texts: Sequence[str]) -> list[TextScore]:
         """Compute the log-probability of each token of texts.
