@@ -35,7 +35,7 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 	$(PYTHON) -m venv --clear .venv-docs && .venv-docs/bin/python -m pip install -q mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 mkdocs-jupyter==0.26.3 && touch $@
 # what the long tests compare with: Transformers in its own environment, and published checkpoints as data
 .venv-peers/installed:
-	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers gguf==0.19.0 numpy && touch $@
+	$(PYTHON) -m venv --clear .venv-peers && .venv-peers/bin/python -m pip install -q torch==2.13.0 "transformers>=5" peft tokenizers gguf==0.19.0 'ctranslate2>=4' numpy && touch $@
 # a client of exported models; 0.10.33 sends nothing home, later versions do, and its absl-py is not that of the house
 .venv-mediapipe/installed:
 	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@

@@ -130,7 +130,7 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
         "num_beams=4, length": "max_new_tokens=4, num_beams=4, length",
         "num_beams=4)": "max_new_tokens=4, num_beams=4)",
         "max_length=256": "max_length=64",
-        '"saved_models/writer", train': '"writer", epochs=1, max_length=16, verbose=0, train',
+        '"saved_models/writer",\n    train': '"writer", epochs=1, max_length=16, verbose=0, train',
         "num_layers=6": "num_layers=2, vocabulary_size=11",
         '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",
         "config=plm.GPT_MINI": "config=replace(plm.GPT_MINI, num_layers=1, num_heads=2, hidden_dim=16)",

@@ -78,7 +78,7 @@ def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
         hooks["masked_score"] = _NARROW_MASKED_SCORE
     if scheme.by_litert:
         hooks["look_up"] = _look_up
-    if scheme.four_bits:
+    if scheme.four_bits or scheme.generates:
         hooks["normalized"] = _apart
     return GraphHooks(**hooks)
 
@@ -86,7 +86,8 @@ def hooks_of(scheme: Scheme, adaptation: Adaptation) -> GraphHooks:
 def _apart(normalized: tf.Tensor) -> tf.Tensor:
     """Add an operator after a normalization, so that the converter does not multiply gamma into the next kernels.
 
-    Otherwise these kernels would no longer be the ones that were rounded to four bits. The operator costs 1 % of time.
+    Otherwise these kernels would no longer be the ones that were rounded to four bits, and a tied head would no longer
+    have the embedding matrix as its kernel. The operator costs 1 % of time.
     """
     return tf.maximum(normalized, tf.float32.min)
 

@@ -1,13 +1,15 @@
 """One contestant: greedy decoding of SmolLM2-135M, 64 new tokens behind 11; and a prompt of 512 tokens; prints JSON.
 
-    python generation_speed.py keras_plm|keras_hub|transformers|transformers_compiled fp32|bf16 GGUF
+    python generation_speed.py CONTESTANT MODE GGUF
 
-keras_hub has random weights of the same shape. Its backend is that of KERAS_BACKEND.
+keras_plm, keras_hub, transformers, transformers_compiled: fp32 or bf16. litert (keras_plm's artifact): a quantization
+scheme. ctranslate2: float32 or int8. llama_cpp: the file's own weights, in node-llama-cpp of .web-llama. keras_hub has random weights of the same shape. Its backend is that of KERAS_BACKEND.
 """
 
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -66,6 +68,78 @@ def transformers(dtype: str, path: Path, compiled: bool = False) -> dict[str, fl
         return found | {"first_token": best(lambda: model(ids, logits_to_keep=1))}
 
 
+def litert(scheme: str, path: Path) -> dict[str, float]:
+    import tempfile
+
+    import numpy as np
+
+    import keras_plm as plm
+    from keras_plm import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        size = -(-(LONG + NEW) // 64) * 64
+        short, long = f"{folder}/short.tflite", f"{folder}/long.tflite"
+        # made in another process: the peak of the memory is that of the runtime
+        script = "import sys, keras_plm as p; from keras_plm import export as e; m = p.load(sys.argv[1])\n"
+        script += "for path, n in ((sys.argv[3], 128), (sys.argv[4], int(sys.argv[5]))):\n"
+        script += "    e.to_tflite(m, path, sys.argv[2], max_length=n)"
+        subprocess.run([sys.executable, "-c", script, str(path), scheme, short, long, str(size)], check=True)
+        found = {}
+        for threads in (1, 2):
+            model = export.load_artifact(short, num_threads=threads)
+            end = model.tokenizer.role_id("eos")
+            never = plm.GenerationSettings(max_new_tokens=NEW, logit_bias={end: float("-inf")})
+            for batch in (1, 8):
+                seconds = best(lambda n=batch, m=model: m.generate([PROMPT] * n, never))
+                found[str(batch)] = min(seconds, found.get(str(batch), seconds))
+            del model
+        ids = np.random.default_rng(0).integers(10, 40_000, LONG).tolist()
+        model = export.load_artifact(long, num_threads=2)
+        return found | {"first_token": best(lambda: model.open_session(1).read([ids]))}
+
+
+def ctranslate2(kind: str, path: Path) -> dict[str, float]:
+    import shutil
+    import tempfile
+
+    import ctranslate2 as library
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+        del loaded.config.quantization_config  # otherwise it cannot be saved
+        model = AutoModelForCausalLM.from_config(loaded.config)
+        model.load_state_dict(loaded.state_dict())
+        model.save_pretrained(f"{folder}/model")
+        tokenizer.save_pretrained(f"{folder}/model")
+        converter = TransformersConverter(f"{folder}/model")
+        converter.convert(f"{folder}/ct2", quantization=None if kind == "float32" else kind)
+        del loaded, model, converter
+        generator = library.Generator(f"{folder}/ct2", device="cpu", intra_threads=2)
+        shutil.rmtree(f"{folder}/model")
+        prompt = tokenizer.convert_ids_to_tokens(tokenizer(PROMPT)["input_ids"])
+
+        def generate(batch: int, tokens: list[str], new: int) -> None:
+            generator.generate_batch(
+                [tokens] * batch, max_length=new, min_length=new, sampling_topk=1, include_prompt_in_result=False
+            )
+
+        found = {str(batch): best(lambda n=batch: generate(n, prompt, NEW)) for batch in (1, 8)}
+        return found | {"first_token": best(lambda: generate(1, (prompt * LONG)[:LONG], 1))}
+
+
+def llama_cpp(mode: str, path: Path) -> dict[str, float]:
+    import shutil
+
+    modules = Path(os.environ["NODE_LLAMA_CPP"])  # the folder with its node_modules, where Node looks for packages
+    script = shutil.copy(Path(__file__).parent / "llama_cpp.mjs", modules)
+    command = ["node", script, str(path), PROMPT, str(NEW), str(LONG)]
+    done = subprocess.run(command, cwd=modules, text=True, capture_output=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def keras_hub(dtype: str, path: Path) -> dict[str, float]:
     import keras
 
@@ -95,9 +169,13 @@ def keras_hub(dtype: str, path: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     name, mode, file = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    contestants = {"keras_plm": keras_plm, "keras_hub": keras_hub, "transformers": transformers}
+    contestants = {
+        "keras_plm": keras_plm, "keras_hub": keras_hub, "transformers": transformers, "litert": litert,
+        "ctranslate2": ctranslate2, "llama_cpp": llama_cpp,
+    }  # fmt: skip
     seconds = transformers(mode, file, True) if name == "transformers_compiled" else contestants[name](mode, file)
-    figures = {f"tokens_per_second_{batch}": batch * NEW / seconds[str(batch)] for batch in (1, 8)}
+    figures = {f"tokens_per_second_{batch}": batch * NEW / seconds.get(str(batch), float("nan")) for batch in (1, 8)}
     figures["first_token_ms"] = 1e3 * seconds["first_token"]
-    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    who = resource.RUSAGE_CHILDREN if name == "llama_cpp" else resource.RUSAGE_SELF
+    figures["peak_mb"] = resource.getrusage(who).ru_maxrss / 1e3
     print(json.dumps(figures))

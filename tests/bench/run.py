@@ -37,7 +37,7 @@ def peers_python() -> str:
     if not (PEERS / "installed").exists():
         CONSOLE.print("installing torch, transformers and tokenizers into .venv-peers …")
         venv.create(PEERS, clear=True, with_pip=True)
-        packages = ["torch==2.13.0", "transformers>=5", "peft", "tokenizers", "gguf==0.19.0", "numpy"]
+        packages = ["torch==2.13.0", "transformers>=5", "peft", "tokenizers", "gguf==0.19.0", "ctranslate2>=4", "numpy"]
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         (PEERS / "installed").touch()
     return str(python)
@@ -153,6 +153,11 @@ def generation() -> list[str]:
         for name, (python, script, *backend) in modes.items()
         for mode in ("fp32", "bf16")
     }
+    contestants["keras_plm in LiteRT int8"] = (sys.executable, "generation_speed.py", "litert", "dynamic_int8", str(path))
+    for kind in ("float32", "int8"):
+        contestants[f"CTranslate2 {kind}"] = (peers_python(), "generation_speed.py", "ctranslate2", kind, str(path))
+    if "NODE_LLAMA_CPP" in os.environ:  # a folder with the package node-llama-cpp
+        contestants["llama.cpp Q4_1"] = (sys.executable, "generation_speed.py", "llama_cpp", "q4_1", str(path))
     found = rounds(contestants)
     lines = [
         "| SmolLM2-135M, greedy | tokens/s, batch 1 | batch 8 | first token of 512, ms | peak MB |",
