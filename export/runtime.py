@@ -131,7 +131,9 @@ class Artifact:
             )
         if lengths[0]:
             return self._runtime.strings(texts)
-        return {name: values[:0] for name, values in self._runtime.strings({n: ["a"] for n in names}).items()}
+        dtypes = self.signature.spec.argument_dtypes()
+        one = {name: [dtypes[name].as_numpy_dtype(0)] if name in dtypes else ["a"] for name in names}
+        return {name: values[:0] for name, values in self._runtime.strings(one).items()}
 
     @property
     def _takes_strings(self) -> bool:

@@ -214,6 +214,10 @@ def example_rows(model: TaskModel, texts: Any, length: int) -> list[dict[str, np
     """Each text, or (first, second) pair, as inputs of shape (1, length)."""
     if not len(texts):
         return []
+    if task_of(model).generates:
+        raise ValueError(
+            "compare, sensitivity and fit_budget do not support text generators; evaluate the model and the artifact"
+        )
     rows = text_rows(model, texts, length)
     packed = pack(model.needs_tokenizer(), rows.first, rows.second, length, pad_to=length)
     arrays = {name: value.numpy() for name, value in packed.items()}

@@ -48,8 +48,8 @@ def cross_validate(recipe: FineTune, folds: int = 5) -> CrossValidation:
     """For each fold, fine-tune on the other folds and score on this one. Nothing is saved.
 
     Args:
-        recipe: a fine-tuning recipe; its `validation` and `test` are not read. If its `encoder` was trained on these
-            rows, the scores are too high, because the encoder has seen every fold.
+        recipe: a fine-tuning recipe; its `validation` and `test` are not read. If its `start_from` was trained on these
+            rows, the scores are too high, because the model has seen every fold.
         folds: number of parts of the training rows. Folds of labeled texts are stratified by label. Questions on the
             same context stay in one fold.
 

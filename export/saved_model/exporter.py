@@ -33,7 +33,7 @@ def to_saved_model(
     | embedder | `text` | `vectors` (B, D) |
     | text generator | `prompt`, `max_new_tokens`, `temperature`, `top_p`, `seed` | `text`, `finish_reason`, (B,) each |
 
-    A text generator with `temperature` 0 decodes greedily; its tokenizer must be a `BytePairTokenizer`.
+    A text generator with `temperature` 0 decodes greedily; its tokenizer must have byte pairs.
 
     To load it you need TensorFlow and TensorFlow Text (`import tensorflow_text` before `tf.saved_model.load`), but not
     this package. `assets.extra` has warm-up requests for TF Serving. A multi-label classifier returns no `label`.

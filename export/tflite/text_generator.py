@@ -25,6 +25,7 @@ class TFLiteTextGenerator(TFLite):
         decode = self.interpreter.get_signature_runner("decode")
         shapes = {name: tensor["shape"] for name, tensor in decode.get_input_details().items()}
         self.length = int(shapes["mask"][-1])
+        self.vocabulary_size = int(decode.get_output_details()["logits"]["shape"][-1])
         self.empty = {name: np.zeros(shape, "float32") for name, shape in shapes.items() if "cache" in name}
         return decode
 
@@ -37,15 +38,12 @@ class TFLiteTextGenerator(TFLite):
         token_ids, mask = arrays["token_ids"], arrays["padding_mask"]
         if mask.size and (mask.max() > 1 or (np.diff(mask, axis=1) > 0).any()):
             raise ValueError("a row must have one text, with padding only after it")
-        rows = []
-        for ids, count in zip(token_ids, mask.sum(1), strict=True):
-            caches, steps = self.empty, []
+        found = np.zeros((*token_ids.shape, self.vocabulary_size), "float32")
+        for row, count in enumerate(mask.sum(1)):
+            caches = self.empty
             for position in range(count):
-                caches, logits = self.decode(int(ids[position]), position, caches)
-                steps.append(logits)
-            rows.append(np.pad(np.array(steps).reshape(count, -1), ((0, len(ids) - count), (0, 0))))
-        width = max((row.shape[1] for row in rows), default=0)
-        return {names[0]: np.stack([row if row.size else np.zeros((len(row), width), "float32") for row in rows])}
+                caches, found[row, position] = self.decode(int(token_ids[row, position]), position, caches)
+        return {names[0]: found}
 
     def read(self, token_ids: list[int], first: int, caches: _Caches) -> _Caches:
         """The caches with these tokens at the positions from `first`."""
@@ -107,7 +105,7 @@ class TFLiteSession:
             position, caches = self.rows[row]
             caches, found[row] = self.generator.decode(token, position, caches)
             self.rows[row] = position + 1, caches
-        logits = np.zeros((len(tokens), len(next(iter(found.values()), ()))), "float32")
+        logits = np.zeros((len(tokens), self.generator.vocabulary_size), "float32")
         for row, values in found.items():
             logits[row] = values
         return logits

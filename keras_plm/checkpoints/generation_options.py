@@ -37,6 +37,8 @@ def write_generation_options(model: Any, folder: Path) -> dict[str, Any]:
     if getattr(model, "end_tokens", ()):
         fields["eos_token_id"] = model.end_ids
     if getattr(model, "start_tokens", ()):
+        if len(model.start_ids) > len(_STARTS):
+            raise ValueError(f"Transformers has at most two start tokens, not {model.start_tokens}")
         fields |= dict(zip(_STARTS, model.start_ids, strict=False))
     if getattr(model, "chat_template", None) is not None:
         (folder / _CHAT_TEMPLATE).write_text(model.chat_template, "utf-8")
@@ -79,8 +81,9 @@ def _chat_template(folder: Path) -> str | None:
     path = folder / "tokenizer_config.json"
     found = read_json(path).get("chat_template") if path.is_file() else None
     if isinstance(found, list):  # several templates, by name
-        by_name = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-        found = by_name.get("default")
+        found = next(
+            (one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"), None
+        )
     if not isinstance(found, str | None):
         raise ValueError(f"{path}: chat_template is a {type(found).__name__}; a text is needed")
     return found

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 
 from keras_plm.models import StoredTensor
-from keras_plm.text import AddedToken, BytePairTokenizer, SpecialTokens, Template
+from keras_plm.text import (
+    AddedToken,
+    BytePairTokenizer,
+    SentencePieceTokenizer,
+    SpecialTokens,
+    Template,
+    Tokenizer,
+)
 from keras_plm.text.byte_pair_words import WordRule
+from keras_plm.text.sentence_piece_model import BytePairs
 from keras_plm.text.template import ROLES
 
 from .decoder_architecture import DecoderArchitecture
@@ -161,9 +169,10 @@ def _halves(tensor: StoredTensor, heads: int) -> np.ndarray:
     return pairs.swapaxes(1, 2).reshape(value.shape)
 
 
-def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
-    model, rule = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre")
-    if model != "gpt2" or rule not in _WORDS:
+def _tokenizer(metadata: dict[str, Any]) -> Tokenizer:
+    model, rule = metadata["tokenizer.ggml.model"], str(metadata.get("tokenizer.ggml.pre"))
+    pairs = model == "llama"  # SentencePiece's
+    if not pairs and (model != "gpt2" or rule not in _WORDS):
         raise ValueError(f"the tokenizer {model!r} with the word rule {rule!r} is not supported")
     vocabulary = metadata["tokenizer.ggml.tokens"]
     named = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
@@ -181,16 +190,31 @@ def _tokenizer(metadata: dict[str, Any]) -> BytePairTokenizer:
             if token.strip() != token:
                 raise ValueError(f"the added token {token!r} begins or ends with white space, which is not supported")
             added.append(AddedToken(token, special=kind == _CONTROL))
+    special = SpecialTokens(**spelled)
+    if pairs:
+        return _sentence_piece(metadata, special, added)
     llama3 = _WORDS[rule] == "llama3"
     template = Template("bos A" if metadata.get("tokenizer.ggml.add_bos_token", llama3) else "A", None)
-    special = SpecialTokens(**spelled)
     merges = metadata["tokenizer.ggml.merges"]
     options = {"nfc": rule == "qwen2", "ignore_merges": llama3}  # the file does not say; Transformers has them
     return BytePairTokenizer(vocabulary, merges, special, template=template, added=added, words=_WORDS[rule], **options)
 
 
-def _end_tokens(metadata: dict[str, Any], tokenizer: BytePairTokenizer) -> list[str]:
+def _end_tokens(metadata: dict[str, Any], tokenizer: Tokenizer) -> list[str]:
     """Tokens that end a turn or a message, in addition to `eos`."""
     ids = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")]
     tokens = [tokenizer.vocabulary[index] for index in ids if index is not None]
     return [token for token in dict.fromkeys(tokens) if token != tokenizer.special.eos]
+
+
+def _sentence_piece(
+    metadata: dict[str, Any], special: SpecialTokens, added: list[AddedToken]
+) -> SentencePieceTokenizer:
+    vocabulary, scores = (metadata[f"tokenizer.ggml.{name}"] for name in ("tokens", "scores"))
+    if len(scores) != len(vocabulary):
+        raise ValueError(f"there are {len(scores)} scores for {len(vocabulary)} tokens")
+    if metadata.get("tokenizer.ggml.add_space_prefix", True) is not True:
+        raise ValueError("a tokenizer without a space before the text (add_space_prefix) is not supported")
+    begins = metadata.get("tokenizer.ggml.add_bos_token", True)
+    pairs = BytePairs(vocabulary, [float(score) for score in scores], b"")
+    return SentencePieceTokenizer(pairs, special, template=Template("bos A" if begins else "A", None), added=added)

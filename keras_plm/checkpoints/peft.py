@@ -9,12 +9,12 @@ import numpy as np
 
 from keras_plm.config import Adaptation
 from keras_plm.models import (
-    Encoder,
     assign,
-    encoder_like,
     named_weights,
     read_json,
     read_safetensors,
+    remake,
+    weight_arrays,
     whole_folder,
     write_json,
     write_tensors,
@@ -36,7 +36,7 @@ def save_lora(
     """Write the LoRA updates and the head of a task model in PEFT's format, a few hundred kilobytes.
 
     Args:
-        model: a Classifier, Tagger or QuestionAnswerer with an `Adaptation` of `lora_rank` above 0.
+        model: a Classifier, Tagger, QuestionAnswerer or TextGenerator with an `Adaptation` of `lora_rank` above 0.
         folder: the output folder.
         base: name of the checkpoint that the updates belong to, as information for readers of the folder.
         overwrite: replace an existing folder.
@@ -64,9 +64,18 @@ def save_lora(
             for letter in "ab":
                 value = np.ascontiguousarray(np.asarray(weights[f"{path}lora_{letter}"], np.float32).T)
                 tensors[f"{module}.lora_{letter.upper()}.weight"] = value
-        elif _is_head(theirs, ours, head):
+        elif _is_head(theirs, ours, head) and not model.pretrained_head:
             value = np.asarray(weights[ours], np.float32)
             tensors[f"{_BASE}{prefix}{theirs}"] = np.ascontiguousarray(value.T if ours.endswith("kernel") else value)
+    lost = sorted(
+        {p.rpartition("/")[0] for p in weights if p.endswith("/lora_a")}
+        - {o.rpartition("/")[0] for o in names.values()}
+    )
+    if lost:
+        raise ValueError(
+            f"{architecture.model_type} has one layer for several of ours, so PEFT has no name for the updates of "
+            f"{lost[0]}; use plm.save, or plm.merge_lora and to_hugging_face"
+        )
     description = {
         "peft_type": "LORA",
         "task_type": _peft_type(model),
@@ -79,6 +88,8 @@ def save_lora(
         "target_modules": sorted(_modules(names, lora)),
         "modules_to_save": sorted(
             {theirs.split(".")[0] for theirs, ours in names.items() if _is_head(theirs, ours, head)}
+            if not model.pretrained_head
+            else ()
         ),
     }
     with whole_folder(folder, overwrite) as temporary:
@@ -91,7 +102,7 @@ def load_lora(model: Any, folder: str | Path) -> Any:
     """A copy of a task model with the LoRA updates and the head from a folder. `merge_lora` merges the updates.
 
     Args:
-        model: a Classifier, Tagger or QuestionAnswerer with the checkpoint on which the updates were trained.
+        model: a Classifier, Tagger, QuestionAnswerer or TextGenerator with the checkpoint of the updates.
         folder: a folder that `save_lora` or PEFT wrote.
 
     Returns:
@@ -116,8 +127,7 @@ def load_lora(model: Any, folder: str | Path) -> Any:
     tensors: dict[str, Any] = {str(paths[name]): tensor for name, tensor in stored.items()}
     targets = tuple(sorted({path.split("/")[-2] for path in tensors if "/lora_" in path}))
     lora = dataclasses.replace(model.adaptation, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
-    encoder = encoder_like(model, model.config, lora)
-    copy = _with_encoder(model, encoder)
+    copy = remake(model, weight_arrays(model).get, adaptation=lora)
     variables = {p: v for p, v in named_weights(copy).items() if p in tensors or "/lora_" in p}
     flipped = {path for path in tensors if path.endswith("kernel") or "/lora_" in path}
     shapes = {path: t.shape[::-1] if path in flipped else t.shape for path, t in tensors.items()}
@@ -224,14 +234,3 @@ def _our_path(name: str, by_module: dict[str, str]) -> str | None:
             if kernel is not None and kernel.endswith("kernel"):
                 return f"{kernel.removesuffix('kernel')}lora_{letter.lower()}"
     return by_module.get(name.removesuffix(".weight"))
-
-
-def _with_encoder(model: Any, encoder: Encoder) -> Any:
-    """A copy of the model with another encoder and the same head."""
-    copy = type(model).from_config(model.get_config() | {"tokenizer": model.tokenizer, "encoder": encoder})
-    inside = set(named_weights(encoder))
-    variables = named_weights(copy)
-    for path, weight in named_weights(model).items():
-        if path not in inside:
-            variables[path].assign(weight)
-    return copy

@@ -21,7 +21,8 @@ from keras_plm.text import (
 )
 from keras_plm.text.byte_pair import ROBERTA_TOKENS, read_piece_ids
 from keras_plm.text.byte_pair_words import from_pre_tokenizer
-from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
+from keras_plm.text.sentence_piece import ALBERT_TOKENS
+from keras_plm.text.sentence_piece_model import BytePairs, Unigram, read_model
 from keras_plm.text.template import ROLES
 
 from .added_tokens import Listed, added_tokens, extended, in_tokenizer_json, listed_tokens
@@ -37,7 +38,7 @@ _GPT2_END = "<|endoftext|>"
 _T5_BEGIN = ["<pad>", "</s>", "<unk>"]
 T5_TOKENS = SpecialTokens("<pad>", "<unk>", cls=None, sep=None, mask=None, eos="</s>")
 T5_TEMPLATE = Template("A eos", "A eos B eos")
-_SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model")
+_SENTENCE_PIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 
 
 def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
@@ -78,8 +79,9 @@ def read_tokenizer(folder: Path, causal: bool = False) -> Tokenizer:
         return _from_merges(folder, settings, listed, causal)
     for name in _SENTENCE_PIECE:
         if (folder / name).is_file():
-            model = Unigram.from_bytes((folder / name).read_bytes(), str(folder / name))
-            return from_sentence_piece(model, settings, listed)
+            model = read_model((folder / name).read_bytes(), str(folder / name))
+            make: Any = _sentence_piece_pairs if isinstance(model, BytePairs) else from_sentence_piece
+            return make(model, settings, listed)
     raise FileNotFoundError(
         f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt, vocab.json with merges.txt, "
         f"{' or '.join(_SENTENCE_PIECE)}"
@@ -234,7 +236,9 @@ def _byte_pair(
     settings: dict[str, Any],
     listed: dict[int, Listed],
     causal: bool,
-) -> BytePairTokenizer:
+) -> Tokenizer:
+    if content["model"].get("byte_fallback"):
+        return _sentence_piece_pairs(_byte_pairs(vocabulary, content), settings, listed, content)
     steps = _steps(content.get("pre_tokenizer"), "pretokenizers")
     before = [step["type"] for step in steps]
     if "ByteLevel" not in before:
@@ -354,3 +358,35 @@ def from_sentence_piece(
     unigram = Unigram(pieces, scores + [0.0] * (len(pieces) - len(scores)), model.charsmap)
     added = added_tokens(listed, special, lowercase=False)
     return SentencePieceTokenizer(unigram, special, template=ROBERTA_TEMPLATE, added=added)
+
+
+def _byte_pairs(vocabulary: list[str], content: dict[str, Any]) -> BytePairs:
+    """SentencePiece's byte pairs from a tokenizer.json: the score of a token is the rank of its merge."""
+    normalizers = _steps(content.get("normalizer"), "normalizers")
+    kinds = [step["type"] for step in normalizers]
+    before = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    if kinds != ["Prepend", "Replace"] or before:  # Metaspace has other spaces behind special tokens
+        found = kinds + [step["type"] for step in before]
+        raise ValueError(f"byte pairs with byte_fallback after {found} are not supported, only Prepend and Replace")
+    scores = dict.fromkeys(vocabulary, 0.0)
+    for rank, merge in enumerate(content["model"]["merges"]):
+        first, second = merge.split(" ") if isinstance(merge, str) else merge
+        piece = first + second
+        if scores.get(piece) == 0.0:  # several pairs can make the same token
+            scores[piece] = -float(rank + 1)
+    return BytePairs(vocabulary, [scores[piece] for piece in vocabulary], b"")
+
+
+def _sentence_piece_pairs(
+    model: BytePairs, settings: dict[str, Any], listed: dict[int, Listed], content: dict[str, Any] | None = None
+) -> SentencePieceTokenizer:
+    """The tokenizer of Llama 1 and 2 and Mistral."""
+    special = _causal(settings | {"unk_token": settings.get("unk_token") or "<unk>"}, model.pieces, listed)
+    pieces = extended(model.pieces, listed, special)
+    scores = model.scores + [0.0] * (len(pieces) - len(model.scores))
+    usual = Template("bos A" if settings.get("add_bos_token", True) and special.bos else "A", None)
+    single = usual if content is None else _template(content, special, usual)
+    added = added_tokens(listed, special, lowercase=False)
+    template = Template(single.single, None)
+    pairs = BytePairs(pieces, scores, model.charsmap, model.controls)
+    return SentencePieceTokenizer(pairs, special, template=template, added=added)

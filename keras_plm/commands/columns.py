@@ -27,9 +27,8 @@ def columns_of(
         tag: flag for the tags.
     """
     record = _record(Path(folder) / "recipe.json")
-    trained_on = {name: record.get(f"{name}_column") for name in ("text", "second", "label", "tag")}
+    known = task_of(model).recorded_columns(record)
     flags = {"text": text, "second": second, "label": label, "tag": None if tag is None else tag_column_of(tag)}
-    known = {name: value for name, value in trained_on.items() if value is not None}
     known |= {name: value for name, value in flags.items() if value is not None}
     if isinstance(known.get("label"), list):
         known["label"] = tuple(known["label"])

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_plm.config import EncoderConfig
 from keras_plm.models import AnyModel, remake, weight_arrays
 
 _MATRIX, _WIDEN = "embedding/tokens", "embedding/widen"
@@ -33,6 +34,10 @@ def factorize_embedding(model: AnyModel, rank: int) -> AnyModel:
     Source: Eckart & Young 1936; for BERT's embeddings: Lan et al. 2020, §3.1, https://arxiv.org/abs/1909.11942
     Differs: ALBERT has narrow matrices for positions and segments, too.
     """
+    if not isinstance(model.config, EncoderConfig):
+        raise ValueError(
+            f"a {type(model).__name__} cannot have a factorized embedding matrix, only models with an encoder"
+        )
     if model.config.embedding_rank is not None:
         raise ValueError(f"the embedding matrix is already factorized, with rank {model.config.embedding_rank}")
     config = replace(model.config, embedding_rank=rank)

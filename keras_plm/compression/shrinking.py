@@ -64,6 +64,8 @@ def shrink(model: AnyModel, config: EncoderConfig) -> AnyModel:
     Differs: only the size of weights decides what is kept, without data, and nothing is scaled. The kept blocks are
         evenly spaced, as in DistilBERT (Sanh et al. 2019, §2, https://arxiv.org/abs/1910.01108).
     """
+    if not isinstance(model.config, EncoderConfig):
+        raise ValueError(f"a {type(model).__name__} cannot be shrunk, only models with an encoder")
     _check(model, config)
     there = weight_arrays(model)
     kept = {

@@ -14,9 +14,9 @@ class EncoderDecoderConfig(BackboneConfig):
     Both stacks have the same width, heads and kind of blocks.
 
     Raises:
-        ValueError: as in `BackboneConfig`; `num_decoder_layers`, `target_vocabulary_size`, `relative_buckets` or
-            `relative_distance` is below 1; RMS normalization without pre-norm; a normalized embedding with pre-norm
-            blocks.
+        ValueError: as in `BackboneConfig`; `num_decoder_layers`, `target_vocabulary_size` or `head_dim` is below 1;
+            `relative_buckets` is below 4, or `relative_distance` not above half of it; RMS normalization without
+            pre-norm.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; T5: Raffel et al. 2020, §2.1,
         https://arxiv.org/abs/1910.10683; BART: Lewis et al. 2020, §2.1, https://arxiv.org/abs/1910.13461
@@ -47,7 +47,9 @@ class EncoderDecoderConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_at_least(1, "relative_buckets", "relative_distance")
+        self.check_at_least(4, "relative_buckets")
+        if self.relative_distance <= self.relative_buckets // 2:
+            raise ValueError(f"relative_distance={self.relative_distance}; it must be above relative_buckets / 2")
         for name in ("num_decoder_layers", "target_vocabulary_size", "head_dim"):
             if getattr(self, name) is not None:
                 self.check_at_least(1, name)
@@ -87,4 +89,5 @@ class EncoderDecoderConfig(BackboneConfig):
         blocks = self.num_layers * (attention + feed_forward) + self.decoder_layers * (2 * attention + feed_forward)
         rows = self.vocabulary_size + (self.target_vocabulary_size or 0) + (0 if self.tied else self.output_size)
         rows += self.max_sequence_length * (self.positions in ("learned", "sinusoidal", "sinusoidal_halves"))
-        return blocks + rows * width
+        biases = 2 * self.relative_buckets * self.num_heads * (self.positions == "relative")
+        return blocks + rows * width + biases

@@ -18,8 +18,8 @@ class RelativePositionBias(keras.layers.Layer):
 
     Args:
         num_heads: N.
-        num_buckets: number of buckets.
-        max_distance: this distance and all larger ones share the last bucket.
+        num_buckets: number of buckets, at least 4.
+        max_distance: this distance and all larger ones share the last bucket; above `num_buckets` / 2.
         bidirectional: whether keys after the query have other buckets than keys before it (encoder). False: they share
             the bucket of distance 0, because a causal mask hides them (decoder).
 
@@ -38,7 +38,9 @@ class RelativePositionBias(keras.layers.Layer):
         self, num_heads: int, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_counts(num_heads=num_heads, num_buckets=num_buckets, max_distance=max_distance)
+        check_counts(num_heads=num_heads)
+        if num_buckets < 4 or max_distance <= num_buckets // 2:
+            raise ValueError(f"num_buckets={num_buckets}, max_distance={max_distance}; give 4 or more, and above half")
         self.num_heads = num_heads
         self.num_buckets = num_buckets
         self.max_distance = max_distance

@@ -101,7 +101,7 @@ class GeneratingModel(TextModel):
             return [continuation.text for continuation in continuations]
         prompt_ids = [continuation.prompt for continuation in continuations[:: settings.num_return_sequences]]
         limits = [continuation.limit for continuation in continuations[:: settings.num_return_sequences]]
-        decode = self.needs_tokenizer().decode
+        decode = self._decode
 
         def text_of(token_ids: list[int]) -> str:
             text = decode(token_ids)
@@ -118,7 +118,7 @@ class GeneratingModel(TextModel):
     def _parts(
         self, prompts: Sequence[str], settings: GenerationSettings
     ) -> tuple[list[Continuation], Iterator[tuple[Continuation, str]]]:
-        continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, self.needs_tokenizer().decode)
+        continuations = begin(self._prompt_ids(prompts), settings, self.longest_row, self._decode)
         processor, guessed = self._processor(settings), settings.prompt_lookup_num_tokens
         if guessed:  # one prompt at a time
             parts = (
@@ -128,6 +128,10 @@ class GeneratingModel(TextModel):
             return continuations, chain.from_iterable(parts)
         session = self._session(prompts, max(continuation.limit for continuation in continuations))
         return continuations, write(session, continuations, settings, processor)
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        tokenizer = self.needs_tokenizer()
+        return (tokenizer.continuation if self.continues_prompts else tokenizer.decode)(token_ids)
 
     def _session(self, prompts: Sequence[str], max_new_tokens: int) -> GenerationSession:
         return self.open_session(max_new_tokens)

@@ -108,6 +108,11 @@ class Task(ABC, Generic[Methods, Model, Rows]):
         """Facts about the model for its card."""
         return {}
 
+    def recorded_columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of a training, as fields of `Columns`, from the fields of its recipe.json."""
+        found = {name: record.get(f"{name}_column") for name in ("text", "second", "label", "tag")}
+        return {name: column for name, column in found.items() if column is not None}
+
     # from texts to answers
 
     def inputs(self, texts: list) -> list:

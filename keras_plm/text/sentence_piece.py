@@ -1,6 +1,5 @@
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,68 +9,11 @@ import tensorflow as tf
 import tensorflow_text
 
 from .normalization import Normalizer
+from .sentence_piece_model import BytePairs, Unigram, read_model
 from .template import BERT_TEMPLATE, SpecialTokens, Template
 from .tokenizer import KEYBOARD, AddedToken, Tokenizer, character_positions, string_tensor
 
 ALBERT_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # types of tokens in SentencePiece's files
-
-
-@dataclass(frozen=True)
-class Unigram:
-    """A Unigram language model of tokens.
-
-    Attributes:
-        pieces: the tokens; the index is the id. A token at the beginning of a word starts with ▁.
-        scores: log-probability of each token.
-        charsmap: SentencePiece's compiled table of character replacements (such as NFKC); may be empty.
-    """
-
-    pieces: list[str]
-    scores: list[float]
-    charsmap: bytes
-
-    @classmethod
-    def from_bytes(cls, content: bytes, source: str) -> "Unigram":
-        """Parse a SentencePiece model file (`spiece.model`, `sentencepiece.bpe.model`).
-
-        Args:
-            content: content of the file.
-            source: name of the file, for error messages.
-
-        Raises:
-            ValueError: it is not a SentencePiece model, or not a Unigram model.
-        """
-        from google.protobuf.message import DecodeError
-
-        proto = _proto()
-        try:
-            proto.ParseFromString(content)
-        except DecodeError:
-            raise ValueError(f"{source} is not a SentencePiece model") from None
-        if not proto.pieces:
-            raise ValueError(f"{source} is not a SentencePiece model: it has no token")
-        if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
-            raise ValueError(f"{source} is a SentencePiece model, but not a Unigram model")
-        normalizer = proto.normalizer_spec
-        if not normalizer.add_dummy_prefix or not normalizer.remove_extra_whitespaces:
-            raise ValueError(f"{source} does not normalize white space, which is not supported")
-        pieces = [piece.piece for piece in proto.pieces]
-        return cls(pieces, [piece.score for piece in proto.pieces], proto.normalizer_spec.precompiled_charsmap)
-
-    def to_bytes(self, special: SpecialTokens, added: Sequence[AddedToken] = ()) -> bytes:
-        """The content of a SentencePiece model file with these ids."""
-        proto = _proto()
-        literals = {*special.by_role.values(), *(token.text for token in added)}
-        for piece, score in zip(self.pieces, self.scores, strict=True):
-            kind = _UNKNOWN if piece == special.unk else _CONTROL if piece in literals else _NORMAL
-            proto.pieces.add(piece=piece, score=score, type=kind)
-        proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
-        proto.trainer_spec.unk_id = self.pieces.index(special.by_role["unk"])
-        # -1: the model adds no such tokens; `pack` does
-        proto.trainer_spec.pad_id = proto.trainer_spec.bos_id = proto.trainer_spec.eos_id = -1
-        proto.normalizer_spec.precompiled_charsmap = self.charsmap
-        return proto.SerializeToString()
 
 
 def _lasting(tokenizer: Any) -> Any:
@@ -90,14 +32,10 @@ def _lasting(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def _proto() -> Any:
-    from sentencepiece import sentencepiece_model_pb2 as messages
-
-    return messages.ModelProto()  # type: ignore[attr-defined]
-
-
 class SentencePieceTokenizer(Tokenizer):
-    """SentencePiece's Unigram model, the tokenizer of ALBERT, XLM-RoBERTa and T5. It finds the most probable tokens.
+    """SentencePiece's models: Unigram (ALBERT, XLM-RoBERTa, T5) and byte pairs (Llama 1 and 2, Mistral).
+
+    Unigram finds the most probable tokens. Byte pairs are merged; a character without a token becomes its bytes.
 
     Args:
         model: tokens with their scores, and the table of character replacements.
@@ -140,7 +78,7 @@ class SentencePieceTokenizer(Tokenizer):
     @classmethod
     def from_files(cls, paths: dict[str, Path], **settings: Any) -> "SentencePieceTokenizer":
         """Read a `spiece.model`."""
-        model = Unigram.from_bytes(paths["spiece.model"].read_bytes(), str(paths["spiece.model"]))
+        model = read_model(paths["spiece.model"].read_bytes(), str(paths["spiece.model"]))
         return cls(model, **cls._from_common(settings))
 
     def files(self) -> dict[str, bytes]:
@@ -159,6 +97,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def subset(self, token_ids: Sequence[int]) -> "SentencePieceTokenizer":
         model = self.model
+        if isinstance(model, BytePairs):
+            raise ValueError("the tokens of a byte-pair model depend on each other: none of them can be left out")
         return SentencePieceTokenizer(
             Unigram([model.pieces[i] for i in token_ids], [model.scores[i] for i in token_ids], model.charsmap),
             self.special,
@@ -205,13 +145,24 @@ class SentencePieceTokenizer(Tokenizer):
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids: joined tokens. Special tokens are left out, except the mask and the unknown token.
 
-        White space is not restored, and neither is case if `lowercase`.
+        White space is not restored unless the model has byte pairs, and neither is case if `lowercase`. Bytes that do
+        not form a character become the replacement character.
 
         Raises:
             ValueError: an id is outside the vocabulary.
         """
+        return self.continuation(token_ids).removeprefix(" ")
+
+    def continuation(self, token_ids: Sequence[int]) -> str:
+        if isinstance(self.model, BytePairs):
+            return b"".join(self.model.bytes_of(piece) for piece in self._pieces(token_ids)).decode(errors="replace")
         text = "".join(
             f"▁{piece}" if piece in (self.special.mask, self.special.unk) else piece
             for piece in self._pieces(token_ids)
         )
-        return text.replace("▁", " ").removeprefix(" ")
+        return text.replace("▁", " ")
+
+    def token_bytes(self) -> list[bytes]:
+        if not isinstance(self.model, BytePairs):
+            return super().token_bytes()
+        return [self.model.bytes_of(piece) for piece in self.vocabulary]

@@ -218,6 +218,10 @@ class Tokenizer(ABC):
             ValueError: an id is outside the vocabulary.
         """
 
+    def continuation(self, token_ids: Sequence[int]) -> str:
+        """Like `decode`, for ids that follow other ids: a space before the first word is kept."""
+        return self.decode(token_ids)
+
     @abstractmethod
     def subset(self, token_ids: Sequence[int]) -> Self:
         """A tokenizer of the same kind with only these tokens, in this order.
@@ -308,7 +312,7 @@ class Tokenizer(ABC):
         return self.encode_batch([text])[0]
 
     @cached_property
-    def _left_out(self) -> set[int]:
+    def left_out_ids(self) -> set[int]:
         """Ids that `decode` leaves out."""
         roles = {index for role, index in self._role_ids.items() if role not in ("unk", "mask")}
         return roles | {self._ids[token.text] for token in self.added if token.special}
@@ -318,7 +322,7 @@ class Tokenizer(ABC):
         for token_id in token_ids:
             if not 0 <= token_id < len(self):
                 raise ValueError(f"token id {token_id} is outside the vocabulary of {len(self)} tokens")
-        return [self.vocabulary[i] for i in token_ids if i not in self._left_out]
+        return [self.vocabulary[i] for i in token_ids if i not in self.left_out_ids]
 
 
 def character_positions(text: str) -> np.ndarray:

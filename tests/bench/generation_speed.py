@@ -3,7 +3,8 @@
     python generation_speed.py CONTESTANT MODE GGUF
 
 keras_plm, keras_hub, transformers, transformers_compiled: fp32 or bf16. litert (keras_plm's artifact): a quantization
-scheme. ctranslate2: float32 or int8. llama_cpp: the file's own weights, in node-llama-cpp of .web-llama. keras_hub has random weights of the same shape. Its backend is that of KERAS_BACKEND.
+scheme. ctranslate2: float32 or int8. llama_cpp: any mode; the weights are those of the file. keras_hub has random
+weights of the same shape. Its backend is that of KERAS_BACKEND.
 """
 
 import json
@@ -90,7 +91,7 @@ def litert(scheme: str, path: Path) -> dict[str, float]:
             end = model.tokenizer.role_id("eos")
             never = plm.GenerationSettings(max_new_tokens=NEW, logit_bias={end: float("-inf")})
             for batch in (1, 8):
-                seconds = best(lambda n=batch, m=model: m.generate([PROMPT] * n, never))
+                seconds = best(lambda n=batch, m=model, s=never: m.generate([PROMPT] * n, s))
                 found[str(batch)] = min(seconds, found.get(str(batch), seconds))
             del model
         ids = np.random.default_rng(0).integers(10, 40_000, LONG).tolist()

@@ -153,7 +153,13 @@ def generation() -> list[str]:
         for name, (python, script, *backend) in modes.items()
         for mode in ("fp32", "bf16")
     }
-    contestants["keras_plm in LiteRT int8"] = (sys.executable, "generation_speed.py", "litert", "dynamic_int8", str(path))
+    contestants["keras_plm in LiteRT int8"] = (
+        sys.executable,
+        "generation_speed.py",
+        "litert",
+        "dynamic_int8",
+        str(path),
+    )
     for kind in ("float32", "int8"):
         contestants[f"CTranslate2 {kind}"] = (peers_python(), "generation_speed.py", "ctranslate2", kind, str(path))
     if "NODE_LLAMA_CPP" in os.environ:  # a folder with the package node-llama-cpp

@@ -109,6 +109,8 @@ def test_texts(case, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             model.generate([long], **settings)
+    with pytest.raises(ValueError, match="a target has .* tokens"):
+        model.score(texts[:1], [long + "xx"])
     with pytest.raises(ValueError, match="give the targets"):
         model.score(texts)
 
@@ -141,6 +143,9 @@ def test_transformers_reads_what_we_write(tmp_path):
         ("bart", {"decoder_start_token_id": None}, "decoder_start_token_id=None"),
         ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings=False"),
         ("t5", {"num_decoder_layers": 2}, "does not fit the model"),
+        ("t5", {"relative_attention_max_distance": 4}, "relative_distance=4"),
+        ("t5", {"relative_attention_num_buckets": 2}, "relative_buckets=2"),
+        ("t5", {"relative_attention_num_buckets": 10**9, "relative_attention_max_distance": 10**9}, "has at least"),
     ],
 )
 def test_what_our_layers_do_not_do_is_refused(case, changes, message, tmp_path):

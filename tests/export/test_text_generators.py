@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 
 from keras_plm import export
+from keras_plm.config import DecoderConfig
 from keras_plm.export import verify_generation
 from keras_plm.generation import GenerationSettings
-from keras_plm.tasks import TEXT_GENERATION, evaluate
+from keras_plm.tasks import TEXT_GENERATION, TextGenerator, evaluate
 from keras_plm.tasks.text_generation import string_graph
+from keras_plm.text import AddedToken, BytePairTokenizer
 from tests.tasks.test_text_generation import PROMPTS, make
 
 LENGTH = 89
@@ -105,6 +107,8 @@ def test_refused(tmp_path):
         export.to_tflite(model, tmp_path, strings=True)
     with pytest.raises(ValueError, match="use to_tflite"):
         export.to_onnx(model, tmp_path / "other")
+    with pytest.raises(ValueError, match="do not support text generators"):
+        export.sensitivity(model, ["a text"])
     assert not list(tmp_path.iterdir())
 
 
@@ -148,6 +152,45 @@ def test_saved_model(kind, tmp_path):
     assert [text.decode() for text in likely] == model.generate(prompts, max_new_tokens=7)
     with pytest.raises(TypeError, match="to_tflite of a TextGenerator"):
         export.load_artifact(artifact).generate(prompts)
+
+
+def test_a_saved_model_that_stops_at_once(tmp_path):
+    """No text behind the end; hidden tokens, ids without a token, nothing to write, no prompts, broken weights."""
+    special = AddedToken("<|im_start|>", special=True)
+    base = make("gpt2").tokenizer
+    tokenizer = BytePairTokenizer(
+        [*base.vocabulary, "<|im_start|>"], base.merges, base.special, template=base.template, added=[special]
+    )
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 32}
+    config = DecoderConfig(vocabulary_size=len(tokenizer) + 7, tied=False, **sizes)
+    model = TextGenerator(config, tokenizer)
+    settings = {"temperature": [0.0] * 2, "top_p": [1.0] * 2, "seed": [0] * 2}
+    for favorite, wanted in (("<|endoftext|>", b""), ("<|im_start|>", b""), ("a", b"aaaa"), (None, b"")):
+        kernel = np.zeros((8, config.vocabulary_size), "float32")
+        index = config.vocabulary_size - 1 if favorite is None else tokenizer.id(favorite)
+        model.decoder.final_norm.gamma.assign(np.zeros(8))
+        model.decoder.final_norm.beta.assign(np.ones(8))
+        kernel[:, index] = 2.0
+        kernel[:, tokenizer.id("<|endoftext|>")] += 1.0  # behind an id without a token, the end is next
+        model.head.kernel.assign(kernel)
+        artifact = export.Artifact(export.to_saved_model(model, tmp_path / "1", overwrite=True))
+        found = artifact.strings(prompt=["a", "the"], max_new_tokens=[4, 4], **settings)
+        assert found["text"].tolist() == [wanted] * 2
+        assert [text.encode() for text in model.generate(["a", "the"], max_new_tokens=4)] == [wanted] * 2
+        assert artifact.strings(prompt=["a", "b"], max_new_tokens=[0, 0], **settings)["text"].tolist() == [b""] * 2
+    empty = {name: [] for name in ("prompt", "max_new_tokens", *settings)}
+    assert artifact.strings(**empty)["text"].shape == (0,)
+    model.head.kernel.assign(np.full_like(kernel, np.nan))
+    with pytest.raises(export.ExportError, match="not finite"):
+        export.to_saved_model(model, tmp_path / "2")
+
+
+def test_rows_without_tokens(pair):
+    _, artifact = pair
+    for rows in (0, 2):
+        nothing = {name: np.zeros((rows, 5), "int32") for name in ("token_ids", "padding_mask")}
+        logits = artifact.artifact.outputs(nothing)["logits"]
+        assert logits.shape == (rows, 5, artifact.artifact._runtime.vocabulary_size) and not logits.any()
 
 
 def test_draws_of_a_saved_model():

@@ -11,6 +11,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export
+from tests.tasks.test_text_generation import PROMPTS, make
 
 from .test_real_clients import CLIENTS, WEB, offline
 
@@ -59,6 +60,27 @@ def test_a_real_vocabulary(minilm_classifier, real_data, tmp_path):
     (tmp_path / "vocab.txt").write_bytes(minilm_classifier.tokenizer.files()["vocab.txt"])
     done = check(path, tmp_path / "vocab.txt")
     assert done.returncode == 0, done.stderr[:2_000]
+
+
+@pytest.mark.slow
+def test_the_generator(tmp_path):
+    """examples/web/generator.js in LiteRT.js: our tokens, and the greedy texts of the Keras model."""
+    if shutil.which("node") is None or not (WEB / "installed").exists():
+        pytest.skip("no node, or no .web; `make test-all` makes the last")
+    page = tmp_path / "web"
+    shutil.copytree(EXAMPLE, page)
+    (page / "node_modules").symlink_to(WEB / "node_modules")
+    (page / "package.json").write_text('{"type": "module"}')
+    for kind in ("gpt3", "llama"):
+        model = make(kind)
+        path = export.to_tflite(model, tmp_path / kind, max_length=64)
+        prompts = [*PROMPTS, "", "the " * 20]
+        texts = [*PROMPTS, "don't  stop\n\n at 12 <|endoftext|>the 🙂", " ", "x"]
+        given = json.dumps({"texts": texts, "prompts": prompts})
+        found = json.loads(offline(["node", CLIENTS / "web" / "writer.mjs", page, path, 20], given).splitlines()[-1])
+        assert found["ids"] == [model.tokenizer.encode(text).token_ids for text in texts]
+        assert found["written"] == model.generate(prompts, max_new_tokens=20)
+        assert found["drawn"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
+from keras_plm.commands.columns import columns_of
 from keras_plm.recipes import Classify, FineTuneCausal
 from keras_plm.tasks import TEXT_GENERATION, evaluate
 from tests.tasks.test_text_generation import END, make
@@ -71,6 +72,32 @@ def test_lora_trains_only_its_updates(settings):
     texts = model.generate(list(PAIRS), max_new_tokens=9)
     merged = plm.merge_lora(plm.load(settings["save_to"]))
     assert merged.generate(list(PAIRS), max_new_tokens=9) == texts
+
+
+def test_lora_in_the_format_of_peft(settings, tmp_path):
+    model = FineTuneCausal(**settings, epochs=2, trainable="lora:2").run()
+    plm.checkpoints.save_lora(model, tmp_path / "peft")
+    description = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (
+        description["task_type"] == "CAUSAL_LM" and description["target_modules"] and not description["modules_to_save"]
+    )
+    again = plm.checkpoints.load_lora(plm.load(settings["start_from"]), tmp_path / "peft")
+    assert again.generate(list(PAIRS), max_new_tokens=9) == model.generate(list(PAIRS), max_new_tokens=9)
+    gpt2 = make("gpt2")
+    adapted = plm.models.remake(gpt2, plm.models.weight_arrays(gpt2).get, adaptation=plm.Adaptation(lora_rank=2))
+    with pytest.raises(ValueError, match="gpt2 has one layer for several of ours"):
+        plm.checkpoints.save_lora(adapted, tmp_path / "lost")
+
+
+def test_the_columns_of_the_training_are_known(settings, tmp_path):
+    rows = [{"q": p, "a": c} for p, c in PAIRS.items()]
+    fields = settings | {"train": rows, "validation": None}
+    FineTuneCausal(**fields, prompt_column="q", completion_column="a", epochs=1).run()
+    found = columns_of(settings["save_to"], plm.load(settings["save_to"]))
+    assert (found.text, found.label) == ("q", "a")
+    FineTuneCausal(**fields, prompt_column=None, completion_column="a", epochs=1, overwrite=True).run()
+    found = columns_of(settings["save_to"], plm.load(settings["save_to"]))
+    assert (found.text, found.label) == ("a", None)
 
 
 def test_plain_texts(settings, tmp_path):

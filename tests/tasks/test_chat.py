@@ -38,6 +38,8 @@ def test_the_usual_templates():
     tokens = {"bos_token": "<s>", "eos_token": "</s>"}
     talk = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Bye"}]
     assert render_chat(LLAMA, talk, tokens) == "<s>[INST] Hello {{ 7 * 7 }} [/INST] Hi</s>[INST] Bye [/INST]"
+    quoted = [{"role": "user", "content": "it's <b> & é"}]
+    assert render_chat("{{ messages[0].content | tojson }}", quoted, {}) == '"it\'s <b> & é"'
     with pytest.raises(ValueError, match="refuses these messages: roles must alternate"):
         render_chat(LLAMA, HELLO * 2, tokens)
 
@@ -56,6 +58,12 @@ def test_the_usual_templates():
         "{% import 'os' as os %}",
         "{% for i in range(10 ** 9) %}x{% endfor %}",
         "{{ 'x' * messages }}",
+        "{{ 'a' * 4000000000 }}",
+        "{{ '%4000000000s' % 'a' }}",
+        "{{ 'a' | center(4000000000) }}",
+        "{{ 3 ** 3000000 }}",
+        "{% for i in range(400) %}{% for j in range(400) %}{% endfor %}{% endfor %}",
+        "{% for i in range(90000) %}{{ 'xxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
         "{{ 1 / 0 }}",
         "{{ undefined_name.field }}",
         "{% for m in messages %}",

@@ -19,7 +19,8 @@ from keras_plm.checkpoints.tokenizer_reader import read_tokenizer
 from keras_plm.checkpoints.tokenizer_writer import write_tokenizer
 from keras_plm.text.byte_pair import ROBERTA_TOKENS
 from keras_plm.text.normalization import Normalizer
-from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram, _proto
+from keras_plm.text.sentence_piece import ALBERT_TOKENS, Unigram
+from keras_plm.text.sentence_piece_model import _proto
 
 BYTE_PAIR = byte_pair()
 UNIGRAM = sentence_piece(ROBERTA_TOKENS, ["<s>", "<pad>", "</s>", "<unk>"])

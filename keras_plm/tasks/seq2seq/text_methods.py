@@ -54,7 +54,7 @@ class Seq2SeqMethods(GeneratingModel):
             targets: a text for each of them.
 
         Raises:
-            ValueError: as in `generate`; or a logit is NaN.
+            ValueError: as in `generate`; a target is too long; or a logit is NaN.
         """
         if targets is None:
             raise ValueError("give the targets: texts whose probability is computed, one for each text")
@@ -62,7 +62,9 @@ class Seq2SeqMethods(GeneratingModel):
         tokenizer, start, scores = self.needs_tokenizer(), self.start_ids, []
         for source, target in zip(self.sources(texts), targets, strict=True):
             new = [*tokenizer.encode(target).token_ids, *self.end_ids[:1]]
-            decoder = [*start, *new][: self.longest_row]
+            decoder = [*start, *new]
+            if len(decoder) > self.longest_row:
+                raise ValueError(f"a target has {len(decoder)} tokens; the model reads {self.longest_row}")
             rows = {"token_ids": source, "decoder_token_ids": decoder}
             inputs = {name: np.array([ids], "int32") for name, ids in rows.items()}
             masks = {name.replace("token_ids", "padding_mask"): np.ones_like(ids) for name, ids in inputs.items()}

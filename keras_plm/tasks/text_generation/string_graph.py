@@ -17,20 +17,15 @@ def generate_function(model: Any, max_length: int) -> Callable:
     A temperature of 0 means greedy decoding. The text of a row depends on this row only.
 
     Args:
-        model: a `TextGenerator` whose tokenizer is a `BytePairTokenizer`.
+        model: a `TextGenerator` whose tokenizer has `token_bytes`.
         max_length: maximum number of tokens of a prompt with its continuation; prompts that are longer lose their
             first tokens.
 
     Raises:
-        TypeError: the tokenizer cannot make text in a graph.
+        ValueError: the text of a token depends on the tokens beside it, as in WordPiece.
     """
     tokenizer = model.needs_tokenizer()
-    if not hasattr(tokenizer, "token_bytes"):
-        raise TypeError(
-            f"a {type(tokenizer).__name__} cannot turn tokens into text in a graph; use a BytePairTokenizer"
-        )
-    special = {tokenizer.id(piece) for piece in tokenizer.special.by_role.values()}
-    pieces = [b"" if index in special else piece for index, piece in enumerate(tokenizer.token_bytes())]
+    pieces = [b"" if i in tokenizer.left_out_ids else piece for i, piece in enumerate(tokenizer.token_bytes())]
     end_ids = tf.constant(model.end_ids, tf.int32)
     empty = tf.constant(model.texts_to_ids([""])[0], tf.int32)
     before = tf.constant(_before(model), tf.int32)
@@ -59,7 +54,7 @@ def generate_function(model: Any, max_length: int) -> Callable:
         logits, new = model.step(
             tf.where(visible > 0, token_ids, 0), mask, tf.nest.pack_sequence_as(structure, caches), 0
         )
-        written = tf.TensorArray(tf.int32, steps, element_shape=[None])
+        written = tf.zeros([batch, 0], tf.int32)
         running, stopped = limits > 0, tf.zeros([batch], tf.bool)
 
         def proceeds(step: Any, running: Any, *others: Any) -> Any:
@@ -68,11 +63,12 @@ def generate_function(model: Any, max_length: int) -> Callable:
         def proceed(
             step: Any, running: Any, stopped: Any, logits: Any, mask: Any, written: Any, *caches: Any
         ) -> tuple[Any, ...]:
-            tokens = _choose(logits, temperature, top_p, seed, step)
+            # ids behind the vocabulary have no text: the embedding matrix may be padded
+            tokens = _choose(logits[:, : len(pieces)], temperature, top_p, seed, step)
             ended = tf.reduce_any(tokens[:, None] == end_ids[None], 1)
             stopped |= running & ended
             running &= ~ended
-            written = written.write(step, tf.where(running, tokens, -1))
+            written = tf.concat([written, tf.where(running, tokens, -1)[:, None]], 1)
             running &= step + 1 < limits
             column = tf.one_hot(width + step, width + steps, dtype=tf.int32)[None]
             mask += column * tf.cast(running, tf.int32)[:, None]
@@ -86,11 +82,11 @@ def generate_function(model: Any, max_length: int) -> Callable:
             (tf.constant(0), running, stopped, logits, mask, written, *tf.nest.flatten(new)),
             shape_invariants=(
                 tf.TensorShape([]), *[tf.TensorShape([None])] * 2, tf.TensorShape([None, None]),
-                tf.TensorShape([None, None]), tf.TensorShape([]),
+                tf.TensorShape([None, None]), tf.TensorShape([None, None]),
                 *(tf.TensorShape([None, cache.shape[1], None, cache.shape[3]]) for cache in caches),
             ),
         )  # fmt: skip
-        tokens = tf.transpose(found[5].stack())
+        tokens = found[5]
         joined = tf.strings.reduce_join(
             tf.where(tokens >= 0, tf.gather(tf.constant(pieces), tf.maximum(tokens, 0)), ""), 1
         )
@@ -108,6 +104,7 @@ def _before(model: Any) -> list[int]:
 
 def _choose(logits: Any, temperature: Any, top_p: Any, seed: Any, step: Any) -> tf.Tensor:
     """(B,) int32: the most probable token where the temperature is 0, otherwise a drawn one."""
+    logits = tf.debugging.check_numerics(logits, "the model gives logits that are no numbers")
     scaled = logits / tf.maximum(temperature, 1e-4)[:, None]
     ordered = tf.sort(scaled, direction="DESCENDING")
     probabilities = tf.nn.softmax(ordered)

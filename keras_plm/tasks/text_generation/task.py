@@ -1,6 +1,6 @@
 """Text generation: a decoder continues texts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,13 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
     def loss(self, model: TextGenerator) -> Any:
         """Cross-entropy of the next token."""
         return CrossEntropy()
+
+    def recorded_columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of prompts and completions, or of plain texts."""
+        if "completion_column" not in record:
+            return {}
+        prompts, completions = record.get("prompt_column"), record["completion_column"]
+        return {"text": prompts or completions, "label": completions if prompts else None}
 
     def evaluate(self, model: TextGeneratorMethods, examples: Completions, batch_size: int = 32) -> Evaluation:
         """Accuracy and perplexity of the tokens of the completions, given the tokens before them.
@@ -149,12 +156,15 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
         return float(np.mean(shares))
 
 
+_TOKENS_AT_ONCE = 2_048
 _ARGUMENTS = {"max_new_tokens": tf.int32, "temperature": tf.float32, "top_p": tf.float32, "seed": tf.int32}
 
 
 def _tokens(model: TextGeneratorMethods, examples: Completions) -> tuple[list[list[int]], list[list[bool]]]:
     """The token ids of each example, and whether each of them belongs to its completion."""
     end = [model.end_ids[0]] if model.end_ids else []
+    if not all(examples.completions):
+        raise ValueError(f"{examples.source}: row {examples.completions.index('') + 1} is an empty text")
     if examples.prompts is None:
         token_ids = model.texts_to_ids(examples.completions, ends=True)
         return token_ids, [[True] * len(ids) for ids in token_ids]
@@ -173,8 +183,14 @@ def _read(
     """For each row, the losses of its counted tokens, and whether each of them is the most probable one."""
     losses, hits = [np.zeros(0)] * len(token_ids), [np.zeros(0, bool)] * len(token_ids)
     order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))  # rows of similar length together
-    for start in range(0, len(order), batch_size):
-        index = order[start : start + batch_size]
+    while order:
+        # the logits have a number for each token of the vocabulary, so long rows come in small batches
+        count = max(1, min(batch_size, _TOKENS_AT_ONCE // max(len(token_ids[order[0]]), 1)))
+        index, order = order[:count], order[count:]
+        longest = len(token_ids[index[-1]])
+        if longest * count > _TOKENS_AT_ONCE and count > 1:  # rows grow
+            keep = max(1, _TOKENS_AT_ONCE // longest)
+            index, order = index[:keep], index[keep:] + order
         ids, mask = (np.zeros((len(index), len(token_ids[index[-1]])), "int32") for _ in range(2))
         for i, row in enumerate(index):
             ids[i, : len(token_ids[row])], mask[i, : len(token_ids[row])] = token_ids[row], 1
