@@ -32,7 +32,7 @@ def settings(start, tmp_path):
 
 
 def test_it_learns_the_completions(settings):
-    model = FineTuneCausal(**settings, epochs=40).run()
+    model = FineTuneCausal(**settings, epochs=30).run()
     assert model.generate(list(PAIRS), max_new_tokens=9) == list(PAIRS.values())
     assert model.config.max_sequence_length == 97
     again = plm.load(settings["save_to"])
@@ -61,14 +61,14 @@ def test_only_completions_count_and_texts_are_apart(start):
 
 
 def test_lora_trains_only_its_updates(settings):
-    model = FineTuneCausal(**settings, epochs=40, trainable="lora:4").run()
+    model = FineTuneCausal(**settings, epochs=15, trainable="lora:4").run()
     start = {w.path: np.asarray(w) for w in plm.load(settings["start_from"]).weights}
     for weight in model.weights:
         if "lora" not in weight.path:
             np.testing.assert_array_equal(weight, start[weight.path], err_msg=weight.path)
     held = TEXT_GENERATION.read(settings["train"], TEXT_GENERATION.columns)
     before, after = (evaluate(m, held).scores["perplexity"] for m in (plm.load(settings["start_from"]), model))
-    assert after < before / 4
+    assert after < before / 2
     texts = model.generate(list(PAIRS), max_new_tokens=9)
     merged = plm.merge_lora(plm.load(settings["save_to"]))
     assert merged.generate(list(PAIRS), max_new_tokens=9) == texts

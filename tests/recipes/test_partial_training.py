@@ -53,7 +53,7 @@ def test_what_cannot_be_trained(config, tokenizer):
     for trainable, message in [
         ("lora:2", "no layer of the model has such weights"),
         ("adapter:2", "no layer of the model has such weights"),
-        ("last:9", "the encoder has 2 blocks"),
+        ("last:9", "the model has 2 blocks"),
     ]:
         with pytest.raises(ValueError, match=message):
             freeze(model, trainable)
