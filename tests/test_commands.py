@@ -260,6 +260,15 @@ def test_generate(capsys, tmp_path, monkeypatch):
     main([*flags, "--do-sample", "--seed", "3", "--num-return-sequences", "2"])
     assert capsys.readouterr().out.count("the") >= 2
 
+    main(["export", "tflite", str(tmp_path / "model"), str(tmp_path / "phone"), "--max-length", "48"])
+    assert "matches the Keras model" in capsys.readouterr().out
+    main([*["generate", "--model", str(tmp_path / "phone" / "model.tflite")], *flags[3:], "--", "a cat"])
+    assert capsys.readouterr().out == f"a cat{wanted[0]}\n"
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    for name in ("model", "phone/model.tflite"):
+        main(["evaluate", str(tmp_path / name), str(tmp_path / "rows.jsonl")])
+        assert "token_accuracy" in capsys.readouterr().out
+
 
 def test_generate_needs_a_decoder(saved, capsys):
     with pytest.raises(SystemExit):

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import tyro
 
-from keras_plm.checkpoints import load
 from keras_plm.generation import GenerationSettings
 from keras_plm.tasks import GeneratingModel
+
+from .predicting import open_model
 
 
 def generate(
@@ -22,12 +23,12 @@ def generate(
     each text and an empty line. A decoder's texts begin with their prompts.
 
     Args:
-        model: a folder, "hf:" and a Hugging Face folder or repository, or a .gguf file.
+        model: a folder, "hf:" and a Hugging Face folder or repository, a .gguf file, or a .tflite.
         prompts: the beginnings of the texts; without any, lines are read from standard input.
         settings: how the texts are continued.
         batch_size: number of prompts at a time.
     """
-    opened = load(model)
+    opened = open_model(model)
     if not isinstance(opened, GeneratingModel):
         raise ValueError(
             f"{model} is a {type(opened).__name__}, which does not generate text; give a TextGenerator or a Seq2Seq"

@@ -22,7 +22,7 @@ from keras_plm.training import write_whole
 from .columns import columns_of
 
 
-def _open(where: str) -> Any:
+def open_model(where: str) -> Any:
     """Open a model, or an artifact, which has the same methods."""
     is_artifact = where.endswith((".tflite", ".onnx")) or (Path(where) / "saved_model.pb").exists()
     return load_artifact(where) if is_artifact else load(where)
@@ -56,7 +56,7 @@ def predict(
     """
     if save_to is not None:
         check_free(save_to, overwrite)
-    opened = _open(model)
+    opened = open_model(model)
     task = task_of(opened)
     if question is not None and not task.takes_question:
         raise ValueError(f"--question is for a question answerer; {model} is a {type(opened).__name__}")
@@ -120,7 +120,7 @@ def evaluate_model(
     for path in (predictions, errors):
         if path is not None:
             check_free(path, overwrite)
-    opened = _open(model)
+    opened = open_model(model)
     columns = columns_of(model, opened, text_column, second_column, label_column, tag_column)
     examples = task_of(opened).read(data, columns, on_bad_row, model=opened)
     if on_bad_row == "skip":

@@ -98,6 +98,7 @@ def test_the_columns_of_the_training_are_known(settings, tmp_path):
     FineTuneCausal(**fields, prompt_column=None, completion_column="a", epochs=1, overwrite=True).run()
     found = columns_of(settings["save_to"], plm.load(settings["save_to"]))
     assert (found.text, found.label) == ("a", None)
+    assert TEXT_GENERATION.recorded_columns({"text_column": "body"}) == {"text": "body", "label": None}
 
 
 def test_plain_texts(settings, tmp_path):

@@ -65,8 +65,8 @@ class TextGenerationTask(Task[TextGeneratorMethods, TextGenerator, Completions])
 
     def recorded_columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of prompts and completions, or of plain texts."""
-        if "completion_column" not in record:
-            return {}
+        if "completion_column" not in record:  # a pre-training on plain texts
+            return {"text": record["text_column"], "label": None} if record.get("text_column") else {}
         prompts, completions = record.get("prompt_column"), record["completion_column"]
         return {"text": prompts or completions, "label": completions if prompts else None}
 
