@@ -12,9 +12,11 @@ from keras_plm.models import EncoderDecoder
 from keras_plm.tasks import Seq2Seq
 
 from .architecture import Head, Stack
-from .encoder_decoder_architecture import EncoderDecoderArchitecture, language_model_head, shared_embedding
+from .decoder_architecture import next_token_head
+from .encoder_decoder_architecture import EncoderDecoderArchitecture, shared_embedding
 from .rules import Rule, dense, norm, row, weight
 
+_OLD = {"normalize_before": False, "add_final_layer_norm": False, "add_bias_logits": False}
 _SAME = (("encoder_attention_heads", "decoder_attention_heads"), ("encoder_ffn_dim", "decoder_ffn_dim"))
 
 
@@ -43,7 +45,7 @@ def _write(config: EncoderDecoderConfig) -> dict[str, Any]:
 
 
 def _write_marian(config: EncoderDecoderConfig) -> dict[str, Any]:
-    return _write(config) | {"static_position_embeddings": True, "decoder_vocab_size": config.vocabulary_size}
+    return _write(config) | {"decoder_vocab_size": config.vocabulary_size}
 
 
 def _attention(theirs: str, ours: str) -> tuple[Rule, ...]:
@@ -79,7 +81,7 @@ _STACKS = (
         ),
     ),
 )
-_HEAD = (*language_model_head(), *row("final_logits_bias", "head/bias"))
+_HEAD = (*next_token_head(), *row("final_logits_bias", "head/bias"))
 
 BART = EncoderDecoderArchitecture(
     model_type="bart",
@@ -99,6 +101,8 @@ BART = EncoderDecoderArchitecture(
         "positions": "learned", "normalized_embedding": True, "layer_norm_epsilon": 1e-5, "head_bias": True,
         "relative_buckets": 32, "relative_distance": 128,
     },
+    # fields of older versions; other values are other models, such as mBART's
+    required=_OLD | {"normalize_embedding": True, "static_position_embeddings": False},
     read=_read,
     write=_write,
     backbone=(
@@ -121,7 +125,12 @@ MARIAN = replace(
     model_type="marian",
     fields=BART.fields | {"vocab_size": ("vocabulary_size", 58_101)},
     fixed=BART.fixed | {"positions": "sinusoidal_halves", "normalized_embedding": False},
-    required={"share_encoder_decoder_embeddings": True},
+    required=_OLD
+    | {
+        "normalize_embedding": False,
+        "static_position_embeddings": True,
+        "share_encoder_decoder_embeddings": True,
+    },
     write=_write_marian,
     backbone=(*weight("shared.weight", "embedding/tokens"), *shared_embedding()),
     heads=(

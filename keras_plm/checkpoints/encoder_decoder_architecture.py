@@ -7,7 +7,7 @@ from keras_plm.config import EncoderDecoderConfig
 
 from .architecture import Head
 from .decoder_architecture import OWN_HEAD, GeneratingArchitecture
-from .rules import Rule, kernel, tie
+from .rules import Rule, tie
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,3 @@ def shared_embedding() -> tuple[Rule, ...]:
     """The rules for one embedding matrix of both stacks."""
     copies = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     return tuple(rule for name in copies for rule in tie(name, "embedding/tokens"))
-
-
-def language_model_head() -> tuple[Rule, ...]:
-    """The rules for the kernel of the logits: untied, or a copy of the embedding matrix."""
-    return (*kernel("lm_head.weight", OWN_HEAD), *tie("lm_head.weight", "embedding/tokens"))

@@ -8,7 +8,8 @@ from keras_plm.models import EncoderDecoder
 from keras_plm.tasks import Seq2Seq
 
 from .architecture import ACTIVATIONS, THEIR_ACTIVATION, Head, Stack
-from .encoder_decoder_architecture import EncoderDecoderArchitecture, language_model_head, shared_embedding
+from .decoder_architecture import next_token_head
+from .encoder_decoder_architecture import EncoderDecoderArchitecture, shared_embedding
 from .rules import Rule, kernel, weight
 
 _HEAD = "lm_head.weight"
@@ -136,7 +137,7 @@ T5 = _T5(
         ),
     ),
     heads=(
-        Head(their_class="T5ForConditionalGeneration", our_class=Seq2Seq, rules=language_model_head()),
+        Head(their_class="T5ForConditionalGeneration", our_class=Seq2Seq, rules=next_token_head()),
         Head(their_class="T5Model", our_class=EncoderDecoder),
     ),
     # in the first published files, without use

@@ -139,6 +139,8 @@ def test_transformers_reads_what_we_write(tmp_path):
     [
         ("t5", {"feed_forward_proj": "gated-gulu"}, "feed_forward_proj='gated-gulu' is not supported"),
         ("t5", {"decoder_start_token_id": 307}, "decoder_start_token_id=307; there are 307 tokens"),
+        ("bart", {"normalize_before": True}, "normalize_before=True is not supported for bart, only False"),
+        ("marian", {"normalize_embedding": True}, "normalize_embedding=True is not supported for marian"),
         ("bart", {"decoder_ffn_dim": 54}, "different stacks are not supported"),
         ("bart", {"decoder_start_token_id": None}, "decoder_start_token_id=None"),
         ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings=False"),

@@ -182,16 +182,13 @@ def _read(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """For each row, the losses of its counted tokens, and whether each of them is the most probable one."""
     losses, hits = [np.zeros(0)] * len(token_ids), [np.zeros(0, bool)] * len(token_ids)
-    order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))  # rows of similar length together
+    order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))  # the longest rows first
     while order:
+        longest = max(len(token_ids[order[0]]), 1)
         # the logits have a number for each token of the vocabulary, so long rows come in small batches
-        count = max(1, min(batch_size, _TOKENS_AT_ONCE // max(len(token_ids[order[0]]), 1)))
+        count = max(1, min(batch_size, _TOKENS_AT_ONCE // longest))
         index, order = order[:count], order[count:]
-        longest = len(token_ids[index[-1]])
-        if longest * count > _TOKENS_AT_ONCE and count > 1:  # rows grow
-            keep = max(1, _TOKENS_AT_ONCE // longest)
-            index, order = index[:keep], index[keep:] + order
-        ids, mask = (np.zeros((len(index), len(token_ids[index[-1]])), "int32") for _ in range(2))
+        ids, mask = (np.zeros((len(index), longest), "int32") for _ in range(2))
         for i, row in enumerate(index):
             ids[i, : len(token_ids[row])], mask[i, : len(token_ids[row])] = token_ids[row], 1
         logits = np.asarray(model.predict_on_batch({"token_ids": ids, "padding_mask": mask}), "float32")
