@@ -45,9 +45,9 @@ class _Exported(TextModel):
         ones = np.ones((1, signature.length or self.longest_row), "int32")
         return self.artifact({name: ones for name in signature.inputs} | {"segment_ids": 0 * ones}).shape[-1]
 
-    def open_session(self, max_new_tokens: int) -> GenerationSession:
-        """The session of a text generator, see `Artifact.open_session`."""
-        return self.artifact.open_session()
+    def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:
+        """The session of a model that generates text, see `Artifact.open_session`."""
+        return self.artifact.open_session(sources)
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}

@@ -76,15 +76,18 @@ class Artifact:
         """How many of these operators XNNPACK computes; empty unless the runtime is TFLite."""
         return self._runtime.delegated() if self.kind == "TFLite" else Counter()
 
-    def open_session(self) -> Any:
-        """A `GenerationSession` of a text generator's `.tflite`.
+    def open_session(self, sources: list[list[int]] | None = None) -> Any:
+        """A `GenerationSession` of a `.tflite` that generates text.
+
+        Args:
+            sources: token ids that an encoder reads, one for each prompt; None for a decoder.
 
         Raises:
             TypeError: the artifact is something else.
         """
         if not isinstance(self._runtime, TFLiteTextGenerator):
-            raise TypeError(f"{self.path} has no functions for generation; to_tflite of a TextGenerator makes them")
-        return self._runtime.open_session()
+            raise TypeError(f"{self.path} has no functions for generation; to_tflite makes them")
+        return self._runtime.open_session(sources)
 
     def latency_ms(self, runs: int = 30, length: int = 128) -> float:
         """Median latency of one row without padding.
@@ -144,13 +147,13 @@ class Artifact:
         inputs = self.signature.inputs
         arrays = {name: np.asarray(batch[name], np.int32) for name in inputs}
         shapes = {name: array.shape for name, array in arrays.items()}
-        if len(set(shapes.values())) > 1 or arrays["token_ids"].ndim != 2:
+        # an encoder-decoder has two texts, each with its own length
+        texts = {name: shape for name, shape in shapes.items() if not name.startswith("decoder_")}
+        if len(set(texts.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
             raise ValueError(f"{self.path} takes {', '.join(inputs)} of one shape (rows, T), not {shapes}")
         length, names = self.signature.length, self.signature.outputs
-        given = arrays["token_ids"].shape[1]
-        if length is None:
-            return self._runtime.run(arrays, names)
-        if self.signature.spec.generates and given <= length:
+        given = max(shape[1] for shape in shapes.values())
+        if length is None or self.signature.spec.generates and given <= length:
             return self._runtime.run(arrays, names)
         if given != length:
             raise ValueError(f"{self.path} takes {length} tokens, not {given}; pad or pack to {length}")

@@ -121,6 +121,7 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
     plm.save(plm.Seq2Seq(config, writer.tokenizer), tmp_path / "translator")
     pairs = [{"prompt": f"{i}", "completion": "b"} for i in range(20)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (tmp_path / "train.tsv").write_text("text\n" + "the house\n" * 9)
     story = "".join(python_blocks("generation.md"))
     for theirs, ours in {
         '"SmolLM2-135M-Instruct.Q4_1.gguf"': '"writer"',
@@ -130,6 +131,7 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
         "num_beams=4, length": "max_new_tokens=4, num_beams=4, length",
         "num_beams=4)": "max_new_tokens=4, num_beams=4)",
         "max_length=256": "max_length=64",
+        '"int4_block32+int8:embedding"': '"int4"',
         '"saved_models/writer",\n    train': '"writer", epochs=1, max_length=16, verbose=0, train',
         "num_layers=6": "num_layers=2, vocabulary_size=11",
         '"books/*.txt", validation="dev/*.txt"': f"{corpus_file!r}, fast_dev_run=True, verbose=0",

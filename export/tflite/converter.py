@@ -38,8 +38,8 @@ def to_tflite(
 ) -> Path:
     """Write a `.tflite` with built-in operators that takes token ids, and verify that it matches the Keras model.
 
-    For a text generator, it has the functions `prefill_<n>` and `decode`, see `step_functions`; `max_length` is then
-    the number of tokens of a prompt with its continuation.
+    For a model that generates text, it has the functions `prefill_<n>` or `encode`, and `decode`, see `step_functions`.
+    `max_length` is then the number of tokens of a prompt with its continuation; or of a source, and of a target.
 
     The file has one signature with the inputs `token_ids`, `segment_ids` and `padding_mask`, (1, max_length) int32, and
     one or two outputs; see `Artifact`. Its signature (`model.tflite.json`) and its tokenizer's files (such as
@@ -110,14 +110,14 @@ def to_tflite(
     if strings:
         check_strings(model, signature, scheme)
     model = float32_copy(model)
-    rows = example_rows(model, texts or [], signature.max_length)
+    rows = example_rows(model, texts or [], signature.max_length) if scheme.calibrated else []
     with whole_artifact(model, path, signature, overwrite) as temporary:
         fitted = model
         if texts and scheme.four_bits:
             fitted = rounded_for(model, text_rows(model, texts, signature.max_length), scheme, progress)
         elif texts and scheme.base == "static_int8":
             fitted = with_ranges(model, text_rows(model, texts, signature.max_length))
-        content = finish(_convert(fitted, signature, scheme), scheme, rows)
+        content = finish(_convert(fitted, signature, scheme), scheme, bool(texts) and scheme.four_bits, rows)
         temporary.write_bytes(with_metadata(content, model, signature) if metadata else content)
         artifact = Artifact(temporary)
         _check(artifact, model, len(content), scheme)

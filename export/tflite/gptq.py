@@ -9,8 +9,10 @@ from keras_plm.tasks import TaskModel
 from keras_plm.text import TextRows
 from keras_plm.training import dtype_policy
 
-from .int4_rounding import LARGEST, part_of, scales
-from .schemes import Scheme
+from .int4_rounding import LARGEST, four_bits, part_of, scales
+from .schemes import EMBEDDING_MATRIX, Scheme
+
+_MATRIX = "embedding/tokens"
 
 
 def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool = False) -> TaskModel:
@@ -19,7 +21,8 @@ def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool
     The largest weight of each group is exactly 7 steps. A quantizer that derives the scale from the largest weight
     therefore finds the same values. (In blocks of 32 the scale itself is rounded, by 0.2 %.) Zeros stay zero, so a
     pruned model stays pruned. Kernels that see one vector per text (poolers, classification heads) are rounded to
-    nearest, and so are all kernels if there are too few tokens.
+    nearest, and so are all kernels if there are too few tokens. The embedding matrix of a text generator is rounded to
+    nearest too.
 
     Args:
         model: a task model in float32.
@@ -36,11 +39,13 @@ def rounded_for(model: TaskModel, rows: TextRows, scheme: Scheme, progress: bool
     kernels = [
         path
         for path in weights
-        if (part := part_of(path)) is not None and part not in scheme.eight_bits and path != "embedding/tokens"
+        if (part := part_of(path)) is not None and part not in scheme.eight_bits and path != _MATRIX
     ]
     products = input_products(model, rows, kernels)
     for path in track(kernels, "rounding the kernels", disable=not progress):
         weights[path] = rounded_kernel(weights[path], products.pop(path), scheme.block or len(weights[path]))
+    if scheme.generates and EMBEDDING_MATRIX not in scheme.eight_bits:  # also the kernel of a tied head
+        weights[_MATRIX] = four_bits(weights[_MATRIX], _MATRIX, scheme.block)
     with dtype_policy("float32"):
         return remake(model, weights.__getitem__)
 

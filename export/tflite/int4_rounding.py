@@ -10,19 +10,22 @@ _CLIPPED = [1 - 0.05 * i for i in range(12)]  # clipping limits to try, as fract
 
 def part_of(path: str) -> str | None:
     """The part that a weight belongs to; None if the weight stays in float32."""
-    if path in ("embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
+    if path in ("embedding/tokens", "decoder_embedding/tokens", "embedding/widen", "embedding/projection/kernel"):
         return "embedding"
     if not path.endswith("kernel"):
         return None
     first = path.split("/")[0]
-    return first if first.startswith("block_") else "head"
+    return first if "block_" in first else "head"
 
 
-def four_bits(weights: Any, path: str) -> np.ndarray:
-    """Weights rounded to 15 values, with one scale per token of an embedding matrix or per output of a kernel."""
+def four_bits(weights: Any, path: str, block: int | None = None) -> np.ndarray:
+    """Weights rounded to 15 values, with one scale per token of an embedding matrix or per output of a kernel.
+
+    With `block`, each group of this number of weights has its own scale.
+    """
     weights = np.asarray(weights, np.float32)
     of_outputs = weights.T if path == "embedding/tokens" else weights
-    steps = scales(of_outputs, np.ones(len(of_outputs)), len(of_outputs))
+    steps = scales(of_outputs, np.ones(len(of_outputs)), block or len(of_outputs))
     rounded = np.clip(np.round(of_outputs / steps), -LARGEST, LARGEST) * steps
     return rounded.T if path == "embedding/tokens" else rounded
 

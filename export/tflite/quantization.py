@@ -41,8 +41,8 @@ def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
         raise ValueError("the model has learned its ranges (quantization_aware); leave calibration out")
     if scheme.calibrated and missing and not aware:
         raise ValueError(f"{scheme} needs calibration: a few hundred texts similar to the texts in production")
-    if scheme.generates and calibration is not None:
-        raise ValueError(f"{scheme} of a text generator takes no calibration texts")
+    if calibration is not None and hasattr(model.backbone, "encode"):
+        raise ValueError("calibration texts are not supported for an encoder-decoder; leave calibration out")
     if not scheme.takes_texts and calibration is not None:
         raise ValueError(f"{scheme} takes no calibration texts; only static_int8, int8x16 and four-bit schemes do")
     if calibration is not None and not len(calibration):
@@ -112,18 +112,24 @@ def _look_up(matrix: Any, token_ids: tf.Tensor) -> tf.Tensor:
     return tf.reshape(rows, (*token_ids.shape, matrix.shape[-1]))
 
 
-def finish(content: bytes, scheme: Scheme, rows: list[dict[str, Any]]) -> bytes:
+def finish(content: bytes, scheme: Scheme, rounded: bool, rows: list[dict[str, Any]]) -> bytes:
     """The final file from the converter's output. For four bits and int8x16, LiteRT's quantizer makes it.
 
     With four bits, each group has the scale with the lowest squared error (OCTAV), which clips the largest weights.
-    MiniLM on sst2 kept 97.5 % of its labels, but only 91.8 % with a scale from the largest weight. With `rows`, the
-    kernels are already rounded (`gptq.rounded_for`); their scale comes from the largest weight.
+    MiniLM on sst2 kept 97.5 % of its labels, but only 91.8 % with a scale from the largest weight.
+
+    Args:
+        content: the converter's output.
+        scheme: the scheme.
+        rounded: the kernels have been rounded to four bits (`gptq.rounded_for`); their scale comes from the largest
+            weight.
+        rows: inputs for the ranges of activations.
 
     Source: Sakr et al. 2022, §3, https://arxiv.org/abs/2206.06501
     """
     if not scheme.by_litert:
         return content
-    rules = _rules(scheme, rounded=bool(rows))
+    rules = _rules(scheme, rounded)
     made = import_extra("litert_quantizer.quantizer", "edge").Quantizer(content, rules)
     with warnings.catch_warnings():
         # for calibration, the quantizer keeps all tensors of an interpreter, which warns about it
@@ -153,6 +159,8 @@ def _rules(scheme: Scheme, rounded: bool) -> Any:
         weights(".*", operators.ALL_SUPPORTED, 4, scheme.granularity, "OCTAV")
         if rounded:
             weights(".*", operators.FULLY_CONNECTED, 4, scheme.granularity)
+            if scheme.generates:
+                weights(".*", operators.EMBEDDING_LOOKUP, 4, scheme.granularity)
     for part in scheme.eight_bits:
         regex = {"embedding": _EMBEDDING, "head": _HEAD}.get(part, rf"/{part}(_\d+)?/{_PRODUCTS}")
         weights(regex, operators.FULLY_CONNECTED, 8)

@@ -141,4 +141,7 @@ class Scheme:
 def parts_of(config: BackboneConfig) -> list[str]:
     """The parts whose bits can be chosen: the embedding matrix with its projection, each block, and the head."""
     blocks = 1 if getattr(config, "shared_layers", False) else config.num_layers
-    return [EMBEDDING_MATRIX, *(f"block_{i}" for i in range(blocks)), "head"]
+    names = [f"block_{i}" for i in range(blocks)]
+    if (decoder_blocks := getattr(config, "decoder_layers", None)) is not None:
+        names = [f"encoder_{name}" for name in names] + [f"decoder_block_{i}" for i in range(decoder_blocks)]
+    return [EMBEDDING_MATRIX, *names, "head"]

@@ -1,4 +1,4 @@
-"""A text generator's `.tflite` in LiteRT: the same generation as with the Keras model, see `step_functions`."""
+"""A `.tflite` that generates text in LiteRT: the same generation as with the Keras model, see `step_functions`."""
 
 from typing import Any
 
@@ -7,13 +7,14 @@ import numpy as np
 from keras_plm.generation import FINISHED
 
 from .interpreter import TFLite
+from .step_functions import OWN_CACHES
 
 _HIDDEN = np.float32(-1e9)  # the mask of a key that a query does not see
 _Caches = dict[str, np.ndarray]
 
 
 class TFLiteTextGenerator(TFLite):
-    """A LiteRT interpreter with the functions `prefill_<n>` and `decode`. Its caches are numpy arrays."""
+    """A LiteRT interpreter with the functions of `step_functions`. Its caches are numpy arrays."""
 
     def _runner(self, has_strings: bool) -> Any:
         names = self.interpreter.get_signature_list()
@@ -22,25 +23,38 @@ class TFLiteTextGenerator(TFLite):
             for name in names
             if name.startswith("prefill_")
         }
+        self.encode = self.interpreter.get_signature_runner("encode") if "encode" in names else None
         decode = self.interpreter.get_signature_runner("decode")
         shapes = {name: tensor["shape"] for name, tensor in decode.get_input_details().items()}
         self.length = int(shapes["mask"][-1])
         self.vocabulary_size = int(decode.get_output_details()["logits"]["shape"][-1])
-        self.empty = {name: np.zeros(shape, "float32") for name, shape in shapes.items() if "cache" in name}
+        self.empty = {name: np.zeros(shape, "float32") for name, shape in shapes.items() if name.startswith(OWN_CACHES)}
         return decode
 
-    def open_session(self) -> "TFLiteSession":
-        """A session for any number of prompts."""
-        return TFLiteSession(self)
+    def open_session(self, sources: list[list[int]] | None = None) -> "TFLiteSession":
+        """A session for any number of prompts; an encoder-decoder needs a source for each of them."""
+        return TFLiteSession(self, sources)
+
+    def first_caches(self, source: list[int] | None) -> _Caches:
+        """Empty caches; for an encoder-decoder, with what its encoder has read."""
+        if self.encode is None or source is None:
+            return self.empty
+        token_ids, mask = np.zeros((2, 1, self.length), "int32")
+        token_ids[0, : len(source)], mask[0, : len(source)] = source, 1
+        with self.lock:
+            found = self.encode(token_ids=token_ids, padding_mask=mask)
+        return self.empty | found | {"encoder_padding_mask": mask}
 
     def run(self, arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
         """The logits after each token of rows of token ids, 0 at padding. One text per row, from its first position."""
-        token_ids, mask = arrays["token_ids"], arrays["padding_mask"]
+        written = "" if self.encode is None else "decoder_"
+        token_ids, mask = arrays[f"{written}token_ids"], arrays[f"{written}padding_mask"]
         if mask.size and (mask.max() > 1 or (np.diff(mask, axis=1) > 0).any()):
             raise ValueError("a row must have one text, with padding only after it")
         found = np.zeros((*token_ids.shape, self.vocabulary_size), "float32")
         for row, count in enumerate(mask.sum(1)):
-            caches = self.empty
+            source = arrays["token_ids"][row][arrays["padding_mask"][row] > 0].tolist() if written else None
+            caches = self.first_caches(source)
             for position in range(count):
                 caches, found[row, position] = self.decode(int(token_ids[row, position]), position, caches)
         return {names[0]: found}
@@ -59,7 +73,7 @@ class TFLiteTextGenerator(TFLite):
             count = min((n for n in fitting if n >= left), default=max(fitting))
             part = token_ids[done : done + count]
             with self.lock:
-                caches = self.prefill[count](**self._inputs(part, count, first + done), **caches)
+                caches = caches | self.prefill[count](**self._inputs(part, count, first + done), **caches)
             done += len(part)
         return caches
 
@@ -67,7 +81,8 @@ class TFLiteTextGenerator(TFLite):
         """The caches with this token, and the (V,) logits of the next one."""
         with self.lock:
             found = self.runner(**self._inputs([token_id], 1, position), **caches)
-        return found, found.pop("logits")[0, 0]
+        logits = found.pop("logits")[0, 0]
+        return caches | found, logits
 
     def _inputs(self, token_ids: list[int], count: int, first: int) -> dict[str, np.ndarray]:
         padding = count - len(token_ids)
@@ -85,15 +100,22 @@ class TFLiteSession:
 
     Args:
         generator: the functions; several sessions can share them.
+        sources: token ids that an encoder reads, one for each prompt; None for a decoder.
     """
 
-    def __init__(self, generator: TFLiteTextGenerator) -> None:
+    def __init__(self, generator: TFLiteTextGenerator, sources: list[list[int]] | None = None) -> None:
         self.generator = generator
+        self.sources = sources
         self.rows: list[tuple[int, _Caches]] = []  # for each row: number of tokens, caches
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
         """See `GenerationSession`."""
-        self.rows = [(len(prompt) - 1, self.generator.read(prompt[:-1], 0, self.generator.empty)) for prompt in prompts]
+        generator = self.generator
+        sources: list[Any] = self.sources or [None] * len(prompts)
+        self.rows = [
+            (len(prompt) - 1, generator.read(prompt[:-1], 0, generator.first_caches(source)))
+            for prompt, source in zip(prompts, sources, strict=True)
+        ]
         return self.step(np.array([prompt[-1] for prompt in prompts], "int32"))
 
     def step(self, tokens: np.ndarray) -> np.ndarray:

@@ -29,10 +29,10 @@ def text_rows(model: Any, texts: list, length: int) -> TextRows:
     return TextRows.from_texts(model.tokenizer, first, second, max_length=length)
 
 
-def text_batches(rows: TextRows) -> list[dict[str, np.ndarray]]:
-    """Batches of model inputs; rows of similar length are batched together."""
+def text_batches(model: Any, rows: TextRows) -> list[dict[str, np.ndarray]]:
+    """Batches of the inputs of a model; rows of similar length are batched together."""
     batches = rows.evaluation_dataset(_ROWS)[0]
-    return [{name: np.asarray(values) for name, values in batch.items()} for batch in batches]
+    return [{name: np.asarray(batch[name]) for name in model.input} for batch in batches]
 
 
 def layers_with(model: Any, kernels: list[str]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
     Layers that process one vector per text (poolers, classification heads) are not captured.
 
     Args:
-        model: an `Encoder` or a task model.
+        model: a backbone or a task model.
         rows: the rows to run.
         kernels: paths of the kernels of the layers to capture.
         see: called for each layer and each batch with the path of the kernel, the inputs (tokens, D) and the outputs
@@ -78,7 +78,7 @@ def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
     """
     mask = np.zeros((0, 0), bool)
     # The last block is called twice, for all tokens and for the first token alone. Its keys and values count once.
-    passes = model.config.num_layers if model.config.shared_layers else 1
+    passes = model.config.num_layers if getattr(model.config, "shared_layers", False) else 1
     seen: Counter[str] = Counter()
 
     def see_tokens(path: str, inputs: Any, outputs: Any) -> None:
@@ -88,7 +88,7 @@ def watch(model: Any, rows: TextRows, kernels: list[str], see: Seer) -> None:
             see(path, *(ops.convert_to_numpy(values)[mask] for values in (inputs, outputs)))
 
     with shown(layers_with(model, kernels), see_tokens):
-        for batch in text_batches(rows):
+        for batch in text_batches(model, rows):
             mask = batch["padding_mask"].astype(bool)
             seen.clear()
             model(batch, training=False)

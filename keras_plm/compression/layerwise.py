@@ -36,7 +36,7 @@ def changed_model(
     Source: Li et al. 2025, §3, https://arxiv.org/abs/2504.02692
     Differs: the kernel is fitted by least squares before it is changed.
     """
-    changed, batches = copy_model(model), text_batches(rows)
+    changed, batches = copy_model(model), text_batches(model, rows)
     old, new = _Walk(model, kernels, batches), _Walk(changed, kernels, batches)
     blocks = list(zip(old.blocks, new.blocks, strict=True))
     for before, after in track(blocks, "changing the blocks", disable=not progress):

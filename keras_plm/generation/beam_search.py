@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .logits_processors import LogitsProcessor
+from .sampling import log_softmax
 from .session import FINISHED, GenerationSession
 from .settings import GenerationSettings
 
@@ -111,7 +112,7 @@ def _advance(
     possible = search.scores > -np.inf  # a beam of forbidden tokens stays only where there are too few others
     total = np.full(logits.shape, -np.inf)
     for row in np.flatnonzero(possible):
-        changed = processor(_log_softmax(logits[row]), search.prompt, search.running[row])
+        changed = processor(log_softmax(logits[row]), search.prompt, search.running[row])
         total[row] = changed + search.scores[row]
     # each beam can end with each end token; with this number of candidates, enough of them do not end
     count = min(max(2, 1 + len(processor.end_ids)) * beams, total.size)
@@ -140,8 +141,3 @@ def _advance(
     search.improvable &= bool(reachable > (search.finished[-1].score if full else _IMPOSSIBLE))
     search.done = not search.improvable or (full and settings.early_stopping is True) or bool(ended.all())
     return best[growing] // vocabulary
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -56,3 +56,9 @@ def generator_of(seed: int | None, prompt: list[int], index: int) -> np.random.G
         index: number of the text, if there are several texts for the prompt.
     """
     return np.random.default_rng(None if seed is None else [abs(seed), seed < 0, index, *prompt])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the last axis."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

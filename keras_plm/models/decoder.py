@@ -5,7 +5,6 @@ from jaxtyping import Float, Int
 
 from keras_plm.config import Adaptation, DecoderConfig
 from keras_plm.layers import CausalContext, DecoderBlock, ResidualNorm, RMSNorm, TokenEmbedding
-from keras_plm.layers.attention import Cache
 from keras_plm.layers.causal_context import Context
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
@@ -14,7 +13,7 @@ from .encoder import TokenInputs, check_vocabulary_size
 from .tokenizer_assets import KeepsTokenizer
 
 DECODER_INPUTS = ("token_ids", "padding_mask")
-Caches = list[dict[str, Cache]]
+Caches = Any  # a nested structure of tensors, as `make_caches` returns it
 
 
 def decoder_inputs() -> TokenInputs:
@@ -122,6 +121,14 @@ class Decoder(KeepsTokenizer, keras.Model):
         self.context = context
         self.blocks = blocks
         self.final_norm = final_norm
+
+    @property
+    def cache_names(self) -> Caches:
+        """The structure of the caches: the name that each tensor has in an artifact."""
+        return [
+            {"self": {"key": f"kv_cache_k_{block}", "value": f"kv_cache_v_{block}"}}
+            for block in range(len(self.blocks))
+        ]
 
     def make_caches(self, batch_size: int, length: int) -> Caches:
         """Empty key/value caches, one per block, for rows of `length` tokens."""

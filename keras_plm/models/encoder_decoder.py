@@ -13,6 +13,7 @@ from keras_plm.layers import (
     RMSNorm,
     TokenEmbedding,
 )
+from keras_plm.layers.causal_context import Context
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
@@ -144,9 +145,28 @@ class EncoderDecoder(KeepsTokenizer, keras.Model):
             hidden = block(hidden, padding_mask=padding_mask, position_bias=bias)
         return hidden if self.encoder_norm is None else self.encoder_norm(hidden)
 
-    def make_caches(self, batch_size: int, length: int, encoder_hidden: Float[Tensor, "B S D"]) -> Caches:
-        """Caches for `length` tokens of the decoder, with the keys and values of the encoder's hidden states."""
-        return [block.make_cache(batch_size, length, encoder_hidden) for block in self.decoder_blocks]
+    @property
+    def cache_names(self) -> Caches:
+        """The structure of the caches: the name that each tensor has in an artifact."""
+        blocks = [
+            {
+                "self": {"key": f"kv_cache_k_{block}", "value": f"kv_cache_v_{block}"},
+                "cross": {"key": f"encoder_k_{block}", "value": f"encoder_v_{block}"},
+            }
+            for block in range(len(self.decoder_blocks))
+        ]
+        return {"blocks": blocks, "encoder_padding_mask": "encoder_padding_mask"}
+
+    def make_caches(
+        self, token_ids: Int[Tensor, "B S"], padding_mask: Int[Tensor, "B S"], length: Int[Tensor, ""] | int
+    ) -> Caches:
+        """Read the text of the encoder, and make caches for `length` tokens of the decoder.
+
+        The caches hold the keys and values of the encoder's hidden states, and the encoder's padding mask.
+        """
+        encoded, rows = self.encode(token_ids, padding_mask), keras.ops.shape(token_ids)[0]
+        blocks = [block.make_cache(rows, length, encoded) for block in self.decoder_blocks]
+        return {"blocks": blocks, "encoder_padding_mask": padding_mask}
 
     def step(
         self,
@@ -154,28 +174,32 @@ class EncoderDecoder(KeepsTokenizer, keras.Model):
         padding_mask: Int[Tensor, "B L"],
         caches: Caches,
         index: Int[Tensor, ""] | int,
-        encoder_padding_mask: Int[Tensor, "B S"],
     ) -> tuple[Float[Tensor, "B T D"], Caches]:
         """Process further tokens of the decoder, with the keys and values of earlier tokens in caches.
 
         Args:
             token_ids: (B, T) int32, the tokens at the positions index … index + T - 1.
             padding_mask: (B, L) int32, 1 for the earlier tokens and for these, otherwise 0.
-            caches: from `make_caches(B, L, …)` or from the previous step.
+            caches: from `make_caches` or from the previous step.
             index: int scalar, number of positions that are already in the caches.
-            encoder_padding_mask: (B, S) int32, the mask of the encoder's text.
 
         Returns:
             (B, T, D) hidden states, equal to those of a call, and the caches including these tokens.
         """
         seen = self.context(padding_mask, first_position=index, num_queries=keras.ops.shape(token_ids)[1])
+        return self.step_in_context(token_ids, seen, caches, index)
+
+    def step_in_context(
+        self, token_ids: Int[Tensor, "B T"], seen: Context, caches: Caches, index: Int[Tensor, ""] | int
+    ) -> tuple[Float[Tensor, "B T D"], Caches]:
+        """Like `step`, with masks and position ids of these tokens instead of a padding mask; see `CausalContext`."""
         options = {"embedding_matrix": self.embedding_matrix} if self.decoder_embedding.tied else {}
         hidden = self.decoder_embedding(token_ids, position_ids=seen["position_ids"], **options)
         bias = None
         if self.decoder_bias is not None:
-            bias = self.decoder_bias(token_ids, padding_mask, first_position=index)
-        new = []
-        for block, cache in zip(self.decoder_blocks, caches, strict=True):
+            bias = self.decoder_bias(token_ids, seen["visible"][:, 0], first_position=index)
+        encoder_padding_mask, new = caches["encoder_padding_mask"], []
+        for block, cache in zip(self.decoder_blocks, caches["blocks"], strict=True):
             hidden, cache = block(
                 hidden,
                 attention_mask=seen["visible"],
@@ -185,7 +209,8 @@ class EncoderDecoder(KeepsTokenizer, keras.Model):
                 cache_index=index,
             )
             new.append(cache)
-        return hidden if self.decoder_norm is None else self.decoder_norm(hidden), new
+        hidden = hidden if self.decoder_norm is None else self.decoder_norm(hidden)
+        return hidden, {"blocks": new, "encoder_padding_mask": encoder_padding_mask}
 
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "adaptation": self.adaptation.to_dict(), "name": self.name}

@@ -9,7 +9,7 @@ from .pooling import Pooling
 from .pretraining import Pretrainer
 from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, QuestionAnswererMethods
 from .registry import register, registered, task_named, task_of
-from .seq2seq import Seq2Seq, Seq2SeqMethods
+from .seq2seq import SEQ2SEQ, Seq2Seq, Seq2SeqMethods
 from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
 from .task import Task
 from .text_generation import TEXT_GENERATION, TextGenerator, TextGeneratorMethods, TextScore
@@ -19,6 +19,7 @@ __all__ = [
     "CLASSIFICATION",
     "EMBEDDING",
     "QUESTION_ANSWERING",
+    "SEQ2SEQ",
     "Seq2Seq",
     "Seq2SeqMethods",
     "TAGGING",

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from keras_plm.generation import (
     Constraint,
@@ -20,6 +22,20 @@ from keras_plm.generation import (
 from .text_model import TextModel, check_texts
 
 
+class TeacherForced(NamedTuple):
+    """A text for teacher forcing: the model reads the tokens of a known text instead of its own.
+
+    Attributes:
+        source: the token ids that an encoder reads; None for a decoder.
+        token_ids: the token ids that the decoder reads.
+        num_prompt: number of these that a generation would begin with.
+    """
+
+    source: list[int] | None
+    token_ids: list[int]
+    num_prompt: int
+
+
 class GeneratingModel(TextModel):
     """The text-level methods of models that generate text. The prompts are texts.
 
@@ -30,8 +46,25 @@ class GeneratingModel(TextModel):
 
     continues_prompts: ClassVar[bool] = True
     end_tokens: Sequence[str] = ()
-    # the session of this model for `keras_plm.generation`, for at most this number of new tokens
-    open_session: Callable[[int], GenerationSession]
+    # (maximum number of new tokens, token ids of each source for an encoder-decoder) → a session of this model
+    open_session: Callable[..., GenerationSession]
+
+    def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
+        """Texts of at most this number of tokens for teacher forcing, made from these texts."""
+        raise NotImplementedError
+
+    def row_inputs(self, token_ids: list[int], source: list[int] | None = None) -> dict[str, np.ndarray]:
+        """The inputs of the model for one row, (1, T) int32 each.
+
+        Args:
+            token_ids: what the decoder reads.
+            source: what the encoder reads; None for a decoder.
+        """
+        rows = {"token_ids": token_ids}
+        if source is not None:
+            rows = {"token_ids": source, "decoder_token_ids": token_ids}
+        inputs = {name: np.array([ids], "int32") for name, ids in rows.items()}
+        return inputs | {name.replace("token_ids", "padding_mask"): np.ones_like(ids) for name, ids in inputs.items()}
 
     def generate(
         self, prompts: Sequence[str], settings: GenerationSettings | None = None, batch_size: int = 8, **changes: Any

@@ -99,6 +99,7 @@ class TaskModel(Protocol):
         adaptation: additions to the layers of its encoder (LoRA, adapters, fake quantization).
         tokenizer: the tokenizer of its ids.
         encoder: the encoder below its head.
+        backbone: the encoder, decoder or encoder-decoder below its head.
         prompt: a prefix for every text.
         input: its symbolic inputs by name.
         variables: its weights and dropout states.
@@ -108,6 +109,7 @@ class TaskModel(Protocol):
     adaptation: Adaptation
     tokenizer: Tokenizer | None
     encoder: Encoder
+    backbone: Any
     prompt: str
     input: TokenInputs
     variables: list[Any]

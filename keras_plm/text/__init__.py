@@ -31,6 +31,7 @@ from .readers import (
     read_text,
 )
 from .sentence_piece import SentencePieceTokenizer
+from .source_target_rows import SourceTargetRows
 from .tags import (
     allowed_transitions,
     canonical_labels,
@@ -57,6 +58,7 @@ __all__ = [
     "SPECIAL_TOKENS",
     "AddedToken",
     "AnswerWindows",
+    "SourceTargetRows",
     "BytePairTokenizer",
     "Encoding",
     "Examples",

@@ -154,15 +154,13 @@ class SentencePieceTokenizer(Tokenizer):
         return self.continuation(token_ids).removeprefix(" ")
 
     def continuation(self, token_ids: Sequence[int]) -> str:
-        if isinstance(self.model, BytePairs):
-            return b"".join(self.model.bytes_of(piece) for piece in self._pieces(token_ids)).decode(errors="replace")
-        text = "".join(
-            f"▁{piece}" if piece in (self.special.mask, self.special.unk) else piece
-            for piece in self._pieces(token_ids)
-        )
-        return text.replace("▁", " ")
+        return b"".join(map(self._bytes_of, self._pieces(token_ids))).decode(errors="replace")
 
     def token_bytes(self) -> list[bytes]:
-        if not isinstance(self.model, BytePairs):
-            return super().token_bytes()
-        return [self.model.bytes_of(piece) for piece in self.vocabulary]
+        return list(map(self._bytes_of, self.vocabulary))
+
+    def _bytes_of(self, piece: str) -> bytes:
+        if isinstance(self.model, BytePairs):
+            return self.model.bytes_of(piece)
+        is_word = piece in (self.special.mask, self.special.unk)
+        return f"{'▁' * is_word}{piece}".replace("▁", " ").encode()

@@ -172,6 +172,13 @@ class Tokenizer(ABC):
     def _spans(self, texts: list[str]) -> list[list[tuple[int, int, int]]]:
         """(id, first character, end) of each token of each text, without special tokens in them."""
 
+    @property
+    def ids_around(self) -> tuple[list[int], list[int]]:
+        """The ids of the special tokens before and after a single text, see `template`."""
+        parts, before = self.template.parts(False), self.template.num_before("A", pair=False)
+        ids = [self.role_id(part.name) for part in parts if not part.is_text]
+        return ids[:before], ids[before:]
+
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
         """Ids, tokens and character offsets of each text. Offsets exclude the space before a word."""
         check_is_list(texts)
@@ -279,8 +286,8 @@ class Tokenizer(ABC):
 
     @property
     def pad_id(self) -> int:
-        """The id of padding."""
-        return self.role_id("pad")
+        """The id of padding; 0 if the vocabulary has no token for it, because masks hide padding."""
+        return self._role_ids.get("pad", 0)
 
     @property
     def unk_id(self) -> int:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import keras
@@ -12,6 +14,10 @@ from keras_plm.xla import compiled
 @keras.saving.register_keras_serializable("keras_plm")
 class CrossEntropy(keras.losses.Loss):
     """Weighted softmax cross-entropy of logits and integer labels, without a float32 copy of the logits.
+
+    Args:
+        label_smoothing: ε in [0, 1): the target probability of the label is 1 - ε + ε / C, that of every other class
+            is ε / C.
 
     Call args:
         y_true: (…) integer labels in [0, C).
@@ -31,8 +37,20 @@ class CrossEntropy(keras.losses.Loss):
         is at most 85 nats.
     """
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "cross_entropy", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        reduction: str = "sum_over_batch_size",
+        name: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing={label_smoothing}; it must be in [0, 1)")
+        self.label_smoothing = label_smoothing
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"label_smoothing": self.label_smoothing}
 
     def __call__(
         self,
@@ -44,7 +62,7 @@ class CrossEntropy(keras.losses.Loss):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         rows = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
-        losses = _cross_entropy(rows, labels)
+        losses = _cross_entropy(self.label_smoothing)(rows, labels)
         shape = ops.shape(y_pred)[:-1]
         return super().__call__(ops.reshape(y_true, shape), ops.reshape(losses, shape), sample_weight)
 
@@ -87,22 +105,39 @@ class ChainLoss(keras.losses.Loss):
         return y_pred  # computed in __call__
 
 
-@tf.custom_gradient
-def _cross_entropy(logits: Float[tf.Tensor, "rows C"], labels: Int[tf.Tensor, " rows"]) -> Float[tf.Tensor, " rows"]:
-    """The float32 loss of each row."""
-    probabilities = tf.nn.softmax(logits)
-    chosen = tf.gather(probabilities, labels[:, None], batch_dims=1)[:, 0]
+@cache
+def _cross_entropy(smoothing: float) -> Callable:
+    @tf.custom_gradient
+    def losses(logits: Float[tf.Tensor, "rows C"], labels: Int[tf.Tensor, " rows"]) -> Float[tf.Tensor, " rows"]:
+        """The float32 loss of each row."""
+        probabilities = tf.nn.softmax(logits)
+        chosen = tf.gather(probabilities, labels[:, None], batch_dims=1)[:, 0]
+        found = -tf.math.log(tf.maximum(tf.cast(chosen, tf.float32), 1e-37))
+        if smoothing:  # the mean of all losses is the loss of the label, plus its logit, minus the mean logit
+            logit = tf.cast(tf.gather(logits, labels[:, None], batch_dims=1)[:, 0], tf.float32)
+            found += smoothing * (logit - _mean(logits))
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        return _gradient(probabilities, labels, upstream), None
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+            return _gradient(probabilities, labels, upstream, smoothing), None
 
-    return -tf.math.log(tf.maximum(tf.cast(chosen, tf.float32), 1e-37)), gradient
+        return found, gradient
+
+    return losses
+
+
+@compiled
+def _mean(logits: Float[tf.Tensor, "rows C"]) -> Float[tf.Tensor, " rows"]:
+    return tf.reduce_mean(tf.cast(logits, tf.float32), -1)
 
 
 @compiled
 def _gradient(
-    probabilities: Float[tf.Tensor, "rows C"], labels: Int[tf.Tensor, " rows"], upstream: Float[tf.Tensor, " rows"]
+    probabilities: Float[tf.Tensor, "rows C"],
+    labels: Int[tf.Tensor, " rows"],
+    upstream: Float[tf.Tensor, " rows"],
+    smoothing: float,
 ) -> Float[tf.Tensor, "rows C"]:
-    target = tf.range(probabilities.shape[-1]) == labels[:, None]
-    wide = tf.cast(probabilities, tf.float32) - tf.cast(target, tf.float32)
+    classes = probabilities.shape[-1]
+    target = tf.cast(tf.range(classes) == labels[:, None], tf.float32) * (1 - smoothing) + smoothing / classes
+    wide = tf.cast(probabilities, tf.float32) - target
     return tf.cast(wide * upstream[:, None], probabilities.dtype)

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from safetensors.numpy import save_file
 
 import keras_plm as plm
+from keras_plm import export
 
 HOME = Path(__file__).parents[2]
 SPAN = HOME / ".checkpoints" / "traceforge_title_model" / "data" / "span"
@@ -75,13 +76,25 @@ def test_it_translates(model):
 
 
 @pytest.mark.slow
+def test_it_translates_on_a_phone_and_on_a_server(model, tmp_path):
+    text, wanted = "translate English to German: The house is wonderful.", "Das Haus ist wunderbar."
+    path = export.to_tflite(model, tmp_path / "phone", "dynamic_int8", max_length=64)
+    assert path.stat().st_size < 85_000_000  # 77 M weights; one embedding matrix and one head
+    artifact = export.load_artifact(path)
+    assert artifact.generate([text]) == artifact.generate([text], num_beams=4) == [wanted]
+    served = export.load_artifact(export.to_saved_model(model, tmp_path / "served", max_length=64)).artifact
+    settings = {"max_new_tokens": [20], "temperature": [0.0], "top_p": [1.0], "seed": [0]}
+    assert served.strings(source=[text], **settings)["text"].tolist() == [wanted.encode()]
+
+
+@pytest.mark.slow
 def test_the_texts_of_transformers(model):
     """Golden outputs: tokens, greedy texts, hidden states and logits of Transformers with the same weights."""
     if not GOLDEN.with_suffix(".json").is_file():
         pytest.skip(f"no golden outputs at {GOLDEN}; set KERAS_PLM_DATA")
     examples = json.loads(GOLDEN.with_suffix(".json").read_text())["examples"]
     texts = [example["text"] for example in examples]
-    assert model.sources(texts) == [example["input_ids"] for example in examples]
+    assert model.source_ids(texts) == [example["input_ids"] for example in examples]
     for example, found in zip(examples, model.generate(texts, max_new_tokens=20), strict=True):
         wanted = [i for i in example["fp32_dequantised_greedy_ids"][1:] if i != 1]
         assert found == model.tokenizer.decode(wanted)

@@ -8,8 +8,8 @@ import tensorflow as tf
 import keras_plm as plm
 from keras_plm.config import DecoderConfig
 from keras_plm.generation import GenerationSettings
+from keras_plm.tasks.keras_session import KerasSession
 from keras_plm.tasks.text_generation import TextGenerator
-from keras_plm.tasks.text_generation.keras_session import KerasSession
 from keras_plm.text import SpecialTokens, Template
 from keras_plm.text.byte_pair import BYTE_CHARACTERS, BytePairTokenizer
 

@@ -21,8 +21,8 @@ ROWS, C = 13, 97
 
 
 @pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
-@pytest.mark.parametrize("shape", [(ROWS,), (3, 5)])
-def test_cross_entropy_equals_keras(dtype, tolerance, shape):
+@pytest.mark.parametrize("shape,smoothing", [((ROWS,), 0.0), ((3, 5), 0.0), ((3, 5), 0.3)])
+def test_cross_entropy_equals_keras(dtype, tolerance, shape, smoothing):
     random = np.random.default_rng(0)
     logits = tf.cast(3 * random.normal(size=(*shape, C)), dtype)
     labels = tf.constant(random.integers(0, C, shape))
@@ -34,8 +34,13 @@ def test_cross_entropy_equals_keras(dtype, tolerance, shape):
             value = loss(labels, logits, weights)
         return float(value), tf.cast(tape.gradient(value, logits), "float32")
 
-    ours, gradient = run(CrossEntropy())
-    theirs, expected = run(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    def keras_loss(labels, logits, weights):
+        smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+        return smooth(tf.one_hot(labels, C), logits, weights)
+
+    loss = CrossEntropy(label_smoothing=smoothing)
+    ours, gradient = run(CrossEntropy.from_config(loss.get_config()))
+    theirs, expected = run(keras_loss)
     assert ours == pytest.approx(theirs, rel=tolerance)
     np.testing.assert_allclose(gradient, expected, atol=tolerance * np.abs(expected).max())
 

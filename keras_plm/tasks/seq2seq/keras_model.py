@@ -2,17 +2,21 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
+import tensorflow as tf
 from jaxtyping import Float, Int
 
 from keras_plm.config import EncoderDecoderConfig
 from keras_plm.generation import GenerationSession
 from keras_plm.layers import NextTokenHead
 from keras_plm.models import BackboneModel, Caches, EncoderDecoder, check_same_config, encoder_decoder_inputs
+from keras_plm.tasks.keras_session import KerasSession, kept_function
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
-from .keras_session import KerasSession
 from .text_methods import Seq2SeqMethods
+
+_ROUND = 32  # the lengths of sources are multiples of this, because XLA compiles each length separately
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -85,14 +89,26 @@ class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
         self.start_tokens = tuple(start_tokens or ())
         self.end_tokens = tuple(end_tokens)
 
-    def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:  # type: ignore[override]
+    def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:
         """The session of this model for `keras_plm.generation`.
 
         Args:
             max_new_tokens: maximum number of new tokens.
             sources: token ids of the texts that the encoder reads, one for each prompt of the decoder.
         """
-        return KerasSession(self, max_new_tokens, sources or [])
+        rows = sources or []
+        return KerasSession(self, max_new_tokens, lambda _, length: self._read_sources(rows, length))
+
+    def _read_sources(self, rows: list[list[int]], length: int) -> Caches:
+        """The caches after the encoder has read these rows, for `length` tokens of the decoder."""
+        longest = max(map(len, rows))
+        longest = max(longest, min(-(-longest // _ROUND) * _ROUND, self.longest_row))
+        token_ids = np.zeros((len(rows), longest), "int32")
+        mask = np.zeros_like(token_ids)
+        for row, ids in enumerate(rows):
+            token_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+        read = kept_function(self, "read_sources", self.encoder_decoder.make_caches, reduce_retracing=True)
+        return read(tf.constant(token_ids), tf.constant(mask), tf.constant(length))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"start_tokens": list(self.start_tokens), "end_tokens": list(self.end_tokens)}
@@ -103,16 +119,23 @@ class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
         padding_mask: Int[Tensor, "B L"],
         caches: Caches,
         index: Int[Tensor, ""] | int,
-        encoder_padding_mask: Int[Tensor, "B S"],
-    ) -> tuple[Float[Tensor, "B V"], Caches]:
+        all_logits: bool = False,
+    ) -> tuple[Float[Tensor, "B *T V"], Caches]:
         """Process further tokens of the decoder, see `EncoderDecoder.step`.
 
         Returns:
-            (B, V) float32 logits of the token after the last one, and the caches including these tokens.
+            (B, V) float32 logits of the token after the last one, or with `all_logits` (B, T, V) logits of the token
+            after each one; and the caches including these tokens.
         """
-        hidden, caches = self.encoder_decoder.step(token_ids, padding_mask, caches, index, encoder_padding_mask)
-        logits = _logits(self.head, self.encoder_decoder, hidden[:, -1:])
-        return keras.ops.cast(logits, "float32")[:, 0], caches
+        hidden, caches = self.encoder_decoder.step(token_ids, padding_mask, caches, index)
+        if not all_logits:
+            hidden = hidden[:, -1:]
+        logits = keras.ops.cast(self.logits(hidden), "float32")
+        return logits if all_logits else logits[:, 0], caches
+
+    def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """(B, T, V) logits in the compute dtype, from hidden states of the decoder."""
+        return _logits(self.head, self.encoder_decoder, hidden)
 
 
 def _logits(head: NextTokenHead, model: EncoderDecoder, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 
 from keras_plm.generation import GenerationSession, GenerationSettings
-from keras_plm.tasks.generating_model import GeneratingModel
+from keras_plm.generation.sampling import log_softmax
+from keras_plm.tasks.generating_model import GeneratingModel, TeacherForced
 from keras_plm.tasks.text_generation import TextScore
-from keras_plm.tasks.text_generation.text_methods import log_softmax
 from keras_plm.tasks.text_model import check_texts
 
 
@@ -60,15 +60,13 @@ class Seq2SeqMethods(GeneratingModel):
             raise ValueError("give the targets: texts whose probability is computed, one for each text")
         check_texts(texts, targets, ("texts", "targets"))
         tokenizer, start, scores = self.needs_tokenizer(), self.start_ids, []
-        for source, target in zip(self.sources(texts), targets, strict=True):
+        for source, target in zip(self._checked_source_ids(texts), targets, strict=True):
             new = [*tokenizer.encode(target).token_ids, *self.end_ids[:1]]
             decoder = [*start, *new]
             if len(decoder) > self.longest_row:
                 raise ValueError(f"a target has {len(decoder)} tokens; the model reads {self.longest_row}")
-            rows = {"token_ids": source, "decoder_token_ids": decoder}
-            inputs = {name: np.array([ids], "int32") for name, ids in rows.items()}
-            masks = {name.replace("token_ids", "padding_mask"): np.ones_like(ids) for name, ids in inputs.items()}
-            logits = np.asarray(self.predict_on_batch(inputs | masks)[0], "float32")[len(start) - 1 : -1]
+            found = self.predict_on_batch(self.row_inputs(decoder, source))[0]
+            logits = np.asarray(found, "float32")[len(start) - 1 : -1]
             if not np.isfinite(logits).all():
                 raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
             new = decoder[len(start) :]
@@ -90,28 +88,44 @@ class Seq2SeqMethods(GeneratingModel):
             raise ValueError("the model has no start_tokens, so its decoder has nothing to begin with")
         return found
 
-    def sources(self, texts: Sequence[str]) -> list[list[int]]:
+    def source_ids(self, texts: Sequence[str], max_length: int | None = None) -> list[list[int]]:
         """The token ids of texts with the special tokens around them, as the encoder reads them.
 
-        Raises:
-            ValueError: a text has more tokens than the model can read.
+        Args:
+            texts: any number of texts.
+            max_length: maximum number of tokens, including special tokens; longer texts are truncated. None: no limit.
         """
         tokenizer = self.needs_tokenizer()
-        parts = tokenizer.template.parts(False)
-        before = tokenizer.template.num_before("A", pair=False)
-        around = [tokenizer.role_id(part.name) for part in parts if not part.is_text]
+        before, after = tokenizer.ids_around
+        room = None if max_length is None else max(max_length - len(before) - len(after), 0)
         tokens = tokenizer(list(texts)).to_list() if len(texts) else []
-        rows = [around[:before] + ids + around[before:] for ids in tokens]
+        return [before + ids[:room] + after or self.empty_source for ids in tokens]
+
+    @property
+    def empty_source(self) -> list[int]:
+        """The token id of an empty text, if the tokenizer puts no special tokens around texts; an encoder needs one."""
+        return self.end_ids[:1] or self.start_ids[:1]
+
+    def _checked_source_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        rows = self.source_ids(texts)
         for row, ids in enumerate(rows):
             if len(ids) > self.longest_row:
                 raise ValueError(f"text {row} has {len(ids)} tokens; the model reads {self.longest_row}")
         return rows
 
+    def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
+        """Each text as a source, with the text before it as its target."""
+        tokenize, start = self.needs_tokenizer(), self.start_ids
+        targets = [(start + tokenize.encode(text).token_ids)[:max_length] for text in texts]
+        sources = self.source_ids(texts, max_length)
+        shifted = [targets[-1], *targets[:-1]]
+        return [TeacherForced(*pair, len(start)) for pair in zip(sources, shifted, strict=True)]
+
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.start_ids for _ in texts]
 
     def _session(self, prompts: Sequence[str], max_new_tokens: int) -> GenerationSession:
-        return self.open_session(max_new_tokens, self.sources(prompts))  # type: ignore[call-arg]
+        return self.open_session(max_new_tokens, self._checked_source_ids(prompts))
 
     def _parts(self, prompts: Sequence[str], settings: GenerationSettings) -> tuple[list[Any], Iterator[Any]]:
         if settings.prompt_lookup_num_tokens:

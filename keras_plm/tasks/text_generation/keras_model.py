@@ -8,10 +8,10 @@ from keras_plm.config import DecoderConfig
 from keras_plm.generation import GenerationSession
 from keras_plm.layers import NextTokenHead
 from keras_plm.models import BackboneModel, Caches, Decoder, check_same_config, decoder_inputs
+from keras_plm.tasks.keras_session import KerasSession
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
-from .keras_session import KerasSession
 from .text_methods import TextGeneratorMethods
 
 
@@ -77,9 +77,9 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
         self.end_tokens = tuple(end_tokens)
         self.chat_template = chat_template
 
-    def open_session(self, max_new_tokens: int) -> GenerationSession:  # type: ignore[override]
+    def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:
         """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
-        return KerasSession(self, max_new_tokens)
+        return KerasSession(self, max_new_tokens, self.decoder.make_caches)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens), "chat_template": self.chat_template}

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from keras_plm.generation import GenerationSettings, Message, render_chat
-from keras_plm.tasks.generating_model import GeneratingModel
+from keras_plm.generation.sampling import log_softmax
+from keras_plm.tasks.generating_model import GeneratingModel, TeacherForced
 from keras_plm.tasks.text_model import check_texts
 
 
@@ -73,9 +74,9 @@ class TextGeneratorMethods(GeneratingModel):
         tokenizer = self.needs_tokenizer()
         tokens = {f"{role}_token": piece for role, piece in tokenizer.special.by_role.items()}
         prompt = render_chat(self.chat_template, messages, tokens)
-        parts = tokenizer.template.parts(False)[: tokenizer.template.num_before("A", pair=False)]
+        before, _ = tokenizer.ids_around
         # the tokenizer puts these tokens before every text, so they must not be there twice
-        return prompt.removeprefix("".join(tokenizer.special.by_role[part.name] for part in parts))
+        return prompt.removeprefix("".join(tokenizer.vocabulary[token_id] for token_id in before))
 
     def score(self, texts: Sequence[str]) -> list[TextScore]:
         """Compute the log-probability of each token of texts.
@@ -88,15 +89,18 @@ class TextGeneratorMethods(GeneratingModel):
         for row, token_ids in enumerate(self._prompt_ids(texts)):
             if len(token_ids) > self.longest_row:
                 raise ValueError(f"text {row} has {len(token_ids)} tokens; the model reads {self.longest_row}")
-            ids = np.array([token_ids], "int32")
-            logits = np.asarray(self.predict_on_batch({"token_ids": ids, "padding_mask": np.ones_like(ids)})[0])
-            logits = logits.astype("float32")[:-1]
+            logits = np.asarray(self.predict_on_batch(self.row_inputs(token_ids))[0], "float32")[:-1]
             if not np.isfinite(logits).all():
                 raise ValueError("the model gives logits that are no numbers (NaN); are its weights whole?")
-            found = np.take_along_axis(log_softmax(logits), ids[0, 1:, None], 1)[:, 0]
+            found = np.take_along_axis(log_softmax(logits), np.array(token_ids)[1:, None], 1)[:, 0]
             tokens = [tokenizer.vocabulary[token_id] for token_id in token_ids]
             scores.append(TextScore(tokens, np.concatenate([[np.nan], found]).astype("float32")))
         return scores
+
+    def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
+        """The first tokens of each text that is not empty; half of them are its prompt."""
+        rows = [ids[:max_length] for ids in self.texts_to_ids([text for text in texts if text])]
+        return [TeacherForced(None, ids, -(-len(ids) // 2)) for ids in rows]
 
     def texts_to_ids(self, texts: Sequence[str], ends: bool = False) -> list[list[int]]:
         """The token ids of texts, with the special tokens of the template before them.
@@ -112,24 +116,17 @@ class TextGeneratorMethods(GeneratingModel):
         tokenizer = self.needs_tokenizer()
         # the first token of a text is predicted too: from the token that begins texts, or from the end of another one
         special = tokenizer.special.by_role
-        begin = [] if tokenizer.template.num_before("A", pair=False) else self._border_ids(special)
+        begin = [] if tokenizer.ids_around[0] else self._border_ids(special)
         end = [tokenizer.role_id("eos")] if "eos" in special else []
         return [begin + row + end for text, row in zip(texts, rows, strict=True) if text]
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts behind what the template begins with; an empty one is the end of another text."""
         tokenizer = self.needs_tokenizer()
-        parts = tokenizer.template.parts(False)[: tokenizer.template.num_before("A", pair=False)]
-        before = [tokenizer.role_id(part.name) for part in parts]
+        before, _ = tokenizer.ids_around
         rows = [before + row for row in tokenizer(list(texts)).to_list()] if len(texts) else []
         return [row or self._border_ids(tokenizer.special.by_role) for row in rows]
 
     def _border_ids(self, special: dict[str, str]) -> list[int]:
         """The token that begins texts, or the one that ends them; none if there is neither."""
         return [self.needs_tokenizer().role_id(role) for role in ("bos", "eos") if role in special][:1]
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities over the last axis."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -1,11 +1,11 @@
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_plm.generation import FINISHED
+from keras_plm.models import Caches
 from keras_plm.xla import xla_enabled
 
 _ROUND = 64  # cache lengths are multiples of this, because XLA compiles each length separately, in some seconds
@@ -21,13 +21,15 @@ class KerasSession:
     limited by reading the weights from memory (docs/log).
 
     Args:
-        model: a `TextGenerator`.
+        model: a `TextGenerator`, or a `Seq2Seq`, whose prompts are those of its decoder.
         max_new_tokens: maximum number of steps after the prompts.
+        make_caches: makes the caches of all rows, for a number of tokens.
     """
 
-    def __init__(self, model: Any, max_new_tokens: int) -> None:
+    def __init__(self, model: Any, max_new_tokens: int, make_caches: Callable[[int, int], Caches]) -> None:
         self.model = model
         self.max_new_tokens = max_new_tokens
+        self.make_caches = make_caches
         self._caches: list[tf.Tensor] = []
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
@@ -39,22 +41,20 @@ class KerasSession:
         for row, prompt in enumerate(prompts):
             token_ids[row, longest - len(prompt) :] = prompt
             self._mask[row, longest - len(prompt) : longest] = 1
-        self._caches = tf.nest.flatten(self.model.decoder.make_caches(len(prompts), length))
+        self._caches = tf.nest.flatten(self.make_caches(len(prompts), length))
         self._index = longest
         # in parts: the attention scores of a long prompt would need more memory than the model
         for start in range(0, longest, _LONGEST_READ):
-            logits = self._run(_functions(self.model)["read"], token_ids[:, start : start + _LONGEST_READ], start)
+            logits = self._run("read", token_ids[:, start : start + _LONGEST_READ], start, reduce_retracing=True)
         return logits
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""
         reads = tokens != FINISHED
         self._mask[reads, self._index] = 1
-        token_ids = np.where(reads, tokens, 0)[:, None]
-        # not its concrete function, which would save 1.5 ms per token of Python: called directly, it runs without XLA
-        step = _functions(self.model)["step" if xla_enabled() else "step_without_xla"]
         self._index += 1
-        return self._run(step, token_ids, self._index - 1)
+        # not its concrete function, which would save 1.5 ms per token of Python: called directly, it runs without XLA
+        return self._run("step", np.where(reads, tokens, 0)[:, None], self._index - 1, jit_compile=xla_enabled())
 
     def select(self, rows: np.ndarray) -> None:
         """See `GenerationSession`."""
@@ -66,40 +66,44 @@ class KerasSession:
         self._mask[0, self._index : self._index + len(tokens)] = 1
         # the padding writes into the caches too, at positions that the mask hides and that are written again
         token_ids = np.array([[*tokens, *[0] * (width - len(tokens))]])
-        ahead = _functions(self.model)["ahead" if xla_enabled() else "ahead_without_xla"]
         self._index += len(tokens)
-        return self._run(ahead, token_ids, self._index - len(tokens))[0, : len(tokens)]
+        logits = self._run("ahead", token_ids, self._index - len(tokens), jit_compile=xla_enabled())
+        return logits[0, : len(tokens)]
 
     def rewind(self, count: int) -> None:
         """See `GenerationSession`."""
         self._mask[0, self._index - count : self._index] = 0
         self._index -= count
 
-    def _run(self, function: Callable, token_ids: np.ndarray, index: int) -> np.ndarray:
-        logits, *self._caches = function(*self._arguments(token_ids, index))
-        return logits.numpy()
+    def _run(self, name: str, token_ids: np.ndarray, index: int, **options: Any) -> np.ndarray:
+        model, names = self.model, self.model.backbone.cache_names
 
-    def _arguments(self, token_ids: np.ndarray, index: int) -> list[tf.Tensor]:
-        return [tf.constant(token_ids, tf.int32), tf.constant(self._mask), tf.constant(index), *self._caches]
-
-
-def _functions(model: Any) -> dict[str, Any]:
-    """The functions of a model, which are traced once and used by all its sessions. They take the caches as a list."""
-    if _FUNCTIONS not in model.__dict__:
-        structure = [{"self": {"key": 0, "value": 0}} for _ in model.decoder.blocks]
-
-        def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any, all_logits: bool = False) -> list[Any]:
-            packed = tf.nest.pack_sequence_as(structure, caches)
-            logits, new = model.step(token_ids, padding_mask, packed, index, all_logits)
+        # the caches are a list here: structures would cost time at each call
+        def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any) -> list[Any]:
+            packed = tf.nest.pack_sequence_as(names, caches)
+            logits, new = model.step(token_ids, padding_mask, packed, index, all_logits=name == "ahead")
             return [logits, *tf.nest.flatten(new)]
 
-        ahead = partial(run, all_logits=True)
-        functions = {
-            "read": tf.function(run, autograph=False, reduce_retracing=True),
-            "step": tf.function(run, autograph=False, jit_compile=True),
-            "step_without_xla": tf.function(run, autograph=False),
-            "ahead": tf.function(ahead, autograph=False, jit_compile=True),
-            "ahead_without_xla": tf.function(ahead, autograph=False),
-        }
+        function = kept_function(model, name, run, **options)
+        arguments = [tf.constant(token_ids, tf.int32), tf.constant(self._mask), tf.constant(index)]
+        logits, *self._caches = function(*arguments, *self._caches)
+        return logits.numpy()
+
+
+def kept_function(model: Any, name: str, function: Callable, **options: Any) -> Callable:
+    """A `tf.function` that is traced once for each shape, and used by all sessions of the model.
+
+    Args:
+        model: the model that keeps it.
+        name: its name in the model.
+        function: what it computes; only the first one of a name is used.
+        options: of `tf.function`; other options make another function.
+    """
+    functions = model.__dict__.get(_FUNCTIONS)
+    if functions is None:
+        functions = {}
         object.__setattr__(model, _FUNCTIONS, functions)  # not tracked by Keras: it is not part of the model
-    return model.__dict__[_FUNCTIONS]
+    key = (name, *options.items())
+    if key not in functions:
+        functions[key] = tf.function(function, autograph=False, **options)
+    return functions[key]

@@ -1,0 +1,155 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .datasets import ready
+from .packing import Spans
+
+_POOL = 50  # batches whose rows are sorted by length together
+
+
+class SourceTargetRows:
+    """Sources with their targets for an encoder-decoder, in batches with about the same number of tokens.
+
+        source      a b c eos        token_ids           a b c eos
+        target      x y eos          decoder_token_ids   start x y
+                                     targets             x y eos
+
+    Args:
+        sources: token ids of each source, with its special tokens.
+        targets: token ids of each target, with the token that ends it.
+        start: token ids that the decoder reads before it writes, at least one.
+        max_length: maximum number of tokens of a source, and of the start tokens with a target. Longer targets are
+            truncated. Longer sources are an error, because they would lose the token that ends them.
+        num_tokens: number of tokens of each source before truncation; None if no source was truncated.
+
+    Attributes:
+        lengths: number of tokens of each row: of its source, or of its target if that is longer.
+        num_tokens: the same before truncation.
+        num_truncated: number of rows whose source or target was truncated.
+
+    Raises:
+        ValueError: no start token, or a source that is too long.
+
+    Source: batches with the same number of tokens: Vaswani et al. 2017, §5.1, https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        start: Sequence[int],
+        max_length: int,
+        num_tokens: Sequence[int] | None = None,
+    ) -> None:
+        if not start:
+            raise ValueError("the decoder has no start tokens, so it has nothing to begin with")
+        room = max_length - len(start) + 1  # the last target is not read
+        read = np.array([len(ids) for ids in sources])
+        if (read > max_length).any():
+            raise ValueError(f"a source has {read.max()} tokens; the longest row has {max_length}")
+        whole, wanted = np.array([len(ids) for ids in targets]), [ids[:room] for ids in targets]
+        self.start, self.written = list(start), np.minimum(whole, room)
+        self.lengths = np.maximum(read, self.written + len(start) - 1)
+        before = read if num_tokens is None else np.asarray(num_tokens)
+        self.num_tokens = np.maximum(before, whole + len(start) - 1)
+        self.num_truncated = int(((before > read) | (whole > room)).sum())
+        self._tokens = read + self.written
+        self._sources, self._targets = _spans(sources), _spans(wanted)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def num_steps(self, batch_size: int) -> int:
+        """Number of batches of one epoch."""
+        return -(-len(self) // batch_size)
+
+    def training_dataset(
+        self, batch_size: int, epochs: int, seed: int = 0, gradient_accumulation_steps: int = 1
+    ) -> tf.data.Dataset:
+        """`epochs` shuffled passes, in batches of rows of similar length.
+
+        Args:
+            batch_size: mean number of rows per batch, summed over all replicas. A batch of short rows has more rows,
+                and a batch of long rows has fewer.
+            epochs: passes over the rows.
+            seed: random seed of the order; each epoch has another order.
+            gradient_accumulation_steps: number of batches whose averaged gradients make one step. Their tokens have
+                the same weights as in one large batch.
+
+        Returns:
+            Dataset of (inputs, targets, weights): inputs are `token_ids` and `padding_mask` (B, S), `decoder_token_ids`
+            and `decoder_padding_mask` (B, T) int32; targets are (B, T) int32; weights are (B, T) float32, scaled so
+            that Keras' mean over B·T is the mean over the targets of all replicas together.
+        """
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
+        found = [self._epoch(batch_size, seed, epoch, devices) for epoch in range(epochs)]
+        batches = [batch for epoch in found for batch in epoch]
+        count = np.array([self.written[batch].sum() for batch in batches], "float64")
+        groups = np.arange(len(batches)) // gradient_accumulation_steps
+        means = (np.bincount(groups, count) / np.bincount(groups))[groups]
+        return self._dataset(batches, means)
+
+    def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, list[np.ndarray]]:
+        """One pass, the longest rows first, and the rows of each batch; the weights are 1 for each target."""
+        order = np.argsort(-self.lengths, kind="stable")
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        return self._dataset(batches, None), batches
+
+    def _epoch(self, batch_size: int, seed: int, epoch: int, devices: int) -> list[np.ndarray]:
+        """The rows of each batch: shuffled, sorted by length in pools, cut where the numbers of tokens are equal."""
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(len(self))
+        order = np.resize(order, -(-len(order) // devices) * devices)  # wraps around
+        batches = []
+        for first in range(0, len(order), _POOL * batch_size):
+            pool = order[first : first + _POOL * batch_size]
+            pool = pool[np.lexsort((self.written[pool], self._tokens[pool]))].reshape(-1, devices)
+            count = -(-pool.size // batch_size)
+            tokens = np.cumsum(self._tokens[pool].sum(1))
+            cuts = np.searchsorted(tokens, tokens[-1] * np.arange(1, count) / count) + 1
+            steps = np.arange(1, count)
+            cuts = np.minimum(np.maximum.accumulate(np.maximum(cuts - steps, 0)) + steps, len(pool) - count + steps)
+            batches += [part.reshape(-1) for part in np.split(pool, cuts)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def _dataset(self, batches: list[np.ndarray], targets_per_batch: np.ndarray | None) -> tf.data.Dataset:
+        rows = tf.constant(np.concatenate(batches), tf.int64)
+        borders = tf.constant(np.cumsum([0, *map(len, batches)]), tf.int64)
+        means = None if targets_per_batch is None else tf.constant(targets_per_batch, tf.float32)
+
+        def make(step: tf.Tensor) -> Any:
+            index = rows[borders[step] : borders[step + 1]]
+            source, source_mask = _padded(self._sources.take(index))
+            target, target_mask = _padded(self._targets.take(index))
+            first = tf.tile(tf.constant([self.start], tf.int32), [tf.size(index), 1])
+            zeros = tf.zeros_like(first)[:, 1:]
+            wanted = tf.concat([zeros, target], 1)
+            weights = tf.cast(tf.concat([zeros, target_mask], 1), tf.float32)
+            if means is not None:
+                weights *= tf.cast(tf.size(weights), tf.float32) / means[step]
+            inputs = {
+                "token_ids": source,
+                "padding_mask": source_mask,
+                "decoder_token_ids": tf.concat([first, target[:, :-1]], 1),
+                "decoder_padding_mask": tf.concat([tf.ones_like(first), target_mask[:, 1:]], 1),
+            }
+            return inputs, wanted, weights
+
+        steps = tf.data.Dataset.range(len(batches))
+        return ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _spans(rows: Sequence[Sequence[int]]) -> Spans:
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.concatenate([np.asarray(row, "int32") for row in rows] + [np.zeros(1, "int32")])
+    return Spans(tf.constant(tokens), tf.constant(np.cumsum(lengths) - lengths), tf.constant(lengths))
+
+
+def _padded(spans: Spans) -> tuple[tf.Tensor, tf.Tensor]:
+    """(B, T) int32 tokens, 0 at padding, and their mask; T is at least 1."""
+    longest = tf.maximum(tf.reduce_max(spans.lengths), 1)
+    mask = tf.sequence_mask(spans.lengths, longest, tf.int32)
+    return spans.at(tf.range(longest)[None]) * mask, mask
