@@ -27,7 +27,7 @@ class Hypothesis:
 
 @dataclass
 class _Beams:
-    """The beam search of one prompt.
+    """The beam search of one prompt, or of one group of its beams.
 
     Attributes:
         prompt: token ids.
@@ -63,7 +63,7 @@ def beam_search(
     Args:
         session: session of the model.
         prompts: token ids.
-        settings: `num_beams`, `length_penalty`, `early_stopping`.
+        settings: `num_beams`, `length_penalty`, `early_stopping`, `num_beam_groups`, `diversity_penalty`.
         limits: maximum number of new tokens for each prompt.
         processor: changes the log-probabilities, and has the end tokens.
         is_stopped: whether new tokens contain a stop string.
@@ -71,17 +71,20 @@ def beam_search(
     Returns:
         for each prompt at most `num_beams` hypotheses, best first.
 
-    Source: Wu et al. 2016, §7, https://arxiv.org/abs/1609.08144
+    Source: Wu et al. 2016, §7, https://arxiv.org/abs/1609.08144; diverse groups: Vijayakumar et al. 2018, §3,
+        https://arxiv.org/abs/1610.02424
     Differs: the length penalty and all results are those of Transformers.
     """
-    beams = settings.num_beams
+    groups, beams = settings.num_beam_groups, settings.num_beams // settings.num_beam_groups
     scores = np.array([0.0] + [_IMPOSSIBLE] * (beams - 1))  # at first all beams are the same: only one may grow
     searches = [
-        _Beams(prompt, limit, [[] for _ in range(beams)], scores) for prompt, limit in zip(prompts, limits, strict=True)
+        _Beams(prompt, limit, [[] for _ in range(beams)], scores)
+        for prompt, limit in zip(prompts, limits, strict=True)
+        for _ in range(groups)
     ]
-    logits = session.read(list(prompts))
-    logits = logits[np.repeat(np.arange(len(prompts)), beams)]
-    session.select(np.repeat(np.arange(len(prompts)), beams))
+    rows_of_prompts = np.repeat(np.arange(len(prompts)), settings.num_beams)
+    logits = session.read(list(prompts))[rows_of_prompts]
+    session.select(rows_of_prompts)
     while True:
         parents = np.arange(len(searches) * beams)
         tokens = np.full(len(searches) * beams, FINISHED, "int32")
@@ -89,12 +92,18 @@ def beam_search(
             if search.done:
                 continue
             rows = slice(i * beams, (i + 1) * beams)
-            chosen = _advance(search, logits[rows], settings, processor, is_stopped)
+            earlier = tokens[i // groups * groups * beams : i * beams]  # of the earlier groups of this prompt
+            penalty = settings.diversity_penalty * np.bincount(earlier[earlier != FINISHED], minlength=logits.shape[1])
+            chosen = _advance(search, logits[rows], settings, processor, is_stopped, penalty)
             parents[rows] += chosen - np.arange(beams)
             if not search.done:
                 tokens[rows] = [new[-1] for new in search.running]
         if (tokens == FINISHED).all():
-            return [search.finished for search in searches]
+            found = [searches[i : i + groups] for i in range(0, len(searches), groups)]
+            return [
+                sorted((text for search in group for text in search.finished), key=lambda text: -text.score)
+                for group in found
+            ]
         if (parents != np.arange(len(parents))).any():
             session.select(parents)
         logits = session.step(tokens)
@@ -106,14 +115,24 @@ def _advance(
     settings: GenerationSettings,
     processor: LogitsProcessor,
     is_stopped: Callable[[list[int]], bool],
+    penalty: np.ndarray,
 ) -> np.ndarray:
-    """Add a token to each running beam; (beams,) the beams that they come from."""
+    """Add a token to each running beam; (beams,) the beams that they come from.
+
+    Args:
+        search: the search to advance.
+        logits: (beams, V) float32.
+        settings: as in `beam_search`.
+        processor: as in `beam_search`.
+        is_stopped: as in `beam_search`.
+        penalty: (V,) subtracted from the log-probabilities.
+    """
     beams, vocabulary = logits.shape
     possible = search.scores > -np.inf  # a beam of forbidden tokens stays only where there are too few others
     total = np.full(logits.shape, -np.inf)
     for row in np.flatnonzero(possible):
         changed = processor(log_softmax(logits[row]), search.prompt, search.running[row])
-        total[row] = changed + search.scores[row]
+        total[row] = changed - penalty + search.scores[row]
     # each beam can end with each end token; with this number of candidates, enough of them do not end
     count = min(max(2, 1 + len(processor.end_ids)) * beams, total.size)
     best = np.argpartition(-total, count - 1, axis=None)[:count]

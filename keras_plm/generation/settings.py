@@ -5,7 +5,7 @@ from typing import Any, Literal
 from keras_plm.config.typed_fields import TypedFields
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
-_OF_BEAMS = ("length_penalty", "early_stopping")
+_OF_BEAMS = ("length_penalty", "early_stopping", "num_beam_groups")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class GenerationSettings(TypedFields):
     length_penalty: float = 1.0  # beam scores are divided by length ** length_penalty; above 0 favors long texts
     # when beam search stops: num_beams texts have ended (True), a better text is unlikely (False) or impossible (never)
     early_stopping: bool | Literal["never"] = False
+    num_beam_groups: int = 1  # diverse beam search: groups of beams that avoid the tokens of earlier groups
+    diversity_penalty: float = 0.0  # subtracted from a token's log-probability for each earlier group's beam with it
     prompt_lookup_num_tokens: int = 0  # speculative decoding: guess up to this many tokens from earlier text; 0: off
     repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
     presence_penalty: float = 0.0  # subtracted from the logits of all tokens in the new text
@@ -59,8 +61,9 @@ class GenerationSettings(TypedFields):
         # JSON has no whole numbers as keys
         object.__setattr__(self, "logit_bias", {_token_id(token): _number(value) for token, value in bias.items()})
         self.check_types()
-        self.check_at_least(1, "max_new_tokens", "num_return_sequences", "num_beams")
-        self.check_at_least(0, "min_new_tokens", "top_k", "no_repeat_ngram_size", "min_p", "prompt_lookup_num_tokens")
+        self.check_at_least(1, "max_new_tokens", "num_return_sequences", "num_beams", "num_beam_groups")
+        self.check_at_least(0, "min_new_tokens", "top_k", "no_repeat_ngram_size", "min_p", "diversity_penalty")
+        self.check_at_least(0, "prompt_lookup_num_tokens")
         for name in ("temperature", "repetition_penalty", "top_p"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be above 0")
@@ -88,10 +91,17 @@ class GenerationSettings(TypedFields):
         for name in ("stop_strings", "bad_words"):
             if not all(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)} has an empty text")
-        if self.num_beams > 1 and self.do_sample:
-            raise ValueError(f"num_beams={self.num_beams} with do_sample=True is not supported")
         if self.prompt_lookup_num_tokens and (self.num_beams > 1 or self.do_sample):
             raise ValueError("prompt_lookup_num_tokens is for greedy decoding: without num_beams and do_sample")
+        self._check_beams()
+
+    def _check_beams(self) -> None:
+        if self.num_beams > 1 and self.do_sample:
+            raise ValueError(f"num_beams={self.num_beams} with do_sample=True is not supported")
+        if self.num_beams % self.num_beam_groups:
+            raise ValueError(f"num_beams={self.num_beams} is not a multiple of num_beam_groups={self.num_beam_groups}")
+        if (self.num_beam_groups > 1) != (self.diversity_penalty > 0):
+            raise ValueError("num_beam_groups above 1 and diversity_penalty above 0 belong together")
         if self.num_return_sequences > self.num_beams and not self.do_sample:
             count = f"num_return_sequences={self.num_return_sequences}"
             raise ValueError(f"{count} with num_beams={self.num_beams}: use more beams, or do_sample=True")

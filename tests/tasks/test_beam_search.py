@@ -57,6 +57,35 @@ def test_texts_of_beams():
     assert all(b > g - 1e-3 for b, g in zip(*totals, strict=True)) and totals[0] != totals[1]
 
 
+def test_diverse_groups():
+    """Groups of one beam are greedy, with penalties for the tokens of earlier groups; without, groups are searches."""
+    model, penalty = make("gpt2"), 0.5
+    settings = GenerationSettings(max_new_tokens=7, logit_bias=allowed(model))
+    wanted = [[], [], []]
+    for _ in range(7):
+        chosen = []
+        for new in wanted:
+            ids = np.array([model.texts_to_ids([PROMPTS[0]])[0] + new], "int32")
+            logits = np.asarray(model({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0, -1].astype("float64")
+            logits -= np.log(np.exp(logits).sum())
+            for token, bias in settings.logit_bias.items():
+                logits[token] += bias
+            for token in chosen:
+                logits[token] -= penalty
+            chosen.append(int(logits.argmax()))
+        for new, token in zip(wanted, chosen, strict=True):
+            new.append(token)
+    diverse = {"num_beams": 3, "num_beam_groups": 3, "num_return_sequences": 3, "diversity_penalty": penalty}
+    found = model.generate(PROMPTS[:1], settings, **diverse)[0]
+    assert sorted(found) == sorted(map(model.tokenizer.decode, wanted)) and len(set(found)) == 3
+    together = model.generate(PROMPTS, settings, **diverse)
+    assert together == [model.generate([prompt], settings, **diverse)[0] for prompt in PROMPTS]
+    plain = model.generate(PROMPTS, settings, num_beams=2, num_return_sequences=2)
+    equal = {"num_beams": 6, "num_beam_groups": 3, "num_return_sequences": 6, "diversity_penalty": 1e-9}
+    for six, two in zip(model.generate(PROMPTS, settings, **equal), plain, strict=True):
+        assert sorted(six) == sorted(two * 3)
+
+
 def score_of(model, prompt, text):
     """The log-probability of the text behind the prompt, among the tokens that are allowed."""
     ids, first = (model.tokenizer.encode(part).token_ids for part in (prompt + text, prompt))
@@ -75,6 +104,7 @@ def test_a_stop_string_ends_a_beam():
 
 
 @pytest.mark.parametrize("changes", [{"num_beams": 2, "do_sample": True}, {"num_beams": 0}, {"early_stopping": "soon"},
+                                     {"num_beams": 4, "num_beam_groups": 3}, {"num_beams": 2, "num_beam_groups": 2},
                                      {"num_beams": 2, "num_return_sequences": 3}])  # fmt: skip
 def test_settings_that_beams_do_not_have(changes):
     with pytest.raises(ValueError, match=list(changes)[-1] if "do_sample" not in changes else "num_beams=2"):
