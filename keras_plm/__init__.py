@@ -60,7 +60,8 @@ _HOMES = {
     "checkpoints": ("choose", "load"),
     "compression": ("cluster", "factorize_embedding", "prune", "shrink", "trim_vocabulary"),
     "config": (
-        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
+        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "TRANSFORMER_BASE",
+        "TRANSFORMER_TINY", "Adaptation",
         "DecoderConfig", "EncoderConfig", "EncoderDecoderConfig",
     ),
     "generation": ("GenerationSettings",),
@@ -86,6 +87,8 @@ __all__ = [
     "SIZES",
     "SMALL",
     "TINY",
+    "TRANSFORMER_BASE",
+    "TRANSFORMER_TINY",
     "Adaptation",
     "BytePairTokenizer",
     "ClassificationHead",

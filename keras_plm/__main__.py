@@ -25,6 +25,8 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "pretrain": Command("learn a vocabulary and an encoder from raw text", "keras_plm.recipes:Pretrain"),
         "pretrain-causal": Command("learn a tokenizer and a decoder from raw text", "keras_plm.recipes:PretrainCausal"),
         "fine-tune-causal": Command("fine-tune a decoder on completions", "keras_plm.recipes:FineTuneCausal"),
+        "translate": Command("train a translator", "keras_plm.recipes:Translate"),
+        "summarize": Command("train a summarizer", "keras_plm.recipes:Summarize"),
         "classify": Command("fine-tune a classifier of texts, or of pairs of texts", "keras_plm.recipes:Classify"),
         "tag": Command("fine-tune a tagger: entities, parts of speech", "keras_plm.recipes:Tag"),
         "answer-questions": Command("fine-tune a question answerer", "keras_plm.recipes:AnswerQuestions"),

@@ -11,7 +11,9 @@ from .learning_rate_finder import RateTest, find_learning_rate
 from .pretrain import Pretrain
 from .pretrain_causal import PretrainCausal
 from .recipe import Recipe
+from .summarize import Summarize
 from .tag import Tag
+from .translate import Translate
 
 __all__ = [
     "AnswerQuestions",
@@ -25,7 +27,9 @@ __all__ = [
     "PretrainCausal",
     "RateTest",
     "Recipe",
+    "Summarize",
     "Tag",
+    "Translate",
     "cross_validate",
     "find_learning_rate",
 ]

@@ -8,6 +8,8 @@ from keras_plm.training import parse_trainable
 if TYPE_CHECKING:
     from .fine_tune import FineTune
 
+_OF_ENCODERS = ("num_layers", "num_heads", "embedding_rank", "prune", "clusters", "quantization_aware")
+
 
 def check_fine_tuning(recipe: "FineTune") -> None:
     """Raise ValueError if a setting is out of range or if two settings exclude each other."""
@@ -24,6 +26,13 @@ def check_fine_tuning(recipe: "FineTune") -> None:
         raise ValueError(f"ema_momentum={recipe.ema_momentum}; it is a momentum in (0, 1), such as 0.999")
     _check_held_out(recipe)
     _check_compression(recipe)
+
+
+def check_no_encoder_settings(recipe: "FineTune") -> None:
+    """Raise ValueError if a setting is given that only encoders support."""
+    for name in _OF_ENCODERS:
+        if getattr(recipe, name):
+            raise ValueError(f"{name} is for encoders; {type(recipe).__name__} does not support it")
 
 
 def _check_held_out(recipe: "FineTune") -> None:

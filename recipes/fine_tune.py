@@ -114,7 +114,7 @@ class FineTune(Recipe, Generic[Model]):
             self.check_save_to()
         with self.session():
             # The model, and examples as tokens
-            model = starting_model(self, data.labeled)
+            model = self.begin(data.labeled)
             data = self._without_unknown_labels(data, model)
             tokens = {"train": self.rows(model, method.examples(data.train))}
             tokens |= {name: self.rows(model, examples) for name, examples in data.held_out.items()}
@@ -195,6 +195,14 @@ class FineTune(Recipe, Generic[Model]):
     def needs_pooler(self) -> bool:
         """Whether the head reads the pooled first token."""
         return False
+
+    def begin(self, examples: Any) -> Any:
+        """The model at the beginning of the training, from `start_from`.
+
+        Args:
+            examples: the examples that define the set of labels.
+        """
+        return starting_model(self, examples)
 
     def start(self, pretrained: Any, adaptation: Adaptation, examples: Any) -> Any:
         """The task model with the pre-trained weights. The head is reused if the pre-trained model has the same task.

@@ -5,17 +5,15 @@ Output   a folder with a TextGenerator, its tokenizer, recipe, history, card, pr
 Command  keras-plm fine-tune-causal --start-from saved_models/writer --train pairs.jsonl --save-to saved_models/chat
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from keras_plm.config import Adaptation, DecoderConfig
-from keras_plm.models import remake, weight_arrays
 from keras_plm.tasks import TEXT_GENERATION, Columns, Task, TextGenerator
 
+from .checks import check_no_encoder_settings
 from .fine_tune import FineTune
-
-_OF_ENCODERS = ("num_layers", "num_heads", "embedding_rank", "prune", "clusters", "quantization_aware")
+from .starting_model import restarted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +50,7 @@ class FineTuneCausal(FineTune[TextGenerator]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in _OF_ENCODERS:
-            if getattr(self, name):
-                raise ValueError(f"{name} is for encoders; FineTuneCausal does not support it")
+        check_no_encoder_settings(self)
 
     @property
     def columns(self) -> Columns:
@@ -65,8 +61,4 @@ class FineTuneCausal(FineTune[TextGenerator]):
 
     def start(self, pretrained: Any, adaptation: Adaptation, examples: Any) -> TextGenerator:
         """The pre-trained text generator, with the dropout and the adaptation of this recipe."""
-        if not isinstance(pretrained, self.task.model):
-            raise ValueError(f"{self.start_from} is a {type(pretrained).__name__}; give a TextGenerator")
-        config = dataclasses.replace(pretrained.config, dropout=self.dropout, attention_dropout=self.dropout)
-        there = weight_arrays(pretrained)
-        return remake(pretrained, there.get, config, adaptation)
+        return restarted(self, pretrained, adaptation)

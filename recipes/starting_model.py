@@ -1,12 +1,13 @@
 """The model that a fine-tuning starts from, and the callback that makes its kernels sparse or clustered."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from keras_plm.checkpoints import load
 from keras_plm.compression import Clusterer, Pruner, factorize_embedding, shrink
 from keras_plm.compression.shrinking import smaller_config
 from keras_plm.config import Adaptation
-from keras_plm.models import merge_lora
+from keras_plm.models import merge_lora, remake, weight_arrays
 from keras_plm.tasks import Pretrainer
 from keras_plm.training import parse_trainable
 
@@ -34,6 +35,15 @@ def starting_model(recipe: "FineTune", examples: Any) -> Any:
         raise ValueError(f"max_length={recipe.max_length}, but the model has {positions} positions")
     pretrained = _smaller(recipe, pretrained)
     return recipe.start(pretrained, fine_tuned_adaptation(recipe, pretrained), examples)
+
+
+def restarted(recipe: "FineTune", pretrained: Any, adaptation: Adaptation) -> Any:
+    """The pre-trained model of the recipe's task with its head, and with the dropout and adaptation of the recipe."""
+    if not isinstance(pretrained, recipe.task.model):
+        name = recipe.task.model.__name__
+        raise ValueError(f"{recipe.start_from} is a {type(pretrained).__name__}; give a {name}")
+    config = dataclasses.replace(pretrained.config, dropout=recipe.dropout, attention_dropout=recipe.dropout)
+    return remake(pretrained, weight_arrays(pretrained).get, config, adaptation)
 
 
 def _smaller(recipe: "FineTune", pretrained: Any) -> Any:

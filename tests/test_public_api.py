@@ -20,13 +20,13 @@ FINE_TUNE = [
 
 def test_public_names():
     assert plm.__all__ == [
-        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "Adaptation",
-        "BytePairTokenizer", "ClassificationHead", "Classifier", "Decoder", "DecoderBlock", "DecoderConfig",
-        "Embedder", "Encoder", "EncoderBlock", "EncoderConfig", "EncoderDecoder", "EncoderDecoderConfig",
-        "FeedForward", "GenerationSettings", "MaskedTokenHead", "MultiHeadAttention", "NextSentenceHead", "Pretrainer",
-        "QuestionAnswerer", "SentencePieceTokenizer", "Seq2Seq", "Tagger", "TextGenerator", "TokenEmbedding",
-        "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster", "evaluate", "factorize_embedding",
-        "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
+        "BASE", "GPT3_SIZES", "GPT_MINI", "LARGE", "MEDIUM", "MINI", "SIZES", "SMALL", "TINY", "TRANSFORMER_BASE",
+        "TRANSFORMER_TINY", "Adaptation", "BytePairTokenizer", "ClassificationHead", "Classifier", "Decoder",
+        "DecoderBlock", "DecoderConfig", "Embedder", "Encoder", "EncoderBlock", "EncoderConfig", "EncoderDecoder",
+        "EncoderDecoderConfig", "FeedForward", "GenerationSettings", "MaskedTokenHead", "MultiHeadAttention",
+        "NextSentenceHead", "Pretrainer", "QuestionAnswerer", "SentencePieceTokenizer", "Seq2Seq", "Tagger",
+        "TextGenerator", "TokenEmbedding", "Tokenizer", "WordPieceTokenizer", "checkpoints", "choose", "cluster",
+        "evaluate", "factorize_embedding", "load", "merge_lora", "prune", "save", "shrink", "trim_vocabulary",
     ]  # fmt: skip
     assert export.__all__ == [
         "Artifact", "Attempt", "Bounds", "Budget", "BudgetError", "Comparison", "ExportError", "compare", "fit_budget",
@@ -35,7 +35,8 @@ def test_public_names():
     ]  # fmt: skip
     assert recipes.__all__ == [
         "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "FineTuneCausal", "Pretrain",
-        "PretrainCausal", "RateTest", "Recipe", "Tag", "cross_validate", "find_learning_rate",
+        "PretrainCausal", "RateTest", "Recipe", "Summarize", "Tag", "Translate", "cross_validate",
+        "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -45,9 +46,9 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "pretrain-causal", "fine-tune-causal", "classify", "tag", "answer-questions", "embed", "distill",
-        "predict", "generate", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate",
-        "learning-rate", "shrink", "trim", "vocabulary",
+        "pretrain", "pretrain-causal", "fine-tune-causal", "translate", "summarize", "classify", "tag",
+        "answer-questions", "embed", "distill", "predict", "generate", "evaluate", "export", "compare", "fit-budget",
+        "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 
@@ -75,6 +76,8 @@ def test_recipe_fields():
     assert names["Distill"] == [
         "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "augmentations_per_text", "layers",
     ]  # fmt: skip
+    text_to_text = ["source_column", "target_column", "config", "vocabulary_size", "label_smoothing"]
+    assert names["Translate"] == names["Summarize"] == [*FINE_TUNE, *text_to_text]
     assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
     assert names["AnswerQuestions"] == [*FINE_TUNE, "overlap"]
     assert names["Embed"] == [

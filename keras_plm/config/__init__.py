@@ -4,7 +4,7 @@ from .adaptation import Adaptation
 from .backbone import Activation, BackboneConfig, check_heads
 from .decoder import DECODER_SIZES, GPT3_SIZES, GPT_MINI, AttentionBias, DecoderConfig, Norm
 from .encoder import BASE, LARGE, MEDIUM, MINI, SIZES, SMALL, TINY, EncoderConfig, PoolerActivation, Positions
-from .encoder_decoder import EncoderDecoderConfig
+from .encoder_decoder import ENCODER_DECODER_SIZES, TRANSFORMER_BASE, TRANSFORMER_TINY, EncoderDecoderConfig
 
 __all__ = [
     "BASE",
@@ -14,6 +14,9 @@ __all__ = [
     "SIZES",
     "SMALL",
     "TINY",
+    "ENCODER_DECODER_SIZES",
+    "TRANSFORMER_BASE",
+    "TRANSFORMER_TINY",
     "Activation",
     "Adaptation",
     "AttentionBias",

@@ -91,3 +91,11 @@ class EncoderDecoderConfig(BackboneConfig):
         rows += self.max_sequence_length * (self.positions in ("learned", "sinusoidal", "sinusoidal_halves"))
         biases = 2 * self.relative_buckets * self.num_heads * (self.positions == "relative")
         return blocks + rows * width + biases
+
+
+# the sizes of Vaswani et al. 2017, table 3, and a small one for some ten thousand sentences; with pre-norm
+TRANSFORMER_BASE = EncoderDecoderConfig(vocabulary_size=32_000, normalize_first=True)  # 60.5 M weights
+TRANSFORMER_TINY = EncoderDecoderConfig(
+    vocabulary_size=8_000, num_layers=4, num_heads=4, hidden_dim=128, intermediate_dim=256, normalize_first=True
+)  # 2.4 M weights
+ENCODER_DECODER_SIZES = {"transformer-tiny": TRANSFORMER_TINY, "transformer-base": TRANSFORMER_BASE}

@@ -31,6 +31,7 @@ from .readers import (
     read_text,
 )
 from .sentence_piece import SentencePieceTokenizer
+from .sentence_piece_learning import learn_sentence_pieces
 from .source_target_rows import SourceTargetRows
 from .tags import (
     allowed_transitions,
@@ -88,6 +89,7 @@ __all__ = [
     "label_ids",
     "label_rows",
     "learn_byte_pairs",
+    "learn_sentence_pieces",
     "learn_vocabulary",
     "list_of_texts",
     "mask_tokens",

@@ -7,11 +7,12 @@ import tensorflow as tf
 from .datasets import ready
 from .packing import Spans
 
-_POOL = 50  # batches whose rows are sorted by length together
-
 
 class SourceTargetRows:
     """Sources with their targets for an encoder-decoder, in batches with about the same number of tokens.
+
+    Rows of similar length share a batch. There are few widths, and all batches of a width have the same number of rows,
+    because XLA compiles each shape separately, in about a second.
 
         source      a b c eos        token_ids           a b c eos
         target      x y eos          decoder_token_ids   start x y
@@ -64,7 +65,7 @@ class SourceTargetRows:
 
     def num_steps(self, batch_size: int) -> int:
         """Number of batches of one epoch."""
-        return -(-len(self) // batch_size)
+        return len(self._epoch(batch_size, 0, 0)[0])
 
     def training_dataset(
         self, batch_size: int, epochs: int, seed: int = 0, gradient_accumulation_steps: int = 1
@@ -84,46 +85,51 @@ class SourceTargetRows:
             and `decoder_padding_mask` (B, T) int32; targets are (B, T) int32; weights are (B, T) float32, scaled so
             that Keras' mean over B·T is the mean over the targets of all replicas together.
         """
-        devices = tf.distribute.get_strategy().num_replicas_in_sync
-        found = [self._epoch(batch_size, seed, epoch, devices) for epoch in range(epochs)]
-        batches = [batch for epoch in found for batch in epoch]
+        found = [self._epoch(batch_size, seed, epoch) for epoch in range(epochs)]
+        batches = [batch for rows, _ in found for batch in rows]
         count = np.array([self.written[batch].sum() for batch in batches], "float64")
         groups = np.arange(len(batches)) // gradient_accumulation_steps
         means = (np.bincount(groups, count) / np.bincount(groups))[groups]
-        return self._dataset(batches, means)
+        return self._dataset(batches, np.concatenate([widths for _, widths in found]), means)
 
     def evaluation_dataset(self, batch_size: int) -> tuple[tf.data.Dataset, list[np.ndarray]]:
         """One pass, the longest rows first, and the rows of each batch; the weights are 1 for each target."""
         order = np.argsort(-self.lengths, kind="stable")
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        return self._dataset(batches, None), batches
+        return self._dataset(batches, np.array([self.lengths[batch].max() for batch in batches])), batches
 
-    def _epoch(self, batch_size: int, seed: int, epoch: int, devices: int) -> list[np.ndarray]:
-        """The rows of each batch: shuffled, sorted by length in pools, cut where the numbers of tokens are equal."""
+    def _epoch(self, batch_size: int, seed: int, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """The rows of each batch and its width. Rows that do not fill a batch move on to a wider one."""
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
         random = np.random.default_rng([seed, epoch])
-        order = random.permutation(len(self))
-        order = np.resize(order, -(-len(order) // devices) * devices)  # wraps around
-        batches = []
-        for first in range(0, len(order), _POOL * batch_size):
-            pool = order[first : first + _POOL * batch_size]
-            pool = pool[np.lexsort((self.written[pool], self._tokens[pool]))].reshape(-1, devices)
-            count = -(-pool.size // batch_size)
-            tokens = np.cumsum(self._tokens[pool].sum(1))
-            cuts = np.searchsorted(tokens, tokens[-1] * np.arange(1, count) / count) + 1
-            steps = np.arange(1, count)
-            cuts = np.minimum(np.maximum.accumulate(np.maximum(cuts - steps, 0)) + steps, len(pool) - count + steps)
-            batches += [part.reshape(-1) for part in np.split(pool, cuts)]
-        return [batches[i] for i in random.permutation(len(batches))]
+        order, width_of = random.permutation(len(self)), _widths(self.lengths)
+        batches, widths, left = [], [], order[:0]
+        for width in np.unique(width_of):
+            members = np.concatenate([left, order[width_of[order] == width]])
+            count = max(round(batch_size * width_of.mean() / width / devices), 1) * devices
+            whole = len(members) // count * count
+            batches += list(members[:whole].reshape(-1, count))
+            widths += [width] * (whole // count)
+            left = members[whole:]
+        if len(left):
+            left = np.concatenate([left, np.resize(order, -len(left) % devices)])  # all devices get as many rows
+            batches, widths = [*batches, left], [*widths, int(width_of.max())]
+        shuffled = random.permutation(len(batches))
+        return [batches[i] for i in shuffled], np.array(widths)[shuffled]
 
-    def _dataset(self, batches: list[np.ndarray], targets_per_batch: np.ndarray | None) -> tf.data.Dataset:
+    def _dataset(
+        self, batches: list[np.ndarray], widths: np.ndarray, targets_per_batch: np.ndarray | None = None
+    ) -> tf.data.Dataset:
         rows = tf.constant(np.concatenate(batches), tf.int64)
         borders = tf.constant(np.cumsum([0, *map(len, batches)]), tf.int64)
+        sizes = tf.constant(widths, tf.int64)
         means = None if targets_per_batch is None else tf.constant(targets_per_batch, tf.float32)
 
         def make(step: tf.Tensor) -> Any:
             index = rows[borders[step] : borders[step + 1]]
-            source, source_mask = _padded(self._sources.take(index))
-            target, target_mask = _padded(self._targets.take(index))
+            width = sizes[step]
+            source, source_mask = _padded(self._sources.take(index), width)
+            target, target_mask = _padded(self._targets.take(index), width - len(self.start) + 1)
             first = tf.tile(tf.constant([self.start], tf.int32), [tf.size(index), 1])
             zeros = tf.zeros_like(first)[:, 1:]
             wanted = tf.concat([zeros, target], 1)
@@ -148,8 +154,13 @@ def _spans(rows: Sequence[Sequence[int]]) -> Spans:
     return Spans(tf.constant(tokens), tf.constant(np.cumsum(lengths) - lengths), tf.constant(lengths))
 
 
-def _padded(spans: Spans) -> tuple[tf.Tensor, tf.Tensor]:
-    """(B, T) int32 tokens, 0 at padding, and their mask; T is at least 1."""
-    longest = tf.maximum(tf.reduce_max(spans.lengths), 1)
-    mask = tf.sequence_mask(spans.lengths, longest, tf.int32)
-    return spans.at(tf.range(longest)[None]) * mask, mask
+def _padded(spans: Spans, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(B, T) int32 tokens, 0 at padding, and their mask."""
+    mask = tf.sequence_mask(spans.lengths, width, tf.int32)
+    return spans.at(tf.range(width)[None]) * mask, mask
+
+
+def _widths(lengths: np.ndarray) -> np.ndarray:
+    """The lengths, rounded up to multiples of 8 (up to 64 tokens), 16 (up to 128), 32 (up to 256) and so on."""
+    unit = np.maximum(8, 2 ** np.ceil(np.log2(np.maximum(lengths, 1))).astype(int) // 8)
+    return -(-lengths // unit) * unit

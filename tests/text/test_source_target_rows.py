@@ -19,8 +19,8 @@ def test_a_batch():
     dataset, order = rows.evaluation_dataset(2)
     ((inputs, targets, weights),) = dataset.as_numpy_iterator()
     assert [batch.tolist() for batch in order] == [[1, 0]]  # the longest row first
-    assert inputs["token_ids"].tolist() == [[4, 0, 0], [1, 2, 3]]
-    assert inputs["padding_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert inputs["token_ids"].tolist() == [[4, 0, 0, 0], [1, 2, 3, 0]]
+    assert inputs["padding_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
     assert inputs["decoder_token_ids"].tolist() == [[7, 8, 6, 9], [7, 8, 5, 0]]
     assert targets.tolist() == [[0, 6, 9, 9], [0, 5, 0, 0]]
     assert inputs["decoder_padding_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
@@ -48,19 +48,20 @@ def test_every_row_once_per_epoch(lengths, batch_size, accumulated):
         assert sum(w.numpy().sum() / w.numpy().size for _, _, w in group) == pytest.approx(len(group), rel=1e-4)
 
 
-def test_batches_have_about_the_same_number_of_tokens():
+def test_batches_have_few_shapes_and_about_the_same_number_of_tokens():
     random = np.random.default_rng(0)
-    rows = rows_of([(int(n), int(n)) for n in random.geometric(0.1, 3_000).clip(1, 29)])
-    sizes = [(len(i["token_ids"]), int(i["padding_mask"].numpy().sum())) for i, _, _ in rows.training_dataset(16, 1)]
-    tokens = np.array([size[1] for size in sizes])
-    assert tokens.std() < 0.1 * tokens.mean() and len({size[0] for size in sizes}) > 10
-    assert sum(size[0] for size in sizes) == 3_000
+    rows = rows_of([(int(n), int(m)) for n, m in random.geometric(0.1, (3_000, 2)).clip(1, 29)])
+    shapes = [inputs["token_ids"].shape for inputs, _, _ in rows.training_dataset(16, 2)]
+    assert {shape[1] for shape in shapes} == {8, 16, 24, 32} and len(set(shapes)) <= 5
+    tokens = np.array([shape[0] * shape[1] for shape in shapes])
+    assert np.mean(np.abs(tokens - np.median(tokens)) > 0.1 * np.median(tokens)) < 0.02
+    assert sum(shape[0] for shape in shapes) == 6_000 and len(shapes) == pytest.approx(6_000 / 16, rel=0.2)
 
 
 def test_truncation():
     rows = SourceTargetRows([[1] * 5], [[2] * 40], START, max_length=31, num_tokens=[99])
     assert rows.num_truncated == 1 and rows.num_tokens.tolist() == [99] and rows.lengths.tolist() == [31]
-    ((inputs, targets, _),) = rows.training_dataset(1, 1)
+    ((inputs, targets, _),) = rows.evaluation_dataset(1)[0]
     assert inputs["decoder_token_ids"].shape == (1, 31) and targets.numpy().tolist() == [[0] + [2] * 30]
     with pytest.raises(ValueError, match="a source has 32 tokens"):
         SourceTargetRows([[1] * 32], [[2]], START, 31)

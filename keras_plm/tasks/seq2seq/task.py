@@ -1,11 +1,14 @@
 """The task of encoder-decoders: a text becomes another text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_plm.evaluation import Evaluation
+from keras_plm.evaluation.text_scores import needs_text_scores, text_scores
+from keras_plm.generation import GenerationSettings
 from keras_plm.models import EncoderDecoder
 from keras_plm.tasks.columns import Columns
 from keras_plm.tasks.generating_task import TOKENS_AT_ONCE, GeneratingTask, TokenScores
@@ -80,10 +83,12 @@ class Seq2SeqTask(GeneratingTask[Seq2SeqMethods, Seq2Seq]):
         return {name: column for name, column in found.items() if column is not None}
 
     def evaluate(self, model: Seq2SeqMethods, examples: Completions, batch_size: int = 32) -> Evaluation:
-        """Accuracy and perplexity of the tokens of the targets, given the sources and the tokens before them.
+        """The scores of greedy texts beside the targets (`text_scores`).
 
+        Also the accuracy and perplexity of the tokens of the targets, given the sources and the tokens before them.
         Texts that are longer than the model can read are truncated.
         """
+        needs_text_scores()
         rows = self.rows(model, examples, model.longest_row)
         scores, longest = TokenScores(len(rows)), int(rows.lengths.max(initial=1))
         dataset, order = rows.evaluation_dataset(max(1, min(batch_size, TOKENS_AT_ONCE // longest)))
@@ -91,8 +96,21 @@ class Seq2SeqTask(GeneratingTask[Seq2SeqMethods, Seq2Seq]):
             logits = np.asarray(model.predict_on_batch({n: np.asarray(v) for n, v in inputs.items()}), "float32")
             for row, of_row, wanted, counted in zip(index, logits, targets.numpy(), weights.numpy() > 0, strict=True):
                 scores.add(row, of_row[counted], wanted[counted])
-        texts = zip(examples.prompts or [], examples.completions, strict=True)
-        return scores.evaluation([{"source": source, "wanted": target} for source, target in texts])
+        written = self._written(model, rows, examples, batch_size)
+        texts = zip(examples.prompts or [], examples.completions, written, strict=True)
+        found = scores.evaluation([{"source": s, "wanted": w, "found": f} for s, w, f in texts])
+        return replace(found, scores=text_scores(written, examples.completions) | found.scores)
+
+    def _written(
+        self, model: Seq2SeqMethods, rows: SourceTargetRows, examples: Completions, batch_size: int
+    ) -> list[str]:
+        """The greedy text for each source. Sources of similar length share a batch."""
+        longest = int(rows.written.max(initial=1))
+        settings = GenerationSettings(max_new_tokens=min(2 * longest, model.longest_row - len(model.start_ids)))
+        order = np.argsort(-rows.num_tokens, kind="stable")
+        sources = [_shortened(model, (examples.prompts or [])[row]) for row in order]
+        found = dict(zip(order.tolist(), model.generate(sources, settings, batch_size), strict=True))
+        return [found[row] for row in range(len(rows))]
 
     def lines(
         self, model: Seq2SeqMethods, first: list[str], second: list[str] | None, question: str | None = None
@@ -113,6 +131,16 @@ class Seq2SeqTask(GeneratingTask[Seq2SeqMethods, Seq2Seq]):
         """Whether an artifact with this longest row reads a source whole."""
         (source,) = model.source_ids([prompt])
         return len(source) <= max_length and len(model.start_ids) + max_new_tokens <= max_length
+
+
+def _shortened(model: Seq2SeqMethods, text: str) -> str:
+    """The beginning of a text that the model can read."""
+    before, after = model.needs_tokenizer().ids_around
+    ends = model.needs_tokenizer().encode(text).ends
+    room = model.longest_row - len(before) - len(after)
+    while len(model.source_ids([text])[0]) > model.longest_row:  # the tokens at the new end may be others
+        text, room = text[: ends[room - 1]], room - 1
+    return text
 
 
 SEQ2SEQ = Seq2SeqTask()

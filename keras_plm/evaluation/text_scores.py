@@ -1,0 +1,49 @@
+"""Scores of generated texts beside reference texts, by sacreBLEU and rouge-score (extra `text-scores`)."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+_NEEDED = {"sacrebleu", "rouge_score"}
+_ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+def needs_text_scores() -> None:
+    """Raise ImportError unless the packages are installed."""
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+        raise ImportError('scores of generated texts need: pip install "keras-plm[text-scores]"')
+
+
+def text_scores(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
+    """Scores of texts, in percent.
+
+    - `chrf`: chrF2, the F-score of character n-grams. It needs no words, so it is comparable for all languages.
+    - `bleu`: the precision of word n-grams, with sacreBLEU's tokenizer 13a, or by character (tokenizer zh) if a tenth
+      of the reference characters are Chinese.
+    - `rouge1`, `rouge2`, `rougeL`: means of the F-scores of words, pairs of words and longest common subsequences,
+      with Porter's stemmer. rouge-score ignores characters that are not ASCII letters or digits.
+
+    Args:
+        found: the generated texts, at least one.
+        wanted: a reference for each.
+
+    Raises:
+        ImportError: the extra `text-scores` is not installed.
+
+    Source: chrF: Popović 2015, https://aclanthology.org/W15-3049; BLEU: Post 2018, https://arxiv.org/abs/1804.08771;
+        ROUGE: Lin 2004, https://aclanthology.org/W04-1013
+    """
+    needs_text_scores()
+    import sacrebleu
+    from rouge_score import rouge_scorer
+
+    characters = "".join(wanted)
+    chinese = sum("\u4e00" <= character <= "\u9fff" for character in characters) > len(characters) / 10
+    scorer = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
+    rouge: list[dict[str, Any]] = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
+    bleu = sacrebleu.corpus_bleu(list(found), [list(wanted)], tokenize="zh" if chinese else "13a")
+    return {
+        "chrf": sacrebleu.corpus_chrf(list(found), [list(wanted)]).score,
+        "bleu": bleu.score,
+        **{name: 100 * sum(score[name].fmeasure for score in rouge) / len(rouge) for name in _ROUGE},
+    }

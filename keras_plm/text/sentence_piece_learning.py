@@ -1,0 +1,56 @@
+import io
+from collections.abc import Iterable
+
+import sentencepiece
+
+from .sentence_piece import SentencePieceTokenizer
+from .sentence_piece_model import read_model
+from .template import SpecialTokens, Template
+
+TRANSLATION_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls=None, sep=None, mask=None, bos=None, eos="</s>")
+_LONGEST_BYTES = 16_384  # of a text; the library skips longer ones
+_THREADS = 1  # the result depends on their number
+
+
+def learn_sentence_pieces(texts: Iterable[str], vocabulary_size: int) -> SentencePieceTokenizer:
+    """Learn a SentencePiece model (Unigram) from texts. Rows end with `</s>`, as in T5.
+
+    Every character of the texts gets a token. The result depends only on the texts and the size.
+
+    Args:
+        texts: texts, such as the sources and the targets of a translation. They share the tokens.
+        vocabulary_size: number of tokens, with `<pad>`, `</s>` and `<unk>`. If the texts have too few different parts,
+            there are fewer tokens.
+
+    Raises:
+        ValueError: the texts have more different characters than the vocabulary has room for, or there is no text.
+
+    Source: Kudo 2018, §3.2, https://arxiv.org/abs/1804.10959
+    """
+    if vocabulary_size < 4:
+        raise ValueError(f"vocabulary_size={vocabulary_size}; it must be at least 4")
+    model = io.BytesIO()
+    lines = (line for text in texts for line in text.split("\n") if line.strip())
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            vocab_size=vocabulary_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            max_sentence_length=_LONGEST_BYTES,
+            num_threads=_THREADS,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"no vocabulary of {vocabulary_size} tokens can be learned from these texts: {error}; take more texts, or "
+            "another size"
+        ) from None
+    return SentencePieceTokenizer(
+        read_model(model.getvalue(), "the learned model"), TRANSLATION_TOKENS, template=Template("A eos", None)
+    )

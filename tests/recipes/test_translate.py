@@ -1,0 +1,127 @@
+"""Translators and summarizers: from scratch, continued, with LoRA, and on a phone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sacrebleu
+
+import keras_plm as plm
+from keras_plm import export
+from keras_plm.commands.columns import columns_of
+from keras_plm.evaluation.text_scores import text_scores
+from keras_plm.recipes import Summarize, Translate
+from keras_plm.tasks import SEQ2SEQ, evaluate
+from keras_plm.text import learn_sentence_pieces
+
+NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs", "ten": "zehn"}
+SMALL = plm.EncoderDecoderConfig(
+    num_layers=1, num_heads=2, hidden_dim=32, intermediate_dim=64, vocabulary_size=60, normalize_first=True
+)
+
+
+def write(path, count, seed):
+    random = np.random.default_rng(seed)
+    rows = [random.choice(list(NUMBERS), random.integers(1, 5)).tolist() for _ in range(count)]
+    lines = [f"{' '.join(row)}\t{' '.join(NUMBERS[word] for word in row)}\n" for row in rows]
+    path.write_text("en\tde\n" + "".join(lines), "utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("translate")
+    settings = {
+        "train": write(folder / "train.tsv", 400, 0), "test": write(folder / "test.tsv", 40, 1), "config": SMALL,
+        "source_column": "en", "target_column": "de", "max_length": 23, "batch_size": 20, "learning_rate": 1e-2,
+        "dropout": 0.0, "epochs": 8, "verbose": 0, "save_to": str(folder / "en_de"),
+    }  # fmt: skip
+    return settings, Translate(**settings).run()
+
+
+def test_it_learns_to_translate(trained):
+    settings, model = trained
+    again = plm.load(settings["save_to"])
+    assert again.generate(["ten two", "five"]) == model.generate(["ten two", "five"]) == ["zehn zwei", "fünf"]
+    found = evaluate(again, SEQ2SEQ.read(settings["test"], columns_of(settings["save_to"], again)))
+    assert found.main == "chrf" and found.scores["bleu"] > 80 and found.scores["token_accuracy"] > 0.95
+    assert found.rows[0]["found"] == again.generate([found.rows[0]["source"]])[0]
+    record = json.loads((Path(settings["save_to"]) / "recipe.json").read_text())
+    assert record["recipe"] == "Translate" and record["label_smoothing"] == 0.1
+
+
+def test_on_a_phone(trained, tmp_path):
+    _, model = trained
+    artifact = export.load_artifact(export.to_tflite(model, tmp_path / "phone", "dynamic_int8"))
+    texts = ["ten two", "five", "one six six"]
+    assert artifact.generate(texts) == model.generate(texts)
+
+
+def test_it_starts_from_a_model(trained, tmp_path):
+    settings, model = trained
+    more = {k: v for k, v in settings.items() if k != "config"} | {
+        "start_from": settings["save_to"], "save_to": str(tmp_path / "more"), "epochs": 1, "learning_rate": 1e-4,
+    }  # fmt: skip
+    before = {weight.path: np.asarray(weight) for weight in model.weights}
+    updated = Translate(**more, trainable="lora:2").run()
+    for weight in updated.weights:
+        if "lora" not in weight.path:
+            np.testing.assert_array_equal(weight, before[weight.path], err_msg=weight.path)
+    assert updated.generate(["ten two"]) == ["zehn zwei"]
+
+
+def test_refused(trained, tmp_path):
+    settings, _ = trained
+    for changes, message in (
+        ({"trainable": "lora:2"}, "needs a model of start_from"),
+        ({"start_from": settings["save_to"]}, "leave out config"),
+        ({"target_column": "en"}, "source_column and target_column"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"prune": "0.5"}, "prune is for encoders"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Translate(**settings | changes)
+    with pytest.raises(ValueError, match="'fr'"):
+        Translate(**settings | {"target_column": "fr", "save_to": str(tmp_path / "x")}).run()
+
+
+def test_long_texts_lose_their_end(trained):
+    _, model = trained
+    examples = SEQ2SEQ.read({"source": ["ten " * 40, "one"], "target": ["zehn " * 40, "eins"]}, SEQ2SEQ.columns)
+    assert SEQ2SEQ.rows(model, examples, 23).num_truncated == 1
+    found = evaluate(model, examples)
+    assert found.rows[1]["found"] == "eins" and found.rows[0]["found"].startswith("zehn")
+
+
+def test_summarize_has_its_columns(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"{word} and {word} and so on", "summary": word} for word in NUMBERS] * 2
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"train": str(path), "config": SMALL, "epochs": 1, "batch_size": 4, "max_length": 31, "verbose": 0}
+    model = Summarize(**settings, save_to=str(tmp_path / "model")).run()
+    assert model.longest_row == 31
+    assert columns_of(str(tmp_path / "model"), model).text == "text"
+
+
+def test_scores_of_texts():
+    wanted = ["the cat sat on the mat .", "a dog runs"]
+    found = ["the cat sat on a mat .", "the dog runs"]
+    scores = text_scores(found, wanted)
+    assert scores["bleu"] == sacrebleu.corpus_bleu(found, [wanted]).score
+    # 6 of 7 and 2 of 3 words; without punctuation 5 of 6
+    assert scores["rouge1"] == pytest.approx(100 * (5 / 6 + 2 / 3) / 2)
+    assert text_scores(wanted, wanted) == pytest.approx(dict.fromkeys(scores, 100.0))
+    assert text_scores(["我们 走吧。好的。"], ["我们走吧。好的。"])["bleu"] > 60  # by character
+
+
+def test_learned_sentence_pieces():
+    texts = [f"{a} {b}" for a in NUMBERS for b in NUMBERS.values()]
+    tokenizer = learn_sentence_pieces(texts, 60)
+    assert len(tokenizer) <= 60 and tokenizer.vocabulary[:3] == ["<pad>", "</s>", "<unk>"]
+    assert all(tokenizer.decode(tokenizer.encode(text).token_ids) == text for text in texts)
+    assert tokenizer.ids_around == ([], [1])
+    assert learn_sentence_pieces(texts, 60).vocabulary == tokenizer.vocabulary
+    for bad, size in (([], 60), (texts, 9), (texts, 3)):
+        with pytest.raises(ValueError, match="vocabulary"):
+            learn_sentence_pieces(bad, size)
