@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_plm.generation import GenerationSession
+from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.models import load_tokenizer
 from keras_plm.tasks import Task, TextModel
 
@@ -48,6 +48,10 @@ class _Exported(TextModel):
     def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:
         """The session of a model that generates text, see `Artifact.open_session`."""
         return self.artifact.open_session(sources)
+
+    def open_joining_session(self) -> JoiningSession:
+        """The session of a decoder for continuous batching, see `Artifact.open_session`."""
+        return self.artifact.open_session()
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}

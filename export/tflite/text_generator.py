@@ -110,13 +110,19 @@ class TFLiteSession:
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
         """See `GenerationSession`."""
-        generator = self.generator
+        self.rows = []
+        return self.join(prompts, 0)
+
+    def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
+        """See `JoiningSession`."""
+        generator, before = self.generator, len(self.rows)
         sources: list[Any] = self.sources or [None] * len(prompts)
-        self.rows = [
+        self.rows += [
             (len(prompt) - 1, generator.read(prompt[:-1], 0, generator.first_caches(source)))
             for prompt, source in zip(prompts, sources, strict=True)
         ]
-        return self.step(np.array([prompt[-1] for prompt in prompts], "int32"))
+        tokens = [FINISHED] * before + [prompt[-1] for prompt in prompts]
+        return self.step(np.array(tokens, "int32"))[before:]
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""

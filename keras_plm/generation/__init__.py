@@ -6,7 +6,7 @@ from .constraints import Constraint
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
 from .prompt_lookup import write_with_lookup
-from .session import FINISHED, GenerationSession
+from .session import FINISHED, GenerationSession, JoiningSession
 from .settings import GenerationSettings
 from .streaming import TextStream
 
@@ -18,6 +18,7 @@ __all__ = [
     "GenerationSession",
     "GenerationSettings",
     "Hypothesis",
+    "JoiningSession",
     "LogitsProcessor",
     "Message",
     "TextStream",

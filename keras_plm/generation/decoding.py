@@ -114,7 +114,7 @@ def write(
             if continuation.finish_reason is not None:
                 continue
             changed = processor(logits[row], continuation.prompt, continuation.token_ids)
-            tokens[row] = _choose(changed, settings, continuation.random)
+            tokens[row] = choose(changed, settings, continuation.random)
             yield continuation, continuation.add(int(tokens[row]), processor.end_ids)
             if continuation.finish_reason is not None:
                 tokens[row] = FINISHED
@@ -123,5 +123,6 @@ def write(
         logits = session.step(tokens)
 
 
-def _choose(logits: np.ndarray, settings: GenerationSettings, random: np.random.Generator) -> int:
+def choose(logits: np.ndarray, settings: GenerationSettings, random: np.random.Generator) -> int:
+    """The next token: drawn if `do_sample`, otherwise the most probable one."""
     return draw(probabilities(logits, settings), random) if settings.do_sample else greedy(logits)

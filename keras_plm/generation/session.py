@@ -34,3 +34,24 @@ class GenerationSession(Protocol):
 
     def rewind(self, count: int) -> None:
         """Forget the last `count` tokens that were read."""
+
+
+class JoiningSession(Protocol):
+    """A session that prompts can join at any time, for continuous batching. It begins without rows."""
+
+    def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
+        """Add a row for each prompt behind the present rows.
+
+        Args:
+            prompts: token ids, at least one each.
+            room: the largest number of further steps that any row, old or new, may need.
+
+        Returns:
+            (prompts, V) float32 logits of the next tokens of the new rows.
+        """
+
+    def step(self, tokens: np.ndarray) -> np.ndarray:
+        """See `GenerationSession`."""
+
+    def select(self, rows: np.ndarray) -> None:
+        """See `GenerationSession`."""

@@ -24,7 +24,14 @@ class KerasSession:
         model: a `TextGenerator`, or a `Seq2Seq`, whose prompts are those of its decoder.
         max_new_tokens: maximum number of steps after the prompts.
         make_caches: makes the caches of all rows, for a number of tokens.
+
+    Attributes:
+        mask: (B, S) int32, 1 for each position of the caches that has a token.
+        position: the position of the next token.
     """
+
+    mask: np.ndarray
+    position: int
 
     def __init__(self, model: Any, max_new_tokens: int, make_caches: Callable[[int, int], Caches]) -> None:
         self.model = model
@@ -37,12 +44,12 @@ class KerasSession:
         longest = max(map(len, prompts))
         length = -(-(longest + self.max_new_tokens) // _ROUND) * _ROUND
         token_ids = np.zeros((len(prompts), longest), "int32")
-        self._mask = np.zeros((len(prompts), length), "int32")
+        self.mask = np.zeros((len(prompts), length), "int32")
         for row, prompt in enumerate(prompts):
             token_ids[row, longest - len(prompt) :] = prompt
-            self._mask[row, longest - len(prompt) : longest] = 1
+            self.mask[row, longest - len(prompt) : longest] = 1
         self._caches = tf.nest.flatten(self.make_caches(len(prompts), length))
-        self._index = longest
+        self.position = longest
         # in parts: the attention scores of a long prompt would need more memory than the model
         for start in range(0, longest, _LONGEST_READ):
             logits = self._run("read", token_ids[:, start : start + _LONGEST_READ], start, reduce_retracing=True)
@@ -51,29 +58,49 @@ class KerasSession:
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""
         reads = tokens != FINISHED
-        self._mask[reads, self._index] = 1
-        self._index += 1
+        self.mask[reads, self.position] = 1
+        self.position += 1
         # not its concrete function, which would save 1.5 ms per token of Python: called directly, it runs without XLA
-        return self._run("step", np.where(reads, tokens, 0)[:, None], self._index - 1, jit_compile=xla_enabled())
+        return self._run("step", np.where(reads, tokens, 0)[:, None], self.position - 1, jit_compile=xla_enabled())
 
     def select(self, rows: np.ndarray) -> None:
         """See `GenerationSession`."""
-        self._mask = self._mask[rows]
+        self.mask = self.mask[rows]
         self._caches = [tf.gather(cache, rows) for cache in self._caches]
 
     def read_ahead(self, tokens: list[int], width: int) -> np.ndarray:
         """See `GenerationSession`."""
-        self._mask[0, self._index : self._index + len(tokens)] = 1
+        self.mask[0, self.position : self.position + len(tokens)] = 1
         # the padding writes into the caches too, at positions that the mask hides and that are written again
         token_ids = np.array([[*tokens, *[0] * (width - len(tokens))]])
-        self._index += len(tokens)
-        logits = self._run("ahead", token_ids, self._index - len(tokens), jit_compile=xla_enabled())
+        self.position += len(tokens)
+        logits = self._run("ahead", token_ids, self.position - len(tokens), jit_compile=xla_enabled())
         return logits[0, : len(tokens)]
 
     def rewind(self, count: int) -> None:
         """See `GenerationSession`."""
-        self._mask[0, self._index - count : self._index] = 0
-        self._index -= count
+        self.mask[0, self.position - count : self.position] = 0
+        self.position -= count
+
+    def move(self, position: int, length: int) -> None:
+        """Move all rows, so that their next token is at this position of caches of this length."""
+        shift, more = position - self.position, length - self.mask.shape[1]
+        if more > 0:
+            self.mask = np.pad(self.mask, ((0, 0), (0, more)))
+            self._caches = [tf.pad(cache, ((0, 0), (0, 0), (0, more), (0, 0))) for cache in self._caches]
+        if shift:  # what leaves at one end comes back at the other one, where the mask hides it
+            self.mask = np.roll(self.mask, shift, axis=1)
+            self._caches = [tf.roll(cache, shift, axis=2) for cache in self._caches]
+        if more < 0:
+            self.mask = self.mask[:, :length]
+            self._caches = [cache[:, :, :length] for cache in self._caches]
+        self.position = position
+
+    def append(self, other: "KerasSession", rows: int) -> None:
+        """Keep this number of rows, and add those of another session with the same position and length."""
+        self.mask = np.concatenate([self.mask[:rows], other.mask])
+        pairs = zip(self._caches, other._caches, strict=True)
+        self._caches = [tf.concat([cache[:rows], new], 0) for cache, new in pairs]
 
     def _run(self, name: str, token_ids: np.ndarray, index: int, **options: Any) -> np.ndarray:
         model, names = self.model, self.model.backbone.cache_names
@@ -85,7 +112,7 @@ class KerasSession:
             return [logits, *tf.nest.flatten(new)]
 
         function = kept_function(model, name, run, **options)
-        arguments = [tf.constant(token_ids, tf.int32), tf.constant(self._mask), tf.constant(index)]
+        arguments = [tf.constant(token_ids, tf.int32), tf.constant(self.mask), tf.constant(index)]
         logits, *self._caches = function(*arguments, *self._caches)
         return logits.numpy()
 

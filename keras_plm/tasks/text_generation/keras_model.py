@@ -5,9 +5,10 @@ import keras
 from jaxtyping import Float, Int
 
 from keras_plm.config import DecoderConfig
-from keras_plm.generation import GenerationSession
+from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.layers import NextTokenHead
 from keras_plm.models import BackboneModel, Caches, Decoder, check_same_config, decoder_inputs
+from keras_plm.tasks.continuous_session import ContinuousSession
 from keras_plm.tasks.keras_session import KerasSession
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
@@ -80,6 +81,10 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
     def open_session(self, max_new_tokens: int, sources: list[list[int]] | None = None) -> GenerationSession:
         """The session of this model for `keras_plm.generation`, for at most this number of new tokens."""
         return KerasSession(self, max_new_tokens, self.decoder.make_caches)
+
+    def open_joining_session(self) -> JoiningSession:
+        """The session of this model for continuous batching."""
+        return ContinuousSession(self)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens), "chat_template": self.chat_template}
