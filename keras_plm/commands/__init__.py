@@ -11,6 +11,7 @@ _HOMES = {
         "export_tokenizer_vectors",
     ),
     "generating": ("generate",),
+    "serving": ("serve",),
     "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

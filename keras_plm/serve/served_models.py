@@ -1,0 +1,142 @@
+"""The models of a server by name, and the batcher of each model that generates text."""
+
+import threading
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from keras_plm.generation import GenerationSession, JoiningSession
+from keras_plm.generation.continuous_batching import ContinuousBatcher
+from keras_plm.tasks import task_of
+
+from .errors import APIError
+from .limits import Limits
+
+
+class ServedModel:
+    """A model or an artifact of a server.
+
+    Args:
+        name: its name in requests.
+        model: the model, or what `load_artifact` opened.
+        limits: the limits of the server.
+
+    Attributes:
+        lock: held while a model that does not generate text answers, because one answer uses all cores.
+        created: when it was opened, in seconds since 1970.
+    """
+
+    def __init__(self, name: str, model: Any, limits: Limits) -> None:
+        self.name, self.model = name, model
+        self.task = task_of(model)
+        self.lock = threading.Lock()
+        self.created = int(time.time())
+        self.batcher: ContinuousBatcher | None = None
+        if self.task.generates:
+            reads_sources = not model.continues_prompts
+            rows = 1 if reads_sources else limits.max_rows
+            open_session = _SourceSession(model).begin if reads_sources else model.open_joining_session
+            self.batcher = ContinuousBatcher(open_session, rows, limits.max_waiting)
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The UTF-8 bytes of each token."""
+        tokenizer = self.model.needs_tokenizer()
+        try:
+            return tokenizer.token_bytes()
+        except ValueError:  # their text depends on the tokens beside them
+            return [token.encode() for token in tokenizer.vocabulary]
+
+    @property
+    def generator(self) -> ContinuousBatcher:
+        """The batcher.
+
+        Raises:
+            APIError: the model does not generate text.
+        """
+        if self.batcher is None:
+            raise APIError(f"the model {self.name} does not generate text: it is for {self._purpose}", "model")
+        return self.batcher
+
+    def for_task(self, attribute: str) -> Any:
+        """The model, if it has this method.
+
+        Raises:
+            APIError: it does not.
+        """
+        if not hasattr(self.model, attribute):
+            raise APIError(f"the model {self.name} cannot do this: it is for {self._purpose}", "model")
+        return self.model
+
+    @property
+    def _purpose(self) -> str:
+        return self.task.name.replace("_", " ")
+
+    def describe(self) -> dict[str, Any]:
+        """OpenAI's description of a model."""
+        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "keras_plm"}
+
+    def close(self, timeout: float) -> None:
+        """End its thread, if it has one."""
+        if self.batcher is not None:
+            self.batcher.close(timeout)
+
+
+class _SourceSession:
+    """A `JoiningSession` of an encoder-decoder: one text at a time. The prompts are the sources."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._session: GenerationSession | None = None
+
+    def begin(self) -> JoiningSession:
+        return self
+
+    def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
+        self._session = self.model.open_session(room, prompts)
+        return self._session.read([self.model.start_ids])
+
+    def step(self, tokens: np.ndarray) -> np.ndarray:
+        assert self._session is not None
+        return self._session.step(tokens)
+
+    def select(self, rows: np.ndarray) -> None:
+        if not len(rows):
+            self._session = None
+
+
+class ServedModels:
+    """All models of a server.
+
+    Args:
+        models: models or artifacts by name.
+        limits: the limits of the server.
+
+    Raises:
+        ValueError: there is no model.
+    """
+
+    def __init__(self, models: Mapping[str, Any], limits: Limits) -> None:
+        if not models:
+            raise ValueError("give at least one model to serve")
+        self.by_name = {name: ServedModel(name, model, limits) for name, model in models.items()}
+
+    def __getitem__(self, name: str) -> ServedModel:
+        """The model of this name.
+
+        Raises:
+            APIError: there is none.
+        """
+        found = self.by_name.get(name)
+        if found is None:
+            known = ", ".join(self.by_name)
+            raise APIError(f"there is no such model; this server has {known}", "model", "model_not_found", 404)
+        return found
+
+    def close(self, timeout: float) -> None:
+        """End all threads; texts that are not finished in this number of seconds are cancelled."""
+        for model in self.by_name.values():
+            model.close(timeout)

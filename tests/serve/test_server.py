@@ -1,0 +1,280 @@
+"""The endpoints of the server: each answer is that of the model alone, and each bad request is refused."""
+
+import base64
+import json
+import threading
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import keras_plm as plm
+from keras_plm.generation import GenerationSettings
+from keras_plm.serve import Limits, create_app, run_server
+from tests.export.test_encoder_decoders import make as make_translator
+from tests.tasks.test_text_generation import PROMPTS, allowed, make
+
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture(scope="module")
+def models(config, tokenizer, classifier):
+    writer = make("llama")
+    writer.chat_template = TEMPLATE
+    return {
+        "writer": writer,
+        "translator": make_translator(),
+        "reviews": classifier,
+        "vectors": plm.Embedder(config, tokenizer),
+        "tagger": plm.Tagger(config, ["O", "B-X", "I-X"], tokenizer),
+        "reader": plm.QuestionAnswerer(config, tokenizer),
+    }
+
+
+@pytest.fixture(scope="module")
+def client(models):
+    with TestClient(create_app(models), raise_server_exceptions=False) as client:
+        yield client
+
+
+def complete(client, **fields):
+    return client.post("/v1/completions", json={"model": "writer", "prompt": "the", "temperature": 0} | fields)
+
+
+def bias_of(models):
+    return {str(token): -100 for token in allowed(models["writer"])}
+
+
+def events(response):
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_models(client, models):
+    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == list(models)
+    assert client.get("/v1/models/writer").json()["object"] == "model"
+    missing = client.get("/v1/models/other")
+    assert missing.status_code == 404 and missing.json()["error"]["code"] == "model_not_found"
+
+
+def test_completions(client, models):
+    writer = models["writer"]
+    found = complete(client, prompt=PROMPTS, max_tokens=9).json()
+    assert [choice["text"] for choice in found["choices"]] == writer.generate(PROMPTS, max_new_tokens=9)
+    assert [choice["index"] for choice in found["choices"]] == [0, 1, 2, 3]
+    ids = writer.texts_to_ids(PROMPTS)
+    assert found["usage"]["prompt_tokens"] == sum(map(len, ids))
+    assert complete(client, prompt=ids, max_tokens=9).json()["choices"] == found["choices"]
+    assert complete(client, prompt=ids[0], max_tokens=9).json()["choices"] == found["choices"][:1]
+    settings = {"temperature": 0.8, "top_p": 0.9, "seed": 5, "n": 2, "frequency_penalty": 0.5, "max_tokens": 8}
+    wanted = writer.generate(
+        ["the"], do_sample=True, temperature=0.8, top_p=0.9, seed=5, num_return_sequences=2, frequency_penalty=0.5,
+        max_new_tokens=8,
+    )  # fmt: skip
+    assert [choice["text"] for choice in complete(client, **settings).json()["choices"]] == wanted[0]
+    text = writer.generate(["the"], max_new_tokens=16)[0]
+    stopped = complete(client, stop=[text[3:5]]).json()["choices"][0]
+    assert stopped["text"] == text[: text.index(text[3:5])] and stopped["finish_reason"] == "stop"
+
+
+def test_log_probabilities_and_echo(client, models):
+    fields = {"max_tokens": 5, "logprobs": 2, "logit_bias": bias_of(models)}
+    plain = complete(client, **fields).json()["choices"][0]
+    score = models["writer"].score(["the" + plain["text"]])[0]
+    assert plain["logprobs"]["token_logprobs"] == pytest.approx(score.log_probabilities[-5:], abs=1e-4)
+    echoed = complete(client, **fields, echo=True).json()["choices"][0]
+    assert echoed["text"] == "the" + plain["text"]
+    assert echoed["logprobs"]["token_logprobs"][0] is None
+    assert echoed["logprobs"]["token_logprobs"][1:] == pytest.approx(score.log_probabilities[1:], abs=1e-4)
+    assert all(len(top) == 2 for top in echoed["logprobs"]["top_logprobs"][1:])
+    only = complete(client, max_tokens=0, echo=True, logprobs=1).json()["choices"][0]
+    assert only["text"] == "the" and len(only["logprobs"]["tokens"]) == len(models["writer"].texts_to_ids(["the"])[0])
+
+
+def test_the_best_of_several(client):
+    fields = {"temperature": 1.0, "seed": 3, "max_tokens": 6, "logprobs": 0}
+    every = complete(client, **fields, n=5).json()["choices"]
+    best = complete(client, **fields, n=2, best_of=5).json()["choices"]
+    means = [np.mean(choice["logprobs"]["token_logprobs"]) for choice in every]
+    order = np.argsort(-np.array(means), kind="stable")[:2]
+    assert [choice["text"] for choice in best] == [every[i]["text"] for i in order]
+
+
+def test_streams(client, models):
+    fields = {"prompt": PROMPTS[:2], "max_tokens": 7, "logprobs": 1, "stream_options": {"include_usage": True}}
+    whole = complete(client, prompt=PROMPTS[:2], max_tokens=7, logprobs=1).json()
+    found = events(complete(client, **fields, stream=True))
+    assert found[-1]["usage"] == whole["usage"] and found[-1]["choices"] == []
+    for i in range(2):
+        parts = [event["choices"][0] for event in found[:-1] if event["choices"][0]["index"] == i]
+        assert "".join(part["text"] for part in parts) == whole["choices"][i]["text"]
+        assert parts[-1]["finish_reason"] == whole["choices"][i]["finish_reason"]
+        tokens = [token for part in parts for token in part["logprobs"]["tokens"]]
+        assert tokens == whole["choices"][i]["logprobs"]["tokens"]
+
+
+def chat(client, **fields):
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+    ]
+    return client.post(
+        "/v1/chat/completions", json={"model": "writer", "messages": messages, "temperature": 0} | fields
+    )
+
+
+def test_chat(client, models):
+    found = chat(client, max_completion_tokens=9).json()
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    text = models["writer"].chat(messages, max_new_tokens=9)
+    message = found["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": text, "refusal": None}
+    streamed = events(chat(client, max_tokens=9, stream=True, logprobs=True, top_logprobs=2))
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in streamed) == text
+    content = [token for event in streamed for token in event["choices"][0]["logprobs"]["content"]]
+    assert all(len(token["top_logprobs"]) == 2 for token in content)
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    json_text = chat(client, max_tokens=40, response_format=form).json()["choices"][0]["message"]["content"]
+    assert set(json.loads(json_text)) == {"a"}
+
+
+def test_an_encoder_decoder(client, models):
+    texts = ["the house", "x"]
+    found = complete(client, model="translator", prompt=texts, max_tokens=9).json()["choices"]
+    assert [choice["text"] for choice in found] == models["translator"].generate(texts, max_new_tokens=9)
+
+
+def test_embeddings(client, models):
+    texts = ["a quiet film", "two dogs"]
+    wanted = models["vectors"].embed(texts)
+    found = client.post("/v1/embeddings", json={"model": "vectors", "input": texts}).json()
+    np.testing.assert_allclose([row["embedding"] for row in found["data"]], wanted, atol=1e-6)
+    body = {"model": "vectors", "input": texts[0], "encoding_format": "base64", "dimensions": 7}
+    (row,) = client.post("/v1/embeddings", json=body).json()["data"]
+    short = wanted[0][:7] / np.linalg.norm(wanted[0][:7])
+    np.testing.assert_allclose(np.frombuffer(base64.b64decode(row["embedding"]), "<f4"), short, atol=1e-6)
+    ids = models["vectors"].tokenizer.encode(texts[1]).token_ids
+    (row,) = client.post("/v1/embeddings", json={"model": "vectors", "input": ids}).json()["data"]
+    np.testing.assert_allclose(row["embedding"], wanted[1], atol=1e-6)
+
+
+def test_labels_tags_and_answers(client, models):
+    text = "a quiet film in a town"
+    (found,) = client.post("/v1/classifications", json={"model": "reviews", "input": text}).json()["data"]
+    assert found["label"] == models["reviews"].predict_labels([text])[0]
+    assert sum(found["scores"].values()) == pytest.approx(1, abs=1e-5)
+    (spans,) = client.post("/v1/tags", json={"model": "tagger", "input": [text]}).json()["data"]
+    assert [span["label"] for span in spans] == [span.label for span in models["tagger"].tag([text])[0]]
+    body = {"model": "reader", "question": "what is it", "context": text}
+    answer = models["reader"].answer("what is it", text)
+    found = client.post("/v1/answers", json=body).json()
+    assert found["text"] == answer.text and found["start"] == answer.start
+
+
+@pytest.mark.parametrize(
+    "path,fields,param,message",
+    [
+        ("completions", {"temprature": 1}, "temprature", "not supported"),
+        ("completions", {"suffix": "x"}, "suffix", "not supported"),
+        ("completions", {"n": 2}, "n", "temperature 0"),
+        ("completions", {"n": 3, "best_of": 2, "temperature": 1}, "best_of", "below"),
+        ("completions", {"best_of": 2, "stream": True, "temperature": 1}, "best_of", "streamed"),
+        ("completions", {"temperature": 3}, "temperature", "less than or equal"),
+        ("completions", {"temperature": "hot"}, "temperature", "valid number"),
+        ("completions", {"prompt": [[99_999]]}, "prompt", "outside"),
+        ("completions", {"prompt": []}, "prompt", "no text"),
+        ("completions", {"max_tokens": 0}, "max_tokens", "needs echo"),
+        ("completions", {"prompt": "x" * 500}, None, "500 tokens"),
+        ("completions", {"prompt": ["x"] * 200}, "n", "at most 128"),
+        ("completions", {"logit_bias": {"99999": 5}}, None, "logit_bias"),
+        ("completions", {"model": "reviews"}, "model", "does not generate"),
+        ("chat/completions", {"prompt": None, "messages": []}, None, ""),
+        ("chat/completions", {"messages": [{"role": "user", "content": "a"}], "tools": []}, "tools", "not supported"),
+        ("chat/completions", {"messages": [{"role": "tool", "content": "a"}]}, "messages.0.role", "Input should be"),
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": "a"}], "top_logprobs": 2},
+            "top_logprobs",
+            "needs",
+        ),
+        ("embeddings", {"input": "a"}, "model", "cannot do this"),
+        ("embeddings", {"model": "vectors", "input": []}, "input", "no text"),
+        ("embeddings", {"model": "vectors", "input": "a", "dimensions": 99}, "dimensions", "33 numbers"),
+    ],
+)
+def test_refused(client, path, fields, param, message):
+    body = {"model": "writer"} | ({"prompt": "the", "temperature": 0} if path == "completions" else {}) | fields
+    response = client.post(f"/v1/{path}", json=body)
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert error["type"] == "invalid_request_error" and message in error["message"]
+    if param is not None:
+        assert error["param"] is not None and error["param"].startswith(param)
+
+
+def test_bodies_that_are_no_json(client):
+    for content in (b"", b"{", b"\xff", b"[]", b"null", b"[" * 100_000, b'{"model": "writer", "prompt": "\\ud800"}'):
+        response = client.post("/v1/completions", content=content)
+        assert response.status_code == 400 and response.json()["error"]["message"], content[:20]
+
+
+def test_keys_and_sizes(models):
+    app = create_app({"writer": models["writer"]}, Limits(max_bytes=2_000), ["one", "two"])
+    with TestClient(app) as client:
+        for key, status in (("", 401), ("Bearer three", 401), ("Bearer on", 401), ("Bearer two", 200)):
+            assert client.get("/v1/models", headers={"Authorization": key}).status_code == status
+        assert client.get("/healthz").status_code == 200
+        headers = {"Authorization": "Bearer one"}
+        large = {"model": "writer", "prompt": "x" * 3_000}
+        assert client.post("/v1/completions", json=large, headers=headers).status_code == 413
+        parts = iter([b'{"model": "writer", "prompt": "', b"x" * 3_000, b'"}'])
+        assert client.post("/v1/completions", content=parts, headers=headers).status_code == 413
+    with pytest.raises(ValueError, match="other machines"):
+        run_server(models, "0.0.0.0", 8_000)
+
+
+def test_too_many_requests(models):
+    app = create_app({"writer": models["writer"]}, Limits(max_rows=1, max_waiting=1))
+    found = []
+
+    def ask():
+        found.append(complete(client, max_tokens=60, logit_bias=bias_of(models)))
+
+    with TestClient(app) as client:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    settings = GenerationSettings(max_new_tokens=60, logit_bias=dict.fromkeys(allowed(models["writer"]), -100.0))
+    wanted = models["writer"].generate(["the"], settings)[0]
+    statuses = [response.status_code for response in found]
+    assert set(statuses) == {200, 429}
+    for response in found:
+        if response.status_code == 200:
+            assert response.json()["choices"][0]["text"] == wanted
+        else:
+            assert response.headers["Retry-After"] == "1" and response.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_metrics_and_pages(client, caplog):
+    with caplog.at_level("INFO", "keras_plm.serve"):
+        complete(client, prompt="a secret text", max_tokens=1)
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "keras_plm.serve"]
+    assert lines[-1]["path"] == "/v1/completions" and lines[-1]["status"] == 200 and "secret" not in caplog.text
+    client.get("/no/such/path")
+    text = client.get("/metrics").text
+    assert 'keras_plm_requests_total{path="/v1/completions",status="200"}' in text and "no/such" not in text
+    assert "keras_plm_texts_running" in text
+    page = client.get("/openapi.json").json()
+    for schema in page["components"]["schemas"].values():
+        for reference in json.dumps(schema).split('"$ref": "')[1:]:
+            assert reference.split('"')[0].rsplit("/", 1)[1] in page["components"]["schemas"]
+    assert "<h1>Chat</h1>" in client.get("/chat").text and client.get("/docs").status_code == 200
