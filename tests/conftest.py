@@ -32,6 +32,7 @@ collect_ignore = [
     "checkpoints/smollm2_peer.py",
     "checkpoints/transformers_peer.py",
     "export/clients",
+    "serve/openai_client.py",
 ]
 
 
