@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from keras_plm.generation import GenerationSettings
 from keras_plm.generation.continuous_batching import Token
@@ -27,7 +28,7 @@ def chat_routes(models: ServedModels, limits: Limits) -> APIRouter:
     async def chat(request: Request, body: ChatBody = Depends(body_of(ChatBody))) -> Any:  # noqa: B008
         """Reply to a conversation."""
         served = models[body.model]
-        prompt = _prompt(served, body)
+        prompt = await run_in_threadpool(_prompt, served, body)
         settings = _settings(served, body, prompt, limits)
         top = max(body.top_logprobs or 0, 0) if body.logprobs else 0
         run = Run(served, [prompt], settings, top, limits.timeout)

@@ -1,10 +1,12 @@
 """`/v1/completions`: texts that continue prompts."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from keras_plm.generation.continuous_batching import Token
 from keras_plm.generation.sampling import log_softmax
@@ -25,7 +27,7 @@ def completion_routes(models: ServedModels, limits: Limits) -> APIRouter:
     async def completions(request: Request, body: CompletionBody = Depends(body_of(CompletionBody))) -> Any:  # noqa: B008
         """Continue prompts."""
         served = models[body.model]
-        prompts = _checked(served, body, limits)
+        prompts = await run_in_threadpool(_checked, served, body, limits)
         copies = body.best_of or body.n or 1
         if not body.max_tokens and not body.echo:
             raise APIError("max_tokens=0 needs echo: otherwise there is nothing to answer", "max_tokens")
@@ -33,13 +35,16 @@ def completion_routes(models: ServedModels, limits: Limits) -> APIRouter:
         arguments = (served, prompts, settings, body.logprobs or 0, limits.timeout)
         head = {"id": new_id("cmpl"), "object": "text_completion", "created": now(), "model": served.name}
         if not body.max_tokens:
-            choices = [_echoed(served, i, ids, body) for i, ids in enumerate(prompts)]
+            choices = [await served.run(partial(_echoed, served, i, ids, body)) for i, ids in enumerate(prompts)]
             return head | {"choices": choices, "usage": usage(prompts, [])}
         run = Run(*arguments)
         if body.stream:
             return event_stream(run, _chunks(request, run, served, prompts, body, head))
         texts = _best(await run.finish(request), copies, body.n or 1)
-        choices = [_choice(served, i, text, prompts[text.prompt], body) for i, text in enumerate(texts)]
+        choices = [
+            await served.run(partial(_choice, served, i, text, prompts[text.prompt], body))
+            for i, text in enumerate(texts)
+        ]
         return head | {"choices": choices, "usage": usage(prompts, run.texts)}
 
     return router
@@ -111,8 +116,7 @@ def _read(served: ServedModel, prompt: list[int], top: int | None) -> tuple[str,
     text = model.needs_tokenizer().decode(prompt)
     if top is None:
         return text, []
-    with served.lock:
-        logits = np.asarray(model.predict_on_batch(model.row_inputs(prompt))[0], "float64")
+    logits = np.asarray(model.predict_on_batch(model.row_inputs(prompt))[0], "float64")
     tokens = [Token(prompt[0], "", float("nan"), [])]
     for token, row in zip(prompt[1:], log_softmax(logits[:-1]), strict=True):
         best = np.argsort(-row, kind="stable")[:top]
@@ -147,7 +151,8 @@ async def _chunks(
 
     if body.echo:
         for i, text in enumerate(run.texts):
-            yield chunk(i, *_read(served, prompts[text.prompt], body.logprobs), None)
+            before, tokens = await served.run(partial(_read, served, prompts[text.prompt], body.logprobs))
+            yield chunk(i, before, tokens, None)
     async for i, event in run.events(request):
         if isinstance(event, Token):
             yield chunk(i, event.text, [event], None)

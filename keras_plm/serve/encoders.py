@@ -1,12 +1,10 @@
 """Endpoints of models that read: embeddings, classifications, tags and answers to questions."""
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from fastapi.concurrency import run_in_threadpool
 
 from .errors import APIError
 from .limits import Limits
@@ -23,8 +21,8 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """Vectors of texts."""
         served = models[body.model]
         model = served.for_task("embed")
-        texts, count = _texts(served, body.input, limits)
-        vectors = await _locked(served, lambda: model.embed(texts))
+        texts, count = await served.run(lambda: _texts(served, body.input, limits))
+        vectors = await served.run(lambda: model.embed(texts))
         if body.dimensions is not None:
             if body.dimensions > vectors.shape[1]:
                 raise APIError(f"the model has vectors of {vectors.shape[1]} numbers", "dimensions")
@@ -40,9 +38,9 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The probability of each label."""
         served = models[body.model]
         model = served.for_task("predict_probabilities")
-        texts, _ = _texts(served, body.input, limits)
-        found = await _locked(served, lambda: model.predict_probabilities(texts))
-        labels = await _locked(served, lambda: model.predict_labels(texts))
+        texts, _ = await served.run(lambda: _texts(served, body.input, limits))
+        found = await served.run(lambda: model.predict_probabilities(texts))
+        labels = await served.run(lambda: model.predict_labels(texts))
         scores = [dict(zip(model.labels, map(float, row), strict=True)) for row in found]
         results = [{"label": label, "scores": row} for label, row in zip(labels, scores, strict=True)]
         return {"object": "list", "data": results, "model": served.name}
@@ -52,8 +50,8 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The tagged spans of each text, such as named entities."""
         served = models[body.model]
         model = served.for_task("tag")
-        texts, _ = _texts(served, body.input, limits)
-        found = await _locked(served, lambda: model.tag(texts))
+        texts, _ = await served.run(lambda: _texts(served, body.input, limits))
+        found = await served.run(lambda: model.tag(texts))
         return {"object": "list", "data": [[vars(span) for span in row] for row in found], "model": served.name}
 
     @router.post("/v1/answers", openapi_extra=documented(AnswerBody))
@@ -61,7 +59,7 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The part of a text that answers a question."""
         served = models[body.model]
         model = served.for_task("answer")
-        found = await _locked(served, lambda: model.answer(body.question, body.context))
+        found = await served.run(lambda: model.answer(body.question, body.context))
         return {"object": "answer", **vars(found), "model": served.name}
 
     return router
@@ -80,14 +78,6 @@ def _texts(served: ServedModel, given: Any, limits: Limits) -> tuple[list[str], 
             raise APIError(f"input has an id outside the {len(tokenizer):,} tokens of the model", "input")
         rows = [tokenizer.decode(ids) for ids in rows]
     return rows, sum(map(len, tokenizer(rows).to_list()))
-
-
-async def _locked(served: ServedModel, compute: Callable[[], Any]) -> Any:
-    def locked() -> Any:
-        with served.lock:
-            return compute()
-
-    return await run_in_threadpool(locked)
 
 
 def _base64(vector: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from keras_plm.generation.continuous_batching import Job, Token
 
 from .errors import APIError, of_exception
 from .requests import GenerationBody
-from .served_models import ServedModel
+from .served_models import ServedModel, busy
 
 _POLL = 0.5  # seconds between two looks whether the client is still there
 
@@ -91,11 +91,9 @@ class Run:
                 served.generator.submit(job)
         except (queue.Full, RuntimeError) as error:
             self.cancel()
-            busy = isinstance(error, queue.Full)
-            message = "too many requests wait; try again later" if busy else "the server is shutting down"
-            status = 429 if busy else 503
-            raise APIError(message, code="rate_limit_exceeded" if busy else None, status=status,
-                           headers={"Retry-After": "1"}) from None  # fmt: skip
+            if isinstance(error, queue.Full):
+                raise busy() from None
+            raise APIError("the server is shutting down", status=503) from None
 
     def _receiver(self, index: int) -> Any:
         return lambda event: self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))

@@ -1,5 +1,6 @@
 """The bodies of requests. A field that is not listed here is refused, never ignored."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import APIError, invalid
 
+_SECONDS = 30  # for the body of a request to arrive
 TokenIds = list[Annotated[int, Field(ge=0)]]
 
 
@@ -143,11 +145,13 @@ def body_of(kind: type[Body]) -> Any:
     """A dependency that parses the body of a request as this kind."""
 
     async def parse(request: Request) -> Any:
-        content = await request.body()
         try:
+            content = await asyncio.wait_for(request.body(), _SECONDS)
             return kind.model_validate_json(content)
         except ValidationError as error:
             raise invalid(error) from None
+        except TimeoutError:
+            raise APIError(f"the body did not arrive within {_SECONDS} seconds", status=408) from None
         except RecursionError:
             raise APIError("the body is nested too deeply") from None
 

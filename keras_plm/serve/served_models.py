@@ -1,12 +1,14 @@
 """The models of a server by name, and the batcher of each model that generates text."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from fastapi.concurrency import run_in_threadpool
 
 from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.generation.continuous_batching import ContinuousBatcher
@@ -14,6 +16,12 @@ from keras_plm.tasks import task_of
 
 from .errors import APIError
 from .limits import Limits
+
+
+def busy() -> APIError:
+    """The error for a request for which there is no room."""
+    message, headers = "too many requests wait; try again later", {"Retry-After": "1"}
+    return APIError(message, code="rate_limit_exceeded", status=429, headers=headers)
 
 
 class ServedModel:
@@ -33,13 +41,36 @@ class ServedModel:
         self.name, self.model = name, model
         self.task = task_of(model)
         self.lock = threading.Lock()
+        self.limits, self._answering = limits, 0
         self.created = int(time.time())
         self.batcher: ContinuousBatcher | None = None
         if self.task.generates:
             reads_sources = not model.continues_prompts
             rows = 1 if reads_sources else limits.max_rows
             open_session = _SourceSession(model).begin if reads_sources else model.open_joining_session
+            open_session()  # a SavedModel has no session: an error now, not at the first request
             self.batcher = ContinuousBatcher(open_session, rows, limits.max_waiting)
+
+    async def run(self, compute: Callable[[], Any]) -> Any:
+        """Compute an answer in a thread, one at a time.
+
+        Raises:
+            APIError: too many answers wait, or it takes too long.
+        """
+        if self._answering > self.limits.max_waiting:
+            raise busy()
+        self._answering += 1
+
+        def locked() -> Any:
+            with self.lock:
+                return compute()
+
+        try:
+            return await asyncio.wait_for(run_in_threadpool(locked), self.limits.timeout)
+        except TimeoutError:
+            raise APIError(f"the answer took more than {self.limits.timeout:g} seconds", status=504) from None
+        finally:
+            self._answering -= 1
 
     @cached_property
     def pieces(self) -> list[bytes]:

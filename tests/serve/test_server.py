@@ -2,15 +2,19 @@
 
 import base64
 import json
+import random
 import threading
+import time
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 import keras_plm as plm
+from keras_plm import export
 from keras_plm.generation import GenerationSettings
 from keras_plm.serve import Limits, create_app, run_server
+from keras_plm.serve.requests import AnswerBody, ChatBody, ClassificationBody, CompletionBody, EmbeddingBody
 from tests.export.test_encoder_decoders import make as make_translator
 from tests.tasks.test_text_generation import PROMPTS, allowed, make
 
@@ -223,6 +227,71 @@ def test_bodies_that_are_no_json(client):
     for content in (b"", b"{", b"\xff", b"[]", b"null", b"[" * 100_000, b'{"model": "writer", "prompt": "\\ud800"}'):
         response = client.post("/v1/completions", content=content)
         assert response.status_code == 400 and response.json()["error"]["message"], content[:20]
+
+
+MANY = [
+    None, -1, 0, 1, 2**70, 0.5, 1e308, "", "the", "\u0000", "\ud83d", "a" * 3_000, True, [], {}, [[]], [None], [0, 1],
+    ["a", 1], {"1": 1}, {"x": -100}, [[0]] * 200, "../../etc/passwd", {"type": "json_object"},
+]  # fmt: skip
+
+
+def fuzzed(random):
+    """A request with some fields that are wrong, some that are right, and some that do not exist."""
+    path = random.choice(
+        ["completions", "chat/completions", "embeddings", "classifications", "tags", "answers", "models"]
+    )
+    kinds = {
+        "completions": CompletionBody,
+        "chat/completions": ChatBody,
+        "embeddings": EmbeddingBody,
+        "answers": AnswerBody,
+    }
+    names = [*kinds.get(path, ClassificationBody).model_fields, "no_such_field"]
+    body = {"model": random.choice(["writer", "reviews", "vectors", "tagger", "reader", "translator", "none"])}
+    body |= {
+        "completions": {"prompt": "the", "max_tokens": 1},
+        "chat/completions": {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1},
+        "answers": {"question": "what is it", "context": "a quiet film"},
+    }.get(path, {"input": "a quiet film"})
+    for name in random.sample(names, random.randint(0, 3)):
+        body[name] = random.choice(MANY)
+    content = json.dumps(body).encode()
+    if random.random() < 0.2:  # bytes that are lost or changed
+        at = random.randrange(len(content))
+        content = content[:at] + random.choice([b"", b"\xff", b"{", content[at + 1 :]])
+    return f"/v1/{path}", content
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_fuzzed_requests(client, count):
+    """Refused or answered: no failure of the server, and no refusal takes long."""
+    generator, statuses = random.Random(count), set()
+    for _ in range(count):
+        path, content = fuzzed(generator)
+        start = time.perf_counter()
+        response = client.post(path, content=content)
+        seconds = time.perf_counter() - start
+        statuses.add(response.status_code)
+        assert response.status_code in (200, 400, 404, 405), (path, content, response.text)
+        if response.status_code != 200:
+            assert response.json()["error"]["message"] and seconds < 0.5, (path, content, seconds)
+    assert {200, 400, 404} <= statuses
+
+
+def test_what_has_no_session_is_refused_at_the_start(models, tmp_path):
+    artifact = export.load_artifact(export.to_saved_model(models["writer"], tmp_path / "1", max_length=32))
+    with pytest.raises(TypeError, match="no functions for generation"):
+        create_app({"writer": artifact})
+
+
+def test_an_artifact_is_served(models, tmp_path):
+    artifact = export.load_artifact(export.to_tflite(models["writer"], tmp_path / "phone", max_length=64))
+    with TestClient(create_app({"writer": artifact})) as client:
+        found = complete(client, prompt=PROMPTS, max_tokens=9).json()["choices"]
+        echoed = complete(client, max_tokens=0, echo=True, logprobs=1).json()["choices"][0]["logprobs"]
+    assert [choice["text"] for choice in found] == models["writer"].generate(PROMPTS, max_new_tokens=9)
+    score = models["writer"].score(["the"])[0]
+    assert echoed["token_logprobs"][1:] == pytest.approx(score.log_probabilities[1:], abs=1e-4)
 
 
 def test_keys_and_sizes(models):
