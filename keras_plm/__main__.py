@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "Use": {
         "predict": Command("label texts, tag them, answer questions or make vectors", "keras_plm.commands:predict"),
         "generate": Command("continue, translate or summarize texts", "keras_plm.commands:generate"),
+        "complete": Command("solve a task from examples in a prompt (few-shot)", "keras_plm.commands:complete"),
         "serve": Command("serve models over HTTP, with OpenAI's API", "keras_plm.commands:serve"),
         "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),
     },

@@ -47,8 +47,8 @@ def test_public_names():
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
         "pretrain", "pretrain-causal", "fine-tune-causal", "translate", "summarize", "classify", "tag",
-        "answer-questions", "embed", "distill", "predict", "generate", "serve", "evaluate", "export", "compare",
-        "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
+        "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve", "evaluate",
+        "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 

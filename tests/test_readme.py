@@ -113,7 +113,7 @@ def test_the_generator(corpus_file, tmp_path, monkeypatch, capsys):
     from tests.tasks.test_text_generation import make
 
     monkeypatch.chdir(tmp_path)
-    writer = make("llama")
+    writer = make("llama", max_sequence_length=300)
     writer.chat_template = "{{ messages[0].content }}"
     plm.save(writer, tmp_path / "writer")
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 97}

@@ -1,12 +1,15 @@
-"""Continue texts with a decoder."""
+"""Continue texts with a decoder, and solve tasks from examples in its prompt."""
 
 import sys
+from collections import defaultdict
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from keras_plm.generation import GenerationSettings
-from keras_plm.tasks import GeneratingModel
+from keras_plm.tasks import FewShot, GeneratingModel
+from keras_plm.text import read_rows
 
 from .predicting import open_model
 
@@ -44,3 +47,58 @@ def generate(
     for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
         for text in found if isinstance(found, list) else [found]:
             print(f"{prompt if opened.continues_prompts else ''}{text}\n")
+
+
+def complete(
+    model: str,
+    examples: str,
+    queries: tyro.conf.Positional[tuple[str, ...]] = (),
+    text_column: str = "text",
+    label_column: str = "label",
+    shots: int = 8,
+    template: str = "Text: {text}\\nAnswer:",
+    instruction: str = "",
+    write: bool = False,
+    seed: int = 0,
+) -> None:
+    """Solve a task from examples in the prompt of a decoder (few-shot), without training.
+
+    It prints the most probable label of each text, its probability, and the text. With --write, the answers are written
+    by the model.
+
+    Args:
+        model: a folder, "hf:" and a Hugging Face folder or repository, a .gguf file, or a .tflite.
+        examples: a .tsv, .csv or .jsonl file of examples.
+        queries: the texts to label; without any, lines are read from standard input.
+        text_column: column of the texts.
+        label_column: column of the labels, or of other answers.
+        shots: number of examples in the prompt, as many of each label as possible.
+        template: the form of an example; {text} is the text.
+        instruction: a text before the examples.
+        write: write an answer instead of choosing among the labels of the examples.
+        seed: seed of the choice of examples.
+    """
+    opened = open_model(model)
+    if not isinstance(opened, GeneratingModel) or not opened.continues_prompts:
+        raise ValueError(f"{model} is a {type(opened).__name__}; give a TextGenerator")
+    table = read_rows(examples, [text_column, label_column])
+    chosen = _balanced(list(zip(table[text_column], table[label_column], strict=True)), shots, seed)
+    labels = None if write else sorted(set(table[label_column]))
+    task = FewShot(opened, chosen, labels, template.replace("\\n", "\n"), instruction)
+    texts = list(queries) or [line.rstrip("\n") for line in sys.stdin]
+    if write:
+        for text in texts:
+            print(task.complete(text), text, sep="\t")
+        return
+    found = task.predict_probabilities(texts)
+    for text, row in zip(texts, found, strict=True):
+        print(task.labels[int(row.argmax())], f"{row.max():.3f}", text, sep="\t")
+
+
+def _balanced(rows: list[tuple[str, str]], count: int, seed: int) -> list[tuple[str, str]]:
+    """This number of rows: one of each label in turn, in random order."""
+    random, groups = np.random.default_rng(seed), defaultdict(list)
+    for row in random.permutation(len(rows)).tolist():
+        groups[rows[row][1]].append(rows[row])
+    turns = [group[turn] for turn in range(count) for group in groups.values() if turn < len(group)][:count]
+    return [turns[i] for i in random.permutation(len(turns))]

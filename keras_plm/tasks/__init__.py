@@ -12,7 +12,7 @@ from .registry import register, registered, task_named, task_of
 from .seq2seq import SEQ2SEQ, Seq2Seq, Seq2SeqMethods
 from .tagging import TAGGING, TaggedSpan, Tagger, TaggerMethods
 from .task import Task
-from .text_generation import TEXT_GENERATION, TextGenerator, TextGeneratorMethods, TextScore
+from .text_generation import TEXT_GENERATION, FewShot, TextGenerator, TextGeneratorMethods, TextScore
 from .text_model import TaskModel, TextModel, softmax
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ClassifierMethods",
     "Columns",
     "Embedder",
+    "FewShot",
     "EmbedderMethods",
     "GeneratingModel",
     "Pooling",
