@@ -25,6 +25,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "pretrain": Command("learn a vocabulary and an encoder from raw text", "keras_plm.recipes:Pretrain"),
         "pretrain-causal": Command("learn a tokenizer and a decoder from raw text", "keras_plm.recipes:PretrainCausal"),
         "fine-tune-causal": Command("fine-tune a decoder on completions", "keras_plm.recipes:FineTuneCausal"),
+        "converse": Command("fine-tune a decoder on conversations", "keras_plm.recipes:Converse"),
         "translate": Command("train a translator", "keras_plm.recipes:Translate"),
         "summarize": Command("train a summarizer", "keras_plm.recipes:Summarize"),
         "classify": Command("fine-tune a classifier of texts, or of pairs of texts", "keras_plm.recipes:Classify"),

@@ -2,6 +2,7 @@
 
 from .answer_questions import AnswerQuestions
 from .classify import Classify
+from .converse import Converse
 from .cross_validation import CrossValidation, cross_validate
 from .distill import Distill
 from .embed import Embed
@@ -18,6 +19,7 @@ from .translate import Translate
 __all__ = [
     "AnswerQuestions",
     "Classify",
+    "Converse",
     "CrossValidation",
     "Distill",
     "Embed",

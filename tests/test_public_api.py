@@ -34,9 +34,9 @@ def test_public_names():
         "write_report", "write_tokenizer_vectors",
     ]  # fmt: skip
     assert recipes.__all__ == [
-        "AnswerQuestions", "Classify", "CrossValidation", "Distill", "Embed", "FineTune", "FineTuneCausal", "Pretrain",
-        "PretrainCausal", "RateTest", "Recipe", "Summarize", "Tag", "Translate", "cross_validate",
-        "find_learning_rate",
+        "AnswerQuestions", "Classify", "Converse", "CrossValidation", "Distill", "Embed", "FineTune",
+        "FineTuneCausal", "Pretrain", "PretrainCausal", "RateTest", "Recipe", "Summarize", "Tag", "Translate",
+        "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -46,9 +46,9 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "pretrain-causal", "fine-tune-causal", "translate", "summarize", "classify", "tag",
-        "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve", "evaluate",
-        "export", "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
+        "pretrain", "pretrain-causal", "fine-tune-causal", "converse", "translate", "summarize", "classify", "tag",
+        "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve", "evaluate", "export",
+        "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 
@@ -78,6 +78,7 @@ def test_recipe_fields():
     ]  # fmt: skip
     text_to_text = ["source_column", "target_column", "config", "vocabulary_size", "label_smoothing"]
     assert names["Translate"] == names["Summarize"] == [*FINE_TUNE, *text_to_text]
+    assert names["Converse"] == [*FINE_TUNE, "messages_column"]
     assert names["Tag"] == [*FINE_TUNE, "tag_column", "crf"]
     assert names["AnswerQuestions"] == [*FINE_TUNE, "overlap"]
     assert names["Embed"] == [

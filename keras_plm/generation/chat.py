@@ -13,6 +13,15 @@ _ROLES = ("system", "user", "assistant", "tool")
 
 Message = Mapping[str, str]
 
+# for models that were not trained for conversations
+PLAIN_TEMPLATE = """
+{%- for message in messages -%}
+{{ message.role }}: {{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}
+
+{% endfor -%}
+{%- if add_generation_prompt %}assistant: {% endif -%}
+"""
+
 
 def render_chat(
     template: str, messages: Sequence[Message], special_tokens: Mapping[str, str], add_generation_prompt: bool = True

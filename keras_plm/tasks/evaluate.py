@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, get_args
 
 from keras_plm.evaluation import Evaluation
 from keras_plm.text import Examples
@@ -16,6 +16,8 @@ def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation
     | tagger | `TaggedSentences` | F1, precision and recall of entities, accuracy of tags |
     | question answerer | `Questions` | F1, exact match |
     | embedder | `LabeledTexts` of pairs with a score | Spearman and Pearson of the cosine |
+    | text generator | `Completions`, `Conversations` | token accuracy, perplexity |
+    | encoder-decoder | `Completions` | chrF, BLEU and ROUGE of greedy texts; token accuracy, perplexity |
 
     Args:
         model: a task model, or an exported artifact opened by `keras_plm.export.load_artifact`.
@@ -28,7 +30,6 @@ def evaluate(model: Any, examples: Examples, batch_size: int = 32) -> Evaluation
     """
     task = task_of(model)
     if not isinstance(examples, task.examples):
-        raise TypeError(
-            f"a {type(model).__name__} is evaluated on {task.examples.__name__}, not {type(examples).__name__}"
-        )
+        kinds = " or ".join(kind.__name__ for kind in get_args(task.examples) or [task.examples])
+        raise TypeError(f"a {type(model).__name__} is evaluated on {kinds}, not {type(examples).__name__}")
     return task.evaluate(model, examples, batch_size)

@@ -15,6 +15,7 @@ from .packed_texts import PackedRows, PackedTexts
 from .packing import Spans, pack
 from .readers import (
     Completions,
+    Conversations,
     Examples,
     LabeledTexts,
     OnBadRow,
@@ -65,6 +66,7 @@ __all__ = [
     "Examples",
     "LabeledTexts",
     "Completions",
+    "Conversations",
     "PackedRows",
     "OnBadRow",
     "PackedTexts",

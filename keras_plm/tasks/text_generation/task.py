@@ -12,7 +12,7 @@ from keras_plm.tasks.generating_task import TOKENS_AT_ONCE, GeneratingTask, Toke
 from keras_plm.tasks.generation_graph import ARGUMENTS
 from keras_plm.tasks.registry import register
 from keras_plm.tasks.task import Serve
-from keras_plm.text import Completions, OnBadRow, PackedRows
+from keras_plm.text import Completions, Conversations, OnBadRow, PackedRows
 from keras_plm.training import CrossEntropy
 
 from .keras_model import TextGenerator
@@ -25,30 +25,35 @@ class TextGenerationTask(GeneratingTask[TextGeneratorMethods, TextGenerator]):
 
     name = "text_generation"
     model, methods = TextGenerator, TextGeneratorMethods
+    examples = Completions | Conversations
     columns = Columns(text="prompt", label="completion")
     labels_optional = True
     prompt_argument = "prompt"
     setting_types = {"end_tokens": list, "chat_template": str | None}
     peft_type = "CAUSAL_LM"
 
-    def read(
+    def read(  # type: ignore[override]
         self,
         source: Any,
         columns: Columns,
         on_bad_row: OnBadRow = "error",
         limit: int | None = None,
         model: TextGeneratorMethods | None = None,
-    ) -> Completions:
-        """Read prompts and completions; without a label column, plain texts."""
+    ) -> Completions | Conversations:
+        """Read prompts and completions; without a label column, plain texts or conversations."""
+        if columns.label is None and Conversations.has(source, columns.text):
+            return Conversations.read(source, columns.text, limit, on_bad_row)
         if isinstance(columns.label, str):
             return Completions.read(source, columns.text, columns.label, limit, on_bad_row)
         return Completions.read(source, None, columns.text, limit, on_bad_row)
 
-    def build(self, encoder: Decoder, examples: Completions, end_tokens: Sequence[str] = ()) -> TextGenerator:  # type: ignore[override]
+    def build(
+        self, encoder: Decoder, examples: Completions | Conversations, end_tokens: Sequence[str] = ()
+    ) -> TextGenerator:  # type: ignore[override]
         """A text generator with this decoder."""
         return TextGenerator(encoder.config, encoder.tokenizer, encoder, end_tokens)
 
-    def rows(self, model: TextGenerator, examples: Completions, max_length: int) -> PackedRows:  # type: ignore[override]
+    def rows(self, model: TextGenerator, examples: Completions | Conversations, max_length: int) -> PackedRows:  # type: ignore[override]
         """Prompts with their completions, or plain texts, several per row. Only completions count in the loss.
 
         Args:
@@ -65,12 +70,16 @@ class TextGenerationTask(GeneratingTask[TextGeneratorMethods, TextGenerator]):
 
     def recorded_columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of prompts and completions, or of plain texts."""
+        if "messages_column" in record:
+            return {"text": record["messages_column"], "label": None}
         if "completion_column" not in record:  # a pre-training on plain texts
             return {"text": record["text_column"], "label": None} if record.get("text_column") else {}
         prompts, completions = record.get("prompt_column"), record["completion_column"]
         return {"text": prompts or completions, "label": completions if prompts else None}
 
-    def evaluate(self, model: TextGeneratorMethods, examples: Completions, batch_size: int = 32) -> Evaluation:
+    def evaluate(
+        self, model: TextGeneratorMethods, examples: Completions | Conversations, batch_size: int = 32
+    ) -> Evaluation:
         """Accuracy and perplexity of the tokens of the completions, given the tokens before them.
 
         Examples that are longer than the model can read are truncated.
@@ -80,6 +89,8 @@ class TextGenerationTask(GeneratingTask[TextGeneratorMethods, TextGenerator]):
         if not sum(map(sum, (row[1 : len(ids)] for row, ids in zip(counted, token_ids, strict=True)))):
             raise ValueError(f"{examples.source}: no completion has a token that the model can read")
         scores = _scores(model, token_ids, counted, batch_size)
+        if isinstance(examples, Conversations):
+            return scores.evaluation([{"wanted": text} for text in examples.last_replies])
         rows: list[dict[str, Any]] = [{"wanted": text} for text in examples.completions]
         if examples.prompts is not None:
             rows = [{"prompt": prompt} | row for prompt, row in zip(examples.prompts, rows, strict=True)]
@@ -108,8 +119,13 @@ class TextGenerationTask(GeneratingTask[TextGeneratorMethods, TextGenerator]):
         return len(token_ids) + max_new_tokens <= max_length
 
 
-def _tokens(model: TextGeneratorMethods, examples: Completions) -> tuple[list[list[int]], list[list[bool]]]:
-    """The token ids of each example, and whether each of them belongs to its completion."""
+def _tokens(
+    model: TextGeneratorMethods, examples: Completions | Conversations
+) -> tuple[list[list[int]], list[list[bool]]]:
+    """The token ids of each example, and whether each of them belongs to its completion, or to a reply."""
+    if isinstance(examples, Conversations):
+        found = [model.conversation_ids(messages) for messages in examples.conversations]
+        return [ids for ids, _ in found], [counted for _, counted in found]
     end = [model.end_ids[0]] if model.end_ids else []
     if not all(examples.completions):
         raise ValueError(f"{examples.source}: row {examples.completions.index('') + 1} is an empty text")

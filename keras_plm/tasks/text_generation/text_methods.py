@@ -67,16 +67,51 @@ class TextGeneratorMethods(GeneratingModel):
 
     def chat_prompt(self, messages: Sequence[Message]) -> str:
         """The prompt of a conversation, for `generate` and `stream`; see `chat`."""
+        return self._rendered(messages, add_generation_prompt=True)
+
+    def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         if self.chat_template is None:
             raise ValueError(
                 "the model has no chat template; it was not trained for conversations, or the files lack it"
             )
         tokenizer = self.needs_tokenizer()
         tokens = {f"{role}_token": piece for role, piece in tokenizer.special.by_role.items()}
-        prompt = render_chat(self.chat_template, messages, tokens)
+        prompt = render_chat(self.chat_template, messages, tokens, add_generation_prompt) if messages else ""
         before, _ = tokenizer.ids_around
         # the tokenizer puts these tokens before every text, so they must not be there twice
         return prompt.removeprefix("".join(tokenizer.vocabulary[token_id] for token_id in before))
+
+    def conversation_ids(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+        """The token ids of a conversation, and whether each of them belongs to a reply of the assistant.
+
+        A reply includes the token that ends it.
+
+        Args:
+            messages: as in `chat`.
+
+        Raises:
+            ImportError: the extra `chat` is not installed.
+            ValueError: the model has no chat template, or it cannot render the messages; or it renders a reply in
+                another way than `chat` asks for it.
+        """
+        tokenizer, done, replies = self.needs_tokenizer(), "", []
+        parts: list[str] = []
+        for number, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self._rendered(messages[:number], add_generation_prompt=True)
+            after = self._rendered(messages[: number + 1], add_generation_prompt=False)
+            if not before.startswith(done) or not after.startswith(before):
+                raise ValueError(
+                    "the chat template renders the earlier part of a conversation differently, so the replies are not "
+                    "known; use another template"
+                )
+            parts += [before[len(done) :], after[len(before) :]]
+            replies += [False, True]
+            done = after
+        ids = self._prompt_ids(parts[:1]) + tokenizer(parts[1:]).to_list()
+        counted = [[reply] * len(row) for row, reply in zip(ids, replies, strict=True)]
+        return sum(ids, []), sum(counted, [])
 
     def score(self, texts: Sequence[str]) -> list[TextScore]:
         """Compute the log-probability of each token of texts.

@@ -2,6 +2,7 @@
 
 from .bad_rows import BadRowError, BadRows, OnBadRow
 from .completions import Completions
+from .conversations import Conversations
 from .examples import Examples, list_of_texts
 from .files import expand_files, read_text
 from .labeled_texts import LabeledTexts
@@ -15,6 +16,7 @@ __all__ = [
     "BadRows",
     "Examples",
     "Completions",
+    "Conversations",
     "LabeledTexts",
     "OnBadRow",
     "Questions",

@@ -16,6 +16,12 @@ from .memory import is_in_memory, rows_in_memory
 Row = tuple[str, dict[str, Any]]
 
 
+def first_value(source: Any, column: str) -> Any:
+    """The first value of a column, as it is in the table; None if there is none."""
+    bad = BadRows("skip")
+    return next((row.get(column) for _, row in records(source, bad, (column,))), None)
+
+
 def read_columns(
     source: Any,
     columns: Mapping[str, Cell],
