@@ -39,6 +39,10 @@ class TextToText(FineTune[Seq2Seq]):
             raise ValueError(f"label_smoothing={self.label_smoothing}; it must be in [0, 1)")
         if self.source_column == self.target_column:
             raise ValueError(f"source_column and target_column are both {self.source_column!r}")
+        if self.layer_decay != 1 or self.gradual_unfreezing or self.trainable.startswith(("last", "head")):
+            raise ValueError(
+                "layer_decay, gradual_unfreezing, trainable='head' and 'last:K' are for models with one stack of blocks"
+            )
         if self.start_from is None and self.trainable != "all":
             raise ValueError(f"trainable={self.trainable!r} needs a model of start_from")
         if self.start_from is not None and (self.vocabulary_size is not None or self.config != TRANSFORMER_TINY):

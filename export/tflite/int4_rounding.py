@@ -24,10 +24,10 @@ def four_bits(weights: Any, path: str, block: int | None = None) -> np.ndarray:
     With `block`, each group of this number of weights has its own scale.
     """
     weights = np.asarray(weights, np.float32)
-    of_outputs = weights.T if path == "embedding/tokens" else weights
+    of_outputs = weights.T if path.endswith("embedding/tokens") else weights
     steps = scales(of_outputs, np.ones(len(of_outputs)), block or len(of_outputs))
     rounded = np.clip(np.round(of_outputs / steps), -LARGEST, LARGEST) * steps
-    return rounded.T if path == "embedding/tokens" else rounded
+    return rounded.T if path.endswith("embedding/tokens") else rounded
 
 
 def scales(weights: np.ndarray, importance: np.ndarray, group: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def serve(
     if len(paths) < len(models):
         raise ValueError("two models have the same name; write NAME=PATH")
     limits = Limits(max_rows=max_rows, max_waiting=max_waiting, timeout=timeout)
-    keys = [key for key in os.environ.get(_KEYS, "").split(",") if key]
+    keys = [key.strip() for key in os.environ.get(_KEYS, "").split(",") if key.strip()]
     opened = {name: open_model(path) for name, path in paths.items()}
     print(f"serving {', '.join(opened)} at http://{host}:{port}/docs", flush=True)
     run_server(opened, host, port, limits, keys)

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,13 +20,13 @@ class Token:
     """One new token of a text.
 
     Attributes:
-        token_id: its id.
+        token_id: its id; None for text that was held back and is certain at the end.
         text: the text that is certain with it, often of more or less than this token.
         log_probability: its log-probability, before the settings changed the logits.
         top: the most probable tokens in its place with their log-probabilities, the best first.
     """
 
-    token_id: int
+    token_id: int | None
     text: str
     log_probability: float
     top: list[tuple[int, float]]
@@ -59,40 +60,46 @@ class ContinuousBatcher:
     Args:
         open_session: makes a session without rows.
         max_rows: maximum number of texts that are generated at once; other jobs wait.
-        max_waiting: maximum number of jobs that wait.
+        max_waiting: if this number of jobs waits, no more are taken.
 
     Source: Yu et al. 2022, §3, https://www.usenix.org/conference/osdi22/presentation/yu
     """
 
     def __init__(self, open_session: Callable[[], JoiningSession], max_rows: int = 8, max_waiting: int = 64) -> None:
         self.open_session = open_session
-        self.max_rows = max_rows
-        self._waiting: queue.Queue[Job | None] = queue.Queue(max_waiting)
+        self.max_rows, self.max_waiting = max_rows, max_waiting
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
         self._running: list[Job] = []
-        self._closed = False
+        self._closed = self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="continuous-batching", daemon=True)
         self._thread.start()
 
     @property
     def num_waiting(self) -> int:
         """Number of jobs that wait."""
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     @property
     def num_running(self) -> int:
         """Number of texts that are being generated."""
         return len(self._running)
 
-    def submit(self, job: Job) -> None:
-        """Add a job.
+    def submit(self, *jobs: Job) -> None:
+        """Add jobs, all of them or none.
 
         Raises:
             queue.Full: too many jobs wait.
             RuntimeError: the batcher was closed.
         """
-        if self._closed:
-            raise RuntimeError("the batcher is closed")
-        self._waiting.put_nowait(job)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._drop_cancelled()
+            if len(self._waiting) >= self.max_waiting:
+                raise queue.Full
+            self._waiting.extend(jobs)
+            self._changed.notify()
 
     def close(self, timeout: float | None = None) -> None:
         """Take no more jobs, finish all that were submitted, and end the thread.
@@ -100,29 +107,25 @@ class ContinuousBatcher:
         Args:
             timeout: seconds after which the texts that are not finished are cancelled; None waits for all.
         """
-        if not self._closed:
+        with self._changed:
             self._closed = True
-            threading.Thread(target=self._waiting.put, args=(None,), daemon=True).start()  # the queue may be full
+            self._changed.notify()
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            for job in [*self._running, *self._waiting.queue]:
-                if job is not None:
-                    job.cancelled.set()
-            self._thread.join()
+        self._cancelled = True
+        self._thread.join()
 
     def _run(self) -> None:
-        session, logits, open_ = self.open_session(), np.zeros((0, 0), "float32"), True
-        while open_ or self._running:
-            new, open_ = self._next_jobs(open_)
+        session, logits = self.open_session(), np.zeros((0, 0), "float32")
+        while (new := self._next_jobs()) or self._running:
             try:
                 if new:
-                    # the new rows first see the room that all rows still need
                     room = max(job.continuation.limit - len(job.continuation.token_ids) for job in self._running + new)
                     read = session.join([job.continuation.prompt for job in new], room)
                     logits = np.concatenate([logits, read]) if self._running else read
                     self._running += new
-                if not self._running:
-                    continue
+                if self._cancelled:
+                    for job in self._running:
+                        job.cancelled.set()
                 tokens = [_advance(job, row) for job, row in zip(self._running, logits, strict=True)]
                 kept = [row for row, token in enumerate(tokens) if token is not None]
                 if len(kept) < len(tokens):
@@ -136,21 +139,25 @@ class ContinuousBatcher:
                     _tell(job, error)
                 self._running, session, logits = [], self.open_session(), logits[:0]
 
-    def _next_jobs(self, open_: bool) -> tuple[list[Job], bool]:
-        """Jobs to begin now, and whether more may come. Waits if nothing runs."""
-        new: list[Job] = []
-        while open_ and len(self._running) + len(new) < self.max_rows:
-            try:
-                job = self._waiting.get(block=not (self._running or new))
-            except queue.Empty:
-                break
-            if job is None:
-                open_ = False
-            elif job.cancelled.is_set():
-                _tell(job, None)
-            else:
-                new.append(job)
-        return new, open_
+    def _next_jobs(self) -> list[Job]:
+        """Jobs to begin now. Waits if nothing runs; empty at the end."""
+        with self._changed:
+            while True:
+                if self._cancelled:
+                    for job in self._waiting:
+                        job.cancelled.set()
+                self._drop_cancelled()
+                if self._waiting or self._running or self._closed:
+                    count = min(self.max_rows - len(self._running), len(self._waiting))
+                    return [self._waiting.popleft() for _ in range(count)]
+                self._changed.wait()
+
+    def _drop_cancelled(self) -> None:
+        gone = [job for job in self._waiting if job.cancelled.is_set()]
+        if gone:
+            self._waiting = deque(job for job in self._waiting if not job.cancelled.is_set())
+        for job in gone:
+            _tell(job, None)
 
 
 def _advance(job: Job, logits: np.ndarray) -> int | None:
@@ -166,14 +173,24 @@ def _advance(job: Job, logits: np.ndarray) -> int | None:
         _tell(job, error)
         return None
     text = continuation.add(token, job.processor.end_ids)
-    if token not in job.processor.end_ids or text:
+    if token in job.processor.end_ids:
+        if text:
+            _tell(job, Token(None, text, 0.0, []))
+    else:
         scores = log_softmax(logits.astype("float64"))
-        best = np.argsort(-scores, kind="stable")[: job.top]
-        _tell(job, Token(token, text, float(scores[token]), [(int(i), float(scores[i])) for i in best]))
+        _tell(job, Token(token, text, float(scores[token]), best_tokens(scores, job.top, token)))
     if continuation.finish_reason is not None:
         _tell(job, None)
         return None
     return token
+
+
+def best_tokens(scores: np.ndarray, count: int, chosen: int) -> list[tuple[int, float]]:
+    """This number of the most probable tokens, the best first; the chosen one follows if it is not among them."""
+    if not count:
+        return []
+    best = np.argsort(-scores, kind="stable")[:count].tolist()
+    return [(i, float(scores[i])) for i in (best if chosen in best else [*best, chosen])]
 
 
 def _tell(job: Job, event: Token | Exception | None) -> None:

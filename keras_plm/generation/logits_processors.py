@@ -8,6 +8,10 @@ from .constraints import Constraint
 from .settings import GenerationSettings
 
 
+class SettingsError(ValueError):
+    """The settings of a text forbid what it needs."""
+
+
 class LogitsProcessor:
     """Applies the settings that change logits: bias, penalties, n-grams, bad words, minimum length, constraint.
 
@@ -67,13 +71,13 @@ class LogitsProcessor:
             forbidden = self.constraint.forbidden(new)
             logits[: len(forbidden)][forbidden] = -np.inf
         if not (logits > -np.inf).any():
-            raise ValueError("the settings forbid every token: of logit_bias, bad_words and the rest allow one")
+            raise SettingsError("the settings forbid every token: of logit_bias, bad_words and the rest allow one")
         return logits
 
     def _add_bias(self, logits: np.ndarray) -> None:
         for token, bias in self.settings.logit_bias.items():
             if token >= len(logits):
-                raise ValueError(f"logit_bias has the token id {token}, but there are only {len(logits)} tokens")
+                raise SettingsError(f"logit_bias has the token id {token}, but there are only {len(logits)} tokens")
             logits[token] += bias
 
     def _penalize(self, logits: np.ndarray, prompt: Sequence[int], new: Sequence[int]) -> None:

@@ -20,8 +20,8 @@ def probabilities(logits: np.ndarray, settings: GenerationSettings) -> np.ndarra
     Returns:
         (V,) float64 with a sum of 1; 0 for excluded tokens.
     """
-    scaled = logits.astype("float64") / settings.temperature
-    found = np.exp(scaled - scaled.max())
+    with np.errstate(over="ignore"):  # a tiny temperature makes all but the largest logits -inf
+        found = np.exp((logits.astype("float64") - logits.max()) / settings.temperature)
     if 0 < settings.top_k < len(found):
         least = np.partition(found, -settings.top_k)[-settings.top_k]
         found[found < least] = 0.0  # all tokens that are equal to the k-th one stay, as in Transformers

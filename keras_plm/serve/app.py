@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from .chats import chat_routes
@@ -20,27 +21,36 @@ from .served_models import ServedModels
 _GRACE = 30.0  # seconds that running texts have when the server stops
 
 
-def create_app(models: Mapping[str, Any], limits: Limits = Limits(), api_keys: Sequence[str] = ()) -> FastAPI:  # noqa: B008
+def create_app(
+    models: Mapping[str, Any],
+    limits: Limits = Limits(),  # noqa: B008
+    api_keys: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+) -> FastAPI:
     """An ASGI app that serves models or artifacts.
 
     Args:
         models: the models, or what `load_artifact` opened, by the names that requests use.
         limits: limits of requests.
         api_keys: keys of which each request needs one (`Authorization: Bearer KEY`); empty means that none is needed.
+        hosts: host names that requests may name; empty means all.
 
     Raises:
-        ValueError: there is no model.
+        ValueError: there is no model, or a key is empty.
+        TypeError: an artifact has no functions for generation.
 
     Example:
         >>> app = create_app({"writer": plm.load("saved_models/writer")})  # doctest: +SKIP
         >>> uvicorn.run(app)  # doctest: +SKIP
     """
+    if isinstance(api_keys, str) or not all(key.strip() for key in api_keys):
+        raise ValueError("api_keys is a list of keys, none of them empty")
     served = ServedModels(models, limits)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
-        served.close(_GRACE)
+        await run_in_threadpool(served.close, _GRACE)
 
     app = FastAPI(title="keras_plm", version=version("keras-plm"), lifespan=life, redoc_url=None)
     add_error_handlers(app)
@@ -48,22 +58,22 @@ def create_app(models: Mapping[str, Any], limits: Limits = Limits(), api_keys: S
         app.include_router(routes(served, limits))
 
     @app.get("/v1/models", tags=["models"])
-    def list_models() -> dict[str, Any]:
+    async def list_models() -> dict[str, Any]:
         """All models."""
         return {"object": "list", "data": [model.describe() for model in served.by_name.values()]}
 
     @app.get("/v1/models/{name:path}", tags=["models"])
-    def one_model(name: str) -> dict[str, Any]:
+    async def one_model(name: str) -> dict[str, Any]:
         """One model."""
         return served[name].describe()
 
     @app.get("/chat", response_class=HTMLResponse, include_in_schema=False)
-    def chat_page() -> str:
+    async def chat_page() -> str:
         return files(__package__).joinpath("chat.html").read_text("utf-8")
 
     metrics = Metrics(served)
     app.include_router(metrics.routes())
-    app.add_middleware(Guard, keys=tuple(api_keys), max_bytes=limits.max_bytes)
+    app.add_middleware(Guard, keys=tuple(api_keys), max_bytes=limits.max_bytes, hosts=tuple(hosts))
     app.add_middleware(Monitor, metrics=metrics)
     _document(app)
     metrics.paths = {*app.openapi()["paths"], "/chat", "/docs"}

@@ -31,7 +31,7 @@ def chat_routes(models: ServedModels, limits: Limits) -> APIRouter:
         prompt = await run_in_threadpool(_prompt, served, body)
         settings = _settings(served, body, prompt, limits)
         top = max(body.top_logprobs or 0, 0) if body.logprobs else 0
-        run = Run(served, [prompt], settings, top, limits.timeout)
+        run = await Run.begin(served, [prompt], settings, top, limits.timeout)
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         head = {"id": new_id("chatcmpl"), "object": kind, "created": now(), "model": served.name}
         if body.stream:
@@ -51,6 +51,8 @@ def _prompt(served: ServedModel, body: ChatBody) -> list[int]:
     if body.top_logprobs is not None and not body.logprobs:
         raise APIError("top_logprobs needs logprobs=true", "top_logprobs")
     roles = {"developer": "system"}
+    if not all(message.content or message.role == "assistant" for message in body.messages):
+        raise APIError("a message has no content", "messages")
     messages = [{"role": roles.get(m.role, m.role), "content": m.text} for m in body.messages]
     model = served.for_task("chat_prompt")
     try:
@@ -82,19 +84,21 @@ def _schema(form: ResponseFormat) -> str | None:
 
 
 def _choice(served: ServedModel, index: int, text: Written, body: ChatBody) -> dict[str, Any]:
-    found = {"content": _log_probabilities(served, text.tokens)} if body.logprobs else None
+    found = {"content": _log_probabilities(served, text.tokens, body)} if body.logprobs else None
     message = {"role": "assistant", "content": text.text, "refusal": None}
     return {"index": index, "message": message, "logprobs": found, "finish_reason": text.finish_reason}
 
 
-def _log_probabilities(served: ServedModel, tokens: list[Token]) -> list[dict[str, Any]]:
+def _log_probabilities(served: ServedModel, tokens: list[Token], body: ChatBody) -> list[dict[str, Any]]:
     def one(token_id: int, value: float) -> dict[str, Any]:
         content = served.pieces[token_id] if token_id < len(served.pieces) else b""
         return {"token": token_text(served, token_id), "logprob": value, "bytes": list(content)}
 
     return [
-        one(token.token_id, token.log_probability) | {"top_logprobs": [one(*pair) for pair in token.top]}
+        one(token.token_id, token.log_probability)
+        | {"top_logprobs": [one(*pair) for pair in token.top[: body.top_logprobs or 0]]}
         for token in tokens
+        if token.token_id is not None
     ]
 
 
@@ -102,7 +106,7 @@ async def _chunks(
     request: Request, run: Run, served: ServedModel, prompt: list[int], body: ChatBody, head: dict[str, Any]
 ) -> AsyncIterator[dict[str, Any]]:
     def chunk(index: int, delta: dict[str, Any], tokens: list[Token], reason: str | None) -> dict[str, Any]:
-        found = {"content": _log_probabilities(served, tokens)} if body.logprobs else None
+        found = {"content": _log_probabilities(served, tokens, body)} if body.logprobs else None
         return head | {"choices": [{"index": index, "delta": delta, "logprobs": found, "finish_reason": reason}]}
 
     for i in range(len(run.texts)):

@@ -1,6 +1,8 @@
 """Endpoints of models that read: embeddings, classifications, tags and answers to questions."""
 
 import base64
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from .errors import APIError
 from .limits import Limits
 from .requests import AnswerBody, ClassificationBody, EmbeddingBody, body_of, documented
 from .served_models import ServedModel, ServedModels
+
+_LOG = logging.getLogger("keras_plm.serve")
 
 
 def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
@@ -21,8 +25,8 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """Vectors of texts."""
         served = models[body.model]
         model = served.for_task("embed")
-        texts, count = await served.run(lambda: _texts(served, body.input, limits))
-        vectors = await served.run(lambda: model.embed(texts))
+        texts, count = await _asked(served, lambda: _texts(served, body.input, limits))
+        vectors = await _asked(served, lambda: model.embed(texts))
         if body.dimensions is not None:
             if body.dimensions > vectors.shape[1]:
                 raise APIError(f"the model has vectors of {vectors.shape[1]} numbers", "dimensions")
@@ -38,9 +42,9 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The probability of each label."""
         served = models[body.model]
         model = served.for_task("predict_probabilities")
-        texts, _ = await served.run(lambda: _texts(served, body.input, limits))
-        found = await served.run(lambda: model.predict_probabilities(texts))
-        labels = await served.run(lambda: model.predict_labels(texts))
+        texts, _ = await _asked(served, lambda: _texts(served, body.input, limits))
+        found = await _asked(served, lambda: model.predict_probabilities(texts))
+        labels = await _asked(served, lambda: model.predict_labels(texts))
         scores = [dict(zip(model.labels, map(float, row), strict=True)) for row in found]
         results = [{"label": label, "scores": row} for label, row in zip(labels, scores, strict=True)]
         return {"object": "list", "data": results, "model": served.name}
@@ -50,8 +54,8 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The tagged spans of each text, such as named entities."""
         served = models[body.model]
         model = served.for_task("tag")
-        texts, _ = await served.run(lambda: _texts(served, body.input, limits))
-        found = await served.run(lambda: model.tag(texts))
+        texts, _ = await _asked(served, lambda: _texts(served, body.input, limits))
+        found = await _asked(served, lambda: model.tag(texts))
         return {"object": "list", "data": [[vars(span) for span in row] for row in found], "model": served.name}
 
     @router.post("/v1/answers", openapi_extra=documented(AnswerBody))
@@ -59,7 +63,7 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         """The part of a text that answers a question."""
         served = models[body.model]
         model = served.for_task("answer")
-        found = await served.run(lambda: model.answer(body.question, body.context))
+        found = await _asked(served, lambda: model.answer(body.question, body.context))
         return {"object": "answer", **vars(found), "model": served.name}
 
     return router
@@ -78,6 +82,14 @@ def _texts(served: ServedModel, given: Any, limits: Limits) -> tuple[list[str], 
             raise APIError(f"input has an id outside the {len(tokenizer):,} tokens of the model", "input")
         rows = [tokenizer.decode(ids) for ids in rows]
     return rows, sum(map(len, tokenizer(rows).to_list()))
+
+
+async def _asked(served: ServedModel, compute: Callable[[], Any]) -> Any:
+    try:
+        return await served.run(compute)
+    except ValueError as error:  # the methods of models explain what is wrong with a text
+        _LOG.warning("a request was refused", exc_info=error)
+        raise APIError(str(error), "input") from None
 
 
 def _base64(vector: np.ndarray) -> str:

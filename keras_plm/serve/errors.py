@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from keras_plm.generation.logits_processors import SettingsError
+
 _LOG = logging.getLogger("keras_plm.serve")
 _SHOWN = 200  # characters of a message about a request
 
@@ -63,7 +65,7 @@ def of_exception(error: Exception) -> APIError:
     """The error for the client of an exception inside the server. Only mistakes of the request are explained."""
     if isinstance(error, APIError):
         return error
-    if isinstance(error, ValueError | ImportError):
+    if isinstance(error, SettingsError):
         return APIError(str(error))
     _LOG.error("an answer failed", exc_info=error)
     return APIError("the server failed; its log says why", status=500)
@@ -79,10 +81,6 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
         return APIError(str(error.detail), status=error.status_code).response()
-
-    @app.exception_handler(ValueError)
-    async def of_value(request: Request, error: ValueError) -> JSONResponse:
-        return of_exception(error).response()
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from keras_plm.generation import Continuation, GenerationSettings, begin
 from keras_plm.generation.continuous_batching import Job, Token
@@ -16,6 +17,7 @@ from .requests import GenerationBody
 from .served_models import ServedModel, busy
 
 _POLL = 0.5  # seconds between two looks whether the client is still there
+_MOST_BIASES = 1_024
 
 
 @dataclass
@@ -52,48 +54,49 @@ Event = tuple[int, Token | Exception | None]
 
 
 class Run:
-    """The texts of one request while they are generated.
+    """The texts of one request while they are generated. `Run.begin` makes one.
 
     Args:
         served: the model.
-        prompts: token ids of each prompt.
-        settings: the settings of all texts; `num_return_sequences` texts for each prompt.
-        top: number of most probable tokens to report.
+        texts: the texts to generate.
+        jobs: the job of each text, without a receiver.
         timeout: seconds until the texts are cancelled.
 
     Raises:
-        APIError: a prompt is too long, or too many texts wait.
+        APIError: too many texts wait, or the server stops.
     """
 
-    def __init__(
-        self, served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int, timeout: float
-    ) -> None:
-        model, self.timeout = served.model, timeout
+    def __init__(self, served: ServedModel, texts: list[Written], jobs: list[Job], timeout: float) -> None:
+        self.texts, self.jobs, self.timeout = texts, jobs, timeout
         self._loop, self._events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        starts = prompts if model.continues_prompts else [model.start_ids] * len(prompts)
+        for i, job in enumerate(jobs):
+            job.receive = self._receiver(i)
         try:
-            if not model.continues_prompts and max(map(len, prompts)) > model.longest_row:
-                raise ValueError(f"a source has {max(map(len, prompts))} tokens; the model reads {model.longest_row}")
-            continuations = begin(starts, settings, model.longest_row, model._decode)
-            processor = model._processor(settings)
-        except (ValueError, ImportError) as error:
-            raise APIError(str(error), code="context_length_exceeded" if "tokens" in str(error) else None) from None
-        copies = settings.num_return_sequences
-        self.texts = [Written(i // copies, continuation) for i, continuation in enumerate(continuations)]
-        self.jobs: list[Job] = []
-        try:
-            for i, text in enumerate(self.texts):
-                job = Job(text.continuation, settings, processor, self._receiver(i), top)
-                if not model.continues_prompts:  # the batcher gives the prompt to the encoder
-                    job.continuation = replace_prompt(text.continuation, prompts[text.prompt])
-                    text.continuation = job.continuation
-                self.jobs.append(job)
-                served.generator.submit(job)
-        except (queue.Full, RuntimeError) as error:
-            self.cancel()
-            if isinstance(error, queue.Full):
-                raise busy() from None
+            served.generator.submit(*jobs)
+        except queue.Full:
+            raise busy() from None
+        except RuntimeError:
             raise APIError("the server is shutting down", status=503) from None
+
+    @classmethod
+    async def begin(
+        cls, served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int, timeout: float
+    ) -> "Run":
+        """Begin to generate the texts of a request.
+
+        Args:
+            served: the model.
+            prompts: token ids of each prompt, or of each source of an encoder-decoder.
+            settings: the settings of all texts; `num_return_sequences` texts for each prompt.
+            top: number of most probable tokens to report.
+            timeout: seconds until the texts are cancelled.
+
+        Raises:
+            APIError: a prompt is too long, or too many texts wait.
+        """
+        # in a thread: a constraint reads the whole vocabulary
+        texts, jobs = await run_in_threadpool(_prepared, served, prompts, settings, top)
+        return cls(served, texts, jobs, timeout)
 
     def _receiver(self, index: int) -> Any:
         return lambda event: self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
@@ -110,14 +113,18 @@ class Run:
             APIError: a text failed, or the time is over.
         """
         open_, end = len(self.texts), self._loop.time() + self.timeout
+        look = self._loop.time() + _POLL
         while open_:
-            try:
-                index, event = await asyncio.wait_for(self._events.get(), _POLL)
-            except TimeoutError:
+            now = self._loop.time()
+            if now >= end:
+                raise APIError(f"the answer took more than {self.timeout:g} seconds", status=504)
+            if now >= look:
                 if await request.is_disconnected():
                     return
-                if self._loop.time() > end:
-                    raise APIError(f"the answer took more than {self.timeout:g} seconds", status=504) from None
+                look = now + _POLL
+            try:
+                index, event = await asyncio.wait_for(self._events.get(), min(end, look) - now)
+            except TimeoutError:
                 continue
             if isinstance(event, Exception):
                 raise of_exception(event)
@@ -137,9 +144,29 @@ class Run:
         return self.texts
 
 
-def replace_prompt(continuation: Continuation, prompt: list[int]) -> Continuation:
-    """The continuation with another prompt."""
-    return replace(continuation, prompt=prompt)
+def _prepared(
+    served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int
+) -> tuple[list[Written], list[Job]]:
+    model = served.model
+    for prompt in prompts:
+        if not model.continues_prompts and len(prompt) > model.longest_row:
+            message = f"a source has {len(prompt)} tokens; the model reads {model.longest_row}"
+            raise APIError(message, "prompt", "context_length_exceeded")
+    starts = prompts if model.continues_prompts else [model.start_ids] * len(prompts)
+    try:
+        continuations = begin(starts, settings, model.longest_row, model._decode)
+    except ValueError as error:
+        raise APIError(str(error), "prompt", "context_length_exceeded") from None
+    try:
+        processor = model._processor(settings)
+    except (ValueError, ImportError) as error:  # a schema that is not supported
+        raise APIError(str(error)) from None
+    copies = settings.num_return_sequences
+    if not model.continues_prompts:  # the batcher gives the prompt of a job to the encoder
+        sources = [prompts[i // copies] for i in range(len(continuations))]
+        continuations = [replace(c, prompt=source) for c, source in zip(continuations, sources, strict=True)]
+    texts = [Written(i // copies, continuation) for i, continuation in enumerate(continuations)]
+    return texts, [Job(text.continuation, settings, processor, lambda event: None, top) for text in texts]
 
 
 def settings_of(body: GenerationBody, max_new_tokens: int, copies: int, **more: Any) -> GenerationSettings:
@@ -161,13 +188,16 @@ def settings_of(body: GenerationBody, max_new_tokens: int, copies: int, **more: 
         sampling["num_return_sequences"] = copies
     elif copies > 1:
         raise APIError("with temperature 0 all texts of a prompt are equal: n and best_of must be 1", "n")
+    bias = body.logit_bias or {}
+    if len(bias) > _MOST_BIASES or not all(token.isdigit() for token in bias):
+        raise APIError(f"logit_bias has token ids as keys, at most {_MOST_BIASES:,}", "logit_bias")
     try:
         return GenerationSettings(
             max_new_tokens=max_new_tokens,
             stop_strings=body.stops,
             presence_penalty=body.presence_penalty or 0.0,
             frequency_penalty=body.frequency_penalty or 0.0,
-            logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items() if token.isdigit()},
+            logit_bias={int(token): value for token, value in bias.items()},
             **sampling,
             **more,
         )

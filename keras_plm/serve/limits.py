@@ -36,11 +36,13 @@ class Guard:
         app: the app behind it.
         keys: the API keys that are accepted; empty means that no key is needed.
         max_bytes: see `Limits`.
+        hosts: names in the header `Host` that are accepted; empty means all. Without this check, a web page could use a
+            server on this machine by a name of its own (DNS rebinding).
     """
 
-    def __init__(self, app: Any, keys: tuple[str, ...], max_bytes: int) -> None:
+    def __init__(self, app: Any, keys: tuple[str, ...], max_bytes: int, hosts: tuple[str, ...] = ()) -> None:
         self.app = app
-        self.keys = [key.encode() for key in keys]
+        self.keys, self.hosts = [key.encode() for key in keys], hosts
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -52,6 +54,10 @@ class Guard:
         if self.keys and scope["path"] not in _OPEN and not self._is_known(headers.get(b"authorization", b"")):
             error = APIError("the API key is missing or wrong", code="invalid_api_key", status=401)
             await error.response()(scope, receive, send)
+            return
+        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0] if self.hosts else ""
+        if self.hosts and host not in self.hosts:
+            await APIError("this host name is not served", status=403).response()(scope, receive, send)
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.max_bytes:
@@ -70,7 +76,9 @@ class Guard:
         await self.app(scope, limited, send)
 
     def _is_known(self, header: bytes) -> bool:
-        given = header.removeprefix(b"Bearer ")
+        scheme, _, given = header.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return False
         # all keys are compared, so that the time tells nothing
         return any([secrets.compare_digest(given, key) for key in self.keys])
 

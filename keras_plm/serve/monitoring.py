@@ -44,12 +44,12 @@ class Metrics:
 
         @router.get("/healthz")
         @router.get("/readyz")
-        def healthy() -> dict[str, str]:
+        async def healthy() -> dict[str, str]:
             """The server runs, and its models are loaded."""
             return {"status": "ok"}
 
         @router.get("/metrics")
-        def metrics() -> Response:
+        async def metrics() -> Response:
             """Metrics for Prometheus."""
             return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -77,13 +77,19 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None
     name: str | None = None  # accepted; the templates of models do not use it
+    # a client sends an earlier answer back with these fields, which are empty here
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+    audio: None = None
+    annotations: None | Annotated[list[Any], Field(max_length=0)] = None
 
     @property
     def text(self) -> str:
         """The text of all parts."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or [])
 
 
 class JSONSchema(BaseModel):
@@ -145,6 +151,9 @@ def body_of(kind: type[Body]) -> Any:
     """A dependency that parses the body of a request as this kind."""
 
     async def parse(request: Request) -> Any:
+        if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+            # a web page can send other types without asking the server first
+            raise APIError("the body is not application/json", status=415)
         try:
             content = await asyncio.wait_for(request.body(), _SECONDS)
             return kind.model_validate_json(content)

@@ -8,6 +8,8 @@ import uvicorn
 from .app import create_app
 from .limits import Limits
 
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 def run_server(
     models: Mapping[str, Any],
@@ -31,12 +33,12 @@ def run_server(
     if not _is_loopback(host) and not api_keys:
         raise ValueError(f"host={host}: other machines could use the server; set KERAS_PLM_API_KEYS, or use 127.0.0.1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    app = create_app(models, limits, api_keys)
+    app = create_app(models, limits, api_keys, () if api_keys else _LOOPBACK)
     uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=30)
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if host in _LOOPBACK:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

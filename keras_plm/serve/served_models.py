@@ -1,14 +1,13 @@
 """The models of a server by name, and the batcher of each model that generates text."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from fastapi.concurrency import run_in_threadpool
 
 from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.generation.continuous_batching import ContinuousBatcher
@@ -33,14 +32,14 @@ class ServedModel:
         limits: the limits of the server.
 
     Attributes:
-        lock: held while a model that does not generate text answers, because one answer uses all cores.
         created: when it was opened, in seconds since 1970.
     """
 
     def __init__(self, name: str, model: Any, limits: Limits) -> None:
         self.name, self.model = name, model
         self.task = task_of(model)
-        self.lock = threading.Lock()
+        # one answer uses all cores
+        self._executor = ThreadPoolExecutor(1, f"answers-{name}")
         self.limits, self._answering = limits, 0
         self.created = int(time.time())
         self.batcher: ContinuousBatcher | None = None
@@ -48,29 +47,29 @@ class ServedModel:
             reads_sources = not model.continues_prompts
             rows = 1 if reads_sources else limits.max_rows
             open_session = _SourceSession(model).begin if reads_sources else model.open_joining_session
-            open_session()  # a SavedModel has no session: an error now, not at the first request
+            # a SavedModel has no session: an error now, not at the first request
+            open_session() if not reads_sources else model.open_session(1, [model.start_ids])
             self.batcher = ContinuousBatcher(open_session, rows, limits.max_waiting)
 
     async def run(self, compute: Callable[[], Any]) -> Any:
-        """Compute an answer in a thread, one at a time.
+        """Compute an answer in the thread of this model, one at a time.
 
         Raises:
             APIError: too many answers wait, or it takes too long.
         """
         if self._answering > self.limits.max_waiting:
             raise busy()
-        self._answering += 1
-
-        def locked() -> Any:
-            with self.lock:
-                return compute()
-
+        loop, self._answering = asyncio.get_running_loop(), self._answering + 1
+        future = self._executor.submit(compute)
+        # counted until its thread has ended, which may be after the time is over
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._answered))
         try:
-            return await asyncio.wait_for(run_in_threadpool(locked), self.limits.timeout)
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.limits.timeout)
         except TimeoutError:
             raise APIError(f"the answer took more than {self.limits.timeout:g} seconds", status=504) from None
-        finally:
-            self._answering -= 1
+
+    def _answered(self) -> None:
+        self._answering -= 1
 
     @cached_property
     def pieces(self) -> list[bytes]:
@@ -111,9 +110,10 @@ class ServedModel:
         return {"id": self.name, "object": "model", "created": self.created, "owned_by": "keras_plm"}
 
     def close(self, timeout: float) -> None:
-        """End its thread, if it has one."""
+        """End its threads. Texts that are not finished in this number of seconds are cancelled."""
         if self.batcher is not None:
             self.batcher.close(timeout)
+        self._executor.shutdown(cancel_futures=True)
 
 
 class _SourceSession:
@@ -169,5 +169,6 @@ class ServedModels:
 
     def close(self, timeout: float) -> None:
         """End all threads; texts that are not finished in this number of seconds are cancelled."""
+        end = time.monotonic() + timeout
         for model in self.by_name.values():
-            model.close(timeout)
+            model.close(max(end - time.monotonic(), 0.0))

@@ -16,8 +16,8 @@ class ContinuousSession:
     left as far as possible, and the prompt is read apart and put before this position. The masks tell each row where
     its text begins; positions count from there, so moving a row changes nothing for it.
 
-    The number of rows that are computed is a power of two, and so is the length of the caches. Each combination is
-    compiled once, in some seconds.
+    The number of rows that are computed is a power of two, and so is the length of the caches, which grow with the
+    texts. Each combination is compiled once, in some seconds.
 
     Args:
         model: a `TextGenerator`.
@@ -37,15 +37,19 @@ class ContinuousSession:
             self._session = session = reader
         longest = int(session.mask[: self._rows].sum(1).max(initial=0)) if self._rows else 0
         position = max(longest, read)
-        session.move(position, _rounded(position + room))
+        # not for all of `room`, which may be the model's limit: the caches grow when a text becomes that long
+        length = _rounded(position + min(room, _SHORTEST))
+        session.move(position, length)
         if session is not reader:
-            reader.move(position, _rounded(position + room))
+            reader.move(position, length)
             session.append(reader, self._rows)
         self._resize(np.arange(self._rows + len(prompts)))
         return logits
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
         """See `GenerationSession`."""
+        if self._session.position == self._session.mask.shape[1]:
+            self._session.move(self._session.position, 2 * self._session.position)
         idle = np.full(len(self._session.mask) - self._rows, FINISHED, "int32")
         return self._session.step(np.concatenate([tokens.astype("int32"), idle]))[: self._rows]
 

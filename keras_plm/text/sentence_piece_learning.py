@@ -8,7 +8,7 @@ from .sentence_piece_model import read_model
 from .template import SpecialTokens, Template
 
 TRANSLATION_TOKENS = SpecialTokens(pad="<pad>", unk="<unk>", cls=None, sep=None, mask=None, bos=None, eos="</s>")
-_LONGEST_BYTES = 16_384  # of a text; the library skips longer ones
+_LONGEST = 4_000  # characters of a line; longer ones are cut, because the library skips lines above its limit in bytes
 _THREADS = 1  # the result depends on their number
 
 
@@ -30,7 +30,13 @@ def learn_sentence_pieces(texts: Iterable[str], vocabulary_size: int) -> Sentenc
     if vocabulary_size < 4:
         raise ValueError(f"vocabulary_size={vocabulary_size}; it must be at least 4")
     model = io.BytesIO()
-    lines = (line for text in texts for line in text.split("\n") if line.strip())
+    lines = (
+        line[start : start + _LONGEST]
+        for text in texts
+        for line in text.split("\n")
+        if line.strip()
+        for start in range(0, len(line), _LONGEST)
+    )
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=lines,
@@ -38,7 +44,7 @@ def learn_sentence_pieces(texts: Iterable[str], vocabulary_size: int) -> Sentenc
             vocab_size=vocabulary_size,
             hard_vocab_limit=False,
             character_coverage=1.0,
-            max_sentence_length=_LONGEST_BYTES,
+            max_sentence_length=4 * _LONGEST,
             num_threads=_THREADS,
             pad_id=0,
             eos_id=1,

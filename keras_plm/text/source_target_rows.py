@@ -52,6 +52,7 @@ class SourceTargetRows:
         if (read > max_length).any():
             raise ValueError(f"a source has {read.max()} tokens; the longest row has {max_length}")
         whole, wanted = np.array([len(ids) for ids in targets]), [ids[:room] for ids in targets]
+        self.max_length = max_length
         self.start, self.written = list(start), np.minimum(whole, room)
         self.lengths = np.maximum(read, self.written + len(start) - 1)
         before = read if num_tokens is None else np.asarray(num_tokens)
@@ -102,7 +103,7 @@ class SourceTargetRows:
         """The rows of each batch and its width. Rows that do not fill a batch move on to a wider one."""
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         random = np.random.default_rng([seed, epoch])
-        order, width_of = random.permutation(len(self)), _widths(self.lengths)
+        order, width_of = random.permutation(len(self)), np.minimum(_widths(self.lengths), self.max_length)
         batches, widths, left = [], [], order[:0]
         for width in np.unique(width_of):
             members = np.concatenate([left, order[width_of[order] == width]])

@@ -18,6 +18,7 @@ from keras_plm.serve.requests import AnswerBody, ChatBody, ClassificationBody, C
 from tests.export.test_encoder_decoders import make as make_translator
 from tests.tasks.test_text_generation import PROMPTS, allowed, make
 
+JSON = {"Content-Type": "application/json"}
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
 
 
@@ -91,7 +92,10 @@ def test_log_probabilities_and_echo(client, models):
     assert echoed["text"] == "the" + plain["text"]
     assert echoed["logprobs"]["token_logprobs"][0] is None
     assert echoed["logprobs"]["token_logprobs"][1:] == pytest.approx(score.log_probabilities[1:], abs=1e-4)
-    assert all(len(top) == 2 for top in echoed["logprobs"]["top_logprobs"][1:])
+    tops = zip(echoed["logprobs"]["top_logprobs"][1:], echoed["logprobs"]["tokens"][1:], strict=True)
+    assert all(2 <= len(top) <= 3 and token in top for top, token in tops)
+    for token, offset in zip(echoed["logprobs"]["tokens"], echoed["logprobs"]["text_offset"], strict=True):
+        assert echoed["text"][offset:].startswith(token)
     only = complete(client, max_tokens=0, echo=True, logprobs=1).json()["choices"][0]
     assert only["text"] == "the" and len(only["logprobs"]["tokens"]) == len(models["writer"].texts_to_ids(["the"])[0])
 
@@ -114,8 +118,9 @@ def test_streams(client, models):
         parts = [event["choices"][0] for event in found[:-1] if event["choices"][0]["index"] == i]
         assert "".join(part["text"] for part in parts) == whole["choices"][i]["text"]
         assert parts[-1]["finish_reason"] == whole["choices"][i]["finish_reason"]
-        tokens = [token for part in parts for token in part["logprobs"]["tokens"]]
-        assert tokens == whole["choices"][i]["logprobs"]["tokens"]
+        for name in ("tokens", "text_offset", "token_logprobs"):
+            joined = [value for part in parts for value in part["logprobs"][name]]
+            assert joined == whole["choices"][i]["logprobs"][name]
 
 
 def chat(client, **fields):
@@ -147,6 +152,19 @@ def test_chat(client, models):
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     json_text = chat(client, max_tokens=40, response_format=form).json()["choices"][0]["message"]["content"]
     assert set(json.loads(json_text)) == {"a"}
+
+
+def test_an_answer_that_takes_too_long_and_a_client_that_hangs_up(models):
+    app = create_app({"writer": models["writer"]}, Limits(timeout=0.05))
+    with TestClient(app) as client:
+        response = complete(client, max_tokens=80, n=8, temperature=1, seed=1)
+        assert response.status_code == 504 and "more than 0.05 seconds" in response.json()["error"]["message"]
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_more_texts_than_rows(client):
+    found = complete(client, prompt=["the"] * 100, max_tokens=2).json()["choices"]
+    assert len(found) == 100 and len({choice["text"] for choice in found}) == 1
 
 
 def test_an_encoder_decoder(client, models):
@@ -198,6 +216,9 @@ def test_labels_tags_and_answers(client, models):
         ("completions", {"prompt": "x" * 500}, None, "500 tokens"),
         ("completions", {"prompt": ["x"] * 200}, "n", "at most 128"),
         ("completions", {"logit_bias": {"99999": 5}}, None, "logit_bias"),
+        ("completions", {"logit_bias": {"the": 5}}, "logit_bias", "token ids"),
+        ("completions", {"max_tokens": 0, "echo": True, "stream": True}, "max_tokens", "no stream"),
+        ("completions", {"max_tokens": 0, "echo": True, "logprobs": 1, "prompt": [1] * 900}, "prompt", "reads at most"),
         ("completions", {"model": "reviews"}, "model", "does not generate"),
         ("chat/completions", {"prompt": None, "messages": []}, None, ""),
         ("chat/completions", {"messages": [{"role": "user", "content": "a"}], "tools": []}, "tools", "not supported"),
@@ -225,7 +246,7 @@ def test_refused(client, path, fields, param, message):
 
 def test_bodies_that_are_no_json(client):
     for content in (b"", b"{", b"\xff", b"[]", b"null", b"[" * 100_000, b'{"model": "writer", "prompt": "\\ud800"}'):
-        response = client.post("/v1/completions", content=content)
+        response = client.post("/v1/completions", content=content, headers=JSON)
         assert response.status_code == 400 and response.json()["error"]["message"], content[:20]
 
 
@@ -269,7 +290,7 @@ def test_fuzzed_requests(client, count):
     for _ in range(count):
         path, content = fuzzed(generator)
         start = time.perf_counter()
-        response = client.post(path, content=content)
+        response = client.post(path, content=content, headers=JSON)
         seconds = time.perf_counter() - start
         statuses.add(response.status_code)
         assert response.status_code in (200, 400, 404, 405), (path, content, response.text)
@@ -297,14 +318,20 @@ def test_an_artifact_is_served(models, tmp_path):
 def test_keys_and_sizes(models):
     app = create_app({"writer": models["writer"]}, Limits(max_bytes=2_000), ["one", "two"])
     with TestClient(app) as client:
-        for key, status in (("", 401), ("Bearer three", 401), ("Bearer on", 401), ("Bearer two", 200)):
+        for key, status in (("", 401), ("two", 401), ("Bearer three", 401), ("Bearer on", 401), ("Bearer two", 200)):
             assert client.get("/v1/models", headers={"Authorization": key}).status_code == status
         assert client.get("/healthz").status_code == 200
         headers = {"Authorization": "Bearer one"}
         large = {"model": "writer", "prompt": "x" * 3_000}
         assert client.post("/v1/completions", json=large, headers=headers).status_code == 413
         parts = iter([b'{"model": "writer", "prompt": "', b"x" * 3_000, b'"}'])
-        assert client.post("/v1/completions", content=parts, headers=headers).status_code == 413
+        assert client.post("/v1/completions", content=parts, headers=headers | JSON).status_code == 413
+    for keys in ("secret", [""], ["a", " "]):
+        with pytest.raises(ValueError, match="api_keys"):
+            create_app({"writer": models["writer"]}, api_keys=keys)
+    with TestClient(create_app({"writer": models["writer"]}, hosts=["localhost"])) as client:
+        assert client.get("/v1/models").status_code == 403
+        assert client.get("/v1/models", headers={"Host": "localhost:8000"}).status_code == 200
     with pytest.raises(ValueError, match="other machines"):
         run_server(models, "0.0.0.0", 8_000)
 

@@ -52,11 +52,10 @@ class FewShot:
         self.labels = list(dict.fromkeys(answer for _, answer in examples) if labels is None else labels)
         parts = [instruction] if instruction else []
         self.shots = "".join(f"{part}\n\n" for part in [*parts, *(f"{self._form(t)} {a}" for t, a in examples)])
-        self._before = model.texts_to_ids([self.shots])[0]
-        if len(self._before) >= model.longest_row:
+        count = len(model.texts_to_ids([self.shots])[0])
+        if count >= model.longest_row:
             raise ValueError(
-                f"the examples have {len(self._before)} tokens; the model reads {model.longest_row}: give fewer or "
-                "shorter ones"
+                f"the examples have {count} tokens; the model reads {model.longest_row}: give fewer or shorter ones"
             )
 
     def complete(self, query: str, settings: GenerationSettings | None = None, **changes: Any) -> str:
@@ -96,26 +95,41 @@ class FewShot:
             raise ValueError(f"labels={self.labels}; give at least two")
         if not len(queries):
             return np.zeros((0, len(self.labels)), "float32")
-        every = [*(_CONTENT_FREE if calibrated else ()), *queries]
-        tokenize = self.model.needs_tokenizer()
-        rows = tokenize([self._form(query) for query in every]).to_list()
-        labels = tokenize([f" {label}" for label in self.labels]).to_list()
+        prompts = [f"{self.shots}{self._form(query)}" for query in (*(_CONTENT_FREE if calibrated else ()), *queries)]
+        rows = self.model.texts_to_ids(prompts)
+        labels = [self._label_ids(prompts[0], label) for label in self.labels]
         longest = max(map(len, rows)) + max(map(len, labels))
-        if len(self._before) + longest > self.model.longest_row:
+        if longest > self.model.longest_row:
             raise ValueError(
-                f"examples, query and label have {len(self._before) + longest} tokens; the model reads "
-                f"{self.model.longest_row}"
+                f"examples, query and label have {longest} tokens; the model reads {self.model.longest_row}"
             )
-        session = self.model.open_session(2 * max(longest, _SHORTEST))
-        session.read([self._before])
-        scores = np.array([_scores(session, row, labels) for row in rows])
+        if min(map(len, rows)) < 2:
+            raise ValueError("a prompt has less than two tokens: give examples, an instruction or a longer template")
+        shared = _shared(rows)  # is read once
+        session = self.model.open_session(2 * max(longest - len(shared), _SHORTEST))
+        session.read([shared])
+        scores = np.array([_scores(session, row[len(shared) :], labels) for row in rows])
         if calibrated:
             plain = softmax(scores[: len(_CONTENT_FREE)]).mean(0)
             scores = scores[len(_CONTENT_FREE) :] - np.log(np.maximum(plain, 1e-300))
         return softmax(scores).astype("float32")
 
+    def _label_ids(self, prompt: str, label: str) -> list[int]:
+        """The tokens of a label behind a prompt."""
+        before, after = self.model.texts_to_ids([prompt, f"{prompt} {label}"])
+        if after[: len(before)] == before and len(after) > len(before):
+            return after[len(before) :]
+        return self.model.needs_tokenizer().encode(f" {label}").token_ids
+
     def _form(self, text: str) -> str:
         return self.template.replace("{text}", text)
+
+
+def _shared(rows: list[list[int]]) -> list[int]:
+    """The tokens with which all rows begin; each row has at least one more."""
+    size = min(map(len, rows)) - 1
+    same = next((i for i in range(size) if any(row[i] != rows[0][i] for row in rows)), size)
+    return rows[0][: max(same, 1)]
 
 
 def _scores(session: Any, query: list[int], labels: list[list[int]]) -> list[float]:

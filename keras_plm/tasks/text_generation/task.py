@@ -134,8 +134,7 @@ def _tokens(
         return token_ids, [[True] * len(ids) for ids in token_ids]
     prompts = model.texts_to_ids(examples.prompts)
     # tokenized apart from its prompt, as `generate` reads the prompt
-    tokenize = model.needs_tokenizer()
-    completions = [ids + end for ids in tokenize(list(examples.completions)).to_list()]
+    completions = [ids + end for ids in model.continuation_ids(examples.completions)]
     token_ids = [before + after for before, after in zip(prompts, completions, strict=True)]
     counted = [[False] * len(b) + [True] * len(a) for b, a in zip(prompts, completions, strict=True)]
     return token_ids, counted

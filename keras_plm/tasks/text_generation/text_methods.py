@@ -94,8 +94,7 @@ class TextGeneratorMethods(GeneratingModel):
             ValueError: the model has no chat template, or it cannot render the messages; or it renders a reply in
                 another way than `chat` asks for it.
         """
-        tokenizer, done, replies = self.needs_tokenizer(), "", []
-        parts: list[str] = []
+        done, parts, replies = "", list[str](), list[bool]()
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
@@ -109,9 +108,20 @@ class TextGeneratorMethods(GeneratingModel):
             parts += [before[len(done) :], after[len(before) :]]
             replies += [False, True]
             done = after
-        ids = self._prompt_ids(parts[:1]) + tokenizer(parts[1:]).to_list()
+        ids = self._prompt_ids(parts[:1]) + self.continuation_ids(parts[1:])
         counted = [[reply] * len(row) for row, reply in zip(ids, replies, strict=True)]
         return sum(ids, []), sum(counted, [])
+
+    def continuation_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts that follow other text: without the space that SentencePiece puts before a text."""
+        tokenizer = self.needs_tokenizer()
+        if not len(texts):
+            return []
+        (line, *begun), apart = tokenizer(["\n", *(f"\n{text}" for text in texts)]).to_list(), tokenizer(list(texts))
+        plain = apart.to_list()
+        return [
+            ids[len(line) :] if ids[: len(line)] == line else alone for ids, alone in zip(begun, plain, strict=True)
+        ]
 
     def score(self, texts: Sequence[str]) -> list[TextScore]:
         """Compute the log-probability of each token of texts.

@@ -39,9 +39,15 @@ class Conversations(Examples):
 
     @staticmethod
     def has(source: Any, column: str) -> bool:
-        """Whether a column has conversations: its first value is a list."""
+        """Whether a column has conversations: its first value is a list, or a list of texts or messages in JSON."""
         value = first_value(source, column)
-        return isinstance(value, list) or isinstance(value, str) and value.lstrip().startswith("[")
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return False
+            return bool(value) and all(isinstance(part, str | dict) for part in value)
+        return isinstance(value, list)
 
     def texts(self) -> list:
         """Each conversation as JSON."""
