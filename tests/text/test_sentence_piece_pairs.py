@@ -63,6 +63,13 @@ def test_a_continuation_keeps_its_space(ours):
     ids = ours.encode("the cat sat").token_ids
     first = ours.encode("the").token_ids
     assert ours.decode(first) + ours.continuation(ids[len(first) :]) == "the cat sat"
+    # a text behind another one has no space of its own in front: as in a prompt with its completion
+    writer = make("llama")
+    writer.tokenizer = ours
+    assert ours.encode(" sat").token_ids != ids[-len(writer.continuation_ids([" sat"])[0]) :]
+    assert writer.continuation_ids([" cat sat", " sat", ""]) == [
+        ids[len(first) :], ids[len(ours.encode("the cat").token_ids) :], [],
+    ]  # fmt: skip
     assert b"".join(ours.token_bytes()[i] for i in ours.encode("a 屋").token_ids) == " a 屋".encode()
 
 
