@@ -3,10 +3,11 @@
 from .beam_search import Hypothesis, beam_search
 from .chat import Message, render_chat
 from .constraints import Constraint
+from .contrastive_search import write_contrastive
 from .decoding import Continuation, FinishReason, begin, write
 from .logits_processors import LogitsProcessor
 from .prompt_lookup import write_with_lookup
-from .session import FINISHED, GenerationSession, JoiningSession
+from .session import FINISHED, GenerationSession, JoiningSession, StateSession
 from .settings import GenerationSettings
 from .streaming import TextStream
 
@@ -21,10 +22,12 @@ __all__ = [
     "JoiningSession",
     "LogitsProcessor",
     "Message",
+    "StateSession",
     "TextStream",
     "beam_search",
     "begin",
     "render_chat",
     "write",
+    "write_contrastive",
     "write_with_lookup",
 ]

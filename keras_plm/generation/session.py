@@ -1,4 +1,4 @@
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,20 @@ class GenerationSession(Protocol):
 
     def rewind(self, count: int) -> None:
         """Forget the last `count` tokens that were read."""
+
+
+@runtime_checkable
+class StateSession(Protocol):
+    """A session that also returns hidden states, for contrastive search. Only Keras models have it."""
+
+    def read_states(self, prompts: list[list[int]]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Like `read`, and for each prompt the (tokens, D) float32 hidden states of the last block."""
+
+    def step_states(self, tokens: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Like `step`, and for each row the (1, D) float32 hidden states of its token."""
+
+    def select(self, rows: np.ndarray) -> None:
+        """See `GenerationSession`."""
 
 
 class JoiningSession(Protocol):

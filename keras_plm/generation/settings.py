@@ -41,6 +41,7 @@ class GenerationSettings(TypedFields):
     early_stopping: bool | Literal["never"] = False
     num_beam_groups: int = 1  # diverse beam search: groups of beams that avoid the tokens of earlier groups
     diversity_penalty: float = 0.0  # subtracted from a token's log-probability for each earlier group's beam with it
+    penalty_alpha: float = 0.0  # above 0: contrastive search among the top_k tokens; weight of the similarity penalty
     prompt_lookup_num_tokens: int = 0  # speculative decoding: guess up to this many tokens from earlier text; 0: off
     repetition_penalty: float = 1.0  # above 1: tokens in the prompt and in the new text become less probable
     presence_penalty: float = 0.0  # subtracted from the logits of all tokens in the new text
@@ -75,7 +76,8 @@ class GenerationSettings(TypedFields):
 
     def _check_switches(self) -> None:
         default = {field.name: field.default for field in fields(self)}
-        needed = {"do_sample=True": (self.do_sample, _OF_SAMPLING), "num_beams": (self.num_beams > 1, _OF_BEAMS)}
+        sampling = [name for name in _OF_SAMPLING if name != "top_k" or not self.penalty_alpha]
+        needed = {"do_sample=True": (self.do_sample, sampling), "num_beams": (self.num_beams > 1, _OF_BEAMS)}
         for switch, (is_on, names) in needed.items():
             changed = [name for name in names if getattr(self, name) != default[name]]
             if changed and not is_on:
@@ -94,6 +96,12 @@ class GenerationSettings(TypedFields):
         if self.prompt_lookup_num_tokens and (self.num_beams > 1 or self.do_sample):
             raise ValueError("prompt_lookup_num_tokens is for greedy decoding: without num_beams and do_sample")
         self._check_beams()
+        if not 0 <= self.penalty_alpha < 1:
+            raise ValueError(f"penalty_alpha={self.penalty_alpha}; it must be in [0, 1)")
+        if self.penalty_alpha and self.top_k < 2:
+            raise ValueError(f"penalty_alpha={self.penalty_alpha} (contrastive search) needs top_k of at least 2")
+        if self.penalty_alpha and (self.do_sample or self.num_beams > 1 or self.prompt_lookup_num_tokens):
+            raise ValueError("penalty_alpha (contrastive search) excludes do_sample, num_beams and prompt lookup")
 
     def _check_beams(self) -> None:
         if self.num_beams > 1 and self.do_sample:

@@ -13,9 +13,11 @@ from keras_plm.generation import (
     GenerationSession,
     GenerationSettings,
     LogitsProcessor,
+    StateSession,
     beam_search,
     begin,
     write,
+    write_contrastive,
     write_with_lookup,
 )
 
@@ -160,6 +162,10 @@ class GeneratingModel(TextModel):
             )
             return continuations, chain.from_iterable(parts)
         session = self._session(prompts, max(continuation.limit for continuation in continuations))
+        if settings.penalty_alpha:
+            if not isinstance(session, StateSession):
+                raise ValueError("contrastive search (penalty_alpha) needs hidden states, which artifacts do not have")
+            return continuations, write_contrastive(session, continuations, settings, processor)
         return continuations, write(session, continuations, settings, processor)
 
     def _decode(self, token_ids: Sequence[int]) -> str:

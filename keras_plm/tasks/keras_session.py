@@ -39,7 +39,7 @@ class KerasSession:
         self.make_caches = make_caches
         self._caches: list[tf.Tensor] = []
 
-    def read(self, prompts: list[list[int]]) -> np.ndarray:
+    def read(self, prompts: list[list[int]], states: bool = False) -> np.ndarray:
         """See `GenerationSession`."""
         longest = max(map(len, prompts))
         length = -(-(longest + self.max_new_tokens) // _ROUND) * _ROUND
@@ -52,16 +52,30 @@ class KerasSession:
         self.position = longest
         # in parts: the attention scores of a long prompt would need more memory than the model
         for start in range(0, longest, _LONGEST_READ):
-            logits = self._run("read", token_ids[:, start : start + _LONGEST_READ], start, reduce_retracing=True)
+            part = token_ids[:, start : start + _LONGEST_READ]
+            logits = self._run("read", part, start, states, reduce_retracing=True)
         return logits
 
-    def step(self, tokens: np.ndarray) -> np.ndarray:
+    def read_states(self, prompts: list[list[int]]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """See `StateSession`."""
+        self._states: list[np.ndarray] = []
+        logits = self.read(prompts, states=True)
+        states = np.concatenate(self._states, 1)
+        return logits, [states[row, states.shape[1] - len(prompt) :] for row, prompt in enumerate(prompts)]
+
+    def step_states(self, tokens: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """See `StateSession`."""
+        self._states = []
+        return self.step(tokens, states=True), list(self._states[0])
+
+    def step(self, tokens: np.ndarray, states: bool = False) -> np.ndarray:
         """See `GenerationSession`."""
         reads = tokens != FINISHED
         self.mask[reads, self.position] = 1
         self.position += 1
         # not its concrete function, which would save 1.5 ms per token of Python: called directly, it runs without XLA
-        return self._run("step", np.where(reads, tokens, 0)[:, None], self.position - 1, jit_compile=xla_enabled())
+        token_ids = np.where(reads, tokens, 0)[:, None]
+        return self._run("step", token_ids, self.position - 1, states, jit_compile=xla_enabled())
 
     def select(self, rows: np.ndarray) -> None:
         """See `GenerationSession`."""
@@ -102,18 +116,25 @@ class KerasSession:
         pairs = zip(self._caches, other._caches, strict=True)
         self._caches = [tf.concat([cache[:rows], new], 0) for cache, new in pairs]
 
-    def _run(self, name: str, token_ids: np.ndarray, index: int, **options: Any) -> np.ndarray:
+    def _run(self, name: str, token_ids: np.ndarray, index: int, states: bool = False, **options: Any) -> np.ndarray:
         model, names = self.model, self.model.backbone.cache_names
 
         # the caches are a list here: structures would cost time at each call
         def run(token_ids: Any, padding_mask: Any, index: Any, *caches: Any) -> list[Any]:
             packed = tf.nest.pack_sequence_as(names, caches)
+            if states:
+                hidden, new = model.backbone.step(token_ids, padding_mask, packed, index)
+                logits = tf.cast(model.logits(hidden[:, -1:]), tf.float32)[:, 0]
+                return [logits, tf.cast(hidden, tf.float32), *tf.nest.flatten(new)]
             logits, new = model.step(token_ids, padding_mask, packed, index, all_logits=name == "ahead")
             return [logits, *tf.nest.flatten(new)]
 
-        function = kept_function(model, name, run, **options)
+        function = kept_function(model, f"{name}_states" if states else name, run, **options)
         arguments = [tf.constant(token_ids, tf.int32), tf.constant(self.mask), tf.constant(index)]
         logits, *self._caches = function(*arguments, *self._caches)
+        if states:
+            hidden, *self._caches = self._caches
+            self._states.append(hidden.numpy())
         return logits.numpy()
 
 

@@ -86,6 +86,43 @@ def test_diverse_groups():
         assert sorted(six) == sorted(two * 3)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_contrastive_search(kind):
+    """Beside a plain loop that reads the whole text for each candidate."""
+    model = make(kind)
+    settings = GenerationSettings(max_new_tokens=9, penalty_alpha=0.6, top_k=4, logit_bias=allowed(model))
+
+    def states_and_logits(ids):
+        row = np.array([ids], "int32")
+        hidden = model.decoder({"token_ids": row, "padding_mask": np.ones_like(row)})
+        states = np.asarray(hidden, "float64")[0]
+        return states / np.linalg.norm(states, axis=-1, keepdims=True), np.asarray(model.logits(hidden), "float64")[
+            0, -1
+        ]
+
+    def plain(prompt):
+        ids, new = model.texts_to_ids([prompt])[0], []
+        for _ in range(9):
+            states, logits = states_and_logits(ids + new)
+            for token, bias in settings.logit_bias.items():
+                logits[token] += bias
+            chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            scores = {
+                int(token): 0.4 * chances[token]
+                - 0.6 * (states_and_logits(ids + new + [int(token)])[0][-1] @ states.T).max()
+                for token in np.argsort(-chances, kind="stable")[:4]
+            }
+            new.append(max(scores, key=lambda token: scores[token]))
+        return model.tokenizer.decode(new)
+
+    found = model.generate(PROMPTS, settings)
+    assert found == [plain(prompt) for prompt in PROMPTS]
+    assert found != model.generate(PROMPTS, max_new_tokens=9, logit_bias=allowed(model))
+    for changes in ({"top_k": 1}, {"do_sample": True}, {"num_beams": 2}, {"penalty_alpha": 1.0}):
+        with pytest.raises(ValueError, match="penalty_alpha"):
+            model.generate(["a"], settings, **changes)
+
+
 def score_of(model, prompt, text):
     """The log-probability of the text behind the prompt, among the tokens that are allowed."""
     ids, first = (model.tokenizer.encode(part).token_ids for part in (prompt + text, prompt))
