@@ -102,7 +102,7 @@ TEXTS = ["The cat sees the dog, unafraid.", "A quiet film with a naïve café.",
 def drift(model, other, texts):
     """How far apart the states of two models' tokens are, of all that they differ from each other."""
     states = []
-    for batch in text_batches(text_rows(model, texts, model.config.max_sequence_length)):
+    for batch in text_batches(model, text_rows(model, texts, model.config.max_sequence_length)):
         mask = batch["padding_mask"].astype(bool)
         encoders = [one if isinstance(one, plm.Encoder) else one.encoder for one in (model, other)]
         states.append([np.asarray(encoder(batch)["sequence_output"])[mask] for encoder in encoders])
