@@ -299,10 +299,17 @@ def test_fuzzed_requests(client, count):
     assert {200, 400, 404} <= statuses
 
 
-def test_what_has_no_session_is_refused_at_the_start(models, tmp_path):
-    artifact = export.load_artifact(export.to_saved_model(models["writer"], tmp_path / "1", max_length=32))
-    with pytest.raises(TypeError, match="no functions for generation"):
-        create_app({"writer": artifact})
+def test_what_has_no_session_is_refused_at_the_start(models, monkeypatch):
+    """As a SavedModel, see tests/export/test_text_generators.py."""
+
+    def refuse(self, *arguments):
+        raise TypeError("it has no functions for generation")
+
+    monkeypatch.setattr(plm.TextGenerator, "open_joining_session", refuse)
+    monkeypatch.setattr(plm.Seq2Seq, "open_session", refuse)
+    for name in ("writer", "translator"):
+        with pytest.raises(TypeError, match="no functions for generation"):
+            create_app({name: models[name]})
 
 
 def test_an_artifact_is_served(models, tmp_path):
