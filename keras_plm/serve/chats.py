@@ -30,7 +30,7 @@ def chat_routes(models: ServedModels, limits: Limits) -> APIRouter:
         served = models[body.model]
         prompt = await run_in_threadpool(_prompt, served, body)
         settings = _settings(served, body, prompt, limits)
-        top = max(body.top_logprobs or 0, 0) if body.logprobs else 0
+        top = (body.top_logprobs or 0) if body.logprobs else 0
         run = await Run.begin(served, [prompt], settings, top, limits.timeout)
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         head = {"id": new_id("chatcmpl"), "object": kind, "created": now(), "model": served.name}
@@ -57,7 +57,7 @@ def _prompt(served: ServedModel, body: ChatBody) -> list[int]:
     model = served.for_task("chat_prompt")
     try:
         (prompt,) = model.texts_to_ids([model.chat_prompt(messages)])
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # no template, messages that it refuses, or no Jinja
         raise APIError(str(error), "messages") from None
     return prompt
 

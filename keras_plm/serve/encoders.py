@@ -44,9 +44,11 @@ def encoder_routes(models: ServedModels, limits: Limits) -> APIRouter:
         model = served.for_task("predict_probabilities")
         texts, _ = await _asked(served, lambda: _texts(served, body.input, limits))
         found = await _asked(served, lambda: model.predict_probabilities(texts))
-        labels = await _asked(served, lambda: model.predict_labels(texts))
-        scores = [dict(zip(model.labels, map(float, row), strict=True)) for row in found]
-        results = [{"label": label, "scores": row} for label, row in zip(labels, scores, strict=True)]
+        results = []
+        for row in found:
+            best = model.labels[int(row.argmax())]
+            label = [name for name, p in zip(model.labels, row, strict=True) if p >= 0.5] if model.multi_label else best
+            results.append({"label": label, "scores": dict(zip(model.labels, map(float, row), strict=True))})
         return {"object": "list", "data": results, "model": served.name}
 
     @router.post("/v1/tags", openapi_extra=documented(ClassificationBody))

@@ -189,7 +189,7 @@ def settings_of(body: GenerationBody, max_new_tokens: int, copies: int, **more: 
     elif copies > 1:
         raise APIError("with temperature 0 all texts of a prompt are equal: n and best_of must be 1", "n")
     bias = body.logit_bias or {}
-    if len(bias) > _MOST_BIASES or not all(token.isdigit() for token in bias):
+    if len(bias) > _MOST_BIASES or not all(token.isascii() and token.isdigit() for token in bias):
         raise APIError(f"logit_bias has token ids as keys, at most {_MOST_BIASES:,}", "logit_bias")
     try:
         return GenerationSettings(

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from keras_plm.generation import GenerationSession, JoiningSession
+from keras_plm.generation import GenerationSession
 from keras_plm.generation.continuous_batching import ContinuousBatcher
 from keras_plm.tasks import task_of
 
@@ -46,9 +46,8 @@ class ServedModel:
         if self.task.generates:
             reads_sources = not model.continues_prompts
             rows = 1 if reads_sources else limits.max_rows
-            open_session = _SourceSession(model).begin if reads_sources else model.open_joining_session
-            # a SavedModel has no session: an error now, not at the first request
-            open_session() if not reads_sources else model.open_session(1, [model.start_ids])
+            open_session = partial(_SourceSession, model) if reads_sources else model.open_joining_session
+            open_session()  # a SavedModel has no session: an error now, not at the first request
             self.batcher = ContinuousBatcher(open_session, rows, limits.max_waiting)
 
     async def run(self, compute: Callable[[], Any]) -> Any:
@@ -121,22 +120,17 @@ class _SourceSession:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._session: GenerationSession | None = None
-
-    def begin(self) -> JoiningSession:
-        return self
+        self._session: GenerationSession = model.open_session(1, [model.start_ids])
 
     def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
         self._session = self.model.open_session(room, prompts)
         return self._session.read([self.model.start_ids])
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
-        assert self._session is not None
         return self._session.step(tokens)
 
     def select(self, rows: np.ndarray) -> None:
-        if not len(rows):
-            self._session = None
+        pass  # its only row has ended; the next one opens a session of its own
 
 
 class ServedModels:

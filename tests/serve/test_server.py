@@ -217,6 +217,7 @@ def test_labels_tags_and_answers(client, models):
         ("completions", {"prompt": ["x"] * 200}, "n", "at most 128"),
         ("completions", {"logit_bias": {"99999": 5}}, None, "logit_bias"),
         ("completions", {"logit_bias": {"the": 5}}, "logit_bias", "token ids"),
+        ("completions", {"logit_bias": {"²": 5}}, "logit_bias", "token ids"),
         ("completions", {"max_tokens": 0, "echo": True, "stream": True}, "max_tokens", "no stream"),
         ("completions", {"max_tokens": 0, "echo": True, "logprobs": 1, "prompt": [1] * 900}, "prompt", "reads at most"),
         ("completions", {"model": "reviews"}, "model", "does not generate"),
