@@ -8,6 +8,7 @@ from .encoder import INPUTS, Encoder, TokenInputs, check_same_config, given_or_n
 from .encoder_decoder import ENCODER_DECODER_INPUTS, EncoderDecoder, encoder_decoder_inputs
 from .hidden_states import encoder_states
 from .model_with_backbone import AnyModel, BackboneModel
+from .next_token_model import NextTokenModel
 from .saving import (
     assign,
     check_shapes,
@@ -43,6 +44,7 @@ __all__ = [
     "encoder_decoder_inputs",
     "TokenInputs",
     "KeepsTokenizer",
+    "NextTokenModel",
     "StoredTensor",
     "assign",
     "check_free",

@@ -123,6 +123,11 @@ class Decoder(KeepsTokenizer, keras.Model):
         self.final_norm = final_norm
 
     @property
+    def embedding_matrix(self) -> Float[Tensor, "V D"]:
+        """The embedding matrix, which a tied head uses."""
+        return self.embedding.embedding_matrix
+
+    @property
     def cache_names(self) -> Caches:
         """The structure of the caches: the name that each tensor has in an artifact."""
         return [

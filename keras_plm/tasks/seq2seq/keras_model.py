@@ -4,14 +4,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
-from jaxtyping import Float, Int
 
 from keras_plm.config import EncoderDecoderConfig
 from keras_plm.generation import GenerationSession
 from keras_plm.layers import NextTokenHead
-from keras_plm.models import BackboneModel, Caches, EncoderDecoder, check_same_config, encoder_decoder_inputs
+from keras_plm.models import Caches, EncoderDecoder, NextTokenModel, check_same_config, encoder_decoder_inputs
 from keras_plm.tasks.keras_session import KerasSession, kept_function
-from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
 from .text_methods import Seq2SeqMethods
@@ -20,7 +18,7 @@ _ROUND = 32  # the lengths of sources are multiples of this, because XLA compile
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
+class Seq2Seq(Seq2SeqMethods, NextTokenModel, keras.Model):
     """An encoder-decoder with a head that predicts the next token: T5, BART, Marian and similar models.
 
     Args:
@@ -80,7 +78,8 @@ class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
 
         # Graph
         inputs = encoder_decoder_inputs()
-        logits = _logits(head, encoder_decoder, encoder_decoder(inputs))
+        hidden = encoder_decoder(inputs)
+        logits = head(hidden, encoder_decoder.embedding_matrix) if head.tied else head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **{"name": "seq2seq", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
@@ -112,31 +111,3 @@ class Seq2Seq(Seq2SeqMethods, BackboneModel, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"start_tokens": list(self.start_tokens), "end_tokens": list(self.end_tokens)}
-
-    def step(
-        self,
-        token_ids: Int[Tensor, "B T"],
-        padding_mask: Int[Tensor, "B L"],
-        caches: Caches,
-        index: Int[Tensor, ""] | int,
-        all_logits: bool = False,
-    ) -> tuple[Float[Tensor, "B *T V"], Caches]:
-        """Process further tokens of the decoder, see `EncoderDecoder.step`.
-
-        Returns:
-            (B, V) float32 logits of the token after the last one, or with `all_logits` (B, T, V) logits of the token
-            after each one; and the caches including these tokens.
-        """
-        hidden, caches = self.encoder_decoder.step(token_ids, padding_mask, caches, index)
-        if not all_logits:
-            hidden = hidden[:, -1:]
-        logits = keras.ops.cast(self.logits(hidden), "float32")
-        return logits if all_logits else logits[:, 0], caches
-
-    def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-        """(B, T, V) logits in the compute dtype, from hidden states of the decoder."""
-        return _logits(self.head, self.encoder_decoder, hidden)
-
-
-def _logits(head: NextTokenHead, model: EncoderDecoder, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-    return head(hidden, model.embedding_matrix) if head.tied else head(hidden)

@@ -2,22 +2,20 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
-from jaxtyping import Float, Int
 
 from keras_plm.config import DecoderConfig
 from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.layers import NextTokenHead
-from keras_plm.models import BackboneModel, Caches, Decoder, check_same_config, decoder_inputs
+from keras_plm.models import Decoder, NextTokenModel, check_same_config, decoder_inputs
 from keras_plm.tasks.continuous_session import ContinuousSession
 from keras_plm.tasks.keras_session import KerasSession
-from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
 from .text_methods import TextGeneratorMethods
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
+class TextGenerator(TextGeneratorMethods, NextTokenModel, keras.Model):
     """A decoder with a head that predicts the next token, for text generation: GPT-2, Llama and similar models.
 
     Args:
@@ -69,7 +67,8 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
 
         # Graph
         inputs = decoder_inputs()
-        logits = _logits(head, decoder, decoder(inputs))
+        hidden = decoder(inputs)
+        logits = head(hidden, decoder.embedding_matrix) if head.tied else head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **{"name": "text_generator", **kwargs})
         self.config = config
         self.tokenizer = tokenizer
@@ -88,31 +87,3 @@ class TextGenerator(TextGeneratorMethods, BackboneModel, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens), "chat_template": self.chat_template}
-
-    def step(
-        self,
-        token_ids: Int[Tensor, "B T"],
-        padding_mask: Int[Tensor, "B S"],
-        caches: Caches,
-        index: Int[Tensor, ""] | int,
-        all_logits: bool = False,
-    ) -> tuple[Float[Tensor, "B *T V"], Caches]:
-        """Process further tokens of each row, see `Decoder.step`.
-
-        Returns:
-            (B, V) float32 logits of the token after the last one, or with `all_logits` (B, T, V) logits of the token
-            after each one; and the caches including these tokens.
-        """
-        hidden, caches = self.decoder.step(token_ids, padding_mask, caches, index)
-        if not all_logits:
-            hidden = hidden[:, -1:]
-        logits = keras.ops.cast(self.logits(hidden), "float32")
-        return logits if all_logits else logits[:, 0], caches
-
-    def logits(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-        """(B, T, V) logits in the compute dtype, from hidden states of the decoder."""
-        return _logits(self.head, self.decoder, hidden)
-
-
-def _logits(head: NextTokenHead, decoder: Decoder, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-    return head(hidden, decoder.embedding.embedding_matrix) if head.tied else head(hidden)
