@@ -24,6 +24,9 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "Train": {
         "pretrain": Command("learn a vocabulary and an encoder from raw text", "keras_plm.recipes:Pretrain"),
         "pretrain-causal": Command("learn a tokenizer and a decoder from raw text", "keras_plm.recipes:PretrainCausal"),
+        "pretrain-denoising": Command(
+            "learn a tokenizer and an encoder-decoder from raw text", "keras_plm.recipes:PretrainDenoising"
+        ),
         "fine-tune-causal": Command("fine-tune a decoder on completions", "keras_plm.recipes:FineTuneCausal"),
         "converse": Command("fine-tune a decoder on conversations", "keras_plm.recipes:Converse"),
         "translate": Command("train a translator", "keras_plm.recipes:Translate"),

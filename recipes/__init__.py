@@ -11,6 +11,7 @@ from .fine_tune_causal import FineTuneCausal
 from .learning_rate_finder import RateTest, find_learning_rate
 from .pretrain import Pretrain
 from .pretrain_causal import PretrainCausal
+from .pretrain_denoising import PretrainDenoising
 from .recipe import Recipe
 from .summarize import Summarize
 from .tag import Tag
@@ -27,6 +28,7 @@ __all__ = [
     "FineTuneCausal",
     "Pretrain",
     "PretrainCausal",
+    "PretrainDenoising",
     "RateTest",
     "Recipe",
     "Summarize",

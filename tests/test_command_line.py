@@ -179,7 +179,7 @@ def test_wrong_commands_and_flags_get_a_suggestion(capsys):
     for arguments, words in (
         (["clasify"], "unknown command 'clasify'; did you mean classify?"),
         (["export", "tflit"], "did you mean tflite?"),
-        (["brew"], "the commands are pretrain, pretrain-causal, fine-tune-causal,"),
+        (["brew"], "the commands are pretrain, pretrain-causal, pretrain-denoising,"),
         (["classify", "--epoch", "3"], "--epoch: did you mean --epochs?"),
     ):
         with pytest.raises(SystemExit) as stop:

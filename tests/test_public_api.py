@@ -35,8 +35,8 @@ def test_public_names():
     ]  # fmt: skip
     assert recipes.__all__ == [
         "AnswerQuestions", "Classify", "Converse", "CrossValidation", "Distill", "Embed", "FineTune",
-        "FineTuneCausal", "Pretrain", "PretrainCausal", "RateTest", "Recipe", "Summarize", "Tag", "Translate",
-        "cross_validate", "find_learning_rate",
+        "FineTuneCausal", "Pretrain", "PretrainCausal", "PretrainDenoising", "RateTest", "Recipe", "Summarize", "Tag",
+        "Translate", "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -46,8 +46,9 @@ def test_public_names():
 
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
-        "pretrain", "pretrain-causal", "fine-tune-causal", "converse", "translate", "summarize", "classify", "tag",
-        "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve", "evaluate", "export",
+        "pretrain", "pretrain-causal", "pretrain-denoising", "fine-tune-causal", "converse", "translate", "summarize",
+        "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve",
+        "evaluate", "export",
         "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
@@ -60,14 +61,15 @@ def test_recipe_fields():
         if is_dataclass(getattr(recipes, name))
     }
     assert names["Recipe"] == RECIPE
+    pretraining = [
+        *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary_size", "steps", "checkpoint_every",
+        "validation_steps",
+    ]  # fmt: skip
     assert names["Pretrain"] == [
-        *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary", "vocabulary_size", "lowercase",
-        "steps", "mask_rate", "whole_word", "inside_rate", "optimizer_name", "checkpoint_every", "validation_steps",
+        *pretraining, "vocabulary", "lowercase", "mask_rate", "whole_word", "inside_rate", "optimizer_name",
     ]  # fmt: skip
-    assert names["PretrainCausal"] == [
-        *RECIPE, "corpus", "validation", "text_column", "config", "start_from", "vocabulary_size", "steps",
-        "checkpoint_every", "validation_steps",
-    ]  # fmt: skip
+    assert names["PretrainCausal"] == [*pretraining, "text_column"]
+    assert names["PretrainDenoising"] == [*pretraining, "text_column", "noise", "noise_rate"]
     assert names["FineTune"] == FINE_TUNE
     assert names["Classify"] == [
         *FINE_TUNE, "text_column", "second_column", "label_column", "regression", "multi_label", "pooling",

@@ -9,6 +9,7 @@ from .byte_pair import BytePairTokenizer
 from .byte_pair_learning import learn_byte_pairs
 from .corpus import read_documents, split_sentences
 from .datasets import TextRows, pretraining_dataset
+from .denoising import SENTINEL, DenoisingRows, Noise
 from .masking import mask_tokens
 from .next_sentence_pairs import SentencePairs, TokenizedCorpus
 from .packed_texts import PackedRows, PackedTexts
@@ -57,6 +58,7 @@ __all__ = [
     "BERT_TEMPLATE",
     "CORPUS_WORDS",
     "ROBERTA_TEMPLATE",
+    "SENTINEL",
     "SPECIAL_TOKENS",
     "AddedToken",
     "AnswerWindows",
@@ -67,6 +69,8 @@ __all__ = [
     "LabeledTexts",
     "Completions",
     "Conversations",
+    "DenoisingRows",
+    "Noise",
     "PackedRows",
     "OnBadRow",
     "PackedTexts",

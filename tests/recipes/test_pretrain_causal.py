@@ -95,7 +95,7 @@ def test_errors(corpus, tmp_path):
         recipe(corpus, tmp_path, max_length=33).run()
     with pytest.raises(ValueError, match="leave out config and vocabulary_size"):
         recipe(corpus, tmp_path, start_from="x")
-    with pytest.raises(TypeError, match="give a DecoderConfig"):
+    with pytest.raises(TypeError, match="give an object of DecoderConfig"):
         recipe(corpus, tmp_path, config=plm.TINY)
     plm.save(plm.Encoder(plm.TINY), tmp_path / "encoder")
     fields = {name: value for name, value in SETTINGS.items() if name != "config"}

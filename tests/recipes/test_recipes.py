@@ -184,7 +184,9 @@ def test_a_full_disk_at_the_end_loses_no_training(
         recipe = Classify(
             start_from=str(pretrained), train=review_files["train"], epochs=2, max_length=16, save_to=save_to, verbose=0
         )
-    module = importlib.import_module(f"keras_plm.recipes.{'output_folder' if kind == 'classify' else kind}")
+    module = importlib.import_module(
+        f"keras_plm.recipes.{'output_folder' if kind == 'classify' else 'pretraining_recipe'}"
+    )
     real = module.save
 
     def full(*arguments):
@@ -222,7 +224,7 @@ def test_a_resumed_training_keeps_its_vocabulary(small, corpus_file, tmp_path, m
         save_to=str(tmp_path / "m"),
         verbose=0,
     )
-    module = importlib.import_module("keras_plm.recipes.pretrain")
+    module = importlib.import_module("keras_plm.recipes.pretraining_recipe")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "save", interrupted)
         recipe.run()
@@ -387,5 +389,5 @@ def test_a_start_brings_its_vocabulary_along(small, tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             Pretrain(corpus="x", save_to=str(tmp_path / "m"), **options)
-    with pytest.raises(TypeError, match="config='mini'; give an EncoderConfig, such as plm.MINI"):
+    with pytest.raises(TypeError, match="config='mini'; give an object of EncoderConfig"):
         Pretrain(corpus="x", save_to=str(tmp_path / "m"), config="mini")
