@@ -31,6 +31,9 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "converse": Command("fine-tune a decoder on conversations", "keras_plm.recipes:Converse"),
         "translate": Command("train a translator", "keras_plm.recipes:Translate"),
         "summarize": Command("train a summarizer", "keras_plm.recipes:Summarize"),
+        "summarize-extractive": Command(
+            "train a model that selects important sentences", "keras_plm.recipes:SummarizeExtractive"
+        ),
         "classify": Command("fine-tune a classifier of texts, or of pairs of texts", "keras_plm.recipes:Classify"),
         "tag": Command("fine-tune a tagger: entities, parts of speech", "keras_plm.recipes:Tag"),
         "answer-questions": Command("fine-tune a question answerer", "keras_plm.recipes:AnswerQuestions"),
@@ -40,6 +43,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "Use": {
         "predict": Command("label texts, tag them, answer questions or make vectors", "keras_plm.commands:predict"),
         "generate": Command("continue, translate or summarize texts", "keras_plm.commands:generate"),
+        "extract": Command("select the important sentences of texts", "keras_plm.commands:extract"),
         "complete": Command("solve a task from examples in a prompt (few-shot)", "keras_plm.commands:complete"),
         "serve": Command("serve models over HTTP, with OpenAI's API", "keras_plm.commands:serve"),
         "evaluate": Command("score a model or an artifact on labeled data", "keras_plm.commands:evaluate_model"),

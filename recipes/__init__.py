@@ -14,6 +14,7 @@ from .pretrain_causal import PretrainCausal
 from .pretrain_denoising import PretrainDenoising
 from .recipe import Recipe
 from .summarize import Summarize
+from .summarize_extractive import SummarizeExtractive
 from .tag import Tag
 from .translate import Translate
 
@@ -32,6 +33,7 @@ __all__ = [
     "RateTest",
     "Recipe",
     "Summarize",
+    "SummarizeExtractive",
     "Tag",
     "Translate",
     "cross_validate",

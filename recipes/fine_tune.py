@@ -163,7 +163,7 @@ class FineTune(Recipe, Generic[Model]):
 
         # Scores and the saved model
         self.finished(model, data.held_out)
-        found = {name: evaluate(model, examples, self.batch_size) for name, examples in data.held_out.items()}
+        found = {name: self.evaluate(model, examples) for name, examples in data.held_out.items()}
         if save_model and is_chief():
             facts = {
                 "train examples": len(data.train),
@@ -248,6 +248,10 @@ class FineTune(Recipe, Generic[Model]):
         """Factors of the learning rate, by the path of the weight."""
         return layer_rates(model, self.layer_decay, self.head_rate)
 
+    def evaluate(self, model: Any, examples: Any) -> Evaluation:
+        """Score the model on held-out examples."""
+        return evaluate(model, examples, self.batch_size)
+
     def finished(self, model: Any, held_out: dict[str, Any]) -> None:
         """Change the trained model before it is scored and saved."""
 
@@ -311,7 +315,7 @@ class FineTune(Recipe, Generic[Model]):
             return None
         return Validation(
             model,
-            lambda: evaluate(model, examples, self.batch_size),
+            lambda: self.evaluate(model, examples),
             state.history_path,
             state.best_path if self.load_best or self.patience is not None else None,
             self.patience,

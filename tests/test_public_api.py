@@ -35,8 +35,8 @@ def test_public_names():
     ]  # fmt: skip
     assert recipes.__all__ == [
         "AnswerQuestions", "Classify", "Converse", "CrossValidation", "Distill", "Embed", "FineTune",
-        "FineTuneCausal", "Pretrain", "PretrainCausal", "PretrainDenoising", "RateTest", "Recipe", "Summarize", "Tag",
-        "Translate", "cross_validate", "find_learning_rate",
+        "FineTuneCausal", "Pretrain", "PretrainCausal", "PretrainDenoising", "RateTest", "Recipe", "Summarize",
+        "SummarizeExtractive", "Tag", "Translate", "cross_validate", "find_learning_rate",
     ]  # fmt: skip
     for module in (plm, export, recipes):
         for name in module.__all__:
@@ -47,9 +47,9 @@ def test_public_names():
 def test_commands():
     assert [name for group in command_line.COMMANDS.values() for name in group] == [
         "pretrain", "pretrain-causal", "pretrain-denoising", "fine-tune-causal", "converse", "translate", "summarize",
-        "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate", "complete", "serve",
-        "evaluate", "export",
-        "compare", "fit-budget", "choose", "cross-validate", "learning-rate", "shrink", "trim", "vocabulary",
+        "summarize-extractive", "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate",
+        "extract", "complete", "serve", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate",
+        "learning-rate", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 
@@ -75,6 +75,7 @@ def test_recipe_fields():
         *FINE_TUNE, "text_column", "second_column", "label_column", "regression", "multi_label", "pooling",
         "class_weights",
     ]  # fmt: skip
+    assert names["SummarizeExtractive"] == [*FINE_TUNE, "text_column", "summary_column", "num_sentences", "pooling"]
     assert names["Distill"] == [
         "teacher", "recipe", "hard", "soft", "hidden", "attention", "temperature", "augmentations_per_text", "layers",
     ]  # fmt: skip

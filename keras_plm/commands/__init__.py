@@ -10,6 +10,7 @@ _HOMES = {
         "budget", "compare_artifact", "export_litert_lm", "export_onnx", "export_saved_model", "export_tflite",
         "export_tokenizer_vectors",
     ),
+    "extracting": ("extract",),
     "generating": ("complete", "generate"),
     "serving": ("serve",),
     "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),

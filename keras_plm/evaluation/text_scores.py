@@ -35,15 +35,23 @@ def text_scores(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]
     """
     needs_text_scores()
     import sacrebleu
-    from rouge_score import rouge_scorer
 
     characters = "".join(wanted)
     chinese = sum("\u4e00" <= character <= "\u9fff" for character in characters) > len(characters) / 10
-    scorer = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
-    rouge: list[dict[str, Any]] = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
+    rouge = rouge_scores(found, wanted)
     bleu = sacrebleu.corpus_bleu(list(found), [list(wanted)], tokenize="zh" if chinese else "13a")
     return {
         "chrf": sacrebleu.corpus_chrf(list(found), [list(wanted)]).score,
         "bleu": bleu.score,
-        **{name: 100 * sum(score[name].fmeasure for score in rouge) / len(rouge) for name in _ROUGE},
+        **{name: 100 * sum(score[name] for score in rouge) / len(rouge) for name in _ROUGE},
     }
+
+
+def rouge_scores(found: Sequence[str], wanted: Sequence[str]) -> list[dict[str, float]]:
+    """`rouge1`, `rouge2` and `rougeL` of each text, in [0, 1]; see `text_scores`."""
+    needs_text_scores()
+    from rouge_score import rouge_scorer
+
+    scorer = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
+    rows: list[dict[str, Any]] = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
+    return [{name: score.fmeasure for name, score in row.items()} for row in rows]

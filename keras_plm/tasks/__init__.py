@@ -1,6 +1,6 @@
 """Each task is one folder: its Keras model, its text-level methods, and its `Task` interface for the other packages."""
 
-from .classification import CLASSIFICATION, Classifier, ClassifierMethods
+from .classification import CLASSIFICATION, Classifier, ClassifierMethods, extract_summaries, sentences_of
 from .columns import Columns, read_texts
 from .embedding import EMBEDDING, Embedder, EmbedderMethods
 from .evaluate import evaluate
@@ -46,9 +46,11 @@ __all__ = [
     "TextModel",
     "TextScore",
     "evaluate",
+    "extract_summaries",
     "read_texts",
     "register",
     "registered",
+    "sentences_of",
     "softmax",
     "task_named",
     "task_of",

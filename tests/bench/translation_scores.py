@@ -1,9 +1,9 @@
-"""A translator from scratch beside a statistical baseline: chrF and BLEU on multi30k, greedy, with beams and in int8.
+"""A translator from scratch beside a statistical baseline: chrF and BLEU, greedy, with beams and in int8.
 
-    python tests/bench/translation_scores.py DATA FOLDER [--epochs 30]
+    python tests/bench/translation_scores.py DATA FOLDER [--epochs 30] [--languages en de] [--test test2016]
 
-DATA has train.tsv.gz and test2016.tsv.gz with the columns `en` and `de`; FOLDER is for the models. A training that was
-interrupted resumes.
+DATA has train.tsv.gz and test2016.tsv.gz with a column for each language, such as multi30k; FOLDER is for the models. A
+training that was interrupted resumes.
 """
 
 import argparse
@@ -12,16 +12,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-import sacrebleu
 
 from keras_plm import export, load
+from keras_plm.evaluation.text_scores import text_scores
 from keras_plm.recipes import Translate
 from keras_plm.text import read_rows
 
 
 def word_translations(sources, targets, iterations=5):
     """The most probable target word of each source word, by IBM's Model 1 (Brown et al. 1993, §4.2)."""
-    pairs = [(s.lower().split(), t.split()) for s, t in zip(sources, targets, strict=True)]
+    pairs = [(s.lower().split(), words(t)) for s, t in zip(sources, targets, strict=True)]
     source_words, target_words = ({w: i for i, w in enumerate(sorted({w for pair in pairs for w in pair[side]}))}
                                   for side in (0, 1))  # fmt: skip
     links = np.array([
@@ -42,9 +42,14 @@ def word_translations(sources, targets, iterations=5):
     return {names[key // count]: words[key % count] for key in ordered}
 
 
+def words(text):
+    """The words of a text, or the characters of a Chinese one."""
+    return text.split() if " " in text or text.isascii() else list(text)
+
+
 def scores(name, found, wanted, seconds):
-    chrf, bleu = sacrebleu.corpus_chrf(found, [wanted]).score, sacrebleu.corpus_bleu(found, [wanted]).score
-    print(f"{name:32} chrF {chrf:5.2f}  BLEU {bleu:5.2f}  {seconds:6.1f} s", flush=True)
+    found = text_scores(found, wanted)
+    print(f"{name:32} chrF {found['chrf']:5.2f}  BLEU {found['bleu']:5.2f}  {seconds:6.1f} s", flush=True)
 
 
 def main():
@@ -52,19 +57,23 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--languages", nargs=2, default=["en", "de"])
+    parser.add_argument("--test", default="test2016")
     given = parser.parse_args()
-    train, test = (str(given.data / f"{name}.tsv.gz") for name in ("train", "test2016"))
-    pairs, held = (read_rows(path, ["en", "de"]) for path in (train, test))
+    source, target = given.languages
+    train, test = (str(given.data / f"{name}.tsv.gz") for name in ("train", given.test))
+    pairs, held = (read_rows(path, [source, target]) for path in (train, test))
 
     start = time.perf_counter()
-    best = word_translations(pairs["en"], pairs["de"])
-    copied = [" ".join(best.get(word, word) for word in text.lower().split()) for text in held["en"]]
-    scores("word by word (IBM Model 1)", copied, held["de"], time.perf_counter() - start)
+    best = word_translations(pairs[source], pairs[target])
+    joint = "" if target == "zh" else " "
+    copied = [joint.join(best.get(word, word) for word in text.lower().split()) for text in held[source]]
+    scores("word by word (IBM Model 1)", copied, held[target], time.perf_counter() - start)
 
-    folder = given.folder / "en_de"
+    folder = given.folder / f"{source}_{target}"
     if not folder.is_dir():
         Translate(
-            train=train, source_column="en", target_column="de", epochs=given.epochs, learning_rate=3e-3,
+            train=train, source_column=source, target_column=target, epochs=given.epochs, learning_rate=3e-3,
             dropout=0.3, max_length=64, save_to=str(folder), verbose=2,
         ).run()  # fmt: skip
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -77,8 +86,8 @@ def main():
         ("LiteRT int8, greedy", export.load_artifact(phone, num_threads=2), {}),
     ):
         start = time.perf_counter()
-        found = translator.generate(held["en"], batch_size=32, max_new_tokens=60, **options)
-        scores(name, found, held["de"], time.perf_counter() - start)
+        found = translator.generate(held[source], batch_size=32, max_new_tokens=60, **options)
+        scores(name, found, held[target], time.perf_counter() - start)
 
 
 if __name__ == "__main__":

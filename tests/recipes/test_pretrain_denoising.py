@@ -48,8 +48,8 @@ def test_a_rhyme_is_restored(corpus, tmp_path, noise):
     pairs = {"source": ["the house", "the malt"] * 4, "target": ["das Haus", "das Malz"] * 4}
     rows = [dict(zip(pairs, row, strict=True)) for row in zip(*pairs.values(), strict=True)]
     tuned = Translate(
-        start_from=str(tmp_path / "restorer"), train=rows, epochs=1, save_to=str(tmp_path / "translator"), max_length=16, verbose=0,
-        precision="float32",
+        start_from=str(tmp_path / "restorer"), train=rows, epochs=1, save_to=str(tmp_path / "translator"),
+        max_length=16, verbose=0, precision="float32",
     ).run()  # fmt: skip
     assert len(tuned.generate(["the house"], max_new_tokens=3)) == 1
 

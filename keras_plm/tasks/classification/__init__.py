@@ -1,7 +1,15 @@
 """The task classification."""
 
+from .extraction import extract_summaries, sentences_of
 from .keras_model import Classifier
 from .task import CLASSIFICATION, ClassificationTask
 from .text_methods import ClassifierMethods
 
-__all__ = ["CLASSIFICATION", "Classifier", "ClassifierMethods", "ClassificationTask"]
+__all__ = [
+    "CLASSIFICATION",
+    "Classifier",
+    "ClassifierMethods",
+    "ClassificationTask",
+    "extract_summaries",
+    "sentences_of",
+]
