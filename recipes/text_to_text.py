@@ -2,9 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Annotated, Any, ClassVar
 
 from keras_plm.config import ENCODER_DECODER_SIZES, TRANSFORMER_TINY, Adaptation, EncoderDecoderConfig
+from keras_plm.evaluation import Evaluation
 from keras_plm.evaluation.text_scores import needs_text_scores
 from keras_plm.tasks import SEQ2SEQ, Columns, Seq2Seq, Task
 from keras_plm.text import Completions, learn_sentence_pieces
@@ -13,6 +15,8 @@ from .checks import check_no_encoder_settings
 from .fine_tune import FineTune
 from .recipe import named_size
 from .starting_model import restarted
+
+_SHOWN = 2  # texts that are printed after each epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,15 @@ class TextToText(FineTune[Seq2Seq]):
     def start(self, pretrained: Any, adaptation: Adaptation, examples: Completions) -> Seq2Seq:
         """The pre-trained model, with the dropout and the adaptation of this recipe."""
         return restarted(self, pretrained, adaptation)
+
+    def evaluate(self, model: Seq2Seq, examples: Completions) -> Evaluation:
+        """Score the greedy texts, and print the first ones."""
+        found = super().evaluate(model, examples)
+        if self.verbose:
+            for row in found.rows[:_SHOWN]:
+                for name, mark in (("source", ""), ("found", "  → "), ("wanted", "  = ")):
+                    print(f"{mark}{shorten(row[name], 160)}")
+        return found
 
     def loss(self, model: Seq2Seq) -> Any:
         """Cross-entropy with label smoothing."""

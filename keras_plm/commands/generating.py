@@ -1,15 +1,20 @@
 """Continue texts with a decoder, and solve tasks from examples in its prompt."""
 
+import json
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
+from rich.progress import track
 
 from keras_plm.generation import GenerationSettings
+from keras_plm.models import check_free
 from keras_plm.tasks import FewShot, GeneratingModel
 from keras_plm.text import read_rows
+from keras_plm.training import write_whole
 
 from .predicting import open_model
 
@@ -19,23 +24,53 @@ def generate(
     prompts: tyro.conf.Positional[tuple[str, ...]] = (),
     settings: Annotated[GenerationSettings, tyro.conf.arg(name="")] = GenerationSettings(),  # noqa: B008
     batch_size: int = 8,
+    data: str | None = None,
+    text_column: str = "text",
+    written_column: str = "written",
+    save_to: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Continue texts with a decoder, or translate or summarize them with an encoder-decoder.
 
     One text is written on the screen token by token. For several prompts or several texts for each prompt, it prints
     each text and an empty line. A decoder's texts begin with their prompts.
 
+    With --data, it writes a table of the texts of another table with what the model wrote: for back-translation, or for
+    the training of a small model on the texts of a large one (sequence-level knowledge distillation).
+
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, a .gguf file, or a .tflite.
         prompts: the beginnings of the texts; without any, lines are read from standard input.
         settings: how the texts are continued.
         batch_size: number of prompts at a time.
+        data: a .tsv, .csv or .jsonl file of prompts; needs --save-to.
+        text_column: column of the prompts.
+        written_column: column of the written texts in the new table.
+        save_to: a .jsonl file for the new table.
+        overwrite: replace the file of --save-to if it exists.
     """
+    if (data is None) != (save_to is None):
+        raise ValueError("--data and --save-to belong together: a table of prompts, and a table for the texts")
+    if save_to is not None:
+        check_free(save_to, overwrite)
+        if not save_to.endswith(".jsonl"):
+            raise ValueError(f"--save-to {save_to}: the table is written as .jsonl")
+        if text_column == written_column:
+            raise ValueError(f"--text-column and --written-column are both {text_column!r}")
+    if data is not None and prompts:
+        raise ValueError("prompts and --data exclude each other: give only one of them")
     opened = open_model(model)
     if not isinstance(opened, GeneratingModel):
         raise ValueError(
             f"{model} is a {type(opened).__name__}, which does not generate text; give a TextGenerator or a Seq2Seq"
         )
+    if data is not None and save_to is not None:
+        texts = read_rows(data, [text_column])[text_column]
+        rows = _written(opened, texts, settings, batch_size)
+        lines = (json.dumps({text_column: text, written_column: w}, ensure_ascii=False) + "\n" for text, w in rows)
+        write_whole(Path(save_to), "".join(lines))
+        print(f"{len(texts):,} texts → {save_to}")
+        return
     texts = list(prompts) or [line.rstrip("\n") for line in sys.stdin]
     if len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1:
         if opened.continues_prompts:
@@ -47,6 +82,19 @@ def generate(
     for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
         for text in found if isinstance(found, list) else [found]:
             print(f"{prompt if opened.continues_prompts else ''}{text}\n")
+
+
+def _written(
+    model: GeneratingModel, texts: list[str], settings: GenerationSettings, batch_size: int
+) -> list[tuple[str, str]]:
+    """Each text with the text that the model wrote; several times if it wrote several."""
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))  # texts of similar length share a batch
+    found: dict[int, list[str]] = {}
+    for start in track(range(0, len(order), batch_size), "generating", transient=True):
+        rows = order[start : start + batch_size]
+        written = model.generate([texts[row] for row in rows], settings, batch_size)
+        found |= {row: w if isinstance(w, list) else [w] for row, w in zip(rows, written, strict=True)}
+    return [(text, written) for row, text in enumerate(texts) for written in found[row]]
 
 
 def complete(

@@ -9,6 +9,7 @@ import sacrebleu
 
 import keras_plm as plm
 from keras_plm import export
+from keras_plm.__main__ import main
 from keras_plm.commands.columns import columns_of
 from keras_plm.evaluation.text_scores import text_scores
 from keras_plm.recipes import Summarize, Translate
@@ -49,6 +50,35 @@ def test_it_learns_to_translate(trained):
     assert found.rows[0]["found"] == again.generate([found.rows[0]["source"]])[0]
     record = json.loads((Path(settings["save_to"]) / "recipe.json").read_text())
     assert record["recipe"] == "Translate" and record["label_smoothing"] == 0.1
+
+
+def test_a_student_learns_from_the_texts_of_a_teacher(trained, tmp_path, capsys):
+    """Sequence-level knowledge distillation: the teacher writes the table that the student learns from."""
+    settings, model = trained
+    table = tmp_path / "distilled.jsonl"
+    command = [
+        "generate", "--model", settings["save_to"], "--data", settings["train"], "--text-column", "en",
+        "--written-column", "de", "--max-new-tokens", "12", "--batch-size", "64", "--save-to", str(table),
+    ]  # fmt: skip
+    main(command)
+    rows = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
+    assert [row["en"] for row in rows] == plm.text.read_rows(settings["train"], ["en"])["en"]
+    few = [0, 5, 17, 399]
+    assert [rows[i]["de"] for i in few] == model.generate([rows[i]["en"] for i in few], max_new_tokens=12)
+    changes = {"train": str(table), "test": settings["test"], "epochs": 1, "save_to": str(tmp_path / "student")}
+    capsys.readouterr()
+    Translate(**settings | changes | {"verbose": 2}).run()
+    said = capsys.readouterr().out
+    first = plm.text.read_rows(settings["test"], ["en", "de"])
+    assert f"{first['en'][0]}\n  → " in said and f"\n  = {first['de'][0]}\n" in said
+    for wrong, message in (
+        (["--save-to", str(table)], "exists; pass overwrite=True"),
+        (["--save-to", str(tmp_path / "a.tsv")], "is written as .jsonl"),
+        (["--written-column", "en", "--overwrite"], "are both 'en'"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, *wrong])
+        assert message in capsys.readouterr().err
 
 
 def test_on_a_phone(trained, tmp_path):
