@@ -12,7 +12,7 @@ from rich.progress import track
 
 from keras_plm.generation import GenerationSettings
 from keras_plm.models import check_free
-from keras_plm.tasks import FewShot, GeneratingModel
+from keras_plm.tasks import FewShot, GeneratingModel, Seq2SeqMethods
 from keras_plm.text import read_rows
 from keras_plm.training import write_whole
 
@@ -24,6 +24,7 @@ def generate(
     prompts: tyro.conf.Positional[tuple[str, ...]] = (),
     settings: Annotated[GenerationSettings, tyro.conf.arg(name="")] = GenerationSettings(),  # noqa: B008
     batch_size: int = 8,
+    split_texts: bool = False,
     data: str | None = None,
     text_column: str = "text",
     written_column: str = "written",
@@ -43,22 +44,17 @@ def generate(
         prompts: the beginnings of the texts; without any, lines are read from standard input.
         settings: how the texts are continued.
         batch_size: number of prompts at a time.
+        split_texts: cut texts that are too long for an encoder-decoder between sentences, and join what it writes.
         data: a .tsv, .csv or .jsonl file of prompts; needs --save-to.
         text_column: column of the prompts.
         written_column: column of the written texts in the new table.
         save_to: a .jsonl file for the new table.
         overwrite: replace the file of --save-to if it exists.
     """
-    if (data is None) != (save_to is None):
-        raise ValueError("--data and --save-to belong together: a table of prompts, and a table for the texts")
-    if save_to is not None:
-        check_free(save_to, overwrite)
-        if not save_to.endswith(".jsonl"):
-            raise ValueError(f"--save-to {save_to}: the table is written as .jsonl")
-        if text_column == written_column:
-            raise ValueError(f"--text-column and --written-column are both {text_column!r}")
-    if data is not None and prompts:
-        raise ValueError("prompts and --data exclude each other: give only one of them")
+    if data is not None or save_to is not None:
+        _check_table(data, save_to, text_column, written_column, overwrite)
+        if prompts:
+            raise ValueError("prompts and --data exclude each other: give only one of them")
     opened = open_model(model)
     if not isinstance(opened, GeneratingModel):
         raise ValueError(
@@ -72,16 +68,40 @@ def generate(
         print(f"{len(texts):,} texts → {save_to}")
         return
     texts = list(prompts) or [line.rstrip("\n") for line in sys.stdin]
-    if len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1:
-        if opened.continues_prompts:
-            print(texts[0], end="", flush=True)
-        for part in opened.stream(texts[0], settings):
-            print(part, end="", flush=True)
-        print()
-        return
-    for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
-        for text in found if isinstance(found, list) else [found]:
-            print(f"{prompt if opened.continues_prompts else ''}{text}\n")
+    if split_texts:
+        _print_in_parts(opened, texts, settings, batch_size)
+    elif len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1:
+        _print_stream(opened, texts[0], settings)
+    else:
+        for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
+            for text in found if isinstance(found, list) else [found]:
+                print(f"{prompt if opened.continues_prompts else ''}{text}\n")
+
+
+def _print_stream(model: GeneratingModel, prompt: str, settings: GenerationSettings) -> None:
+    if model.continues_prompts:
+        print(prompt, end="", flush=True)
+    for part in model.stream(prompt, settings):
+        print(part, end="", flush=True)
+    print()
+
+
+def _print_in_parts(model: GeneratingModel, texts: list[str], settings: GenerationSettings, batch_size: int) -> None:
+    if not isinstance(model, Seq2SeqMethods) or settings.num_return_sequences > 1:
+        raise ValueError("--split-texts is for an encoder-decoder that writes one text for each text")
+    for text in texts:
+        print(" ".join(model.generate(model.split_text(text), settings, batch_size)), end="\n\n")
+
+
+def _check_table(data: str | None, save_to: str | None, text_column: str, written_column: str, overwrite: bool) -> None:
+    """Raise an error, before the model is loaded, if the new table cannot be written."""
+    if data is None or save_to is None:
+        raise ValueError("--data and --save-to belong together: a table of prompts, and a table for the texts")
+    check_free(save_to, overwrite)
+    if not save_to.endswith(".jsonl"):
+        raise ValueError(f"--save-to {save_to}: the table is written as .jsonl")
+    if text_column == written_column:
+        raise ValueError(f"--text-column and --written-column are both {text_column!r}")
 
 
 def _written(

@@ -81,6 +81,25 @@ def test_a_student_learns_from_the_texts_of_a_teacher(trained, tmp_path, capsys)
         assert message in capsys.readouterr().err
 
 
+def test_long_texts_are_split(trained, capsys):
+    settings, model = trained
+    limit = model.longest_row
+    text = ". ".join(" ".join(["One", *["six two ten"] * 3]) for _ in range(5)) + f".\n{'five ' * 50}\n{'x' * 60}"
+    with pytest.raises(ValueError, match=f"the model reads {limit}: split it, see `split_text`"):
+        model.generate([text])
+    for room in (None, 11):
+        parts = model.split_text(text, room)
+        assert "".join(parts).replace(" ", "") == text.replace(" ", "").replace("\n", "")
+        lengths = [len(ids) for ids in model.source_ids(parts)]
+        assert max(lengths) <= (room or limit) and len(lengths) < sum(lengths) / (room or limit) * 2.5
+    assert model.split_text("") == [] and model.split_text("two ten. Six") == ["two ten. Six"]
+    with pytest.raises(ValueError, match="max_length=1 has no room for a token"):
+        model.split_text(text, 1)
+    options = ["generate", "--model", settings["save_to"], "--max-new-tokens", "9", "--split-texts"]
+    main([*options, "--", text])
+    assert capsys.readouterr().out == " ".join(model.generate(model.split_text(text), max_new_tokens=9)) + "\n\n"
+
+
 def test_on_a_phone(trained, tmp_path):
     _, model = trained
     artifact = export.load_artifact(export.to_tflite(model, tmp_path / "phone", "dynamic_int8"))

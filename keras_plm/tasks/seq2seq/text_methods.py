@@ -8,6 +8,7 @@ from keras_plm.generation.sampling import log_softmax
 from keras_plm.tasks.generating_model import GeneratingModel, TeacherForced
 from keras_plm.tasks.text_generation import TextScore
 from keras_plm.tasks.text_model import check_texts
+from keras_plm.text import Tokenizer, split_sentences
 
 
 class Seq2SeqMethods(GeneratingModel):
@@ -110,8 +111,36 @@ class Seq2SeqMethods(GeneratingModel):
         rows = self.source_ids(texts)
         for row, ids in enumerate(rows):
             if len(ids) > self.longest_row:
-                raise ValueError(f"text {row} has {len(ids)} tokens; the model reads {self.longest_row}")
+                raise ValueError(
+                    f"text {row} has {len(ids)} tokens; the model reads {self.longest_row}: split it, see `split_text`"
+                )
         return rows
+
+    def split_text(self, text: str, max_length: int | None = None) -> list[str]:
+        """Split a text that is too long into parts that the model can read, between sentences.
+
+        Args:
+            text: a text of any length.
+            max_length: maximum number of tokens of a part, including special tokens; None means the model's limit.
+
+        Raises:
+            ValueError: `max_length` has no room for a token.
+
+        Example:
+            >>> " ".join(model.generate(model.split_text(long_text)))  # doctest: +SKIP
+        """
+        tokenizer = self.needs_tokenizer()
+        room = self.row_limit(max_length) - sum(map(len, tokenizer.ids_around))
+        if room < 1:
+            raise ValueError(f"max_length={max_length} has no room for a token")
+        parts: list[str] = []
+        for sentence in (sentence for line in text.splitlines() for sentence in split_sentences(line)):
+            longer = f"{parts[-1]} {sentence}" if parts else sentence
+            if parts and len(tokenizer.encode(longer).token_ids) <= room:
+                parts[-1] = longer
+            else:
+                parts += _pieces(tokenizer, sentence, room)
+        return parts
 
     def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
         """Each text as a source, with the text before it as its target."""
@@ -131,3 +160,18 @@ class Seq2SeqMethods(GeneratingModel):
         if settings.prompt_lookup_num_tokens:
             raise ValueError("prompt_lookup_num_tokens is for decoders, whose texts repeat parts of their prompt")
         return super()._parts(prompts, settings)
+
+
+def _pieces(tokenizer: Tokenizer, text: str, room: int) -> list[str]:
+    """The text in pieces of at most this number of tokens, cut between words if possible."""
+    pieces = []
+    while text:
+        found = tokenizer.encode(text)
+        end = len(text) if len(found.token_ids) <= room else max(found.starts[room], found.ends[0])
+        if end < len(text):
+            end = text.rfind(" ", 1, end + 1) if " " in text[1 : end + 1] else end
+        while end > 1 and len(tokenizer.encode(text[:end]).token_ids) > room:
+            end -= 1  # a shorter piece can have other tokens
+        pieces.append(text[:end].strip())
+        text = text[end:].strip()
+    return pieces
