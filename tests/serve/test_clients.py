@@ -3,11 +3,7 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +12,9 @@ import pytest
 import keras_plm as plm
 from tests.tasks.test_text_generation import make
 
+from .server_process import HOME, serving
 from .test_server import TEMPLATE
 
-HOME = Path(__file__).parents[2]
 CLIENTS = HOME / ".venv-openai" / "bin" / "python"
 NODE = HOME / ".web" / "node_modules" / "openai"
 HERE = Path(__file__).parent
@@ -33,22 +29,8 @@ def server(config, tokenizer, tmp_path_factory):
     writer.chat_template = TEMPLATE
     plm.save(writer, folder / "writer")
     plm.save(vectors, folder / "vectors")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "keras_plm", "serve", folder / "writer", folder / "vectors", "--port", str(port)]
-    process = subprocess.Popen(command, env=os.environ | {"KERAS_PLM_API_KEYS": "one"}, cwd=HOME)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=1)
-            break
-        except OSError:
-            assert process.poll() is None
-            time.sleep(0.5)
-    yield f"{url}/v1", writer, vectors
-    process.terminate()
-    assert process.wait(60) in (0, -15)
+    with serving([folder / "writer", folder / "vectors"], keys="one") as url:
+        yield url, writer, vectors
 
 
 def check(found, writer, vectors):

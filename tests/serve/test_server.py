@@ -6,13 +6,17 @@ import random
 import threading
 import time
 
+import keras
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 import keras_plm as plm
 from keras_plm import export
+from keras_plm.__main__ import main
+from keras_plm.checkpoints import save_lora
 from keras_plm.generation import GenerationSettings
+from keras_plm.models import remake, weight_arrays
 from keras_plm.serve import Limits, create_app, run_server
 from keras_plm.serve.requests import AnswerBody, ChatBody, ClassificationBody, CompletionBody, EmbeddingBody
 from tests.export.test_encoder_decoders import make as make_translator
@@ -342,6 +346,34 @@ def test_keys_and_sizes(models):
         assert client.get("/v1/models", headers={"Host": "localhost:8000"}).status_code == 200
     with pytest.raises(ValueError, match="other machines"):
         run_server(models, "0.0.0.0", 8_000)
+
+
+def test_adapters_are_served_by_name(tmp_path, monkeypatch, capsys):
+    keras.utils.set_random_seed(7)
+    base = make("llama")
+    changed = remake(base, weight_arrays(base).get, adaptation=plm.Adaptation(lora_rank=2))
+    for weight in changed.weights:
+        if "/lora_" in weight.path:
+            weight.assign(keras.random.normal(weight.shape) * 3)
+    plm.save(base, tmp_path / "base")
+    save_lora(changed, tmp_path / "style")
+    served = {}
+    monkeypatch.setattr("keras_plm.serve.run_server", lambda models, *_: served.update(models))
+    main(["serve", str(tmp_path / "base"), "--adapters", str(tmp_path / "style"), f"again={tmp_path / 'style'}"])
+    assert list(served) == ["base", "style", "again"] and "serving base, style, again at" in capsys.readouterr().out
+    wanted = changed.generate(["the"], max_new_tokens=9)
+    assert wanted != base.generate(["the"], max_new_tokens=9)
+    with TestClient(create_app(served)) as client:
+        for name in ("style", "again"):
+            assert complete(client, model=name, max_tokens=9).json()["choices"][0]["text"] == wanted[0]
+    for flags, message in (
+        ([str(tmp_path / "base")], "two models have the same name"),
+        ([str(tmp_path / "style")], "but there are 2 models"),
+    ):
+        with pytest.raises(SystemExit):
+            other = [] if message.startswith("two") else [f"b={tmp_path / 'base'}"]
+            main(["serve", str(tmp_path / "base"), *other, "--adapters", *flags])
+        assert message in capsys.readouterr().err
 
 
 def test_too_many_requests(models):
