@@ -1,6 +1,7 @@
 """Constrained decoding: the text matches a JSON schema or a regular expression, whatever the model prefers."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Constraint:
         else:
             # without flexible white space, because a model with uncertain predictions may generate endless spaces
             grammar = kind.grammar_from_json_schema(settings.json_schema, overrides={"whitespace_flexible": False})
-        self._vocabulary = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Vocabulary(tokenizer)))
+        self._vocabulary = _read_vocabulary(tokenizer)
         self._matcher = kind(self._vocabulary, grammar, log_level=0)
         if self._matcher.is_error():
             problem = self._matcher.get_error().splitlines()[0]
@@ -56,6 +57,13 @@ class Constraint:
         self._masks.fill_next_token_bitmask(self._matcher, self._bits, 0)
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         return bits[: self._vocabulary.vocab_size] == 0
+
+
+@lru_cache(maxsize=8)  # it takes a second for 50,000 tokens
+def _read_vocabulary(tokenizer: Tokenizer) -> Any:
+    import llguidance
+
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Vocabulary(tokenizer)))
 
 
 class _Vocabulary:
