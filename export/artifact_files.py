@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,15 @@ from keras_plm.models import check_free
 from keras_plm.tasks import TaskModel
 
 from .signature import Signature
+
+
+def traced(function: Callable, specs: dict[str, tf.TensorSpec]) -> Any:
+    """The graph of a function, for `save_module`.
+
+    It must not become an attribute of the module: TensorFlow would trace it a second time, to save it under this name,
+    too.
+    """
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 
 def save_module(module: tf.Module, folder: str | Path, signatures: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_plm.export.artifact_files import save_module
+from keras_plm.export.artifact_files import save_module, traced
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, float32_copy, float32_function, least_length
 from keras_plm.export.verify import SAMPLE_TEXTS, ExportError, verify
@@ -71,12 +71,7 @@ def to_saved_model(
     respond, names = signature.spec.string_function(model, serve, max_length, pairs)
     dtypes = signature.spec.argument_dtypes()
     strings = {name: tf.TensorSpec((None,), dtypes.get(name, tf.string), name=name) for name in names}
-    module.token_ids = tf.function(serve, autograph=False)
-    module.text = tf.function(respond, autograph=False)
-    signatures = {
-        "serving_default": module.text.get_concrete_function(**strings),
-        "token_ids": module.token_ids.get_concrete_function(**signature.input_specs()),
-    }
+    signatures = {"serving_default": traced(respond, strings), "token_ids": traced(serve, signature.input_specs())}
     with whole_folder(folder, overwrite) as temporary:
         save_module(module, temporary, signatures)
         signature.write(Signature.path(temporary))
@@ -89,7 +84,7 @@ def to_saved_model(
         else:
             for length in (max_length, max(max_length // 2, least_length(model))):
                 verify(model, artifact, length=length)
-        _verify_strings(model, signature, temporary, max_length, pairs)
+        _verify_strings(model, artifact, max_length, pairs)
         write_warm_up(temporary, "serving_default", _warm_up(signature, pairs))
     return folder
 
@@ -105,12 +100,10 @@ def _tensors(signature: Signature, given: dict[str, list]) -> dict[str, tf.Tenso
     return {name: tf.constant(values, dtypes.get(name, tf.string)) for name, values in given.items()}
 
 
-def _verify_strings(model: TaskModel, signature: Signature, folder: Path, max_length: int, pairs: bool) -> None:
+def _verify_strings(model: TaskModel, artifact: Artifact, max_length: int, pairs: bool) -> None:
     """Raise ExportError unless the string signature matches the model's answers for the same texts."""
-    loaded = tf.saved_model.load(str(folder))  # keep the object: its signatures do not work without it
-    given = signature.spec.example_strings(SAMPLE_TEXTS, pairs)
-    tensors = _tensors(signature, given)
-    found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](**tensors).items()}
-    problem = signature.spec.wrong_strings(model, given, found, max_length)
+    spec = artifact.signature.spec
+    given = spec.example_strings(SAMPLE_TEXTS, pairs)
+    problem = spec.wrong_strings(model, given, artifact.strings(**given), max_length)
     if problem is not None:
         raise ExportError(f"the SavedModel answers differently from the Keras model to strings: {problem}")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
 from keras_plm.compression.activation_capture import text_rows
-from keras_plm.export.artifact_files import artifact_path, save_module, whole_artifact
+from keras_plm.export.artifact_files import artifact_path, save_module, traced, whole_artifact
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, example_rows, float32_copy, float32_function
 from keras_plm.export.verify import ExportError, verify
@@ -135,9 +135,7 @@ def _convert(model: TaskModel, signature: Signature, scheme: Scheme) -> bytes:
     if signature.spec.generates:
         return _converted(*step_functions(model, signature), signature, scheme)
     module, serve = float32_function(model, signature)
-    # not `module.serve`: with this name the converter silently drops all signatures but one
-    module.token_ids = tf.function(serve, autograph=False)
-    concrete = module.token_ids.get_concrete_function(**signature.input_specs())
+    concrete = traced(serve, signature.input_specs())
     functions = {"serving_default": concrete}
     if signature.strings:
         functions = {"token_ids": concrete, "serving_default": add_strings(module, serve, model, signature)}

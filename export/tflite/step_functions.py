@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_plm.export.artifact_files import traced
 from keras_plm.export.signature import Signature
 from keras_plm.layers.export_hooks import tracing_with
 from keras_plm.models import Caches
@@ -56,9 +57,7 @@ def step_functions(model: Any, signature: Signature) -> tuple[tf.Module, dict[st
             with tracing_with(hooks):
                 return _encode(model, length, **arguments) if name == "encode" else _step(model, name, **arguments)
 
-        function = tf.function(run, autograph=False)
-        setattr(module, name, function)
-        functions[name] = function.get_concrete_function(**inputs)
+        functions[name] = traced(run, inputs)
     return module, functions
 
 

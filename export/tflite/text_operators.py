@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
+from keras_plm.export.artifact_files import traced
 from keras_plm.export.runtime import Artifact
 from keras_plm.export.signature import Signature, example_rows
 from keras_plm.export.verify import SAMPLE_TEXTS, ExportError, expected
@@ -68,10 +69,7 @@ def add_strings(module: Any, serve: Any, model: TaskModel, signature: Signature)
         second = tf.where(packed["segment_ids"] > 0, tf.constant(1), tf.constant(0))
         return serve(**packed | {"segment_ids": second if others else tf.zeros([1, length], tf.int32)})
 
-    module.text = tf.function(respond, autograph=False)
-    return module.text.get_concrete_function(
-        **{name: tf.TensorSpec([1], tf.string, name=name) for name in signature.strings}
-    )
+    return traced(respond, {name: tf.TensorSpec([1], tf.string, name=name) for name in signature.strings})
 
 
 def verify_strings(model: TaskModel, artifact: Artifact) -> None:
