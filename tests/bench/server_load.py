@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

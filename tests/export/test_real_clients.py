@@ -18,10 +18,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 import keras_plm as plm
 from keras_plm import export
 from keras_plm.export.signature import example_rows
+from keras_plm.tasks import QUESTION_ANSWERING, task_of
 from keras_plm.text import Questions, read_rows
+from tests.export.test_encoder_decoders import make as make_translator
+from tests.tasks.test_text_generation import make
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENTS = Path(__file__).parent / "clients"
+SERVING = ROOT / ".venv-serving" / "bin" / "python"
 TASK_LIBRARY = ROOT / ".venv-task-library" / "bin" / "python"
 WEB = ROOT / ".web"
 OFFLINE = ["unshare", "--net", "--map-root-user"]
@@ -58,6 +62,72 @@ def test_a_c_program_asks_a_saved_model(minilm_classifier, texts, tmp_path):
     found = np.array([line.split() for line in lines], "float32")
     np.testing.assert_allclose(found, minilm_classifier.predict_probabilities(texts, max_length=LENGTH), atol=1e-4)
     assert len(set(found.argmax(-1))) > 1
+
+
+def same_numbers(found, wanted):
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def same_tags(model, outputs):
+    assert any(words[0] for words in outputs["words"])
+    for words, tags in zip(outputs["words"], outputs["tags"], strict=True):
+        count = len([word for word in words if word])
+        assert tags[:count] == model.predict_tags([words[:count]])[0]
+
+
+def same_texts(model, prompts, given, outputs):
+    rows = zip(prompts, given["max_new_tokens"], outputs["text"], strict=True)
+    whole = [row for row in rows if task_of(model).fits(model, *row[:2], model.longest_row)]
+    assert whole or len(prompts) == 1
+    assert all(model.generate([text], max_new_tokens=n) == [found] for text, n, found in whole)
+
+
+def same_answers(model, given, outputs):
+    found = {name: np.array(values) for name, values in outputs.items()}
+    found["answer"] = np.array([text.encode() for text in outputs["answer"]], object)
+    assert QUESTION_ANSWERING.wrong_strings(model, given, found, model.longest_row) is None
+
+
+def same_labels(model, given, outputs):
+    assert outputs["label"] == model.predict_labels(given["text"])
+
+
+@pytest.mark.slow
+def test_the_stubs_of_tf_serving(config, tokenizer, tmp_path):
+    """Every task: the folder, the signatures, the warm-up requests and the answers, in TF Serving's own messages."""
+    if not SERVING.exists():
+        pytest.skip("no .venv-serving; `make test-all` makes it")
+    cases = {
+        "reviews": (plm.Classifier(config, ["a", "b"], tokenizer), same_labels),
+        "several": (
+            plm.Classifier(config, ["a", "b"], tokenizer, multi_label=True),
+            lambda model, i, o: same_numbers(o["probabilities"], model.predict_probabilities(i["text"])),
+        ),
+        "score": (
+            plm.Classifier(config, None, tokenizer),
+            lambda model, i, o: same_numbers(o["score"], model.predict_logits(i["text"])),
+        ),
+        "pairs": (
+            plm.Classifier(config, ["a", "b"], tokenizer, pairs=True),
+            lambda model, i, o: same_numbers(o["probabilities"], model.predict_probabilities(i["first"], i["second"])),
+        ),
+        "tagger": (plm.Tagger(config, ["O", "B-X", "I-X"], tokenizer), lambda model, i, o: same_tags(model, o)),
+        "reader": (plm.QuestionAnswerer(config, tokenizer), same_answers),
+        "vectors": (
+            plm.Embedder(config, tokenizer),
+            lambda model, i, o: same_numbers(o["vectors"], model.embed(i["text"])),
+        ),
+        "writer": (make("llama"), lambda model, i, o: same_texts(model, i["prompt"], i, o)),
+        "translator": (make_translator(), lambda model, i, o: same_texts(model, i["source"], i, o)),
+    }
+    for name, (model, _) in cases.items():
+        export.to_saved_model(model, tmp_path / name / "1")
+    lines = offline([SERVING, CLIENTS / "serving_client.py", *(tmp_path / name for name in cases)], "").splitlines()
+    rows = list(map(json.loads, lines))
+    assert [row["model"] for row in rows] == [name for name in cases for _ in range(2)]
+    for row in rows:
+        model, same = cases[row["model"]]
+        same(model, row["inputs"], row["outputs"])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 import keras_plm as plm
