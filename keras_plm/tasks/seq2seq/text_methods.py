@@ -139,7 +139,7 @@ class Seq2SeqMethods(GeneratingModel):
             if parts and len(tokenizer.encode(longer).token_ids) <= room:
                 parts[-1] = longer
             else:
-                parts += _pieces(tokenizer, sentence, room)
+                parts += _cut(tokenizer, sentence, room)
         return parts
 
     def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
@@ -162,16 +162,16 @@ class Seq2SeqMethods(GeneratingModel):
         return super()._parts(prompts, settings)
 
 
-def _pieces(tokenizer: Tokenizer, text: str, room: int) -> list[str]:
-    """The text in pieces of at most this number of tokens, cut between words if possible."""
-    pieces = []
+def _cut(tokenizer: Tokenizer, text: str, room: int) -> list[str]:
+    """The text in parts of at most this number of tokens, cut between words if possible."""
+    parts = []
     while text:
         found = tokenizer.encode(text)
         end = len(text) if len(found.token_ids) <= room else max(found.starts[room], found.ends[0])
         if end < len(text):
             end = text.rfind(" ", 1, end + 1) if " " in text[1 : end + 1] else end
         while end > 1 and len(tokenizer.encode(text[:end]).token_ids) > room:
-            end -= 1  # a shorter piece can have other tokens
-        pieces.append(text[:end].strip())
+            end -= 1  # a shorter part can have other tokens
+        parts.append(text[:end].strip())
         text = text[end:].strip()
-    return pieces
+    return parts
