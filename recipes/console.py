@@ -1,6 +1,7 @@
 """What a recipe prints: the data before the training; the scores and the next command after it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from keras_plm.text import Examples, TextRows
 # what spreadsheets and pandas write for a missing value
 _LOOKS_MISSING = {"nan", "na", "n/a", "none", "null", "nil", "-", "?", "<na>"}
 _SHOWN_LABELS = 12
+_SHOWN_SAMPLES = 2
 
 
 def print_summary(examples: Mapping[str, Examples], rows: Mapping[str, TextRows]) -> None:
@@ -76,6 +78,14 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     console.print(f"saved in {folder}; its README.md is the model card", markup=False)
     ask, export = task_of(model).example_command(folder), f"keras-plm export tflite {folder} {folder}_phone"
     console.print(f"next:  {ask}\n       {export}", markup=False)
+
+
+def print_samples(rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print the first texts with what the model wrote, and with what was wanted."""
+    console = Console(soft_wrap=True, highlight=False)
+    for row in rows[:_SHOWN_SAMPLES]:
+        for mark, text in zip(("", "  → ", "  = "), row, strict=True):
+            console.print(f"{mark}{shorten(text, 160)}", markup=False)
 
 
 def print_pretrained(scores: Mapping[str, Any], folder: str, command: str) -> None:

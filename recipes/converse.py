@@ -5,17 +5,24 @@ Output   a folder with a TextGenerator, its tokenizer and chat template, recipe,
 Command  keras-plm converse --start-from saved_models/writer --train chats.jsonl --save-to saved_models/assistant
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from keras_plm.config import Adaptation, DecoderConfig
+from keras_plm.evaluation import Evaluation
+from keras_plm.evaluation.text_scores import distinct
 from keras_plm.generation.chat import PLAIN_TEMPLATE
 from keras_plm.tasks import TEXT_GENERATION, Columns, Task, TextGenerator
 from keras_plm.text import Conversations
+from keras_plm.text.readers.conversations import last_reply
 
 from .checks import check_no_encoder_settings
+from .console import print_samples
 from .fine_tune import FineTune
 from .starting_model import restarted
+
+_WRITTEN = 32  # conversations whose last reply is written in an evaluation
+_LONGEST_REPLY = 64  # tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,23 @@ class Converse(FineTune[TextGenerator]):
     def read(self, source: Any) -> Conversations:
         """Read the conversations of a table."""
         return Conversations.read(source, self.messages_column, on_bad_row=self.on_bad_row)
+
+    def evaluate(self, model: TextGenerator, examples: Conversations) -> Evaluation:
+        """Perplexity of the replies; and the variety of the greedy last replies of the first conversations."""
+        found = super().evaluate(model, examples)
+        contexts = [messages[: last_reply(messages)] for messages in examples.conversations[:_WRITTEN]]
+        prompts = [model.chat_prompt(context) for context in contexts]
+        limit = max((len(ids) for ids in model.texts_to_ids(prompts)), default=0)
+        room = min(_LONGEST_REPLY, model.longest_row - limit)
+        if room < 1:
+            return found
+        written = model.generate(prompts, max_new_tokens=room)
+        rows = [row | {"found": text} for row, text in zip(found.rows, written, strict=False)]
+        if self.verbose:
+            said = (context[-1]["content"] if context else "" for context in contexts)
+            print_samples([(text, row["found"], row["wanted"]) for text, row in zip(said, rows, strict=True)])
+        scores = {f"distinct_{size}": distinct(written, size) for size in (1, 2)}
+        return replace(found, scores=found.scores | scores, rows=[*rows, *found.rows[len(rows) :]])
 
     def start(self, pretrained: Any, adaptation: Adaptation, examples: Any) -> TextGenerator:
         """The pre-trained text generator, with the dropout and the adaptation of this recipe."""

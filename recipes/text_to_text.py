@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Annotated, Any, ClassVar
 
 from keras_plm.config import ENCODER_DECODER_SIZES, TRANSFORMER_TINY, Adaptation, EncoderDecoderConfig
@@ -12,11 +11,10 @@ from keras_plm.tasks import SEQ2SEQ, Columns, Seq2Seq, Task
 from keras_plm.text import Completions, learn_sentence_pieces
 
 from .checks import check_no_encoder_settings
+from .console import print_samples
 from .fine_tune import FineTune
 from .recipe import named_size
 from .starting_model import restarted
-
-_SHOWN = 2  # texts that are printed after each epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,7 @@ class TextToText(FineTune[Seq2Seq]):
         """Score the greedy texts, and print the first ones."""
         found = super().evaluate(model, examples)
         if self.verbose:
-            for row in found.rows[:_SHOWN]:
-                for name, mark in (("source", ""), ("found", "  → "), ("wanted", "  = ")):
-                    print(f"{mark}{shorten(row[name], 160)}")
+            print_samples([(row["source"], row["found"], row["wanted"]) for row in found.rows])
         return found
 
     def loss(self, model: Seq2Seq) -> Any:

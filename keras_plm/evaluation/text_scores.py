@@ -55,3 +55,17 @@ def rouge_scores(found: Sequence[str], wanted: Sequence[str]) -> list[dict[str, 
     scorer = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
     rows: list[dict[str, Any]] = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
     return [{name: score.fmeasure for name, score in row.items()} for row in rows]
+
+
+def distinct(texts: Sequence[str], size: int) -> float:
+    """The number of different n-grams of words, divided by the number of all, in [0, 1]; 0 if there are none.
+
+    Args:
+        texts: the texts; words are separated by white space.
+        size: n, the number of words of an n-gram.
+
+    Source: distinct-n: Li et al. 2016, §5.1, https://arxiv.org/abs/1510.03055
+    """
+    words = [text.lower().split() for text in texts]
+    grams = [tuple(row[i : i + size]) for row in words for i in range(len(row) - size + 1)]
+    return len(set(grams)) / max(len(grams), 1)

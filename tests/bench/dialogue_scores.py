@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from keras_plm import evaluate, load
+from keras_plm.evaluation.text_scores import distinct
 from keras_plm.generation.chat import PLAIN_TEMPLATE
 from keras_plm.recipes import Converse
 from keras_plm.text import Conversations
@@ -58,17 +59,6 @@ class KneserNey:
             found = max(self.counts[size].get((*before, token), 0) - discount, 0)
             chance = (found + discount * self.kinds[size][before] * chance) / total
         return math.log(chance)
-
-
-def distinct(texts, size):
-    """The share of different word n-grams among all (Li et al. 2016, §5.1)."""
-    grams = [
-        gram
-        for text in texts
-        for words in [text.lower().split()]
-        for gram in zip(*(words[i:] for i in range(size)), strict=False)
-    ]
-    return len(set(grams)) / max(len(grams), 1)
 
 
 def main():

@@ -179,3 +179,11 @@ def test_what_is_wrong_comes_worst_first():
     assert "3 of 5 rows are not fully correct" in page and "## The worst 2" in page
     assert page.index("| 1 | sure") < page.index("| 2 | less so") and "hardly" not in page
     assert [json.loads(line)["found"] for line in found.predictions().splitlines()] == ["a", "b", "c", "a", "b"]
+
+
+def test_distinct_n_grams():
+    from keras_plm.evaluation.text_scores import distinct
+
+    texts = ["A b a", "a b", ""]
+    assert distinct(texts, 1) == 2 / 5 and distinct(texts, 2) == 2 / 3 and distinct(texts, 3) == 1
+    assert distinct(texts, 4) == distinct([], 1) == 0

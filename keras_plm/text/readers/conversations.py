@@ -56,7 +56,12 @@ class Conversations(Examples):
     @property
     def last_replies(self) -> list[str]:
         """The last reply of each conversation."""
-        return [[m["content"] for m in messages if m["role"] == "assistant"][-1] for messages in self.conversations]
+        return [messages[last_reply(messages)]["content"] for messages in self.conversations]
+
+
+def last_reply(messages: list[dict[str, str]]) -> int:
+    """The index of the last message of the assistant."""
+    return max(number for number, message in enumerate(messages) if message["role"] == "assistant")
 
 
 def _conversation(value: Any) -> list[dict[str, str]]:
