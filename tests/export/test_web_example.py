@@ -83,11 +83,30 @@ def test_the_generator(tmp_path):
         assert found["drawn"]
 
 
-@pytest.mark.slow
-def test_the_page(config, tokenizer, classifier, tmp_path):
+def in_chromium(script, *arguments):
+    """What a script prints that opens a page in headless Chromium, without a network."""
     browser = shutil.which("chromium")
     if shutil.which("node") is None or browser is None or not (WEB / "installed").exists():
         pytest.skip("no node, no chromium, or no .web; `make test-all` makes the last")
+    start = f'ip link set lo up && CHROMIUM={browser} node "$@"'
+    return json.loads(offline(["sh", "-c", start, "_", script, WEB, *arguments], "").splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_the_page_that_writes(tmp_path):
+    model = make("llama")
+    export.to_tflite(model, tmp_path / "writer", max_length=64)
+    shown = in_chromium(CLIENTS / "web" / "writer_page.mjs", EXAMPLE, tmp_path, "the cat")
+    assert shown["bold"] == "the cat" and len(shown["text"]) > len("the cat")
+    # the page writes until the text ends, or until the caches are full
+    assert (
+        shown["text"]
+        == "the cat" + model.generate(["the cat"], max_new_tokens=64 - len(model.texts_to_ids(["the cat"])[0]))[0]
+    )
+
+
+@pytest.mark.slow
+def test_the_page(config, tokenizer, classifier, tmp_path):
     reader = plm.QuestionAnswerer(config, tokenizer)
     for variable in reader.weights:
         if variable.path.endswith("kernel"):
@@ -95,9 +114,7 @@ def test_the_page(config, tokenizer, classifier, tmp_path):
     export.to_tflite(classifier, tmp_path / "classifier")
     path = export.to_tflite(reader, tmp_path / "reader")
     text, question, context = "The mole follows the newt & <b>", "Who sees?", "A wren sees 👍 the otter, unafraid."
-    script = f'ip link set lo up && CHROMIUM={browser} node "$@"'
-    command = ["sh", "-c", script, "_", CLIENTS / "web" / "example.mjs", WEB, EXAMPLE, tmp_path]
-    shown = json.loads(offline([*command, text, question, context], ""))
+    shown = in_chromium(CLIENTS / "web" / "example.mjs", EXAMPLE, tmp_path, text, question, context)
     probabilities = classifier.predict_probabilities([text])[0]
     lines = [
         f"{classifier.labels[i]} {100 * probabilities[i]:.1f} %" for i in np.argsort(-probabilities, kind="stable")

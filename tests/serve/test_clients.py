@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import keras_plm as plm
+from tests.export.test_web_example import in_chromium
 from tests.tasks.test_text_generation import make
 
-from .server_process import HOME, serving
+from .server_process import HOME, free_port, serving
 from .test_server import TEMPLATE
 
 CLIENTS = HOME / ".venv-openai" / "bin" / "python"
@@ -69,3 +71,17 @@ def test_the_node_client(server, tmp_path):
     found = json.loads(result.stdout)
     check(found, writer, vectors)
     assert found["refused"] == "tools"
+
+
+@pytest.mark.slow
+def test_the_chat_page(tmp_path):
+    model = make("llama", max_sequence_length=200)
+    model.chat_template = TEMPLATE
+    plm.save(model, tmp_path / "writer")
+    script = HERE / "chat_page.mjs"
+    lines = in_chromium(script, str(free_port()), sys.executable, tmp_path / "writer", "Hi <b>", "And?")
+    messages = []
+    for text in ("Hi <b>", "And?"):
+        messages.append({"role": "user", "content": text})
+        messages.append({"role": "assistant", "content": model.chat(messages, max_new_tokens=9)})
+    assert lines == [[message["role"], message["content"]] for message in messages]
