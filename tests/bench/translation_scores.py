@@ -9,6 +9,7 @@ training that was interrupted resumes.
 import argparse
 import resource
 import time
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,8 @@ from keras_plm.recipes import Translate
 from keras_plm.text import read_rows
 
 
-def word_translations(sources, targets, iterations=5):
-    """The most probable target word of each source word, by IBM's Model 1 (Brown et al. 1993, §4.2)."""
-    pairs = [(s.lower().split(), words(t)) for s, t in zip(sources, targets, strict=True)]
+def word_probabilities(pairs, iterations=5):
+    """The probability of each target word for each source word, by IBM's Model 1 (Brown et al. 1993, §4.2)."""
     source_words, target_words = ({w: i for i, w in enumerate(sorted({w for pair in pairs for w in pair[side]}))}
                                   for side in (0, 1))  # fmt: skip
     links = np.array([
@@ -37,9 +37,52 @@ def word_translations(sources, targets, iterations=5):
         share = chance[pair] / np.bincount(place, chance[pair])[place]
         counts = np.bincount(pair, share)
         chance = counts / np.bincount(keys // count, counts)[keys // count]
-    names, words = list(source_words), list(target_words)
-    ordered = keys[np.argsort(chance, kind="stable")]  # the last one of a source word is its most probable one
-    return {names[key // count]: words[key % count] for key in ordered}
+    names, others = list(source_words), list(target_words)
+    return {
+        (names[key // count], others[key % count]): p for key, p in zip(keys.tolist(), chance.tolist(), strict=True)
+    }
+
+
+def best_words(chances):
+    """The most probable target word of each source word."""
+    found = {}
+    for (source, target), chance in chances.items():
+        if chance > found.get(source, ("", 0.0))[1]:
+            found[source] = target, chance
+    return {source: target for source, (target, _) in found.items()}
+
+
+def phrase_table(pairs, longest=4):
+    """The most frequent translation of each phrase: phrases whose words are aligned only with each other.
+
+    A word pair is aligned if each is the best word for the other (Koehn, Och and Marcu 2003, §4.3).
+    """
+    there, back = word_probabilities(pairs), word_probabilities([(t, s) for s, t in pairs])
+    counts = defaultdict(Counter)
+    for source, target in pairs:
+        to = [max(range(len(target)), key=lambda j: there.get((s, target[j]), 0.0)) for s in source]  # noqa: B023
+        of = [max(range(len(source)), key=lambda i: back.get((t, source[i]), 0.0)) for t in target]  # noqa: B023
+        links = {i: j for i, j in enumerate(to) if of[j] == i}
+        for first in range(len(source)):
+            for last in range(first, min(first + longest, len(source))):
+                inside = [links[i] for i in range(first, last + 1) if i in links]
+                if not inside or max(inside) - min(inside) >= 2 * longest:
+                    continue
+                begin, end = min(inside), max(inside)
+                if all(first <= i <= last for i, j in links.items() if begin <= j <= end):
+                    counts[tuple(source[first : last + 1])][tuple(target[begin : end + 1])] += 1
+    return {phrase: found.most_common(1)[0][0] for phrase, found in counts.items()}
+
+
+def look_up(table, source, longest=4):
+    """The translations of the longest known phrases, from left to right; unknown words are copied."""
+    found, at = [], 0
+    while at < len(source):
+        sizes = [n for n in range(min(longest, len(source) - at), 0, -1) if tuple(source[at : at + n]) in table]
+        size = sizes[0] if sizes else 1
+        found += table.get(tuple(source[at : at + size]), source[at : at + size])
+        at += size
+    return found
 
 
 def words(text):
@@ -64,11 +107,17 @@ def main():
     train, test = (str(given.data / f"{name}.tsv.gz") for name in ("train", given.test))
     pairs, held = (read_rows(path, [source, target]) for path in (train, test))
 
-    start = time.perf_counter()
-    best = word_translations(pairs[source], pairs[target])
+    cut = [(text.lower().split(), words(wanted)) for text, wanted in zip(pairs[source], pairs[target], strict=True)]
     joint = "" if target == "zh" else " "
-    copied = [joint.join(best.get(word, word) for word in text.lower().split()) for text in held[source]]
+    queries = [text.lower().split() for text in held[source]]
+    start = time.perf_counter()
+    best = best_words(word_probabilities(cut))
+    copied = [joint.join(best.get(word, word) for word in query) for query in queries]
     scores("word by word (IBM Model 1)", copied, held[target], time.perf_counter() - start)
+    start = time.perf_counter()
+    table = phrase_table(cut)
+    copied = [joint.join(look_up(table, query)) for query in queries]
+    scores("phrase by phrase", copied, held[target], time.perf_counter() - start)
 
     folder = given.folder / f"{source}_{target}"
     if not folder.is_dir():
