@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_plm.evaluation import Evaluation
-from keras_plm.tasks import task_of
 from keras_plm.text import Examples, TextRows
 
 # what spreadsheets and pandas write for a missing value
@@ -61,13 +60,13 @@ def _about(train: Examples) -> list[str]:
     return lines
 
 
-def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None) -> None:
+def print_result(found: Mapping[str, Evaluation], folder: str | None, command: str) -> None:
     """Print the scores, the folder of the model and the next commands.
 
     Args:
-        model: the trained model.
-        found: its evaluations, by the name of the data set.
+        found: the evaluations of the model, by the name of the data set.
         folder: where the model was saved; None if it was not saved.
+        command: a command that uses the model.
     """
     console = Console(soft_wrap=True, highlight=False)
     for name, evaluation in found.items():
@@ -76,8 +75,7 @@ def print_result(model: Any, found: Mapping[str, Evaluation], folder: str | None
     if folder is None:
         return
     console.print(f"saved in {folder}; its README.md is the model card", markup=False)
-    ask, export = task_of(model).example_command(folder), f"keras-plm export tflite {folder} {folder}_phone"
-    console.print(f"next:  {ask}\n       {export}", markup=False)
+    console.print(f"next:  {command}\n       keras-plm export tflite {folder} {folder}_phone", markup=False)
 
 
 def print_samples(rows: Sequence[tuple[str, str, str]]) -> None:

@@ -70,21 +70,22 @@ class Converse(FineTune[TextGenerator]):
         return Conversations.read(source, self.messages_column, on_bad_row=self.on_bad_row)
 
     def evaluate(self, model: TextGenerator, examples: Conversations) -> Evaluation:
-        """Perplexity of the replies; and the variety of the greedy last replies of the first conversations."""
+        """Perplexity of the replies; and the variety of greedy last replies of the first conversations that fit."""
         found = super().evaluate(model, examples)
         contexts = [messages[: last_reply(messages)] for messages in examples.conversations[:_WRITTEN]]
         prompts = [model.chat_prompt(context) for context in contexts]
-        limit = max((len(ids) for ids in model.texts_to_ids(prompts)), default=0)
-        room = min(_LONGEST_REPLY, model.longest_row - limit)
-        if room < 1:
+        room = min(_LONGEST_REPLY, model.longest_row // 2)
+        fitting = [row for row, ids in enumerate(model.texts_to_ids(prompts)) if len(ids) + room <= model.longest_row]
+        if not fitting:
             return found
-        written = model.generate(prompts, max_new_tokens=room)
-        rows = [row | {"found": text} for row, text in zip(found.rows, written, strict=False)]
+        written = model.generate([prompts[row] for row in fitting], max_new_tokens=room)
+        rows = list(found.rows)
+        for row, text in zip(fitting, written, strict=True):
+            rows[row] = rows[row] | {"found": text}
         if self.verbose:
-            said = (context[-1]["content"] if context else "" for context in contexts)
-            print_samples([(text, row["found"], row["wanted"]) for text, row in zip(said, rows, strict=True)])
+            print_samples([(contexts[n][-1]["content"], rows[n]["found"], rows[n]["wanted"]) for n in fitting])
         scores = {f"distinct_{size}": distinct(written, size) for size in (1, 2)}
-        return replace(found, scores=found.scores | scores, rows=[*rows, *found.rows[len(rows) :]])
+        return replace(found, scores=found.scores | scores, rows=rows)
 
     def start(self, pretrained: Any, adaptation: Adaptation, examples: Any) -> TextGenerator:
         """The pre-trained text generator, with the dropout and the adaptation of this recipe."""

@@ -173,7 +173,7 @@ class FineTune(Recipe, Generic[Model]):
             save_fine_tuned(self, model, data, facts, found, state)
         state.finish()
         if self.verbose:
-            print_result(model, found, self.save_to if save_model else None)
+            print_result(found, self.save_to if save_model else None, self.next_command(str(self.save_to)))
         return model, found
 
     # Methods that a task's recipe may override
@@ -251,6 +251,10 @@ class FineTune(Recipe, Generic[Model]):
     def evaluate(self, model: Any, examples: Any) -> Evaluation:
         """Score the model on held-out examples."""
         return evaluate(model, examples, self.batch_size)
+
+    def next_command(self, folder: str) -> str:
+        """A command that uses the model in this folder."""
+        return self.task.example_command(folder)
 
     def finished(self, model: Any, held_out: dict[str, Any]) -> None:
         """Change the trained model before it is scored and saved."""

@@ -9,6 +9,7 @@ Time     MINI, 8,000 tokens, batches of 32 × 128 tokens: about 4 steps a second
 import dataclasses
 import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -57,6 +58,7 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
     """
 
     title: ClassVar[str] = "Pre-trained encoder"
+    unit: ClassVar[str] = "documents"
 
     # sizes of a new encoder, such as plm.MINI; on the command line a name, or a JSON file of fields
     config: Annotated[EncoderConfig, named_size(SIZES)] = SMALL
@@ -82,9 +84,9 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         if not 0 <= self.inside_rate <= 1:
             raise ValueError(f"inside_rate={self.inside_rate}; it is a fraction of the pairs, in [0, 1]")
 
-    def read(self, patterns: str | tuple[str, ...]) -> list[list[str]]:
+    def read(self, patterns: str | tuple[str, ...]) -> Iterator[list[str]]:
         """Read the documents of text files: their sentences."""
-        return list(read_documents(patterns if isinstance(patterns, str) else list(patterns)))
+        return read_documents(patterns if isinstance(patterns, str) else list(patterns))
 
     def begin(self, texts: list[list[str]], state: TrainingState) -> Pretrainer:
         """The model of `start_from`, or a new one with tokens that are learned from the documents."""
@@ -163,10 +165,10 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """The accuracy of each head."""
         return {name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output}
 
-    def scores(self, model: Pretrainer, validation: Any, texts: list[list[str]]) -> dict[str, float]:
+    def scores(self, model: Pretrainer, rows: SentencePairs, texts: list[list[str]]) -> dict[str, float]:
         """Loss and accuracy of each head, and the accuracy of the most frequent token."""
-        found = super().scores(model, validation, texts)
-        return found | {"masked_tokens_unigram_accuracy": _unigram_accuracy(validation)}
+        found = super().scores(model, rows, texts)
+        return found | {"masked_tokens_unigram_accuracy": _unigram_accuracy(self.validation_batches(model, rows))}
 
     def facts(self, model: Pretrainer, rows: SentencePairs) -> dict[str, Any]:
         """The size of the corpus."""

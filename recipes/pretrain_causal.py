@@ -7,7 +7,7 @@ Command  keras-plm pretrain-causal --corpus 'books/*.txt' --config gpt-mini --st
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -53,10 +53,11 @@ class PretrainCausal(PretrainingRecipe[TextGenerator]):
     config: Annotated[DecoderConfig, named_size(DECODER_SIZES)] = GPT_MINI
     start_from: str | None = None  # model to continue, with its tokenizer: a folder, "hf:…" or a .gguf file
     max_length: int = 256  # row length in tokens; longer texts continue in other rows
+    validation_steps: int = 20  # batches of a validation during the training; at the end, all texts are scored
     learning_rate: float = 1e-3  # peak learning rate, after the warm-up
     weight_decay: float = 0.1  # weight decay of AdamW; biases and normalization weights are not decayed
 
-    def read(self, patterns: str | tuple[str, ...]) -> list[str]:
+    def read(self, patterns: str | tuple[str, ...]) -> Iterator[str]:
         """Read the texts of text files and tables."""
         return read_corpus(patterns, self.text_column)
 
@@ -77,9 +78,9 @@ class PretrainCausal(PretrainingRecipe[TextGenerator]):
         """Cross-entropy of the next token."""
         return CrossEntropy()
 
-    def scores(self, model: TextGenerator, validation: Any, texts: list[str]) -> dict[str, float]:
+    def scores(self, model: TextGenerator, rows: PackedTexts, texts: list[str]) -> dict[str, float]:
         """Loss, perplexity and bits per byte of all held-out texts."""
-        return _scores(model, self.rows(model, texts), self.batch_size, texts)
+        return _scores(model, rows, self.batch_size, texts)
 
     def facts(self, model: TextGenerator, rows: PackedTexts) -> dict[str, Any]:
         """The size of the corpus, and what padding costs."""

@@ -7,8 +7,9 @@ Command  keras-plm pretrain-denoising --corpus 'books/*.txt' --steps 20000 --sav
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import keras
 
@@ -52,16 +53,20 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
     title: ClassVar[str] = "Pre-trained encoder-decoder"
 
     corpus: str | tuple[str, ...]  # paths or globs of text files (one text each), or of tables (one text per row)
+    validation: str | tuple[str, ...] | None = None  # held-out texts; some rows of them are scored at every checkpoint
     text_column: str = "text"  # column of the texts in tables
     # sizes of a new model, such as plm.TRANSFORMER_TINY; on the command line a name, or a JSON file of fields
     config: Annotated[EncoderDecoderConfig, named_size(ENCODER_DECODER_SIZES)] = TRANSFORMER_TINY
     # spans: the decoder writes the removed spans (T5); infilling: it writes the whole text (BART)
     noise: Noise = "spans"
     noise_rate: float | None = None  # fraction of the tokens that is removed; None means 0.15 for T5, 0.3 for BART
+    max_length: int = 128  # longest source and target in tokens; the texts are joined and cut into rows that fit
     learning_rate: float = 1e-3  # peak learning rate, after the warm-up
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.noise not in get_args(Noise):
+            raise ValueError(f"noise={self.noise!r}; choose one of {', '.join(get_args(Noise))}")
         if not 0 < self.rate < 1:
             raise ValueError(f"noise_rate={self.noise_rate}; it is a fraction of the tokens, in (0, 1)")
 
@@ -70,7 +75,7 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         """The fraction of the tokens that is removed."""
         return self.noise_rate if self.noise_rate is not None else {"spans": 0.15, "infilling": 0.3}[self.noise]
 
-    def read(self, patterns: str | tuple[str, ...]) -> list[str]:
+    def read(self, patterns: str | tuple[str, ...]) -> Iterator[str]:
         """Read the texts of text files and tables."""
         return read_corpus(patterns, self.text_column)
 
@@ -80,9 +85,7 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
             return self.pretrained(Seq2Seq)
         size = self.vocabulary_size or self.config.vocabulary_size
         tokenizer = state.kept_tokenizer() or learn_sentence_pieces(texts, size, _SENTINELS, _MASK)
-        longest = max(self.max_length, self.config.max_sequence_length)
-        config = dataclasses.replace(self.config, vocabulary_size=len(tokenizer), max_sequence_length=longest)
-        return Seq2Seq(config, tokenizer)
+        return Seq2Seq(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
 
     def rows(self, model: Seq2Seq, texts: list[str]) -> DenoisingRows:
         """Rows of tokens whose noise is drawn for each batch."""
@@ -100,9 +103,9 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         """The accuracy of the next token."""
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
-    def scores(self, model: Seq2Seq, validation: Any, texts: list[str]) -> dict[str, float]:
+    def scores(self, model: Seq2Seq, rows: DenoisingRows, texts: list[str]) -> dict[str, float]:
         """Loss, accuracy and perplexity of the tokens that the decoder writes."""
-        found = super().scores(model, validation, texts)
+        found = super().scores(model, rows, texts)
         return found | {"perplexity": math.exp(min(found["loss"], 100.0))}
 
     def facts(self, model: Seq2Seq, rows: DenoisingRows) -> dict[str, Any]:

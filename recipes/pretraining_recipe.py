@@ -1,7 +1,8 @@
 import dataclasses
 import hashlib
+import itertools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -30,6 +31,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     """
 
     title: ClassVar[str]  # of the model card
+    unit: ClassVar[str] = "texts"  # what `read` returns
 
     corpus: str | tuple[str, ...]  # paths or globs of text files
     validation: str | tuple[str, ...] | None = None  # held-out texts, scored at every checkpoint and at the end
@@ -55,7 +57,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         """Train, save and return the model in float32.
 
         Args:
-            method: supervised training on the pre-training losses, or another method; see `Distill`.
+            method: supervised training on the pre-training losses; `Pretrain` also takes a `Distill`.
         """
         if self.fast_dev_run:
             short: dict[str, Any] = {"steps": 4, "checkpoint_every": 2, "validation_steps": 1, "tensorboard": None}
@@ -68,15 +70,16 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         steps = -(-self.steps // epochs)  # per epoch; Keras needs the same number in each
         with self.session():
             # The model, and the corpus as tokens
-            texts = self.read(self.corpus)[:limit]
-            held_out = [] if self.validation is None else self.read(self.validation)
+            texts = list(itertools.islice(self.read(self.corpus), limit))
+            held_out = [] if self.validation is None else list(self.read(self.validation))
             state = TrainingState(self, method, _fingerprint(texts, held_out)) if save_model else NOTHING_KEPT
             model = self.begin(texts, state)
             if self.max_length > model.config.max_sequence_length:
                 longest = model.config.max_sequence_length
                 raise ValueError(f"max_length={self.max_length}, but the model has {longest} positions")
             rows = self.rows(model, texts)
-            validation = self.validation_data(model, held_out) if held_out else None
+            held_out_rows = self.validation_rows(model, held_out) if held_out else None
+            validation = self.validation_batches(model, held_out_rows) if held_out else None
 
             # The checkpoint, if an earlier run was interrupted
             trainee = method.compile(model, self.optimizer(epochs * steps), self.loss(model), self.metrics(model))
@@ -102,10 +105,10 @@ class PretrainingRecipe(Recipe, Generic[Model]):
 
         # Scores and the saved model
         model = copy_model(model)  # in float32
-        if validation is not None:
-            scores |= self.scores(model, validation, held_out)
+        if held_out:
+            scores |= self.scores(model, held_out_rows, held_out)
         if save_model and is_chief():
-            facts = {"trained on": f"{self.corpus} ({len(texts):,} texts)"} | self.facts(model, rows)
+            facts = {"trained on": f"{self.corpus} ({len(texts):,} {self.unit})"} | self.facts(model, rows)
             tokenizer: Tokenizer = model.needs_tokenizer()
             facts |= {"sizes": model.config, "vocabulary": f"{len(tokenizer):,} tokens, {type(tokenizer).__name__}"}
             files = {
@@ -122,8 +125,8 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     # What differs between the recipes
 
     @abstractmethod
-    def read(self, patterns: str | tuple[str, ...]) -> list[Any]:
-        """Read the texts of files."""
+    def read(self, patterns: str | tuple[str, ...]) -> Iterator[Any]:
+        """Read the texts of files, one by one."""
 
     @abstractmethod
     def begin(self, texts: list[Any], state: TrainingState) -> Any:
@@ -137,19 +140,17 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         """Batches of rows; each is a function of (seed, step)."""
         return rows.training_dataset(self.batch_size, num_steps, first_step, self.seed if seed is None else seed)
 
-    def validation_data(self, model: Any, texts: list[Any]) -> Any:
-        """Batches of held-out texts. They are the same in every run.
-
-        Args:
-            model: its tokenizer is used.
-            texts: texts as from `read`.
-        """
-        rows = self.validation_rows(model, texts)
-        return self.batches(model, rows, self.validation_steps, seed=_VALIDATION_SEED)
-
     def validation_rows(self, model: Any, texts: list[Any]) -> Any:
         """Held-out texts as tokens."""
         return self.rows(model, texts)
+
+    def validation_data(self, model: Any, texts: Iterable[Any]) -> Any:
+        """Batches of held-out texts, as from `read`. They are the same in every run."""
+        return self.validation_batches(model, self.validation_rows(model, list(texts)))
+
+    def validation_batches(self, model: Any, rows: Any) -> Any:
+        """Batches of `validation_rows`. They are the same in every run."""
+        return self.batches(model, rows, self.validation_steps, seed=_VALIDATION_SEED)
 
     @abstractmethod
     def loss(self, model: Any) -> Any:
@@ -159,10 +160,17 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         """The metrics that `fit` shows in addition to the loss."""
         return []
 
-    def scores(self, model: Any, validation: Any, texts: list[Any]) -> dict[str, float]:
-        """The scores of the trained model on held-out texts, and on the batches of them."""
-        model.compile(loss=self.loss(model), weighted_metrics=self.metrics(model), jit_compile=False)
-        return model.evaluate(validation, return_dict=True, verbose=0)
+    def scores(self, model: Any, rows: Any, texts: list[Any]) -> dict[str, float]:
+        """The scores of the trained model on held-out texts.
+
+        Args:
+            model: the model, in float32.
+            rows: the texts as `validation_rows`.
+            texts: the texts.
+        """
+        scored = copy_model(model)  # the model itself is returned as it is, not compiled
+        scored.compile(loss=self.loss(model), weighted_metrics=self.metrics(model), jit_compile=False)
+        return scored.evaluate(self.validation_batches(model, rows), return_dict=True, verbose=0)
 
     def facts(self, model: Any, rows: Any) -> dict[str, Any]:
         """Facts for the model card."""
@@ -182,15 +190,13 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         return model
 
 
-def read_corpus(patterns: str | tuple[str, ...], text_column: str) -> list[str]:
+def read_corpus(patterns: str | tuple[str, ...], text_column: str) -> Iterator[str]:
     """The texts of text files, each of them one text, and of tables with one text per row."""
-    texts: list[str] = []
     for path in expand_files(patterns):
         if path.name.removesuffix(".gz").endswith(_TABLES):
-            texts += read_rows(str(path), [text_column])[text_column]
+            yield from read_rows(str(path), [text_column])[text_column]
         else:
-            texts.append(read_text(path))
-    return texts
+            yield read_text(path)
 
 
 def _fingerprint(*corpora: Sequence[str | list[str]]) -> str:

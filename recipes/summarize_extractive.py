@@ -23,7 +23,8 @@ class SummarizeExtractive(FineTune[Classifier]):
     """Fine-tune an encoder to select the sentences of a text that make a good summary (extractive summarization).
 
     The encoder reads each sentence with its text, and learns how much the sentence has in common with the summary: the
-    mean of the F-scores of ROUGE-1 and ROUGE-2, in [0, 1]. `plm.tasks.extract_summaries` selects sentences.
+    mean of the F-scores of ROUGE-1 and ROUGE-2, in [0, 1]. `plm.tasks.extract_summaries` selects sentences. The scores
+    on held-out data are those of the selected sentences; `plm.evaluate` would compare the numbers of single sentences.
 
     Raises:
         FileExistsError: `save_to` exists and `overwrite` is False.
@@ -77,6 +78,10 @@ class SummarizeExtractive(FineTune[Classifier]):
     def rows(self, model: Classifier, examples: Completions) -> TextRows:
         """Each sentence with its text, and what it has in common with the summary."""
         return CLASSIFICATION.rows(model, _scored(examples), self.max_length)
+
+    def next_command(self, folder: str) -> str:
+        """A command that selects sentences."""
+        return f'keras-plm extract --model {folder} "A text. With some sentences."'
 
     def evaluate(self, model: Classifier, examples: Completions) -> Evaluation:
         """ROUGE of the selected sentences, and of the first sentences."""

@@ -3,20 +3,20 @@
 import json
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.progress import track
 
 from keras_plm.generation import GenerationSettings
 from keras_plm.models import check_free
 from keras_plm.tasks import FewShot, GeneratingModel, Seq2SeqMethods
 from keras_plm.text import read_rows
-from keras_plm.training import write_whole
 
 from .predicting import open_model
+from .written_table import write_table
 
 
 def generate(
@@ -24,6 +24,7 @@ def generate(
     prompts: tyro.conf.Positional[tuple[str, ...]] = (),
     settings: Annotated[GenerationSettings, tyro.conf.arg(name="")] = GenerationSettings(),  # noqa: B008
     batch_size: int = 8,
+    prefix: str = "",
     split_texts: bool = False,
     data: str | None = None,
     text_column: str = "text",
@@ -37,13 +38,15 @@ def generate(
     each text and an empty line. A decoder's texts begin with their prompts.
 
     With --data, it writes a table of the texts of another table with what the model wrote: for back-translation, or for
-    the training of a small model on the texts of a large one (sequence-level knowledge distillation).
+    the training of a small model on the texts of a large one (sequence-level knowledge distillation). An interrupted
+    run continues if it is started again with the same flags.
 
     Args:
         model: a folder, "hf:" and a Hugging Face folder or repository, a .gguf file, or a .tflite.
         prompts: the beginnings of the texts; without any, lines are read from standard input.
         settings: how the texts are continued.
         batch_size: number of prompts at a time.
+        prefix: a text before each prompt, such as "summarize: " for T5.
         split_texts: cut texts that are too long for an encoder-decoder between sentences, and join what it writes.
         data: a .tsv, .csv or .jsonl file of prompts; needs --save-to.
         text_column: column of the prompts.
@@ -55,27 +58,45 @@ def generate(
         _check_table(data, save_to, text_column, written_column, overwrite)
         if prompts:
             raise ValueError("prompts and --data exclude each other: give only one of them")
+    if batch_size < 1:
+        raise ValueError(f"--batch-size {batch_size}; it must be at least 1")
     opened = open_model(model)
     if not isinstance(opened, GeneratingModel):
         raise ValueError(
             f"{model} is a {type(opened).__name__}, which does not generate text; give a TextGenerator or a Seq2Seq"
         )
+    write = partial(_write_parts if split_texts else _write, opened, prefix, settings, batch_size)
     if data is not None and save_to is not None:
         texts = read_rows(data, [text_column])[text_column]
-        rows = _written(opened, texts, settings, batch_size)
-        lines = (json.dumps({text_column: text, written_column: w}, ensure_ascii=False) + "\n" for text, w in rows)
-        write_whole(Path(save_to), "".join(lines))
+        # what an interrupted run has written is kept only if it was made in the same way
+        made_by = json.dumps([model, settings.to_dict(), prefix, split_texts, text_column, written_column])
+        write_table(Path(save_to), texts, write, (text_column, written_column), made_by, batch_size)
         print(f"{len(texts):,} texts → {save_to}")
         return
     texts = list(prompts) or [line.rstrip("\n") for line in sys.stdin]
-    if split_texts:
-        _print_in_parts(opened, texts, settings, batch_size)
-    elif len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1:
-        _print_stream(opened, texts[0], settings)
-    else:
-        for prompt, found in zip(texts, opened.generate(texts, settings, batch_size), strict=True):
-            for text in found if isinstance(found, list) else [found]:
-                print(f"{prompt if opened.continues_prompts else ''}{text}\n")
+    if len(texts) == 1 and settings.num_return_sequences == settings.num_beams == 1 and not split_texts:
+        _print_stream(opened, prefix + texts[0], settings)
+        return
+    for text, found in zip(texts, write(texts), strict=True):
+        for written in found:
+            print(f"{prefix + text if opened.continues_prompts else ''}{written}\n")
+
+
+def _write(
+    model: GeneratingModel, prefix: str, settings: GenerationSettings, batch_size: int, texts: list[str]
+) -> list[list[str]]:
+    """The generated texts for each text."""
+    found = model.generate([prefix + text for text in texts], settings, batch_size)
+    return [text if isinstance(text, list) else [text] for text in found]
+
+
+def _write_parts(
+    model: GeneratingModel, prefix: str, settings: GenerationSettings, batch_size: int, texts: list[str]
+) -> list[list[str]]:
+    """The same for texts of any length, which are split."""
+    if not isinstance(model, Seq2SeqMethods) or settings.num_return_sequences > 1:
+        raise ValueError("--split-texts is for an encoder-decoder that writes one text for each text")
+    return [[" ".join(model.generate(model.split_text(text, None, prefix), settings, batch_size))] for text in texts]
 
 
 def _print_stream(model: GeneratingModel, prompt: str, settings: GenerationSettings) -> None:
@@ -84,13 +105,6 @@ def _print_stream(model: GeneratingModel, prompt: str, settings: GenerationSetti
     for part in model.stream(prompt, settings):
         print(part, end="", flush=True)
     print()
-
-
-def _print_in_parts(model: GeneratingModel, texts: list[str], settings: GenerationSettings, batch_size: int) -> None:
-    if not isinstance(model, Seq2SeqMethods) or settings.num_return_sequences > 1:
-        raise ValueError("--split-texts is for an encoder-decoder that writes one text for each text")
-    for text in texts:
-        print(" ".join(model.generate(model.split_text(text), settings, batch_size)), end="\n\n")
 
 
 def _check_table(data: str | None, save_to: str | None, text_column: str, written_column: str, overwrite: bool) -> None:
@@ -102,19 +116,6 @@ def _check_table(data: str | None, save_to: str | None, text_column: str, writte
         raise ValueError(f"--save-to {save_to}: the table is written as .jsonl")
     if text_column == written_column:
         raise ValueError(f"--text-column and --written-column are both {text_column!r}")
-
-
-def _written(
-    model: GeneratingModel, texts: list[str], settings: GenerationSettings, batch_size: int
-) -> list[tuple[str, str]]:
-    """Each text with the text that the model wrote; several times if it wrote several."""
-    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))  # texts of similar length share a batch
-    found: dict[int, list[str]] = {}
-    for start in track(range(0, len(order), batch_size), "generating", transient=True):
-        rows = order[start : start + batch_size]
-        written = model.generate([texts[row] for row in rows], settings, batch_size)
-        found |= {row: w if isinstance(w, list) else [w] for row, w in zip(rows, written, strict=True)}
-    return [(text, written) for row, text in enumerate(texts) for written in found[row]]
 
 
 def complete(

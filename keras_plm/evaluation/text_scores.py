@@ -1,11 +1,16 @@
 """Scores of generated texts beside reference texts, by sacreBLEU and rouge-score (extra `text-scores`)."""
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from typing import Any
 
 _NEEDED = {"sacrebleu", "rouge_score"}
 _ROUGE = ("rouge1", "rouge2", "rougeL")
+# a character of a script without spaces, or the letters and digits of a word
+_WORD = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+)
 
 
 def needs_text_scores() -> None:
@@ -21,7 +26,8 @@ def text_scores(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]
     - `bleu`: the precision of word n-grams, with sacreBLEU's tokenizer 13a, or by character (tokenizer zh) if a tenth
       of the reference characters are Chinese.
     - `rouge1`, `rouge2`, `rougeL`: means of the F-scores of words, pairs of words and longest common subsequences,
-      with Porter's stemmer. rouge-score ignores characters that are not ASCII letters or digits.
+      with Porter's stemmer for English words. For ASCII texts they are those of rouge-score, which ignores all other
+      characters; here the words of other scripts count, and in Chinese, Japanese and Thai the characters.
 
     Args:
         found: the generated texts, at least one.
@@ -50,22 +56,35 @@ def text_scores(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]
 def rouge_scores(found: Sequence[str], wanted: Sequence[str]) -> list[dict[str, float]]:
     """`rouge1`, `rouge2` and `rougeL` of each text, in [0, 1]; see `text_scores`."""
     needs_text_scores()
+    from nltk.stem.porter import PorterStemmer
     from rouge_score import rouge_scorer
+    from rouge_score.tokenizers import Tokenizer
 
-    scorer = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
+    stemmer = PorterStemmer()
+
+    class Words(Tokenizer):
+        def tokenize(self, text: str) -> list[str]:
+            # as rouge-score: no stems of words of up to three letters
+            return [stemmer.stem(w) if len(w) > 3 and w.isascii() else w for w in words_of(text)]
+
+    scorer = rouge_scorer.RougeScorer(_ROUGE, tokenizer=Words())
     rows: list[dict[str, Any]] = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
     return [{name: score.fmeasure for name, score in row.items()} for row in rows]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation; in scripts without spaces, its characters."""
+    return _WORD.findall(text.lower())
 
 
 def distinct(texts: Sequence[str], size: int) -> float:
     """The number of different n-grams of words, divided by the number of all, in [0, 1]; 0 if there are none.
 
     Args:
-        texts: the texts; words are separated by white space.
+        texts: the texts.
         size: n, the number of words of an n-gram.
 
     Source: distinct-n: Li et al. 2016, §5.1, https://arxiv.org/abs/1510.03055
     """
-    words = [text.lower().split() for text in texts]
-    grams = [tuple(row[i : i + size]) for row in words for i in range(len(row) - size + 1)]
+    grams = [tuple(row[i : i + size]) for row in map(words_of, texts) for i in range(len(row) - size + 1)]
     return len(set(grams)) / max(len(grams), 1)

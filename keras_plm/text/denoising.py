@@ -1,7 +1,7 @@
 """Noise for the pre-training of encoder-decoders, which learn to restore the text."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -51,8 +51,8 @@ class DenoisingRows:
         num_tokens: number of tokens of all rows.
 
     Raises:
-        ValueError: the vocabulary has no mask or too few sentinels, `max_length` is too short, or the corpus has no
-            whole row.
+        ValueError: the vocabulary has no mask or too few sentinels, `max_length` is too short, or the texts have
+            fewer tokens than a row; or `noise` is unknown.
 
     Source: spans: Raffel et al. 2020, §3.1.4, https://arxiv.org/abs/1910.10683; infilling: Lewis et al. 2020, §2.2,
         https://arxiv.org/abs/1910.13461
@@ -69,6 +69,8 @@ class DenoisingRows:
         noise: Noise = "spans",
         rate: float = 0.15,
     ) -> None:
+        if noise not in get_args(Noise):
+            raise ValueError(f"noise={noise!r}; choose one of {', '.join(get_args(Noise))}")
         before, after = tokenizer.ids_around
         self._before, self._after, self._start, self._end = list(before), list(after), list(start), list(end)
         self.noise, self.rate = noise, rate
@@ -79,7 +81,7 @@ class DenoisingRows:
         joined = np.concatenate([np.asarray([*text, *borders], "int32") for text in texts] or [np.zeros(0, "int32")])
         if len(joined) < self.length:
             raise ValueError(
-                f"the corpus has {len(joined):,} tokens, but a row has {self.length}: give more text, or a smaller "
+                f"the texts have {len(joined):,} tokens, but a row has {self.length}: give more text, or a smaller "
                 "max_length"
             )
         rows = len(joined) // self.length
@@ -153,6 +155,11 @@ class DenoisingRows:
             return [tokenizer.mask_id] * count
         known = set(tokenizer.vocabulary)
         missing = next((n for n in range(count) if SENTINEL.format(n) not in known), None)
+        if missing == 0:
+            raise ValueError(
+                f"the vocabulary has no sentinels such as {SENTINEL.format(0)}: take noise='infilling', or a model "
+                "with the vocabulary of T5"
+            )
         if missing is not None:
             raise ValueError(
                 f"noise='spans' needs {count} sentinels for rows of {self.length} tokens, but the vocabulary has no "

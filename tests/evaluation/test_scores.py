@@ -184,6 +184,28 @@ def test_what_is_wrong_comes_worst_first():
 def test_distinct_n_grams():
     from keras_plm.evaluation.text_scores import distinct
 
-    texts = ["A b a", "a b", ""]
+    texts = ["A b a", "a, b!", ""]
     assert distinct(texts, 1) == 2 / 5 and distinct(texts, 2) == 2 / 3 and distinct(texts, 3) == 1
     assert distinct(texts, 4) == distinct([], 1) == 0
+
+
+ASCII = st.text(st.characters(max_codepoint=126), max_size=60)
+
+
+@given(ASCII, ASCII)
+def test_rouge_of_ascii_texts_is_that_of_rouge_score(found, wanted):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    from keras_plm.evaluation.text_scores import rouge_scores
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    expected = {name: score.fmeasure for name, score in scorer.score(wanted, found).items()}
+    assert rouge_scores([found], [wanted]) == [expected]
+
+
+def test_rouge_of_other_scripts():
+    from keras_plm.evaluation.text_scores import rouge_scores, words_of
+
+    assert words_of("Кошка_сидит, 3.5! 小明 läuft.") == ["кошка", "сидит", "3", "5", "小", "明", "läuft"]
+    found = rouge_scores(["小明走了。", "Кошка сидит"], ["小明来了。", "Кошка спит"])
+    assert [round(row["rouge1"], 3) for row in found] == [0.75, 0.5]

@@ -39,6 +39,7 @@ def test_a_rhyme_is_restored(corpus, tmp_path, noise):
     assert perplexity < 2 and f"{noise}, {15 if noise == 'spans' else 30}% of the tokens" in card
     history = (tmp_path / "restorer" / "history.csv").read_text().splitlines()
     assert "val_accuracy" in history[0] and len(history) == 3
+    assert not model.compiled
     mark = "<extra_id_0>" if noise == "spans" else "<mask>"
     source = f"the {mark} that Jack built. This is the malt"
     loaded = plm.load(tmp_path / "restorer")
@@ -76,9 +77,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(corpus, tmp_path, mo
 def test_wrong_settings(corpus, tmp_path):
     with pytest.raises(ValueError, match="noise_rate=1.5"):
         recipe(corpus, tmp_path, noise_rate=1.5)
+    with pytest.raises(ValueError, match="noise='holes'; choose one of"):
+        recipe(corpus, tmp_path, noise="holes")
     with pytest.raises(TypeError, match="give an object of EncoderDecoderConfig"):
         recipe(corpus, tmp_path, config=plm.MINI)
     with pytest.raises(ValueError, match="leave out config and vocabulary_size"):
         recipe(corpus, tmp_path, start_from="somewhere")
-    with pytest.raises(ValueError, match="the corpus has"):
+    with pytest.raises(ValueError, match="max_length=4000, but the model has 32 positions"):
         recipe(corpus, tmp_path, max_length=4000).run()

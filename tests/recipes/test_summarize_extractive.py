@@ -60,6 +60,7 @@ def test_sentences_keep_their_order_and_do_not_repeat(extractor):
     assert whole == "We like cats. Our method is good. It rained today"
     assert extract_summaries(model, ["", "One."], 2) == ["", "One."]
     assert extract_summaries(model, []) == []
+    assert extract_summaries(model, ["没有人。他走了。没有人。"], 3) == ["没有人。 他走了。"]
 
 
 def test_what_cannot_work_is_said(extractor, rows, encoder, tmp_path):

@@ -11,6 +11,7 @@ import keras_plm as plm
 from keras_plm import export
 from keras_plm.__main__ import main
 from keras_plm.commands.columns import columns_of
+from keras_plm.commands.written_table import write_table
 from keras_plm.evaluation.text_scores import text_scores
 from keras_plm.recipes import Summarize, Translate
 from keras_plm.tasks import SEQ2SEQ, evaluate
@@ -65,6 +66,25 @@ def test_a_student_learns_from_the_texts_of_a_teacher(trained, tmp_path, capsys)
     assert [row["en"] for row in rows] == plm.text.read_rows(settings["train"], ["en"])["en"]
     few = [0, 5, 17, 399]
     assert [rows[i]["de"] for i in few] == model.generate([rows[i]["en"] for i in few], max_new_tokens=12)
+    # interrupted after some rows, and in the middle of one: it continues with the rest
+    whole = table.read_text("utf-8")
+    asked = []
+
+    def write(texts):
+        asked.append(len(texts))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return [[rows_of[text]] for text in texts]
+
+    rows_of = {row["en"]: row["de"] for row in rows}
+    given = (tmp_path / "again.jsonl", [row["en"] for row in rows], write, ("en", "de"), "settings", 9)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(*given)
+    kept = tmp_path / "again.jsonl.partial"
+    kept.write_text(kept.read_text("utf-8")[:-7], "utf-8")
+    write_table(*given)
+    assert given[0].read_text("utf-8") == whole and not kept.exists()
+    assert asked == [144, 144, 112, 113] and sum(asked[:2]) + asked[3] == len(rows) + 1
     changes = {"train": str(table), "test": settings["test"], "epochs": 1, "save_to": str(tmp_path / "student")}
     capsys.readouterr()
     Translate(**settings | changes | {"verbose": 2}).run()
@@ -92,12 +112,18 @@ def test_long_texts_are_split(trained, capsys):
         assert "".join(parts).replace(" ", "") == text.replace(" ", "").replace("\n", "")
         lengths = [len(ids) for ids in model.source_ids(parts)]
         assert max(lengths) <= (room or limit) and len(lengths) < sum(lengths) / (room or limit) * 2.5
-    assert model.split_text("") == [] and model.split_text("two ten. Six") == ["two ten. Six"]
+    assert model.split_text("") == [""] and model.split_text("two\n ten. Six") == ["two\n ten. Six"]
+    with_prefix = model.split_text(text, 11, prefix="six: ")
+    assert all(part.startswith("six: ") for part in with_prefix) and len(with_prefix) > len(model.split_text(text, 11))
+    assert max(len(ids) for ids in model.source_ids(with_prefix)) <= 11
     with pytest.raises(ValueError, match="max_length=1 has no room for a token"):
         model.split_text(text, 1)
-    options = ["generate", "--model", settings["save_to"], "--max-new-tokens", "9", "--split-texts"]
+    with pytest.raises(ValueError, match="no room for a token after the prefix 'six six six"):
+        model.split_text(text, 5, "six six six six: ")
+    options = ["generate", "--model", settings["save_to"], "--max-new-tokens", "9", "--split-texts", "--prefix", "six "]
     main([*options, "--", text])
-    assert capsys.readouterr().out == " ".join(model.generate(model.split_text(text), max_new_tokens=9)) + "\n\n"
+    parts = model.split_text(text, prefix="six ")
+    assert capsys.readouterr().out == " ".join(model.generate(parts, max_new_tokens=9)) + "\n\n"
 
 
 def test_on_a_phone(trained, tmp_path):

@@ -93,7 +93,7 @@ def test_batches_hold_the_corpus(tokenizer, noise):
 def test_what_the_vocabulary_and_the_corpus_lack_is_said(tokenizer):
     tokens = tokenizer(TEXTS).to_list()
     bare = learn_sentence_pieces(TEXTS, 60)
-    with pytest.raises(ValueError, match="no <extra_id_0>"):
+    with pytest.raises(ValueError, match="no sentinels such as <extra_id_0>: take"):
         DenoisingRows(bare(TEXTS).to_list(), bare, [0], [1], 23)
     with pytest.raises(ValueError, match="needs a vocabulary with a mask"):
         DenoisingRows(bare(TEXTS).to_list(), bare, [0], [1], 23, "infilling")
@@ -101,7 +101,9 @@ def test_what_the_vocabulary_and_the_corpus_lack_is_said(tokenizer):
         ValueError, match=r"needs \d+ sentinels for rows of \d+ tokens, but the vocabulary has no <extra"
     ):
         DenoisingRows(tokens * 9, tokenizer, [0], [1], 199, rate=0.5)
-    with pytest.raises(ValueError, match="the corpus has 0 tokens, but a row has"):
+    with pytest.raises(ValueError, match="noise='holes'; choose one of spans, infilling"):
+        DenoisingRows(tokens, tokenizer, [0], [1], 23, "holes")
+    with pytest.raises(ValueError, match="the texts have 0 tokens, but a row has"):
         DenoisingRows([], tokenizer, [0], [1], 23)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from keras_plm.evaluation.text_scores import words_of
 from keras_plm.text import list_of_texts, split_sentences
 
 from .text_methods import ClassifierMethods
@@ -12,7 +13,7 @@ def extract_summaries(
 ) -> list[str]:
     """The sentences of each text with the highest scores, in the order of the text.
 
-    A sentence that shares three consecutive words with a better one is left out (trigram blocking).
+    A sentence that shares three consecutive words with a better one, or is equal to it, is left out (trigram blocking).
 
     Args:
         model: a model without labels for pairs of a sentence and its text, as from the recipe `SummarizeExtractive`,
@@ -52,10 +53,10 @@ def sentences_of(text: str) -> list[str]:
 
 def _chosen(sentences: Sequence[str], scores: Sequence[float], num_sentences: int) -> list[int]:
     chosen: list[int] = []
-    seen: set[tuple[str, ...]] = set()
+    seen = set[tuple[str, ...]]()
     for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
-        words = sentences[index].lower().split()
-        trigrams = set(zip(words, words[1:], words[2:], strict=False))
+        words = words_of(sentences[index])
+        trigrams = {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}  # a short sentence is its own
         if len(chosen) < num_sentences and not trigrams & seen:
             chosen.append(index)
             seen |= trigrams

@@ -116,15 +116,16 @@ class Seq2SeqMethods(GeneratingModel):
                 )
         return rows
 
-    def split_text(self, text: str, max_length: int | None = None) -> list[str]:
+    def split_text(self, text: str, max_length: int | None = None, prefix: str = "") -> list[str]:
         """Split a text that is too long into parts that the model can read, between sentences.
 
         Args:
             text: a text of any length.
             max_length: maximum number of tokens of a part, including special tokens; None means the model's limit.
+            prefix: a text before each part, such as "summarize: " for T5.
 
         Raises:
-            ValueError: `max_length` has no room for a token.
+            ValueError: `max_length` has no room for a token after the prefix.
 
         Example:
             >>> " ".join(model.generate(model.split_text(long_text)))  # doctest: +SKIP
@@ -133,14 +134,20 @@ class Seq2SeqMethods(GeneratingModel):
         room = self.row_limit(max_length) - sum(map(len, tokenizer.ids_around))
         if room < 1:
             raise ValueError(f"max_length={max_length} has no room for a token")
-        parts: list[str] = []
+        room -= len(tokenizer.encode(prefix).token_ids) + bool(prefix)  # beside a text, it may have one token more
+        if room < 1:
+            raise ValueError(f"max_length={max_length} has no room for a token after the prefix {prefix!r:.40}")
+        if len(tokenizer.encode(text).token_ids) <= room:
+            return [prefix + text]
+        parts, begin, end = list[str](), 0, 0
         for sentence in (sentence for line in text.splitlines() for sentence in split_sentences(line)):
-            longer = f"{parts[-1]} {sentence}" if parts else sentence
-            if parts and len(tokenizer.encode(longer).token_ids) <= room:
-                parts[-1] = longer
-            else:
-                parts += _cut(tokenizer, sentence, room)
-        return parts
+            first = text.index(sentence, end)
+            if len(tokenizer.encode(text[begin : first + len(sentence)]).token_ids) > room:
+                parts += _cut(tokenizer, text[begin:end].strip(), room)
+                begin = first
+            end = first + len(sentence)
+        parts += _cut(tokenizer, text[begin:end].strip(), room)
+        return [prefix + part for part in parts]
 
     def teacher_forced(self, texts: Sequence[str], max_length: int) -> list[TeacherForced]:
         """Each text as a source, with the text before it as its target."""
