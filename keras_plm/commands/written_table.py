@@ -51,7 +51,7 @@ def write_table(
 
 
 def _finished(partial: Path, head: str, texts: list[str], column: str) -> int:
-    """The number of rows that an earlier run with the same settings finished. A half-written last row is removed."""
+    """The number of rows that an earlier run with the same settings finished. An incomplete last row is removed."""
     if not partial.exists():
         return 0
     lines = partial.read_text("utf-8", "replace").splitlines(keepends=True)
