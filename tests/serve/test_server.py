@@ -1,5 +1,6 @@
 """The endpoints of the server: each answer is that of the model alone, and each bad request is refused."""
 
+import asyncio
 import base64
 import json
 import random
@@ -414,3 +415,27 @@ def test_metrics_and_pages(client, caplog):
         for reference in json.dumps(schema).split('"$ref": "')[1:]:
             assert reference.split('"')[0].rsplit("/", 1)[1] in page["components"]["schemas"]
     assert "<h1>Chat</h1>" in client.get("/chat").text and client.get("/docs").status_code == 200
+
+
+def test_a_client_that_is_slow(models, monkeypatch):
+    """A body that does not arrive is given up."""
+    monkeypatch.setattr("keras_plm.serve.requests._SECONDS", 0.5)
+    app, sent = create_app(models), []
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/json"), (b"content-length", b"99")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "raw_path": b"/v1/completions",
+             "query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http", "client": ("a", 1),
+             "server": ("testserver", 80), "root_path": "", "asgi": {"version": "3.0"}}  # fmt: skip
+    parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def receive():
+        part = next(parts, None)
+        return part if part is not None else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    begun = time.monotonic()
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408 and time.monotonic() - begun < 20
+    error = json.loads(b"".join(message.get("body", b"") for message in sent[1:]))["error"]
+    assert "did not arrive within 0.5 seconds" in error["message"]
