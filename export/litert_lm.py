@@ -54,7 +54,7 @@ def to_litert_lm(
         PosixPath('saved_models/phone/model.litertlm')
     """
     builder = import_extra("litert_lm_builder.litertlm_builder", "litert-lm")
-    if not task_of(model, keras=True).generates or hasattr(model.backbone, "encode"):
+    if not task_of(model, keras=True).generates or not model.continues_prompts:
         raise TypeError(f"LiteRT-LM generates text; give a TextGenerator, not a {type(model).__name__}")
     path = artifact_path(path, ".litertlm")
     check_free(path, overwrite)

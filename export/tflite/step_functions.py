@@ -45,7 +45,7 @@ def step_functions(model: Any, signature: Signature) -> tuple[tf.Module, dict[st
     # the bare variables: from a Keras model, TFLite's converter would silently drop the weights
     module.weights = [variable.value for variable in model.variables]
     hooks = hooks_of(signature.scheme, model.adaptation)
-    reads = hasattr(model.backbone, "encode")  # an encoder reads the prompt
+    reads = not model.continues_prompts  # an encoder reads the prompt
     lengths = {} if reads else {f"prefill_{n}": n for n in prefill_lengths(length)}
     specs = {name: _step_specs(model, count, length) for name, count in (lengths | {"decode": 1}).items()}
     if reads:
@@ -90,7 +90,7 @@ def _named(model: Any, caches: Caches) -> dict[str, Any]:
 def _step_specs(model: Any, count: int, length: int) -> dict[str, tf.TensorSpec]:
     backbone = model.backbone
     text = [tf.ones((1, length), tf.int32)] * 2
-    caches = backbone.make_caches(*text, length) if hasattr(backbone, "encode") else backbone.make_caches(1, length)
+    caches = backbone.make_caches(*text, length) if not model.continues_prompts else backbone.make_caches(1, length)
     specs = {
         "tokens": tf.TensorSpec((1, count), tf.int32, "tokens"),
         "input_pos": tf.TensorSpec((count,), tf.int32, "input_pos"),
