@@ -41,7 +41,7 @@ def check_scheme(scheme: Scheme, calibration: Any, model: TaskModel) -> None:
         raise ValueError("the model has learned its ranges (quantization_aware); leave calibration out")
     if scheme.calibrated and missing and not aware:
         raise ValueError(f"{scheme} needs calibration: a few hundred texts similar to the texts in production")
-    if calibration is not None and scheme.generates and not model.continues_prompts:
+    if calibration is not None and not getattr(model, "continues_prompts", True):
         raise ValueError("calibration texts are not supported for an encoder-decoder; leave calibration out")
     if not scheme.takes_texts and calibration is not None:
         raise ValueError(f"{scheme} takes no calibration texts; only static_int8, int8x16 and four-bit schemes do")
