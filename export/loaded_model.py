@@ -50,8 +50,9 @@ class _Exported(TextModel):
         return self.artifact.open_session(sources)
 
     def open_joining_session(self) -> JoiningSession:
-        """The session of a decoder for continuous batching, see `Artifact.open_session`."""
-        return self.artifact.open_session()
+        """The session for continuous batching, see `Artifact.open_session`."""
+        methods: Any = self
+        return self.artifact.open_session(start=None if methods.continues_prompts else methods.start_ids)
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         arrays = {name: np.asarray(value, "int32") for name, value in inputs.items()}

@@ -76,18 +76,19 @@ class Artifact:
         """How many of these operators XNNPACK computes; empty unless the runtime is TFLite."""
         return self._runtime.delegated() if self.kind == "TFLite" else Counter()
 
-    def open_session(self, sources: list[list[int]] | None = None) -> Any:
+    def open_session(self, sources: list[list[int]] | None = None, start: list[int] | None = None) -> Any:
         """A `GenerationSession` of a `.tflite` that generates text.
 
         Args:
             sources: token ids that an encoder reads, one for each prompt; None for a decoder.
+            start: for an encoder-decoder whose sources join later: the token ids that its decoder begins with.
 
         Raises:
             TypeError: the artifact is something else.
         """
         if not isinstance(self._runtime, TFLiteTextGenerator):
             raise TypeError(f"{self.path} has no functions for generation; to_tflite makes them")
-        return self._runtime.open_session(sources)
+        return self._runtime.open_session(sources, start)
 
     def latency_ms(self, runs: int = 30, length: int = 128) -> float:
         """Median latency of one row without padding.

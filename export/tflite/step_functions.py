@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_plm.export.artifact_files import traced
 from keras_plm.export.signature import Signature
 from keras_plm.layers.export_hooks import tracing_with
-from keras_plm.models import Caches
+from keras_plm.models import OWN_CACHES, Caches
 
 from .quantization import hooks_of
 
@@ -22,7 +22,6 @@ from .quantization import hooks_of
 # further length needs its own copy of the packed weights in memory.
 _PREFILL_LENGTHS = (16, 128)
 _HIDDEN_BELOW = -0.5  # the mask is 0 for visible keys, and a large negative number for hidden ones
-OWN_CACHES = "kv_cache_"  # begins the names of the caches that a step changes; the others are from the encoder
 
 
 def step_functions(model: Any, signature: Signature) -> tuple[tf.Module, dict[str, Any]]:

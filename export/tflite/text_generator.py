@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from keras_plm.generation import FINISHED
+from keras_plm.models import OWN_CACHES
 
 from .interpreter import TFLite
-from .step_functions import OWN_CACHES
 
 _HIDDEN = np.float32(-1e9)  # the mask of a key that a query does not see
 _Caches = dict[str, np.ndarray]
@@ -31,9 +31,9 @@ class TFLiteTextGenerator(TFLite):
         self.empty = {name: np.zeros(shape, "float32") for name, shape in shapes.items() if name.startswith(OWN_CACHES)}
         return decode
 
-    def open_session(self, sources: list[list[int]] | None = None) -> "TFLiteSession":
-        """A session for any number of prompts; an encoder-decoder needs a source for each of them."""
-        return TFLiteSession(self, sources)
+    def open_session(self, sources: list[list[int]] | None = None, start: list[int] | None = None) -> "TFLiteSession":
+        """A session for any number of prompts; an encoder-decoder needs `sources` or `start`."""
+        return TFLiteSession(self, sources, start)
 
     def first_caches(self, source: list[int] | None) -> _Caches:
         """Empty caches; for an encoder-decoder, with what its encoder has read."""
@@ -101,11 +101,17 @@ class TFLiteSession:
     Args:
         generator: the functions; several sessions can share them.
         sources: token ids that an encoder reads, one for each prompt; None for a decoder.
+        start: for `join` of an encoder-decoder: the token ids that its decoder begins with. The prompts are sources.
     """
 
-    def __init__(self, generator: TFLiteTextGenerator, sources: list[list[int]] | None = None) -> None:
+    def __init__(
+        self,
+        generator: TFLiteTextGenerator,
+        sources: list[list[int]] | None = None,
+        start: list[int] | None = None,
+    ) -> None:
         self.generator = generator
-        self.sources = sources
+        self.sources, self.start = sources, start
         self.rows: list[tuple[int, _Caches]] = []  # for each row: number of tokens, caches
 
     def read(self, prompts: list[list[int]]) -> np.ndarray:
@@ -117,6 +123,8 @@ class TFLiteSession:
         """See `JoiningSession`."""
         generator, before = self.generator, len(self.rows)
         sources: list[Any] = self.sources or [None] * len(prompts)
+        if self.start is not None:
+            sources, prompts = prompts, [self.start] * len(prompts)
         self.rows += [
             (len(prompt) - 1, generator.read(prompt[:-1], 0, generator.first_caches(source)))
             for prompt, source in zip(prompts, sources, strict=True)

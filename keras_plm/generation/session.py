@@ -57,7 +57,7 @@ class JoiningSession(Protocol):
         """Add a row for each prompt behind the present rows.
 
         Args:
-            prompts: token ids, at least one each.
+            prompts: token ids, at least one each; for an encoder-decoder, those of the texts that its encoder reads.
             room: the largest number of further steps that any row, old or new, may need.
 
         Returns:

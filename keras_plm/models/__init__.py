@@ -8,7 +8,7 @@ from .encoder import INPUTS, Encoder, TokenInputs, check_same_config, given_or_n
 from .encoder_decoder import ENCODER_DECODER_INPUTS, EncoderDecoder, encoder_decoder_inputs
 from .hidden_states import encoder_states
 from .model_with_backbone import AnyModel, BackboneModel
-from .next_token_model import NextTokenModel
+from .next_token_model import OWN_CACHES, NextTokenModel
 from .saving import (
     assign,
     check_shapes,
@@ -31,6 +31,7 @@ from .tensor_files import (
 from .tokenizer_assets import KeepsTokenizer, load_tokenizer, tokenizer_settings
 
 __all__ = [
+    "OWN_CACHES",
     "AnyModel",
     "DECODER_INPUTS",
     "INPUTS",

@@ -8,6 +8,8 @@ from keras_plm.tensor_types import Tensor
 from .decoder import Caches
 from .model_with_backbone import BackboneModel
 
+OWN_CACHES = "kv_cache_"  # begins the names of the caches that a step changes; the others are from the encoder
+
 
 class NextTokenModel(BackboneModel):
     """A model that predicts the next token: a backbone with `step`, and a head on its hidden states.

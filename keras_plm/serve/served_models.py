@@ -4,12 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from keras_plm.generation import GenerationSession
 from keras_plm.generation.continuous_batching import ContinuousBatcher
 from keras_plm.tasks import task_of
 
@@ -44,11 +41,8 @@ class ServedModel:
         self.created = int(time.time())
         self.batcher: ContinuousBatcher | None = None
         if self.task.generates:
-            reads_sources = not model.continues_prompts
-            rows = 1 if reads_sources else limits.max_rows
-            open_session = partial(_SourceSession, model) if reads_sources else model.open_joining_session
-            open_session()  # a SavedModel has no session: an error now, not at the first request
-            self.batcher = ContinuousBatcher(open_session, rows, limits.max_waiting)
+            model.open_joining_session()  # a SavedModel has no session: an error now, not at the first request
+            self.batcher = ContinuousBatcher(model.open_joining_session, limits.max_rows, limits.max_waiting)
 
     async def run(self, compute: Callable[[], Any]) -> Any:
         """Compute an answer in the thread of this model, one at a time.
@@ -113,24 +107,6 @@ class ServedModel:
         if self.batcher is not None:
             self.batcher.close(timeout)
         self._executor.shutdown(cancel_futures=True)
-
-
-class _SourceSession:
-    """A `JoiningSession` of an encoder-decoder: one text at a time. The prompts are the sources."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self._session: GenerationSession = model.open_session(1, [model.start_ids])
-
-    def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
-        self._session = self.model.open_session(room, prompts)
-        return self._session.read([self.model.start_ids])
-
-    def step(self, tokens: np.ndarray) -> np.ndarray:
-        return self._session.step(tokens)
-
-    def select(self, rows: np.ndarray) -> None:
-        pass  # its only row has ended; the next one opens a session of its own
 
 
 class ServedModels:

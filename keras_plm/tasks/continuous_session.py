@@ -1,4 +1,4 @@
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _SHORTEST = 128  # cache lengths are powers of two from here on, because XLA com
 
 
 class ContinuousSession:
-    """A `JoiningSession` of a decoder in Keras: prompts join while other rows generate.
+    """A `JoiningSession` of a Keras model: prompts join while other rows generate.
 
     All rows write their next token at the same position of the caches. When a prompt joins, the rows are moved to the
     left as far as possible, and the prompt is read apart and put before this position. The masks tell each row where
@@ -20,21 +20,22 @@ class ContinuousSession:
     texts. Each combination is compiled once, in some seconds.
 
     Args:
-        model: a `TextGenerator`.
+        read: reads prompts, or sources for an encoder-decoder. Returns their session and the logits of the next tokens.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self._session = KerasSession(model, 0, model.backbone.make_caches)
+    _session: KerasSession
+
+    def __init__(self, read: Callable[[list[list[int]]], tuple[KerasSession, np.ndarray]]) -> None:
+        self.read = read
         self._rows = 0
 
     def join(self, prompts: list[list[int]], room: int) -> np.ndarray:
         """See `JoiningSession`."""
-        reader = KerasSession(self.model, 0, self.model.backbone.make_caches)
-        logits = reader.read(prompts)
-        session, read = self._session, reader.position
+        reader, logits = self.read(prompts)
+        read = reader.position
         if not self._rows:
-            self._session = session = reader
+            self._session = reader
+        session = self._session
         longest = int(session.mask[: self._rows].sum(1).max(initial=0)) if self._rows else 0
         position = max(longest, read)
         # not for all of `room`, which may be the model's limit: the caches grow when a text becomes that long

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.generation import FINISHED
-from keras_plm.models import Caches
+from keras_plm.models import OWN_CACHES, Caches
 from keras_plm.xla import xla_enabled
 
 _ROUND = 64  # cache lengths are multiples of this, because XLA compiles each length separately, in some seconds
@@ -38,6 +38,8 @@ class KerasSession:
         self.max_new_tokens = max_new_tokens
         self.make_caches = make_caches
         self._caches: list[tf.Tensor] = []
+        # the others are what an encoder has read
+        self._own = [name.startswith(OWN_CACHES) for name in tf.nest.flatten(model.backbone.cache_names)]
 
     def read(self, prompts: list[list[int]], states: bool = False) -> np.ndarray:
         """See `GenerationSession`."""
@@ -101,20 +103,24 @@ class KerasSession:
         shift, more = position - self.position, length - self.mask.shape[1]
         if more > 0:
             self.mask = np.pad(self.mask, ((0, 0), (0, more)))
-            self._caches = [tf.pad(cache, ((0, 0), (0, 0), (0, more), (0, 0))) for cache in self._caches]
+            self._change_own(lambda cache: tf.pad(cache, ((0, 0), (0, 0), (0, more), (0, 0))))
         if shift:  # what leaves at one end comes back at the other one, where the mask hides it
             self.mask = np.roll(self.mask, shift, axis=1)
-            self._caches = [tf.roll(cache, shift, axis=2) for cache in self._caches]
+            self._change_own(lambda cache: tf.roll(cache, shift, axis=2))
         if more < 0:
             self.mask = self.mask[:, :length]
-            self._caches = [cache[:, :, :length] for cache in self._caches]
+            self._change_own(lambda cache: cache[:, :, :length])
         self.position = position
+
+    def _change_own(self, change: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        """Change the caches of the tokens that were read and written, not those of an encoder's text."""
+        self._caches = [change(cache) if own else cache for cache, own in zip(self._caches, self._own, strict=True)]
 
     def append(self, other: "KerasSession", rows: int) -> None:
         """Keep this number of rows, and add those of another session with the same position and length."""
         self.mask = np.concatenate([self.mask[:rows], other.mask])
         pairs = zip(self._caches, other._caches, strict=True)
-        self._caches = [tf.concat([cache[:rows], new], 0) for cache, new in pairs]
+        self._caches = [tf.concat(_same_width(cache[:rows], new), 0) for cache, new in pairs]
 
     def _run(self, name: str, token_ids: np.ndarray, index: int, states: bool = False, **options: Any) -> np.ndarray:
         model, names = self.model, self.model.backbone.cache_names
@@ -136,6 +142,17 @@ class KerasSession:
             hidden, *self._caches = self._caches
             self._states.append(hidden.numpy())
         return logits.numpy()
+
+
+def _same_width(first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
+    """Two caches (B, N, S, D), or masks (B, S), with padding up to the longer S."""
+    axis = 2 if len(first.shape) == 4 else 1
+    width = max(first.shape[axis], second.shape[axis])
+
+    def widened(part: tf.Tensor) -> tf.Tensor:
+        return tf.pad(part, [(0, width - size if i == axis else 0) for i, size in enumerate(part.shape)])
+
+    return [widened(first), widened(second)]
 
 
 def kept_function(model: Any, name: str, function: Callable, **options: Any) -> Callable:

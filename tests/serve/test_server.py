@@ -311,8 +311,8 @@ def test_what_has_no_session_is_refused_at_the_start(models, monkeypatch):
     def refuse(self, *arguments):
         raise TypeError("it has no functions for generation")
 
-    monkeypatch.setattr(plm.TextGenerator, "open_joining_session", refuse)
-    monkeypatch.setattr(plm.Seq2Seq, "open_session", refuse)
+    for kind in (plm.TextGenerator, plm.Seq2Seq):
+        monkeypatch.setattr(kind, "open_joining_session", refuse)
     for name in ("writer", "translator"):
         with pytest.raises(TypeError, match="no functions for generation"):
             create_app({name: models[name]})

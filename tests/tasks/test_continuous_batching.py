@@ -3,12 +3,15 @@
 import queue
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from keras_plm import export
 from keras_plm.generation import GenerationSettings, begin
 from keras_plm.generation.continuous_batching import ContinuousBatcher, Job
+from tests.export.test_encoder_decoders import make as make_translator
 from tests.tasks.test_text_generation import PROMPTS, allowed, make
 
 
@@ -52,6 +55,31 @@ def test_requests_join_and_leave(model):
         assert job.continuation.finish_reason in ("stop", "length")
     batcher.close()
     assert not batcher.num_running
+
+
+@pytest.mark.parametrize("kind", ["t5", "original", "phone"])
+def test_sources_join_and_leave(kind, tmp_path):
+    """Encoder-decoders: sources of different lengths in one batch, each with the text that it gets alone."""
+    model = make_translator("t5" if kind == "phone" else kind)
+    reader = model
+    if kind == "phone":
+        reader = export.load_artifact(export.to_tflite(model, tmp_path / "phone", max_length=61))
+    random = np.random.default_rng(1)
+    batcher = ContinuousBatcher(reader.open_joining_session, max_rows=3)
+    jobs = []
+    for i in range(9):
+        source = "the cat " * int(random.integers(0, 6)) + "x"
+        settings = GenerationSettings(max_new_tokens=int(random.integers(1, 30)), do_sample=i % 3 == 0, seed=i)
+        received = queue.Queue()
+        (continuation,) = begin([model.start_ids], settings, model.longest_row, model.tokenizer.continuation)
+        (read,) = model.source_ids([source])
+        job = Job(replace(continuation, prompt=read), settings, model._processor(settings), received.put)
+        batcher.submit(job)
+        jobs.append((received, model.generate([source], settings)[0]))
+        time.sleep(float(random.random()) * 0.1)
+    for received, wanted in jobs:
+        assert "".join(event.text for event in events_of(received)).removeprefix(" ") == wanted.removeprefix(" ")
+    batcher.close()
 
 
 def test_log_probabilities(model):

@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_plm.config import EncoderDecoderConfig
-from keras_plm.generation import GenerationSession
+from keras_plm.generation import GenerationSession, JoiningSession
 from keras_plm.layers import NextTokenHead
 from keras_plm.models import Caches, EncoderDecoder, NextTokenModel, check_same_config, encoder_decoder_inputs
+from keras_plm.tasks.continuous_session import ContinuousSession
 from keras_plm.tasks.keras_session import KerasSession, kept_function
 from keras_plm.text import Tokenizer
 
@@ -98,10 +99,21 @@ class Seq2Seq(Seq2SeqMethods, NextTokenModel, keras.Model):
         rows = sources or []
         return KerasSession(self, max_new_tokens, lambda _, length: self._read_sources(rows, length))
 
-    def _read_sources(self, rows: list[list[int]], length: int) -> Caches:
-        """The caches after the encoder has read these rows, for `length` tokens of the decoder."""
+    def open_joining_session(self) -> JoiningSession:
+        """The session of this model for continuous batching. What joins are sources."""
+
+        def read(sources: list[list[int]]) -> tuple[KerasSession, np.ndarray]:
+            # few lengths, because the step is compiled for each
+            room = min(1 << (max(_ROUND, *map(len, sources)) - 1).bit_length(), self.longest_row)
+            session = KerasSession(self, 0, lambda _, length: self._read_sources(sources, length, room))
+            return session, session.read([self.start_ids] * len(sources))
+
+        return ContinuousSession(read)
+
+    def _read_sources(self, rows: list[list[int]], length: int, room: int = 0) -> Caches:
+        """The caches after the encoder has read these rows, for `length` tokens of the decoder and `room` of rows."""
         longest = max(map(len, rows))
-        longest = max(longest, min(-(-longest // _ROUND) * _ROUND, self.longest_row))
+        longest = max(longest, min(-(-longest // _ROUND) * _ROUND, self.longest_row), room)
         token_ids = np.zeros((len(rows), longest), "int32")
         mask = np.zeros_like(token_ids)
         for row, ids in enumerate(rows):

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from keras_plm.config import DecoderConfig
 from keras_plm.generation import GenerationSession, JoiningSession
@@ -83,7 +84,12 @@ class TextGenerator(TextGeneratorMethods, NextTokenModel, keras.Model):
 
     def open_joining_session(self) -> JoiningSession:
         """The session of this model for continuous batching."""
-        return ContinuousSession(self)
+
+        def read(prompts: list[list[int]]) -> tuple[KerasSession, np.ndarray]:
+            session = KerasSession(self, 0, self.decoder.make_caches)
+            return session, session.read(prompts)
+
+        return ContinuousSession(read)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"end_tokens": list(self.end_tokens), "chat_template": self.chat_template}
