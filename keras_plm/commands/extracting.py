@@ -4,7 +4,7 @@ import sys
 
 import tyro
 
-from keras_plm.tasks import ClassifierMethods, extract_summaries
+from keras_plm.tasks import extract_summaries
 
 from .predicting import open_model
 
@@ -17,8 +17,7 @@ def extract(model: str, texts: tyro.conf.Positional[tuple[str, ...]] = (), num_s
         texts: texts; without any, lines are read from standard input.
         num_sentences: maximum number of sentences of a summary.
     """
-    opened = open_model(model)
-    if not isinstance(opened, ClassifierMethods):
-        raise ValueError(f"{model} is a {type(opened).__name__}; give a model of summarize-extractive")
-    for summary in extract_summaries(opened, list(texts) or [line.rstrip("\n") for line in sys.stdin], num_sentences):
+    for summary in extract_summaries(
+        open_model(model), list(texts) or [line.rstrip("\n") for line in sys.stdin], num_sentences
+    ):
         print(summary)

@@ -5,14 +5,14 @@ import sys
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from keras_plm.generation import GenerationSettings
 from keras_plm.models import check_free
-from keras_plm.tasks import FewShot, GeneratingModel, Seq2SeqMethods
+from keras_plm.tasks import FewShot, GeneratingModel
 from keras_plm.text import read_rows
 
 from .predicting import open_model
@@ -91,10 +91,10 @@ def _write(
 
 
 def _write_parts(
-    model: GeneratingModel, prefix: str, settings: GenerationSettings, batch_size: int, texts: list[str]
+    model: Any, prefix: str, settings: GenerationSettings, batch_size: int, texts: list[str]
 ) -> list[list[str]]:
     """The same for texts of any length, which are split."""
-    if not isinstance(model, Seq2SeqMethods) or settings.num_return_sequences > 1:
+    if model.continues_prompts or settings.num_return_sequences > 1:
         raise ValueError("--split-texts is for an encoder-decoder that writes one text for each text")
     return [[" ".join(model.generate(model.split_text(text, None, prefix), settings, batch_size))] for text in texts]
 

@@ -31,9 +31,10 @@ def settings(tmp_path):
 
 
 def test_it_learns_the_replies(settings, capsys):
-    model = Converse(**settings | {"verbose": 2}, epochs=40).run()
+    settings |= {"validation": None, "test": settings["train"], "verbose": 2}
+    model = Converse(**settings, epochs=40).run()
     said = capsys.readouterr().out
-    assert "red\n  → blue\n  = blue\nred\n  → two\n  = two" in said and "val_distinct_1 1.0000" in said
+    assert "red\n  → blue\n  = blue\nred\n  → two\n  = two" in said and "distinct_1 1.0000" in said
     again = plm.load(settings["save_to"])
     for assistant in (model, again):
         assert assistant.chat_template == PLAIN_TEMPLATE

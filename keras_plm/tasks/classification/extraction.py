@@ -23,7 +23,7 @@ def extract_summaries(
         batch_size: pairs per batch.
 
     Raises:
-        ValueError: the model has labels, or `num_sentences` is below 1.
+        ValueError: the model does not score sentences, or `num_sentences` is below 1.
 
     Example:
         >>> extract_summaries(model, ["We study noise. It hurts. Our method removes it."], 1)  # doctest: +SKIP
@@ -34,8 +34,8 @@ def extract_summaries(
     Differs: the model reads each sentence with its text as a pair. It is slower than one pass for all sentences, but
         every classifier, artifact and server can do it.
     """
-    if model.labels is not None:
-        raise ValueError("the model has labels; give a model that scores sentences, as from SummarizeExtractive")
+    if not isinstance(model, ClassifierMethods) or model.labels is not None:
+        raise ValueError("the model does not score sentences; give a model of the recipe SummarizeExtractive")
     if num_sentences < 1:
         raise ValueError(f"num_sentences={num_sentences}; it must be at least 1")
     sentences = [sentences_of(text) for text in list_of_texts(texts, "texts")]
