@@ -1,5 +1,6 @@
 """Continuous batching: the texts of many requests are generated together, and a request can join at any token."""
 
+import math
 import queue
 import threading
 from collections import deque
@@ -22,7 +23,7 @@ class Token:
     Attributes:
         token_id: its id; None for text that was held back and is certain at the end.
         text: the text that is certain with it, often of more or less than this token.
-        log_probability: its log-probability, before the settings changed the logits.
+        log_probability: its log-probability, before the settings changed the logits; NaN if the job does not ask.
         top: the most probable tokens in its place with their log-probabilities, the best first.
     """
 
@@ -42,7 +43,7 @@ class Job:
         processor: changes the logits, and has the end tokens.
         receive: called in the thread of the batcher with each token; with None after the last one, whose
             `continuation.finish_reason` is set; or with the error that ended the text.
-        top: number of most probable tokens to report for each token.
+        top: number of most probable tokens to report for each token, with log-probabilities; None for none.
         cancelled: set it to end the text early.
     """
 
@@ -50,7 +51,7 @@ class Job:
     settings: GenerationSettings
     processor: LogitsProcessor
     receive: Callable[[Token | Exception | None], None]
-    top: int = 0
+    top: int | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -176,6 +177,8 @@ def _advance(job: Job, logits: np.ndarray) -> int | None:
     if token in job.processor.end_ids:
         if text:
             _tell(job, Token(None, text, 0.0, []))
+    elif job.top is None:  # the log-probabilities of all tokens cost a tenth of a step of eight texts
+        _tell(job, Token(token, text, math.nan, []))
     else:
         scores = log_softmax(logits.astype("float64"))
         _tell(job, Token(token, text, float(scores[token]), best_tokens(scores, job.top, token)))

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
+from threading import Thread
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008
     api_keys: Sequence[str] = (),
     hosts: Sequence[str] = (),
+    warm_up: bool = False,
 ) -> FastAPI:
     """An ASGI app that serves models or artifacts.
 
@@ -34,6 +36,7 @@ def create_app(
         limits: limits of requests.
         api_keys: keys of which each request needs one (`Authorization: Bearer KEY`); empty means that none is needed.
         hosts: host names that requests may name; empty means all.
+        warm_up: whether generation is compiled at the start, in the background; `/readyz` is 503 until then.
 
     Raises:
         ValueError: there is no model, or a key is empty.
@@ -49,6 +52,8 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        if warm_up:
+            Thread(target=served.warm_up, name="warm-up", daemon=True).start()
         yield
         await run_in_threadpool(served.close, _GRACE)
 

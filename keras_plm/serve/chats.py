@@ -30,7 +30,7 @@ def chat_routes(models: ServedModels, limits: Limits) -> APIRouter:
         served = models[body.model]
         prompt = await run_in_threadpool(_prompt, served, body)
         settings = _settings(served, body, prompt, limits)
-        top = (body.top_logprobs or 0) if body.logprobs else 0
+        top = (body.top_logprobs or 0) if body.logprobs else None
         run = await Run.begin(served, [prompt], settings, top, limits.timeout)
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         head = {"id": new_id("chatcmpl"), "object": kind, "created": now(), "model": served.name}

@@ -39,7 +39,8 @@ def completion_routes(models: ServedModels, limits: Limits) -> APIRouter:
             return head | {"choices": choices, "usage": usage(prompts, [])}
         settings = settings_of(body, limit, copies)
         read = await _read_all(served, prompts, body) if body.echo else [("", [])] * len(prompts)
-        run = await Run.begin(served, prompts, settings, body.logprobs or 0, limits.timeout)
+        top = 0 if body.logprobs is None and copies > (body.n or 1) else body.logprobs  # best_of compares texts
+        run = await Run.begin(served, prompts, settings, top, limits.timeout)
         if body.stream:
             return event_stream(run, _chunks(request, run, served, prompts, read, body, head))
         texts = _best(await run.finish(request), copies, body.n or 1)

@@ -80,7 +80,12 @@ class Run:
 
     @classmethod
     async def begin(
-        cls, served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int, timeout: float
+        cls,
+        served: ServedModel,
+        prompts: Sequence[list[int]],
+        settings: GenerationSettings,
+        top: int | None,
+        timeout: float,
     ) -> "Run":
         """Begin to generate the texts of a request.
 
@@ -88,7 +93,7 @@ class Run:
             served: the model.
             prompts: token ids of each prompt, or of each source of an encoder-decoder.
             settings: the settings of all texts; `num_return_sequences` texts for each prompt.
-            top: number of most probable tokens to report.
+            top: number of most probable tokens to report, with log-probabilities; None for none.
             timeout: seconds until the texts are cancelled.
 
         Raises:
@@ -145,7 +150,7 @@ class Run:
 
 
 def _prepared(
-    served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int
+    served: ServedModel, prompts: Sequence[list[int]], settings: GenerationSettings, top: int | None
 ) -> tuple[list[Written], list[Job]]:
     model = served.model
     for prompt in prompts:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from .errors import APIError
 from .served_models import ServedModels
 
 LOG = logging.getLogger("keras_plm.serve")
@@ -26,7 +27,7 @@ class Metrics:
     """
 
     def __init__(self, models: ServedModels) -> None:
-        self.registry, self.paths = CollectorRegistry(), set[str]()
+        self.models, self.registry, self.paths = models, CollectorRegistry(), set[str]()
         self.requests = Counter(
             "keras_plm_requests", "Requests that were answered", ["path", "status"], registry=self.registry
         )
@@ -43,9 +44,15 @@ class Metrics:
         router = APIRouter(tags=["monitoring"])
 
         @router.get("/healthz")
-        @router.get("/readyz")
         async def healthy() -> dict[str, str]:
-            """The server runs, and its models are loaded."""
+            """The server runs."""
+            return {"status": "ok"}
+
+        @router.get("/readyz")
+        async def ready() -> dict[str, str]:
+            """The models are loaded and compiled; 503 until then."""
+            if not self.models.is_ready:
+                raise APIError("the models are being compiled", status=503)
             return {"status": "ok"}
 
         @router.get("/metrics")

@@ -33,7 +33,7 @@ def run_server(
     if not _is_loopback(host) and not api_keys:
         raise ValueError(f"host={host}: other machines could use the server; set KERAS_PLM_API_KEYS, or use 127.0.0.1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    app = create_app(models, limits, api_keys, () if api_keys else _LOOPBACK)
+    app = create_app(models, limits, api_keys, () if api_keys else _LOOPBACK, warm_up=True)
     uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=30)
 
 

@@ -1,11 +1,14 @@
 """The models of a server by name, and the batcher of each model that generates text."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from keras_plm.generation.continuous_batching import ContinuousBatcher
 from keras_plm.tasks import task_of
@@ -43,6 +46,18 @@ class ServedModel:
         if self.task.generates:
             model.open_joining_session()  # a SavedModel has no session: an error now, not at the first request
             self.batcher = ContinuousBatcher(model.open_joining_session, limits.max_rows, limits.max_waiting)
+
+    def warm_up(self) -> None:
+        """Generate tokens that nobody reads: a step is compiled for each number of rows that is a power of two."""
+        if self.batcher is None:
+            return
+        session, rows = self.model.open_joining_session(), self.limits.max_rows
+        begin = self.model.texts_to_ids if self.model.continues_prompts else self.model.source_ids
+        session.join(begin(["a"]) * rows, 1)
+        while rows:
+            session.step(np.zeros(rows, "int32"))
+            rows //= 2
+            session.select(np.arange(rows))
 
     async def run(self, compute: Callable[[], Any]) -> Any:
         """Compute an answer in the thread of this model, one at a time.
@@ -116,6 +131,9 @@ class ServedModels:
         models: models or artifacts by name.
         limits: the limits of the server.
 
+    Attributes:
+        is_ready: False while `warm_up` runs.
+
     Raises:
         ValueError: there is no model.
     """
@@ -124,6 +142,17 @@ class ServedModels:
         if not models:
             raise ValueError("give at least one model to serve")
         self.by_name = {name: ServedModel(name, model, limits) for name, model in models.items()}
+        self.is_ready = True
+
+    def warm_up(self) -> None:
+        """Compile what the first requests need. Until then the server answers them, but is not ready."""
+        self.is_ready = False
+        for name, model in self.by_name.items():
+            try:
+                model.warm_up()
+            except Exception:  # the first request of this model gets the error
+                logging.getLogger("keras_plm.serve").exception("the warm-up of %s failed", name)
+        self.is_ready = True
 
     def __getitem__(self, name: str) -> ServedModel:
         """The model of this name.

@@ -147,6 +147,8 @@ class KerasSession:
 def _same_width(first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
     """Two caches (B, N, S, D), or masks (B, S), with padding up to the longer S."""
     axis = 2 if len(first.shape) == 4 else 1
+    if first.shape[axis] == second.shape[axis]:
+        return [first, second]
     width = max(first.shape[axis], second.shape[axis])
 
     def widened(part: tf.Tensor) -> tf.Tensor:
