@@ -75,7 +75,9 @@ class Converse(FineTune[TextGenerator]):
         contexts = [messages[: last_reply(messages)] for messages in examples.conversations[:_WRITTEN]]
         prompts = [model.chat_prompt(context) for context in contexts]
         room = min(_LONGEST_REPLY, model.longest_row // 2)
-        fitting = [row for row, ids in enumerate(model.texts_to_ids(prompts)) if len(ids) + room <= model.longest_row]
+        lengths = map(len, model.texts_to_ids(prompts))
+        # a reply that begins its conversation answers nothing
+        fitting = [row for row, n in enumerate(lengths) if contexts[row] and n + room <= model.longest_row]
         if not fitting:
             return found
         written = model.generate([prompts[row] for row in fitting], max_new_tokens=room)

@@ -54,10 +54,9 @@ def generate(
         save_to: a .jsonl file for the new table.
         overwrite: replace the file of --save-to if it exists.
     """
-    if data is not None or save_to is not None:
-        _check_table(data, save_to, text_column, written_column, overwrite)
-        if prompts:
-            raise ValueError("prompts and --data exclude each other: give only one of them")
+    _check_table(data, save_to, text_column, written_column, overwrite)
+    if prompts and data is not None:
+        raise ValueError("prompts and --data exclude each other: give only one of them")
     if batch_size < 1:
         raise ValueError(f"--batch-size {batch_size}; it must be at least 1")
     opened = open_model(model)
@@ -108,7 +107,11 @@ def _print_stream(model: GeneratingModel, prompt: str, settings: GenerationSetti
 
 
 def _check_table(data: str | None, save_to: str | None, text_column: str, written_column: str, overwrite: bool) -> None:
-    """Raise an error, before the model is loaded, if the new table cannot be written."""
+    """Raise an error, before the model is loaded, if a new table is wanted, but cannot be written."""
+    if data is save_to is None:
+        if (text_column, written_column, overwrite) != ("text", "written", False):
+            raise ValueError("--text-column, --written-column and --overwrite need --data and --save-to")
+        return
     if data is None or save_to is None:
         raise ValueError("--data and --save-to belong together: a table of prompts, and a table for the texts")
     check_free(save_to, overwrite)

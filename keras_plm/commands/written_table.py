@@ -1,6 +1,7 @@
 """A table of texts with what a model wrote for them. An interrupted run continues."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def write_table(
             rows = [{columns[0]: text, columns[1]: found[row]} for row, text in enumerate(part)]
             file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             file.flush()
-    rows = [json.loads(line) for line in partial.read_text("utf-8").splitlines()[1:]]
+    rows = [json.loads(line) for line in _lines(partial)[1:]]
     each = ({columns[0]: row[columns[0]], columns[1]: text} for row in rows for text in row[columns[1]])
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each))
     partial.unlink()
@@ -54,8 +55,8 @@ def _finished(partial: Path, head: str, texts: list[str], column: str) -> int:
     """The number of rows that an earlier run with the same settings finished. An incomplete last row is removed."""
     if not partial.exists():
         return 0
-    lines = partial.read_text("utf-8", "replace").splitlines(keepends=True)
-    if not lines or lines[0] != head:
+    lines = _lines(partial)
+    if lines[:1] != [head]:
         return 0
     kept = []
     for line, text in zip(lines[1:], texts, strict=False):
@@ -66,5 +67,10 @@ def _finished(partial: Path, head: str, texts: list[str], column: str) -> int:
         if not line.endswith("\n") or row.get(column) != text:
             break
         kept.append(line)
-    partial.write_text("".join([head, *kept]), "utf-8")
+    write_whole(partial, "".join([head, *kept]))
     return len(kept)
+
+
+def _lines(path: Path) -> list[str]:
+    # not `splitlines`: a text may have other line separators, such as U+2028, which JSON does not escape
+    return re.findall(r"[^\n]*\n|[^\n]+\Z", path.read_bytes().decode("utf-8", "replace"))

@@ -53,6 +53,7 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         if warm_up:
+            served.is_ready = False  # before the first request can ask
             Thread(target=served.warm_up, name="warm-up", daemon=True).start()
         yield
         await run_in_threadpool(served.close, _GRACE)

@@ -54,10 +54,9 @@ class ServedModel:
         session, rows = self.model.open_joining_session(), self.limits.max_rows
         begin = self.model.texts_to_ids if self.model.continues_prompts else self.model.source_ids
         session.join(begin(["a"]) * rows, 1)
-        while rows:
-            session.step(np.zeros(rows, "int32"))
-            rows //= 2
-            session.select(np.arange(rows))
+        for count in sorted({rows, *(1 << n for n in range((rows - 1).bit_length()))}, reverse=True):
+            session.select(np.arange(count))
+            session.step(np.zeros(count, "int32"))
 
     async def run(self, compute: Callable[[], Any]) -> Any:
         """Compute an answer in the thread of this model, one at a time.
@@ -132,7 +131,7 @@ class ServedModels:
         limits: the limits of the server.
 
     Attributes:
-        is_ready: False while `warm_up` runs.
+        is_ready: set it to False before `warm_up`, which sets it to True at its end.
 
     Raises:
         ValueError: there is no model.
@@ -146,7 +145,6 @@ class ServedModels:
 
     def warm_up(self) -> None:
         """Compile what the first requests need. Until then the server answers them, but is not ready."""
-        self.is_ready = False
         for name, model in self.by_name.items():
             try:
                 model.warm_up()

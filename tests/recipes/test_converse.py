@@ -31,7 +31,10 @@ def settings(tmp_path):
 
 
 def test_it_learns_the_replies(settings, capsys):
+    alone = [{"messages": [{"role": "assistant", "content": "blue"}]}]  # a reply without a question
     settings |= {"validation": None, "test": settings["train"], "verbose": 2}
+    Converse(**settings | {"test": alone, "save_to": f"{settings['save_to']}_1"}, epochs=1).run()
+    capsys.readouterr()
     model = Converse(**settings, epochs=40).run()
     said = capsys.readouterr().out
     assert "red\n  → blue\n  = blue\nred\n  → two\n  = two" in said and "distinct_1 1.0000" in said

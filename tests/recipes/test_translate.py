@@ -76,6 +76,13 @@ def test_a_student_learns_from_the_texts_of_a_teacher(trained, tmp_path, capsys)
             raise KeyboardInterrupt
         return [[rows_of[text]] for text in texts]
 
+    odd = tmp_path / "odd.jsonl"
+    write_table(odd, ["a\u2028b", "c\x85", "d\r"], lambda texts: [[f"{t}\u2029!"] for t in texts], ("x", "y"), "", 2)
+    assert [json.loads(line)["x"] for line in odd.read_bytes().decode().split("\n")[:-1]] == [
+        "a\u2028b",
+        "c\x85",
+        "d\r",
+    ]
     rows_of = {row["en"]: row["de"] for row in rows}
     given = (tmp_path / "again.jsonl", [row["en"] for row in rows], write, ("en", "de"), "settings", 9)
     with pytest.raises(KeyboardInterrupt):
@@ -93,6 +100,7 @@ def test_a_student_learns_from_the_texts_of_a_teacher(trained, tmp_path, capsys)
     assert f"{first['en'][0]}\n  → " in said and f"\n  = {first['de'][0]}\n" in said
     for wrong, message in (
         (["--save-to", str(table)], "exists; pass overwrite=True"),
+        (["--data", "None", "--save-to", "None"], "need --data and --save-to"),
         (["--save-to", str(tmp_path / "a.tsv")], "is written as .jsonl"),
         (["--written-column", "en", "--overwrite"], "are both 'en'"),
     ):
