@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from keras_plm.evaluation import Evaluation
 from keras_plm.evaluation.text_scores import needs_text_scores, rouge_scores
 from keras_plm.models import Encoder
-from keras_plm.tasks import CLASSIFICATION, Classifier, Columns, Pooling, Task, extract_summaries, sentences_of
-from keras_plm.text import Completions, LabeledTexts, TextRows
+from keras_plm.tasks import CLASSIFICATION, Classifier, Columns, Pooling, Task, extract_summaries
+from keras_plm.text import Completions, LabeledTexts, TextRows, sentences_of
 
 from .fine_tune import FineTune
 

@@ -1,6 +1,6 @@
 """Each task is one folder: its Keras model, its text-level methods, and its `Task` interface for the other packages."""
 
-from .classification import CLASSIFICATION, Classifier, ClassifierMethods, extract_summaries, sentences_of
+from .classification import CLASSIFICATION, Classifier, ClassifierMethods, extract_summaries
 from .columns import Columns, read_texts
 from .embedding import EMBEDDING, Embedder, EmbedderMethods
 from .evaluate import evaluate
@@ -50,7 +50,6 @@ __all__ = [
     "read_texts",
     "register",
     "registered",
-    "sentences_of",
     "softmax",
     "task_named",
     "task_of",

@@ -7,7 +7,7 @@ from .answer_windows import AnswerWindows
 from .augmentation import altered
 from .byte_pair import BytePairTokenizer
 from .byte_pair_learning import learn_byte_pairs
-from .corpus import read_documents, split_sentences
+from .corpus import read_documents, sentences_of, split_sentences
 from .datasets import TextRows, pretraining_dataset
 from .denoising import SENTINEL, DenoisingRows, Noise
 from .masking import mask_tokens
@@ -107,6 +107,7 @@ __all__ = [
     "read_text",
     "read_vocabulary",
     "repair_tags",
+    "sentences_of",
     "spans_to_tags",
     "split_each",
     "split_sentences",

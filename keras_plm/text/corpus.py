@@ -43,6 +43,11 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text of several lines; a line break ends a sentence. See `split_sentences`."""
+    return [sentence for line in text.splitlines() for sentence in split_sentences(line)]
+
+
 def read_documents(patterns: str | Path | Sequence[str | Path]) -> Iterator[list[str]]:
     """Yield documents as lists of sentences.
 

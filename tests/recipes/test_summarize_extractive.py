@@ -7,7 +7,8 @@ import keras_plm as plm
 from keras_plm import export, load
 from keras_plm.__main__ import main
 from keras_plm.recipes import SummarizeExtractive
-from keras_plm.tasks import extract_summaries, sentences_of
+from keras_plm.tasks import extract_summaries
+from keras_plm.text import sentences_of
 
 NOISE = ["We like cats.", "It rained today.", "Nobody knows why.", "The dog ran home."]
 

@@ -1,6 +1,6 @@
 """The task classification."""
 
-from .extraction import extract_summaries, sentences_of
+from .extraction import extract_summaries
 from .keras_model import Classifier
 from .task import CLASSIFICATION, ClassificationTask
 from .text_methods import ClassifierMethods
@@ -11,5 +11,4 @@ __all__ = [
     "ClassifierMethods",
     "ClassificationTask",
     "extract_summaries",
-    "sentences_of",
 ]

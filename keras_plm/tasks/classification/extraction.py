@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from keras_plm.evaluation.text_scores import words_of
-from keras_plm.text import list_of_texts, split_sentences
+from keras_plm.text import list_of_texts, sentences_of
 
 from .text_methods import ClassifierMethods
 
@@ -44,11 +44,6 @@ def extract_summaries(
     scores = iter(model.predict_logits(first, second, batch_size=batch_size)[:, 0] if first else [])
     rows = ((of_text, [next(scores) for _ in of_text]) for of_text in sentences)
     return [" ".join(of_text[i] for i in _chosen(of_text, values, num_sentences)) for of_text, values in rows]
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a text; a line break ends a sentence."""
-    return [sentence for line in text.splitlines() for sentence in split_sentences(line)]
 
 
 def _chosen(sentences: Sequence[str], scores: Sequence[float], num_sentences: int) -> list[int]:

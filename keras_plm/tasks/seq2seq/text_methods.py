@@ -8,7 +8,7 @@ from keras_plm.generation.sampling import log_softmax
 from keras_plm.tasks.generating_model import GeneratingModel, TeacherForced
 from keras_plm.tasks.text_generation import TextScore
 from keras_plm.tasks.text_model import check_texts
-from keras_plm.text import Tokenizer, split_sentences
+from keras_plm.text import Tokenizer, sentences_of
 
 
 class Seq2SeqMethods(GeneratingModel):
@@ -140,7 +140,7 @@ class Seq2SeqMethods(GeneratingModel):
         if len(tokenizer.encode(text).token_ids) <= room:
             return [prefix + text]
         parts, begin, end = list[str](), 0, 0
-        for sentence in (sentence for line in text.splitlines() for sentence in split_sentences(line)):
+        for sentence in sentences_of(text):
             first = text.index(sentence, end)
             if len(tokenizer.encode(text[begin : first + len(sentence)]).token_ids) > room:
                 parts += _cut(tokenizer, text[begin:end].strip(), room)
