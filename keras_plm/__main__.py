@@ -56,7 +56,9 @@ COMMANDS: dict[str, dict[str, Command]] = {
     "Prepare": {
         "choose": Command("recommend a published checkpoint", "keras_plm.commands:choose_checkpoint"),
         "cross-validate": Command("measure how much a score varies (k-fold)", "keras_plm.commands:cross_validation"),
+        "prepare": Command("tokenize a corpus that is larger than the memory", "keras_plm.preparation:Prepare"),
         "learning-rate": Command("run a learning-rate range test", "keras_plm.commands:learning_rate"),
+        "plan": Command("estimate memory, time and energy of a pre-training", "keras_plm.commands:plan_training"),
         "shrink": Command("make a smaller model with fewer blocks and less width", "keras_plm.commands:shrink_model"),
         "trim": Command("keep only the tokens of the vocabulary that texts need", "keras_plm.commands:trim"),
         "vocabulary": Command("learn a WordPiece vocabulary", "keras_plm.commands:vocabulary"),
@@ -104,7 +106,7 @@ def _overview(prog: str, groups: dict[str, dict[str, Command]]) -> str:
 def _run(prog: str, name: str, command: Command, arguments: list[str]) -> None:
     from keras_plm.commands.quiet import quiet_start
 
-    is_recipe = command.target.startswith("keras_plm.recipes:")
+    runs = False
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         with quiet_start():
@@ -112,10 +114,11 @@ def _run(prog: str, name: str, command: Command, arguments: list[str]) -> None:
         from keras_plm.commands.parsing import parse
 
         result = parse(target, f"{prog} {name}", command.summary, arguments)
-        if is_recipe:
+        runs = isinstance(target, type)  # settings with a method `run`, which can resume
+        if runs:
             result.run()
     except KeyboardInterrupt:
-        _fail("stopped; the same command resumes from the last checkpoint" if is_recipe else "stopped", 130)
+        _fail("stopped; the same command resumes from where it was" if runs else "stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.evaluation import Evaluation
+from keras_plm.layers import rematerialize
 from keras_plm.models import Encoder, copy_head, copy_model, encoder_like
 from keras_plm.tasks import Columns, Task, evaluate
 from keras_plm.text import Examples, OnBadRow, TextRows
-from keras_plm.training import AdamW, dtype_policy, freeze, is_chief, layer_rates, unfreezing_steps
+from keras_plm.training import AdamW, dtype_policy, fit_from, freeze, is_chief, layer_rates, unfreezing_steps
 
 from .checks import check_fine_tuning
 from .console import print_result, print_summary
@@ -122,6 +123,7 @@ class FineTune(Recipe, Generic[Model]):
                 print_summary({"train": data.train, **data.held_out}, tokens)
 
             # The trained weights and the optimizer
+            rematerialize(model, self.rematerialize)
             trained, total = freeze(model, self.trainable)
             steps = tokens["train"].num_steps(self.batch_size)  # of an epoch
             optimizer = self.task_optimizer(model, steps)
@@ -141,11 +143,12 @@ class FineTune(Recipe, Generic[Model]):
             )
             ended = self.patience is not None and ended_early(state.history_path, self.epochs, self.patience)
             if done < steps * self.epochs and not ended:  # otherwise only the saving was interrupted
-                trainee.fit(
-                    batches.skip(done),
-                    epochs=self.epochs,
-                    initial_epoch=done // steps,
-                    steps_per_epoch=steps,
+                fit_from(
+                    trainee,
+                    batches.skip,
+                    done,
+                    steps,
+                    self.epochs,
                     callbacks=[*(one for one in (compress, validate) if one), *self.all_callbacks(state)],
                     shuffle=False,
                     verbose=self.verbose,

@@ -9,7 +9,7 @@ Time     MINI, 8,000 tokens, batches of 32 × 128 tokens: about 4 steps a second
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,19 +21,19 @@ from keras_plm.config import SIZES, SMALL, EncoderConfig
 from keras_plm.models import Encoder
 from keras_plm.tasks import Pretrainer
 from keras_plm.text import (
+    MaskedPairs,
     SentencePairs,
     TokenizedCorpus,
     Tokenizer,
     WordPieceTokenizer,
     learn_vocabulary,
-    pretraining_dataset,
     read_documents,
 )
+from keras_plm.text.token_shards import Level
 from keras_plm.training import CrossEntropy, Lamb
 
 from .pretraining_recipe import PretrainingRecipe
 from .recipe import named_size
-from .training_state import TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         FileExistsError: `save_to` exists and `overwrite` is False.
         FileNotFoundError: a pattern matches no file.
         ValueError: the corpus is empty, a file is not UTF-8, or a field is out of range.
-        RuntimeError: the loss became NaN; the last checkpoint is kept.
+        RuntimeError: the loss diverged again and again; the last checkpoint is kept.
 
     Example:
         >>> encoder = Pretrain(  # doctest: +SKIP
@@ -58,7 +58,9 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
     """
 
     title: ClassVar[str] = "Pre-trained encoder"
+    family: ClassVar[str] = "encoder"
     unit: ClassVar[str] = "documents"
+    level: ClassVar[Level] = "sentences"
 
     # sizes of a new encoder, such as plm.MINI; on the command line a name, or a JSON file of fields
     config: Annotated[EncoderConfig, named_size(SIZES)] = SMALL
@@ -88,12 +90,31 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """Read the documents of text files: their sentences."""
         return read_documents(patterns if isinstance(patterns, str) else list(patterns))
 
-    def begin(self, texts: list[list[str]], state: TrainingState) -> Pretrainer:
-        """The model of `start_from`, or a new one with tokens that are learned from the documents."""
-        if self.start_from is None:
-            tokenizer = self._tokenizer(texts, state)
-            return Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
-        model = load(self.start_from)
+    def new_tokenizer(self, texts: Iterable[list[str]]) -> Tokenizer:
+        """The vocabulary of the file, or one that is learned from the documents."""
+        if self.vocabulary is not None:
+            return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
+        tokens = learn_vocabulary(
+            itertools.chain.from_iterable(texts),
+            self.vocabulary_size or self.config.vocabulary_size,
+            self.lowercase,
+            progress=self.verbose == 1,
+        )
+        return WordPieceTokenizer(tokens, self.lowercase)
+
+    def check_prepared(self) -> None:
+        """Raise ValueError if there are settings for the tokens of a new model: a prepared corpus has its own."""
+        super().check_prepared()
+        if self.vocabulary is not None or not self.lowercase:
+            raise ValueError("the prepared corpus has its own vocabulary: leave out vocabulary and lowercase")
+
+    def new_model(self, tokenizer: Tokenizer) -> Pretrainer:
+        """An encoder with both heads."""
+        return Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
+
+    def pretrained(self) -> Pretrainer:
+        """The model of `start_from`; missing heads are added."""
+        model = load(self.start_from or "")
         if model.tokenizer is None:
             raise ValueError(f"{self.start_from} was saved without a tokenizer")
         if isinstance(model, Pretrainer):
@@ -101,51 +122,21 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         encoder = model if isinstance(model, Encoder) else model.encoder
         return Pretrainer(encoder.config, model.tokenizer, encoder=encoder)
 
-    def _tokenizer(self, documents: list[list[str]], state: TrainingState) -> Tokenizer:
-        if self.vocabulary is not None:
-            return WordPieceTokenizer.from_file(self.vocabulary, self.lowercase)
-        kept = state.kept_tokenizer()
-        if kept is not None:
-            return kept
-        tokens = learn_vocabulary(
-            itertools.chain.from_iterable(documents),
-            self.vocabulary_size or self.config.vocabulary_size,
-            self.lowercase,
-            progress=self.verbose == 1,
-        )
-        return WordPieceTokenizer(tokens, self.lowercase)
-
-    def rows(self, model: Pretrainer, texts: list[list[str]]) -> SentencePairs:
+    def rows(self, model: Pretrainer, corpus: TokenizedCorpus) -> MaskedPairs:
         """Passages of the documents."""
         if model.next_sentence:
-            _warn_of_short_documents(texts)
-        return self._pairs(model, texts, self.inside_rate)
+            _warn_of_short_documents(corpus)
+        return self._pairs(model, corpus, self.inside_rate)
 
-    def _pairs(self, model: Pretrainer, documents: list[list[str]], inside_rate: float) -> SentencePairs:
+    def validation_rows(self, model: Pretrainer, texts: Iterable[list[str]]) -> MaskedPairs:
+        """Passages whose NotNext pairs are from different documents, as in the paper."""
+        return self._pairs(model, TokenizedCorpus.from_documents(texts, model.needs_tokenizer()), inside_rate=0.0)
+
+    def _pairs(self, model: Pretrainer, corpus: TokenizedCorpus, inside_rate: float) -> MaskedPairs:
         tokenizer = model.needs_tokenizer()
         room = self.max_length - tokenizer.template.num_special(pair=True)
-        corpus = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=room)
-        return SentencePairs(corpus, room, inside_rate=inside_rate)
-
-    def batches(
-        self, model: Pretrainer, rows: SentencePairs, num_steps: int, first_step: int = 0, seed: int | None = None
-    ) -> Any:
-        """Batches of passages with masked tokens; each is a function of (seed, step)."""
-        return pretraining_dataset(
-            rows,
-            model.needs_tokenizer(),
-            self.batch_size,
-            num_steps,
-            first_step,
-            mask_rate=self.mask_rate,
-            whole_word=self.whole_word,
-            seed=self.seed if seed is None else seed,
-            next_sentence=model.next_sentence,
-        )
-
-    def validation_rows(self, model: Pretrainer, texts: list[list[str]]) -> SentencePairs:
-        """Passages whose NotNext pairs are from different documents, as in the paper."""
-        return self._pairs(model, texts, inside_rate=0.0)
+        pairs = SentencePairs(corpus.with_short_sentences(room), room, inside_rate=inside_rate)
+        return MaskedPairs(pairs, tokenizer, self.mask_rate, self.whole_word, model.next_sentence)
 
     def optimizer(self, steps: int) -> Any:
         """AdamW or LAMB."""
@@ -165,12 +156,12 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """The accuracy of each head."""
         return {name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in model.output}
 
-    def scores(self, model: Pretrainer, rows: SentencePairs, texts: list[list[str]]) -> dict[str, float]:
+    def scores(self, model: Pretrainer, rows: Any, texts: list[list[str]]) -> dict[str, float]:
         """Loss and accuracy of each head, and the accuracy of the most frequent token."""
         found = super().scores(model, rows, texts)
-        return found | {"masked_tokens_unigram_accuracy": _unigram_accuracy(self.validation_batches(model, rows))}
+        return found | {"masked_tokens_unigram_accuracy": _unigram_accuracy(self.validation_batches(rows))}
 
-    def facts(self, model: Pretrainer, rows: SentencePairs) -> dict[str, Any]:
+    def facts(self, model: Pretrainer, rows: Any) -> dict[str, Any]:
         """The size of the corpus."""
         return {"passages": f"{len(rows):,}"}
 
@@ -179,12 +170,13 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         return f"keras-plm classify --start-from {folder} --train train.tsv --save-to {folder}_classifier"
 
 
-def _warn_of_short_documents(documents: list[list[str]]) -> None:
+def _warn_of_short_documents(corpus: TokenizedCorpus) -> None:
     """Warn if most documents are a single sentence: next-sentence prediction then has too few IsNext pairs."""
-    alone = sum(len(document) < 2 for document in documents)
-    if len(documents) > 10 and alone > 0.5 * len(documents):
+    sentences = np.diff(corpus.documents)
+    alone = int((sentences < 2).sum())
+    if len(sentences) > 10 and alone > 0.5 * len(sentences):
         warnings.warn(
-            f"{alone:,} of {len(documents):,} documents are a single sentence, which has no next sentence to predict; "
+            f"{alone:,} of {len(sentences):,} documents are a single sentence, which has no next sentence to predict; "
             f"a blank line ends a document: remove the blank lines between the sentences of one text",
             stacklevel=2,
         )

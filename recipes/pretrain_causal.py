@@ -7,7 +7,7 @@ Command  keras-plm pretrain-causal --corpus 'books/*.txt' --config gpt-mini --st
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from keras_plm.config import DECODER_SIZES, GPT_MINI, DecoderConfig
 from keras_plm.tasks import TextGenerator
-from keras_plm.text import PackedTexts, learn_byte_pairs
+from keras_plm.text import PackedTexts, TokenizedCorpus, Tokenizer, learn_byte_pairs
 from keras_plm.training import CrossEntropy
 
 from .pretraining_recipe import PretrainingRecipe, read_corpus
 from .recipe import named_size
-from .training_state import TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class PretrainCausal(PretrainingRecipe[TextGenerator]):
         FileExistsError: `save_to` exists and `overwrite` is False.
         FileNotFoundError: a pattern matches no file.
         ValueError: the corpus is empty, a file is not UTF-8, or a field is out of range.
-        RuntimeError: the loss became NaN; the last checkpoint is kept.
+        RuntimeError: the loss diverged again and again; the last checkpoint is kept.
 
     Example:
         >>> writer = PretrainCausal(  # doctest: +SKIP
@@ -46,8 +45,10 @@ class PretrainCausal(PretrainingRecipe[TextGenerator]):
     """  # noqa: E501
 
     title: ClassVar[str] = "Pre-trained decoder"
+    family: ClassVar[str] = "decoder"
 
-    corpus: str | tuple[str, ...]  # paths or globs of text files (one text each), or of tables (one text per row)
+    # paths or globs of text files (one text each) or tables (one text per row), or the folder of a prepared corpus
+    corpus: str | tuple[str, ...]
     text_column: str = "text"  # column of the texts in tables
     # sizes of a new model, such as plm.GPT_MINI; on the command line a name, or a JSON file of fields
     config: Annotated[DecoderConfig, named_size(DECODER_SIZES)] = GPT_MINI
@@ -61,28 +62,31 @@ class PretrainCausal(PretrainingRecipe[TextGenerator]):
         """Read the texts of text files and tables."""
         return read_corpus(patterns, self.text_column)
 
-    def begin(self, texts: list[str], state: TrainingState) -> TextGenerator:
-        """The model of `start_from`, or a new one with tokens that are learned from the texts."""
-        if self.start_from is not None:
-            return self.pretrained(TextGenerator)
-        tokenizer = state.kept_tokenizer() or learn_byte_pairs(
-            texts, self.vocabulary_size or self.config.vocabulary_size, progress=self.verbose == 1
-        )
+    def new_tokenizer(self, texts: Iterable[str]) -> Tokenizer:
+        """Learn byte pairs from the texts."""
+        return learn_byte_pairs(texts, self.vocabulary_size or self.config.vocabulary_size, progress=self.verbose == 1)
+
+    def new_model(self, tokenizer: Tokenizer) -> TextGenerator:
+        """A decoder with its head."""
         return TextGenerator(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
 
-    def rows(self, model: TextGenerator, texts: list[str]) -> PackedTexts:
+    def pretrained(self) -> TextGenerator:
+        """The model of `start_from`."""
+        return self.loaded(TextGenerator)
+
+    def rows(self, model: TextGenerator, corpus: TokenizedCorpus) -> PackedTexts:
         """Texts in rows of fixed length."""
-        return PackedTexts(model.texts_to_ids(texts, ends=True), self.max_length)
+        return PackedTexts(model.with_ends(corpus.texts()), self.max_length)
 
     def loss(self, model: TextGenerator) -> Any:
         """Cross-entropy of the next token."""
         return CrossEntropy()
 
-    def scores(self, model: TextGenerator, rows: PackedTexts, texts: list[str]) -> dict[str, float]:
+    def scores(self, model: TextGenerator, rows: Any, texts: list[str]) -> dict[str, float]:
         """Loss, perplexity and bits per byte of all held-out texts."""
         return _scores(model, rows, self.batch_size, texts)
 
-    def facts(self, model: TextGenerator, rows: PackedTexts) -> dict[str, Any]:
+    def facts(self, model: TextGenerator, rows: Any) -> dict[str, Any]:
         """The size of the corpus, and what padding costs."""
         return {"tokens": f"{rows.num_targets:,}", "padding in the rows": f"{rows.share_of_padding:.1%}"}
 

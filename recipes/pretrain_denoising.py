@@ -7,7 +7,7 @@ Command  keras-plm pretrain-denoising --corpus 'books/*.txt' --steps 20000 --sav
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -15,15 +15,11 @@ import keras
 
 from keras_plm.config import ENCODER_DECODER_SIZES, TRANSFORMER_TINY, EncoderDecoderConfig
 from keras_plm.tasks import Seq2Seq
-from keras_plm.text import SENTINEL, DenoisingRows, Noise, learn_sentence_pieces
+from keras_plm.text import MASK, SENTINELS, DenoisingRows, Noise, TokenizedCorpus, Tokenizer, learn_sentence_pieces
 from keras_plm.training import CrossEntropy
 
 from .pretraining_recipe import PretrainingRecipe, read_corpus
 from .recipe import named_size
-from .training_state import TrainingState
-
-_SENTINELS = [SENTINEL.format(number) for number in reversed(range(100))]
-_MASK = "<mask>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,7 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         FileNotFoundError: a pattern matches no file.
         ValueError: the corpus is empty or shorter than a row, a file is not UTF-8, a field is out of range, or the
             vocabulary of `start_from` does not have the tokens of the noise.
-        RuntimeError: the loss became NaN; the last checkpoint is kept.
+        RuntimeError: the loss diverged again and again; the last checkpoint is kept.
 
     Example:
         >>> restorer = PretrainDenoising(  # doctest: +SKIP
@@ -51,8 +47,10 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
     """
 
     title: ClassVar[str] = "Pre-trained encoder-decoder"
+    family: ClassVar[str] = "encoder-decoder"
 
-    corpus: str | tuple[str, ...]  # paths or globs of text files (one text each), or of tables (one text per row)
+    # paths or globs of text files (one text each) or tables (one text per row), or the folder of a prepared corpus
+    corpus: str | tuple[str, ...]
     validation: str | tuple[str, ...] | None = None  # held-out texts; some rows of them are scored at every checkpoint
     text_column: str = "text"  # column of the texts in tables
     # sizes of a new model, such as plm.TRANSFORMER_TINY; on the command line a name, or a JSON file of fields
@@ -79,20 +77,28 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         """Read the texts of text files and tables."""
         return read_corpus(patterns, self.text_column)
 
-    def begin(self, texts: list[str], state: TrainingState) -> Seq2Seq:
-        """The model of `start_from`, or a new one with tokens that are learned from the texts."""
-        if self.start_from is not None:
-            return self.pretrained(Seq2Seq)
-        size = self.vocabulary_size or self.config.vocabulary_size
-        tokenizer = state.kept_tokenizer() or learn_sentence_pieces(texts, size, _SENTINELS, _MASK)
+    def new_tokenizer(self, texts: Iterable[str]) -> Tokenizer:
+        """Learn a SentencePiece model from the texts."""
+        return learn_sentence_pieces(texts, self.vocabulary_size or self.config.vocabulary_size, SENTINELS, MASK)
+
+    def new_model(self, tokenizer: Tokenizer) -> Seq2Seq:
+        """An encoder-decoder with its head."""
         return Seq2Seq(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
 
-    def rows(self, model: Seq2Seq, texts: list[str]) -> DenoisingRows:
+    def pretrained(self) -> Seq2Seq:
+        """The model of `start_from`."""
+        return self.loaded(Seq2Seq)
+
+    def rows(self, model: Seq2Seq, corpus: TokenizedCorpus) -> DenoisingRows:
         """Rows of tokens whose noise is drawn for each batch."""
-        tokenizer = model.needs_tokenizer()
-        tokens = tokenizer(texts).to_list() if texts else []
         return DenoisingRows(
-            tokens, tokenizer, model.start_ids, model.end_ids[:1], self.max_length, self.noise, self.rate
+            corpus.texts(),
+            model.needs_tokenizer(),
+            model.start_ids,
+            model.end_ids[:1],
+            self.max_length,
+            self.noise,
+            self.rate,
         )
 
     def loss(self, model: Seq2Seq) -> Any:
@@ -103,12 +109,12 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         """The accuracy of the next token."""
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
-    def scores(self, model: Seq2Seq, rows: DenoisingRows, texts: list[str]) -> dict[str, float]:
+    def scores(self, model: Seq2Seq, rows: Any, texts: list[str]) -> dict[str, float]:
         """Loss, accuracy and perplexity of the tokens that the decoder writes."""
         found = super().scores(model, rows, texts)
         return found | {"perplexity": math.exp(min(found["loss"], 100.0))}
 
-    def facts(self, model: Seq2Seq, rows: DenoisingRows) -> dict[str, Any]:
+    def facts(self, model: Seq2Seq, rows: Any) -> dict[str, Any]:
         """The noise."""
         spans = f"{rows.num_tokens:,} tokens in rows of {rows.length}"
         return {"rows": spans, "noise": f"{self.noise}, {self.rate:.0%} of the tokens"}

@@ -1,18 +1,21 @@
 import dataclasses
-import hashlib
-import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from keras_plm.checkpoints import load
+from keras_plm.layers import rematerialize
 from keras_plm.models import copy_model, save
-from keras_plm.text import Tokenizer, expand_files, read_rows, read_text
-from keras_plm.training import is_chief
+from keras_plm.text import TokenizedCorpus, Tokenizer, expand_files, read_text, read_texts
+from keras_plm.text.readers.files import file_suffix
+from keras_plm.text.streamed_rows import Rows
+from keras_plm.text.token_shards import Level
+from keras_plm.training import Diverged, DivergenceGuard, fit_from, is_chief
 
 from .console import print_pretrained
 from .model_card import model_card
+from .pretraining_texts import as_documents, fingerprint_of, open_texts
 from .recipe import Recipe
 from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
@@ -32,8 +35,10 @@ class PretrainingRecipe(Recipe, Generic[Model]):
 
     title: ClassVar[str]  # of the model card
     unit: ClassVar[str] = "texts"  # what `read` returns
+    level: ClassVar[Level] = "texts"  # of a prepared corpus
+    family: ClassVar[str]  # of the model
 
-    corpus: str | tuple[str, ...]  # paths or globs of text files
+    corpus: str | tuple[str, ...]  # paths or globs of text files, or the folder of a prepared corpus
     validation: str | tuple[str, ...] | None = None  # held-out texts, scored at every checkpoint and at the end
     config: Any = None  # sizes of a new model
     start_from: str | None = None  # model to continue, with its tokenizer: a folder, or "hf:…"
@@ -66,20 +71,27 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         return self._train(None, save_model=True, method=method)
 
     def _train(self, limit: int | None, save_model: bool, method: TrainingMethod) -> Model:
-        epochs = -(-self.steps // self.checkpoint_every)
-        steps = -(-self.steps // epochs)  # per epoch; Keras needs the same number in each
+        epochs, steps = self.rounds
         with self.session():
             # The model, and the corpus as tokens
-            texts = list(itertools.islice(self.read(self.corpus), limit))
+            texts = open_texts(self, limit)
             held_out = [] if self.validation is None else list(self.read(self.validation))
-            state = TrainingState(self, method, _fingerprint(texts, held_out)) if save_model else NOTHING_KEPT
-            model = self.begin(texts, state)
+            state: TrainingState = NOTHING_KEPT
+            if save_model:
+                state = TrainingState(self, method, f"{texts.fingerprint} {fingerprint_of(held_out)}")
+            if self.start_from is None:
+                model: Any = self.new_model(texts.tokenizer(state))
+            else:
+                model = self.pretrained()
+                texts.check_tokenizer(model.needs_tokenizer())
             if self.max_length > model.config.max_sequence_length:
                 longest = model.config.max_sequence_length
                 raise ValueError(f"max_length={self.max_length}, but the model has {longest} positions")
-            rows = self.rows(model, texts)
+            rows = texts.rows(model, state)
             held_out_rows = self.validation_rows(model, held_out) if held_out else None
-            validation = self.validation_batches(model, held_out_rows) if held_out else None
+            validation = self.validation_batches(held_out_rows) if held_out_rows else None
+
+            rematerialize(model, self.rematerialize)
 
             # The checkpoint, if an earlier run was interrupted
             trainee = method.compile(model, self.optimizer(epochs * steps), self.loss(model), self.metrics(model))
@@ -90,25 +102,15 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
 
             # The training
-            if done < epochs * steps:  # otherwise only the saving was interrupted
-                trainee.fit(
-                    self.batches(model, rows, epochs * steps, done),
-                    epochs=epochs,
-                    initial_epoch=done // steps,
-                    steps_per_epoch=steps,
-                    validation_data=validation if trainee is model else None,
-                    callbacks=self.all_callbacks(state),
-                    shuffle=False,
-                    verbose=self.verbose,
-                )
+            self._fit(trainee, rows, state, done, steps, epochs, validation if trainee is model else None)
             scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
 
         # Scores and the saved model
         model = copy_model(model)  # in float32
-        if held_out:
+        if held_out_rows:
             scores |= self.scores(model, held_out_rows, held_out)
         if save_model and is_chief():
-            facts = {"trained on": f"{self.corpus} ({len(texts):,} {self.unit})"} | self.facts(model, rows)
+            facts = {"trained on": f"{self.corpus} ({len(texts):,} {self.unit})"} | texts.facts(model, rows)
             tokenizer: Tokenizer = model.needs_tokenizer()
             facts |= {"sizes": model.config, "vocabulary": f"{len(tokenizer):,} tokens, {type(tokenizer).__name__}"}
             files = {
@@ -122,6 +124,46 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             print_pretrained(scores, self.model_folder, self.next_command(self.model_folder))
         return model
 
+    def _fit(
+        self, trainee: Any, rows: Rows, state: TrainingState, done: int, steps: int, epochs: int, validation: Any
+    ) -> None:
+        """Train to the end. After a divergence, start again from the checkpoint, with the batches after the bad one."""
+        if not done:
+            state.begin(trainee)
+        while done < epochs * steps:  # otherwise only the saving was interrupted
+            try:
+                fit_from(
+                    trainee,
+                    self._batches_from(rows, epochs * steps, state.num_left_out(done)),
+                    done,
+                    steps,
+                    epochs,
+                    validation_data=validation,
+                    callbacks=self.all_callbacks(state),
+                    shuffle=False,
+                    verbose=self.verbose,
+                )
+                break
+            except Diverged as problem:
+                done = state.rewind(trainee, problem)
+                if self.verbose:
+                    print(
+                        f"{problem}: the training is rewound to batch {done:,}, without the batches up to the bad one"
+                    )
+
+    def _batches_from(self, rows: Rows, num_steps: int, left_out: int) -> Callable[[int], Any]:
+        return lambda first: rows.training_dataset(self.batch_size, num_steps + left_out, first + left_out, self.seed)
+
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """The number of epochs of `fit`, and of batches in each of them. An epoch ends with a checkpoint."""
+        epochs = -(-self.steps // self.checkpoint_every)
+        return epochs, -(-self.steps // epochs)
+
+    def guards(self) -> list[Any]:
+        """Rewind to a checkpoint if the loss is not finite, or has a spike."""
+        return [DivergenceGuard(self.rounds[1])]
+
     # What differs between the recipes
 
     @abstractmethod
@@ -129,28 +171,37 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         """Read the texts of files, one by one."""
 
     @abstractmethod
-    def begin(self, texts: list[Any], state: TrainingState) -> Any:
-        """The model at the beginning: of `start_from`, or a new one with tokens that are learned from the texts."""
+    def new_tokenizer(self, texts: Iterable[Any]) -> Tokenizer:
+        """Learn a tokenizer from the texts."""
 
     @abstractmethod
-    def rows(self, model: Any, texts: list[Any]) -> Any:
-        """The texts as tokens."""
+    def new_model(self, tokenizer: Tokenizer) -> Model:
+        """A new model with these tokens."""
 
-    def batches(self, model: Any, rows: Any, num_steps: int, first_step: int = 0, seed: int | None = None) -> Any:
-        """Batches of rows; each is a function of (seed, step)."""
-        return rows.training_dataset(self.batch_size, num_steps, first_step, self.seed if seed is None else seed)
+    @abstractmethod
+    def pretrained(self) -> Model:
+        """The model of `start_from`, with its tokenizer."""
 
-    def validation_rows(self, model: Any, texts: list[Any]) -> Any:
-        """Held-out texts as tokens."""
-        return self.rows(model, texts)
+    @abstractmethod
+    def rows(self, model: Any, corpus: TokenizedCorpus) -> Rows:
+        """The rows of tokenized texts."""
+
+    def check_prepared(self) -> None:
+        """Raise ValueError if there are settings for the tokens of a new model: a prepared corpus has its own."""
+        if self.vocabulary_size is not None:
+            raise ValueError("the prepared corpus has its own tokens: leave out vocabulary_size")
+
+    def validation_rows(self, model: Any, texts: Iterable[Any]) -> Rows:
+        """The rows of held-out texts, as from `read`."""
+        return self.rows(model, TokenizedCorpus.from_documents(as_documents(texts), model.needs_tokenizer()))
 
     def validation_data(self, model: Any, texts: Iterable[Any]) -> Any:
         """Batches of held-out texts, as from `read`. They are the same in every run."""
-        return self.validation_batches(model, self.validation_rows(model, list(texts)))
+        return self.validation_batches(self.validation_rows(model, texts))
 
-    def validation_batches(self, model: Any, rows: Any) -> Any:
+    def validation_batches(self, rows: Rows) -> Any:
         """Batches of `validation_rows`. They are the same in every run."""
-        return self.batches(model, rows, self.validation_steps, seed=_VALIDATION_SEED)
+        return rows.training_dataset(self.batch_size, self.validation_steps, seed=_VALIDATION_SEED)
 
     @abstractmethod
     def loss(self, model: Any) -> Any:
@@ -170,7 +221,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         """
         scored = copy_model(model)  # the model itself is returned as it is, not compiled
         scored.compile(loss=self.loss(model), weighted_metrics=self.metrics(model), jit_compile=False)
-        return scored.evaluate(self.validation_batches(model, rows), return_dict=True, verbose=0)
+        return scored.evaluate(self.validation_batches(rows), return_dict=True, verbose=0)
 
     def facts(self, model: Any, rows: Any) -> dict[str, Any]:
         """Facts for the model card."""
@@ -180,7 +231,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     def next_command(self, folder: str) -> str:
         """A command for the model in this folder."""
 
-    def pretrained(self, kind: Any) -> Any:
+    def loaded(self, kind: Any) -> Any:
         """The model of `start_from`, which must be of this class and have a tokenizer."""
         model = load(self.start_from or "")
         if not isinstance(model, kind):
@@ -193,18 +244,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
 def read_corpus(patterns: str | tuple[str, ...], text_column: str) -> Iterator[str]:
     """The texts of text files, each of them one text, and of tables with one text per row."""
     for path in expand_files(patterns):
-        if path.name.removesuffix(".gz").endswith(_TABLES):
-            yield from read_rows(str(path), [text_column])[text_column]
+        if file_suffix(path) in _TABLES:
+            yield from read_texts(str(path), text_column)
         else:
             yield read_text(path)
-
-
-def _fingerprint(*corpora: Sequence[str | list[str]]) -> str:
-    """A hash of all texts that a training depends on."""
-    found = hashlib.sha256()
-    for texts in corpora:
-        for text in texts:
-            whole = text if isinstance(text, str) else "\n".join(text)
-            found.update(hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest())
-        found.update(b"\0")
-    return found.hexdigest()

@@ -63,6 +63,7 @@ class Recipe:
     seed: int = 0  # random seed of the weights, the order of the data, masks and dropout
     precision: Precision = "auto"  # auto: mixed_bfloat16 if it is fast on the device, else float32
     strategy: Strategy = "auto"  # how to use several devices or machines
+    rematerialize: bool = False  # compute each block again in the backward pass: less memory, more time
     tensorboard: str | None = None  # folder for a TensorBoard log
     fast_dev_run: bool = False  # test run: a few steps on a few examples; nothing is saved
     verbose: int = 1  # 0: silent, 1: progress bars, 2: one line per epoch
@@ -171,11 +172,14 @@ class Recipe:
         """The dtype policy of the training."""
         return choose_precision(self.precision)
 
+    def guards(self) -> list[keras.callbacks.Callback]:
+        """Callbacks that stop a training whose loss is no number."""
+        # raise an error instead of stopping: the model of a stopped training would still be saved
+        return [keras.callbacks.TerminateOnNaN(raise_error=True)]
+
     def all_callbacks(self, state: TrainingState) -> list[keras.callbacks.Callback]:
         """The callbacks that save the training state, the TensorBoard log if wanted, and the user's callbacks."""
-        # raise an error instead of stopping: the model of a stopped training would still be saved
-        callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN(raise_error=True)]
-        callbacks += state.callbacks()
+        callbacks = [*self.guards(), *state.callbacks()]
         if self.tensorboard is not None and is_chief():
             callbacks.append(TensorBoardLog(self.tensorboard))
         return [*callbacks, *self.callbacks]

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
+import tensorflow as tf
 
 from keras_plm.models import load_tokenizer, tokenizer_settings
 from keras_plm.text import Tokenizer
-from keras_plm.training import Checkpoint, HistoryLog, is_chief, worker_name, write_whole
+from keras_plm.training import Checkpoint, Diverged, HistoryLog, is_chief, worker_name, write_whole
+from keras_plm.training.checkpoint import of_all_workers
 
 from .training_method import TrainingMethod
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 _TOKENIZER = "tokenizer_settings.json"
+_REWINDS = "rewinds.json"
+_MOST_REWINDS = 5
 
 
 def training_folder(save_to: str) -> Path:
@@ -37,13 +41,16 @@ class TrainingState:
         ValueError: the folder holds an unfinished training with other settings or other rows.
     """
 
+    keeps_files = True
+
     def __init__(self, recipe: "Recipe", method: TrainingMethod, fingerprint: str) -> None:
         self.folder = training_folder(recipe.model_folder)
         self.record = method.record(recipe)
-        self._checkpoint = Checkpoint(self.folder / f"{worker_name()}.weights.h5")
+        self._checkpoint = Checkpoint(self.folder, worker_name())
         # each worker decides from its own history when to stop, so no shared disk is needed
         self.history_path = self.folder / ("history.csv" if is_chief() else f"{worker_name()}.history.csv")
         self.best_path: Path | None = self.folder / f"{worker_name()}.best.safetensors"
+        self._strategy = tf.distribute.get_strategy()
         self._path = self.folder / "recipe.json"
         self._content = json.dumps(json.loads(self.record) | {"rows": fingerprint}, indent=2, ensure_ascii=False) + "\n"
         if self._path.exists() and self._path.read_text("utf-8") != self._content:
@@ -56,7 +63,45 @@ class TrainingState:
         """Create the folder, or load its checkpoint. Returns the number of batches that were already trained on."""
         if not self._path.exists():
             write_whole(self._path, self._content)
-        return self._checkpoint.restore(trainee)
+        done = self._checkpoint.restore(trainee)
+        self._write_left_out([(batch, count) for batch, count in self._left_out() if batch <= done])
+        return done
+
+    def begin(self, trainee: keras.Model) -> None:
+        """Write a checkpoint of the model before its first batch, so that a training can always be rewound."""
+        self._checkpoint.set_model(trainee)
+        self._checkpoint.save()
+
+    def rewind(self, trainee: keras.Model, problem: Diverged) -> int:
+        """Load the checkpoint, and note that the batches from there to a divergence are left out from now on.
+
+        Returns:
+            The number of batches on which the restored model was trained.
+
+        Raises:
+            RuntimeError: the training was rewound too often.
+        """
+        done = self._checkpoint.restore(trainee, problem.since)
+        left_out = [*self._left_out(), (done, problem.batches - done)]
+        if len(left_out) > _MOST_REWINDS:
+            raise RuntimeError(
+                f"{problem}, after {_MOST_REWINDS} restarts from a checkpoint; delete {self.folder} and train with a "
+                "lower learning rate"
+            ) from None
+        self._write_left_out(left_out)
+        return done
+
+    def num_left_out(self, done: int) -> int:
+        """The number of batches that are left out before this one, because of a divergence."""
+        return sum(count for batch, count in self._left_out() if batch <= done)
+
+    def _left_out(self) -> list[tuple[int, int]]:
+        path = self.folder / f"{worker_name()}.{_REWINDS}"
+        return [(int(batch), int(count)) for batch, count in json.loads(path.read_text())] if path.exists() else []
+
+    def _write_left_out(self, left_out: list[tuple[int, int]]) -> None:
+        if left_out != self._left_out():
+            write_whole(self.folder / f"{worker_name()}.{_REWINDS}", json.dumps(left_out))
 
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Write a learned tokenizer, so that a resumed training does not have to learn it again."""
@@ -87,13 +132,17 @@ class TrainingState:
 
     def finish(self) -> None:
         """Delete the state after the model was saved. Each worker deletes its checkpoint, the last one the folder."""
-        self._checkpoint.path.unlink(missing_ok=True)
-        if not list(self.folder.glob("*.weights.h5")):
+        with self._strategy.scope():
+            of_all_workers([0])  # the model is saved: the chief is here, too
+        self._checkpoint.delete()
+        if not list(self.folder.glob("*.*.*.safetensors")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _NothingKept(TrainingState):
     """The state of a training whose model is not saved: nothing is written."""
+
+    keeps_files = False
 
     def __init__(self) -> None:
         self.folder, self.record = Path(os.devnull), ""
@@ -101,6 +150,15 @@ class _NothingKept(TrainingState):
         self.history_path = Path(os.devnull)
 
     def restore(self, trainee: keras.Model) -> int:
+        return 0
+
+    def begin(self, trainee: keras.Model) -> None:
+        pass
+
+    def rewind(self, trainee: keras.Model, problem: Diverged) -> int:
+        raise RuntimeError(f"{problem}; lower the learning rate") from None
+
+    def num_left_out(self, done: int) -> int:
         return 0
 
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:

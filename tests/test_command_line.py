@@ -221,4 +221,4 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["classify", "--start-from", "x", "--train", "y", "--save-to", "z"])
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "keras-plm: stopped; the same command resumes from the last checkpoint\n"
+    assert capsys.readouterr().err == "keras-plm: stopped; the same command resumes from where it was\n"

@@ -8,7 +8,7 @@ from keras_plm import export, recipes
 
 RECIPE = [
     "save_to", "overwrite", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "max_length",
-    "seed", "precision", "strategy", "tensorboard", "fast_dev_run", "verbose", "callbacks",
+    "seed", "precision", "strategy", "rematerialize", "tensorboard", "fast_dev_run", "verbose", "callbacks",
 ]  # fmt: skip
 FINE_TUNE = [
     *RECIPE, "start_from", "train", "validation", "test", "validation_split", "on_bad_row", "limit_train_examples",
@@ -49,7 +49,7 @@ def test_commands():
         "pretrain", "pretrain-causal", "pretrain-denoising", "fine-tune-causal", "converse", "translate", "summarize",
         "summarize-extractive", "classify", "tag", "answer-questions", "embed", "distill", "predict", "generate",
         "extract", "complete", "serve", "evaluate", "export", "compare", "fit-budget", "choose", "cross-validate",
-        "learning-rate", "shrink", "trim", "vocabulary",
+        "prepare", "learning-rate", "plan", "shrink", "trim", "vocabulary",
     ]  # fmt: skip
     assert list(command_line.EXPORTS["Formats"]) == ["tflite", "onnx", "litert-lm", "saved-model", "tokenizer-vectors"]
 

@@ -18,7 +18,7 @@ PAGES = {
         ROOT / "README.md",
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("fine-tuning", "checkpoints", "generation", "export", "server", "tutorials/serve")
+            for name in ("fine-tuning", "checkpoints", "generation", "export", "scale", "server", "tutorials/serve")
         ),
     )
 }

@@ -13,7 +13,7 @@ _HOMES = {
     "extracting": ("extract",),
     "generating": ("complete", "generate"),
     "serving": ("serve",),
-    "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "vocabulary"),
+    "preparing": ("choose_checkpoint", "cross_validation", "learning_rate", "plan_training", "vocabulary"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

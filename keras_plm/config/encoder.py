@@ -43,6 +43,21 @@ class EncoderConfig(BackboneConfig):
             raise ValueError(f"embedding_rank={self.embedding_rank}; it must be at least 1 and below the width {width}")
 
     @property
+    def num_parameters(self) -> int:
+        """The number of values in all weights of a `Pretrainer`, computed without creating a model."""
+        width, wide, vocabulary = self.hidden_dim, self.intermediate_dim, self.vocabulary_size
+        narrow, rank = self.embedding_dim or width, self.embedding_rank
+        matrix = vocabulary * narrow if rank is None else rank * (vocabulary + narrow)
+        rows = self.num_segments + (self.max_sequence_length if self.positions == "learned" else 0)
+        projection = 0 if self.embedding_dim is None else narrow * width + width
+        block = 4 * (width**2 + width) + 2 * width * wide + wide + width + 4 * width
+        blocks = block * (1 if self.shared_layers else self.num_layers)
+        pooler = (width**2 + width) * self.has_pooler
+        heads = width * narrow + 3 * narrow + vocabulary + 2 * width + 2
+        last_norm = 2 * width * self.normalize_first
+        return matrix + (rows + 2) * narrow + projection + blocks + last_norm + pooler + heads
+
+    @property
     def least_numbers(self) -> int:
         """A lower bound for the number of values in memory: the embedding matrices and the kernels of the blocks."""
         width, wide = self.embedding_dim or self.hidden_dim, self.hidden_dim * (self.intermediate_dim + self.hidden_dim)

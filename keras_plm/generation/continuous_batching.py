@@ -123,7 +123,7 @@ class ContinuousBatcher:
                     room = max(job.continuation.limit - len(job.continuation.token_ids) for job in self._running + new)
                     read = session.join([job.continuation.prompt for job in new], room)
                     logits = np.concatenate([logits, read]) if self._running else read
-                    self._running += new
+                    self._running, new = self._running + new, []
                 if self._cancelled:
                     for job in self._running:
                         job.cancelled.set()

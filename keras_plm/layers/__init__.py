@@ -18,6 +18,7 @@ from .initialization import uninitialized
 from .normalization import Dropout, ResidualNorm, RMSNorm
 from .projection import Projection
 from .relative_positions import RelativePositionBias
+from .rematerialization import rematerialize
 from .rotary import rotary_angles, rotary_frequencies
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "rotary_angles",
     "rotary_frequencies",
     "uninitialized",
+    "rematerialize",
 ]

@@ -12,6 +12,7 @@ from .attention import Cache, MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
 from .normalization import Dropout, ResidualNorm, RMSNorm
+from .rematerialization import computed_again
 from .rotary import Rotary
 
 _SETTINGS = (
@@ -122,6 +123,7 @@ class DecoderBlock(keras.layers.Layer):
         self.window = window
         self.attention_scale = attention_scale
         self.adaptation = Adaptation.get(adaptation)
+        self.rematerialize = False  # see the function of this name
 
     def get_config(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS}
@@ -202,6 +204,48 @@ class DecoderBlock(keras.layers.Layer):
             padding_mask = implicit
         encoder_padding_mask = encoder_hidden_mask if encoder_padding_mask is None else encoder_padding_mask
         self._check(hidden, encoder_hidden, padding_mask, encoder_padding_mask, cache, cache_index)
+        if training and self.rematerialize and cache is None:
+            # dropout of any kind has a generator; without dropout there is nothing to draw
+            generator = self.dropout_layer.seed_generator or self.self_attention.dropout_layer.seed_generator
+            masks: dict[str, Any] = {
+                "padding_mask": padding_mask,
+                "encoder_padding_mask": encoder_padding_mask,
+                "attention_mask": attention_mask,
+                "rotary": rotary,
+            }
+            inputs = {"hidden": hidden, "encoder_hidden": encoder_hidden, "position_bias": position_bias}
+            names = [name for name, tensor in inputs.items() if tensor is not None]
+            return computed_again(
+                lambda *tensors: self._call(**dict(zip(names, tensors, strict=True)), **masks, training=training),
+                generator,
+                *(inputs[name] for name in names),
+            )
+        return self._call(
+            hidden,
+            encoder_hidden,
+            padding_mask,
+            encoder_padding_mask,
+            attention_mask,
+            rotary,
+            position_bias,
+            cache,
+            cache_index,
+            training,
+        )
+
+    def _call(
+        self,
+        hidden: Float[Tensor, "B T D"],
+        encoder_hidden: Float[Tensor, "B S width"] | None = None,
+        padding_mask: Shaped[Tensor, "B keys"] | None = None,
+        encoder_padding_mask: Shaped[Tensor, "B S"] | None = None,
+        attention_mask: Shaped[Tensor, "B T keys"] | None = None,
+        rotary: Rotary | None = None,
+        position_bias: Float[Tensor, "batch N T keys"] | None = None,
+        cache: dict[str, Cache] | None = None,
+        cache_index: Int[Tensor, ""] | int | None = None,
+        training: bool | None = None,
+    ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], dict[str, Cache]]:
         new_cache = {}
 
         def attend(x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:

@@ -12,6 +12,7 @@ from .attention import MultiHeadAttention
 from .checks import check_counts, check_fractions, check_mask
 from .feed_forward import FeedForward
 from .normalization import Dropout, ResidualNorm, RMSNorm
+from .rematerialization import computed_again
 
 _SETTINGS = (
     "num_heads", "intermediate_dim", "activation", "dropout", "attention_dropout", "layer_norm_epsilon",
@@ -105,6 +106,7 @@ class EncoderBlock(keras.layers.Layer):
         self.feed_forward_bias = feed_forward_bias
         self.attention_scale = attention_scale
         self.adaptation = Adaptation.get(adaptation)
+        self.rematerialize = False  # see the function of this name
 
     def get_config(self) -> dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS}
@@ -168,6 +170,28 @@ class EncoderBlock(keras.layers.Layer):
         """See the class. `mask` is the implicit mask, which Keras passes (`mask_zero=True`)."""
         padding_mask = mask if padding_mask is None else padding_mask
         _check_inputs(hidden, padding_mask, num_queries)
+        options: dict[str, Any] = {
+            "num_queries": num_queries,
+            "return_attention": return_attention,
+            "training": training,
+        }
+        if training and self.rematerialize and not return_attention:
+            tensors = [hidden] if position_bias is None else [hidden, position_bias]
+            generator = self.dropout_layer.seed_generator or self.attention.dropout_layer.seed_generator
+            return computed_again(
+                lambda hidden, bias=None: self._call(hidden, padding_mask, bias, **options), generator, *tensors
+            )
+        return self._call(hidden, padding_mask, position_bias, **options)
+
+    def _call(
+        self,
+        hidden: Float[Tensor, "B S D"],
+        padding_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None,
+        position_bias: Float[Tensor, "batch N T S"] | None,
+        num_queries: int | None,
+        return_attention: bool,
+        training: bool | None,
+    ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
         x = self.attention_norm(hidden, training=training) if self.normalize_first else hidden
         queries, seen = x, None
         if num_queries is not None:

@@ -8,6 +8,7 @@ from keras_plm.tensor_types import Tensor
 from .checks import check_fractions
 from .export_hooks import graph_hooks
 from .fused import dropout, normalize, residual_norm, rms_normalize
+from .rematerialization import next_seed
 
 
 class _Seeded(keras.layers.Layer):
@@ -72,7 +73,7 @@ class ResidualNorm(_Seeded):
         if residual is None:
             return normalized(normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training))
         rate = self.dropout if training else 0.0
-        seed = self.seed_generator.next() if rate else 0
+        seed = next_seed(self.seed_generator) if rate else 0
         options = {"epsilon": self.epsilon, "rate": rate, "training": training}
         return normalized(residual_norm(x, residual, self.gamma, self.beta, seed, **options))
 
@@ -129,4 +130,4 @@ class Dropout(_Seeded):
         """See the class."""
         if not training or not self.rate:
             return x
-        return dropout(x, self.seed_generator.next(), rate=self.rate, training=True)
+        return dropout(x, next_seed(self.seed_generator), rate=self.rate, training=True)

@@ -1,6 +1,6 @@
 """Backbones, built from layers as graphs with named int32 inputs. Saving, loading and cloning of all models."""
 
-from .atomic_files import check_free, whole_file, whole_folder
+from .atomic_files import check_free, replace_folder, whole_file, whole_folder
 from .cloning import copy_head, copy_model, encoder_like, merge_lora, remake, weight_arrays
 from .decoder import DECODER_INPUTS, Caches, Decoder, decoder_inputs
 from .distiller import Distiller
@@ -75,6 +75,7 @@ __all__ = [
     "weight_arrays",
     "whole_file",
     "whole_folder",
+    "replace_folder",
     "write_json",
     "write_tensors",
     "write_weights",

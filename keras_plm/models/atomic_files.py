@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MODELS = ("config.json", "saved_model.pb", "adapter_config.json")  # each model folder contains one of them
+# each folder that this package writes contains one of them
+_OURS = ("config.json", "saved_model.pb", "adapter_config.json", "corpus.json")
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: `folder` is a file. Or it is a folder that is not empty, and `overwrite` is False or the folder
-            does not contain a model.
+            does not contain a model or a corpus.
     """
     folder = Path(folder)
     check_free(folder, overwrite, is_folder=True)
@@ -40,20 +41,25 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)  # with mkdtemp's 0o700, a server of another user could not read it
         yield temporary
-        if folder.exists():
-            # two renames: between them, the old folder is complete under a temporary name
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            os.replace(folder, old)
-            try:
-                os.replace(temporary, folder)
-            except BaseException:
-                os.replace(old, folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, folder)
+        replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename a folder, and delete an existing folder of the final name. Both must be on the same disk."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    # two renames: between them, the old folder is complete under a temporary name
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old)
 
 
 def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = False) -> None:
@@ -75,7 +81,7 @@ def check_free(path: str | Path, overwrite: bool = False, is_folder: bool = Fals
         return
     if not overwrite:
         raise FileExistsError(f"{path} exists and is not empty; pass overwrite=True (--overwrite) or choose another")
-    if not any((path / name).exists() for name in _MODELS):
+    if not any((path / name).exists() for name in _OURS):
         raise FileExistsError(
-            f"{path} contains files that are not from a model and would be lost; choose another folder"
+            f"{path} contains files that are not from a model or corpus and would be lost; choose another folder"
         )

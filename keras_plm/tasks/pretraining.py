@@ -21,7 +21,7 @@ class Pretrainer(BackboneModel, keras.Model):
 
     Call args:
         inputs: dict of `token_ids`, `segment_ids`, `padding_mask`, (B, T) int32 each, and `mask_positions`,
-            (B, P) int32, as from `text.pretraining_dataset`.
+            (B, P) int32, as from `text.MaskedPairs`.
 
     Returns:
         dict of `masked_tokens`, (B, P, V) logits, and, with the next-sentence head, `next_sentence`, (B, 2) logits

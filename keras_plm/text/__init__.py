@@ -8,10 +8,11 @@ from .augmentation import altered
 from .byte_pair import BytePairTokenizer
 from .byte_pair_learning import learn_byte_pairs
 from .corpus import read_documents, sentences_of, split_sentences
-from .datasets import TextRows, pretraining_dataset
-from .denoising import SENTINEL, DenoisingRows, Noise
+from .datasets import TextRows
+from .denoising import MASK, SENTINELS, DenoisingRows, Noise
+from .masked_pairs import MaskedPairs
 from .masking import mask_tokens
-from .next_sentence_pairs import SentencePairs, TokenizedCorpus
+from .next_sentence_pairs import SentencePairs
 from .packed_texts import PackedRows, PackedTexts
 from .packing import Spans, pack
 from .readers import (
@@ -31,10 +32,13 @@ from .readers import (
     read_columns,
     read_rows,
     read_text,
+    read_texts,
 )
 from .sentence_piece import SentencePieceTokenizer
 from .sentence_piece_learning import learn_sentence_pieces
+from .shard_writing import write_shards
 from .source_target_rows import SourceTargetRows
+from .streamed_rows import StreamedRows
 from .tags import (
     allowed_transitions,
     canonical_labels,
@@ -46,6 +50,8 @@ from .tags import (
     tag_spans,
 )
 from .template import BERT_TEMPLATE, ROBERTA_TEMPLATE, SpecialTokens, Template
+from .token_shards import PreparedCorpus
+from .tokenized_corpus import TokenizedCorpus
 from .tokenizer import AddedToken, Encoding, Tokenizer
 from .vocabulary_learning import SPECIAL_TOKENS, learn_vocabulary, read_vocabulary
 from .word_labels import WordRows
@@ -58,7 +64,8 @@ __all__ = [
     "BERT_TEMPLATE",
     "CORPUS_WORDS",
     "ROBERTA_TEMPLATE",
-    "SENTINEL",
+    "MASK",
+    "SENTINELS",
     "SPECIAL_TOKENS",
     "AddedToken",
     "AnswerWindows",
@@ -70,14 +77,17 @@ __all__ = [
     "Completions",
     "Conversations",
     "DenoisingRows",
+    "MaskedPairs",
     "Noise",
     "PackedRows",
     "OnBadRow",
     "PackedTexts",
+    "PreparedCorpus",
     "Questions",
     "SentencePairs",
     "SentencePieceTokenizer",
     "Spans",
+    "StreamedRows",
     "SpecialTokens",
     "TaggedSentences",
     "Template",
@@ -100,11 +110,11 @@ __all__ = [
     "list_of_texts",
     "mask_tokens",
     "pack",
-    "pretraining_dataset",
     "read_columns",
     "read_documents",
     "read_rows",
     "read_text",
+    "read_texts",
     "read_vocabulary",
     "repair_tags",
     "sentences_of",
@@ -117,4 +127,5 @@ __all__ = [
     "tag_notation",
     "tag_scheme",
     "tag_spans",
+    "write_shards",
 ]

@@ -1,8 +1,9 @@
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .readers.files import expand_files, read_text
+from .readers.files import expand_files, read_lines
 
 # After . ! ? … and closing quotes, before white space; Chinese full stops need no white space.
 _SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[¿¡–—-]*(\w))")
@@ -65,7 +66,7 @@ def read_documents(patterns: str | Path | Sequence[str | Path]) -> Iterator[list
     files = expand_files(patterns)
     for path in files:
         document: list[str] = []
-        for line in [*read_text(path).split("\n"), ""]:
+        for line in itertools.chain(read_lines(path), [""]):
             sentences = split_sentences(line)
             document.extend(sentences)
             if not sentences and document:

@@ -11,63 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .masking import mask_tokens
-from .next_sentence_pairs import SentencePairs
 from .packing import Spans, pack, packed_length
 from .tokenizer import Tokenizer
-
-
-def pretraining_dataset(
-    pairs: SentencePairs,
-    tokenizer: Tokenizer,
-    batch_size: int,
-    num_steps: int,
-    first_step: int = 0,
-    num_positions: int | None = None,
-    mask_rate: float = 0.15,
-    whole_word: bool = True,
-    seed: int = 0,
-    next_sentence: bool = True,
-) -> tf.data.Dataset:
-    """Batches for masked-token and next-sentence pre-training.
-
-    Args:
-        pairs: the source of the passages.
-        tokenizer: the tokenizer of their tokens.
-        batch_size: rows per batch, summed over all replicas.
-        num_steps: the dataset ends before this step.
-        first_step: the dataset begins at this step. Its batches are the same as in a dataset that starts at 0.
-        num_positions: P; None means `mask_rate` of the longest row, rounded up.
-        mask_rate: fraction of tokens to predict.
-        whole_word: whole-word masking.
-        seed: random seed of the order, the pairs and the masks.
-        next_sentence: False leaves out the next-sentence labels.
-
-    Returns:
-        Dataset of (inputs, labels, weights): inputs are `token_ids`, `segment_ids`, `padding_mask` (B, T) and
-        `mask_positions` (B, P) int32; labels and weights have `masked_tokens` (B, P) and
-        `next_sentence` (B,). The weights of `masked_tokens` are scaled to an average of 1 over the batch, so
-        that Keras' mean over B·P is the mean over the masked tokens of all replicas together.
-    """
-    length = pairs.max_tokens + tokenizer.template.num_special(pair=True)
-    if num_positions is None:
-        num_positions = int(np.ceil(length * mask_rate))
-    total = len(pairs)
-
-    def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
-        index = shuffled_rows(step, batch_size, total, seed)
-        pair_seed, mask_seed = tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2))
-        first, second, is_next = pairs.draw(index, pair_seed)
-        packed = pack(tokenizer, first, second, length, pad_to=length)
-        inputs, masked_tokens, weights = mask_tokens(tokenizer, packed, mask_seed, num_positions, mask_rate, whole_word)
-        weights *= tf.math.divide_no_nan(float(batch_size * num_positions), tf.reduce_sum(weights))
-        labels, label_weights = {"masked_tokens": masked_tokens}, {"masked_tokens": weights}
-        if next_sentence:
-            labels["next_sentence"], label_weights["next_sentence"] = is_next, tf.ones(batch_size)
-        return inputs, labels, label_weights
-
-    steps = tf.data.Dataset.range(first_step, num_steps)
-    return ready(steps.map(make, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def shuffled_rows(step: tf.Tensor, batch_size: int, total: int, seed: int) -> tf.Tensor:

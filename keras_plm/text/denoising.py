@@ -11,6 +11,9 @@ from .tokenizer import Tokenizer
 
 Noise = Literal["spans", "infilling"]
 SENTINEL = "<extra_id_{}>"  # stands for the n-th span in a text, as in T5
+# the tokens that a new vocabulary needs: sentinels in T5's order, and a mask
+SENTINELS = tuple(SENTINEL.format(number) for number in reversed(range(100)))
+MASK = "<mask>"
 _MEAN_LENGTH = 3  # tokens of a span
 _UNUSED = 1 << 30
 
@@ -61,7 +64,7 @@ class DenoisingRows:
 
     def __init__(
         self,
-        texts: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int] | np.ndarray],
         tokenizer: Tokenizer,
         start: Sequence[int],
         end: Sequence[int],
@@ -77,8 +80,9 @@ class DenoisingRows:
         self.length = self._row_length(max_length)
         if self.length < 2:
             raise ValueError(f"max_length={max_length} leaves no room for a row of two tokens")
-        borders = list(end or after)
-        joined = np.concatenate([np.asarray([*text, *borders], "int32") for text in texts] or [np.zeros(0, "int32")])
+        ends = np.asarray(list(end or after), "int32")
+        parts = [part for text in texts for part in (np.asarray(text, "int32"), ends)]
+        joined = np.concatenate(parts or [np.zeros(0, "int32")])
         if len(joined) < self.length:
             raise ValueError(
                 f"the texts have {len(joined):,} tokens, but a row has {self.length}: give more text, or a smaller "

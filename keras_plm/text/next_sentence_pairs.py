@@ -1,71 +1,10 @@
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import islice
-
 import numpy as np
 import tensorflow as tf
 
 from .packing import Spans
-from .tokenizer import Tokenizer
+from .tokenized_corpus import TokenizedCorpus
 
 IS_NEXT, NOT_NEXT = 0, 1
-
-
-@dataclass(frozen=True)
-class TokenizedCorpus:
-    """A corpus as one array of tokens, with the boundaries of its sentences and documents.
-
-    Attributes:
-        tokens: (any,) int32.
-        sentences: (S + 1,) int64, index of each sentence's first token, and the end.
-        documents: (D + 1,) int64, index of each document's first sentence, and the end.
-    """
-
-    tokens: np.ndarray
-    sentences: np.ndarray
-    documents: np.ndarray
-
-    @classmethod
-    def from_documents(
-        cls, documents: Iterable[list[str]], tokenizer: Tokenizer, row_tokens: int | None = None
-    ) -> "TokenizedCorpus":
-        """Tokenize documents given as lists of sentences. Sentences without tokens are left out.
-
-        Args:
-            documents: lists of sentences.
-            tokenizer: the tokenizer.
-            row_tokens: a sentence of more than this number of tokens is split into sentences of half this number. No
-                text is lost then if sentence ends are not marked. None splits nothing. Shorter sentences are not split,
-                because a pair that is split inside a sentence is too easy to classify.
-
-        Raises:
-            ValueError: no document has a token.
-        """
-        tokens, sentence_lengths, document_lengths = [], [], [0]
-        iterator = iter(documents)
-        while batch := list(islice(iterator, 1_000)):
-            rows = tokenizer([sentence for document in batch for sentence in document])
-            lengths = rows.row_lengths().numpy()
-            tokens.append(rows.flat_values.numpy())
-            parts = (lengths > 0).astype(np.int64)  # number of parts of each sentence; 0 if it is empty
-            half = 1
-            if row_tokens is not None:
-                half = max(row_tokens // 2, 1)
-                parts = np.where(lengths > row_tokens, -(-lengths // half), parts)
-            part_lengths = np.full(parts.sum(), half)
-            last = np.cumsum(parts)[parts > 0] - 1
-            part_lengths[last] = (lengths - (parts - 1) * half)[parts > 0]
-            sentence_lengths.append(part_lengths)
-            borders = np.cumsum([0, *map(len, batch)])
-            counts = np.diff(np.concatenate([[0], np.cumsum(parts)])[borders])
-            document_lengths.extend(counts[counts > 0])
-        if not sum(map(len, tokens)):
-            raise ValueError("the corpus is empty: no document has a token")
-        return cls(
-            np.concatenate(tokens),
-            np.concatenate([[0], np.cumsum(np.concatenate(sentence_lengths))]).astype(np.int64),
-            np.cumsum(document_lengths).astype(np.int64),
-        )
 
 
 class SentencePairs:

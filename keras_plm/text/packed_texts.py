@@ -36,7 +36,7 @@ class PackedTexts:
     """
 
     def __init__(
-        self, texts: Sequence[Sequence[int]], length: int, counted: Sequence[Sequence[bool]] | None = None
+        self, texts: Sequence[Sequence[int] | np.ndarray], length: int, counted: Sequence[Sequence[bool]] | None = None
     ) -> None:
         if length < 1:
             raise ValueError(f"length={length}; it must be at least 1")

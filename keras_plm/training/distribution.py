@@ -1,9 +1,10 @@
-import json
 import os
 from importlib.metadata import version
 from typing import Any, Literal
 
 import tensorflow as tf
+
+from .cluster import cluster, join_slurm_step
 
 Strategy = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
 
@@ -13,8 +14,9 @@ def make_strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
 
     Args:
         name: "one" uses one device (a GPU if there is one). "mirrored" uses all GPUs, or several logical CPUs.
-            "multi_worker" uses the processes in the environment variable TF_CONFIG. "tpu" uses the address in TPU_NAME.
-            "auto" means the first that applies: tpu, multi_worker, mirrored, one.
+            "multi_worker" uses the processes in the environment variable TF_CONFIG, or those that Slurm's `srun`
+            started. "tpu" uses the address in TPU_NAME. "auto" means the first that applies: tpu, multi_worker,
+            mirrored, one.
 
     Raises:
         ValueError: the name is unknown, TF_CONFIG is missing for "multi_worker", or the TPU is missing for "tpu".
@@ -22,7 +24,9 @@ def make_strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     Source: https://www.tensorflow.org/guide/distributed_training
     Differs: it fixes two bugs of Keras 3.15 with several workers, see `repair_keras`.
     """
-    num_workers = sum(len(_cluster().get(kind, [])) for kind in ("chief", "worker"))
+    if name in ("auto", "multi_worker"):
+        join_slurm_step()
+    num_workers = sum(len(cluster().get(kind, [])) for kind in ("chief", "worker"))
     if name == "auto":
         name = _detect(num_workers)
     if name == "multi_worker":
@@ -58,21 +62,6 @@ def _tpu_strategy() -> tf.distribute.Strategy:
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
     return tf.distribute.TPUStrategy(resolver)
-
-
-def is_chief() -> bool:
-    """Whether this process writes files: it is the chief of TF_CONFIG, otherwise worker 0, or the only process."""
-    return worker_name() == ("chief_0" if _cluster().get("chief") else "worker_0")
-
-
-def worker_name() -> str:
-    """Type and index of this process in TF_CONFIG, such as "worker_1"; "worker_0" if there is no TF_CONFIG."""
-    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-    return f"{task.get('type', 'worker')}_{task.get('index', 0)}"
-
-
-def _cluster() -> dict[str, list[str]]:
-    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
 
 
 def repair_keras() -> None:

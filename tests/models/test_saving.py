@@ -60,7 +60,7 @@ def test_nothing_is_overwritten_unasked(classifier, folder, tmp_path):
     for overwrite in (False, True):
         with pytest.raises(FileExistsError, match="exists and is a file"):
             plm.save(classifier, tmp_path / "file", overwrite)
-    with pytest.raises(FileExistsError, match="contains files that are not from a model and would be lost"):
+    with pytest.raises(FileExistsError, match="contains files that are not from a model or corpus and would be lost"):
         plm.save(classifier, tmp_path, overwrite=True)  # where the models are
     with pytest.raises(FileExistsError, match="is a folder; choose the name of a file"):
         check_free(tmp_path, overwrite=True)

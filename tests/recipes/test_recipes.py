@@ -207,7 +207,10 @@ def test_a_training_that_diverges_ruins_nothing(small, corpus_file, tmp_path):
     settings = {"corpus": corpus_file, "config": small, "max_length": 32, "save_to": str(tmp_path / "m"), "verbose": 0}
     Pretrain(**settings, steps=2, checkpoint_every=2).run()
     before = (tmp_path / "m" / "model.safetensors").read_bytes()
-    with pytest.raises(RuntimeError, match="NaN or Inf loss"):
+    with pytest.raises(
+        RuntimeError,
+        match="the loss became nan at batch .*, after 5 restarts from a checkpoint; delete .* lower learning rate",
+    ):
         Pretrain(**settings, steps=40, checkpoint_every=20, learning_rate=1e30, clip_norm=0, overwrite=True).run()
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
 

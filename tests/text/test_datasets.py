@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from keras_plm.text import (
+    MaskedPairs,
     SentencePairs,
     TextRows,
     TokenizedCorpus,
-    pretraining_dataset,
     read_documents,
 )
 
@@ -67,7 +67,7 @@ def test_a_single_document_gives_pairs_and_a_single_passage_an_error(tokenizer):
 def test_long_sentences_are_cut_and_nothing_is_lost(tokenizer):
     documents = [["the cat sees", "", "the " * 23, "a dog"], [""], ["sees " * 10]]
     whole = TokenizedCorpus.from_documents(documents, tokenizer)
-    cut = TokenizedCorpus.from_documents(documents, tokenizer, row_tokens=12)
+    cut = TokenizedCorpus.from_documents(documents, tokenizer).with_short_sentences(12)
     np.testing.assert_array_equal(cut.tokens, whole.tokens)
     first = len(tokenizer(["the cat sees"]).to_list()[0])
     assert np.diff(cut.sentences).tolist()[:5] == [first, 6, 6, 6, 5]  # of 23; the others fit a row
@@ -77,7 +77,7 @@ def test_long_sentences_are_cut_and_nothing_is_lost(tokenizer):
 
 def test_a_batch_without_a_word_is_no_nan(tokenizer):
     corpus = TokenizedCorpus.from_documents([["[UNK]"] * 40, ["[UNK]"] * 40], tokenizer)
-    _, _, weights = next(iter(pretraining_dataset(SentencePairs(corpus, 13), tokenizer, 3, 1)))
+    _, _, weights = next(iter(MaskedPairs(SentencePairs(corpus, 13), tokenizer).training_dataset(3, 1)))
     assert np.asarray(weights["masked_tokens"]).sum() == 0
 
 
@@ -94,7 +94,7 @@ def test_every_passage_is_seen_once_an_epoch(corpus, tokenizer, monkeypatch):
         return draw(index, seed)
 
     monkeypatch.setattr(pairs, "draw", recording)
-    for _ in pretraining_dataset(pairs, tokenizer, 7, batches):
+    for _ in MaskedPairs(pairs, tokenizer).training_dataset(7, batches):
         pass
     # parallel calls may record out of order, so look at both epochs together
     counts = np.bincount(seen, minlength=len(pairs))
@@ -103,8 +103,8 @@ def test_every_passage_is_seen_once_an_epoch(corpus, tokenizer, monkeypatch):
 
 def test_resuming_is_arithmetic(corpus, tokenizer):
     pairs = SentencePairs(corpus, max_tokens=31)
-    whole = list(pretraining_dataset(pairs, tokenizer, 5, 9, seed=3))
-    rest = list(pretraining_dataset(pairs, tokenizer, 5, 9, first_step=6, seed=3))
+    whole = list(MaskedPairs(pairs, tokenizer).training_dataset(5, 9, seed=3))
+    rest = list(MaskedPairs(pairs, tokenizer).training_dataset(5, 9, first_step=6, seed=3))
     assert len(whole) == 9 and len(rest) == 3
     for (x, y, w), (x2, y2, w2) in zip(whole[6:], rest, strict=True):
         np.testing.assert_array_equal(x["token_ids"], x2["token_ids"])
@@ -115,7 +115,7 @@ def test_resuming_is_arithmetic(corpus, tokenizer):
 
 def test_weights_average_one(corpus, tokenizer):
     pairs = SentencePairs(corpus, max_tokens=31)
-    inputs, labels, weights = next(iter(pretraining_dataset(pairs, tokenizer, 5, 1)))
+    inputs, labels, weights = next(iter(MaskedPairs(pairs, tokenizer).training_dataset(5, 1)))
     assert inputs["token_ids"].shape == (5, 34) and labels["masked_tokens"].shape == (5, 6)
     np.testing.assert_allclose(np.mean(weights["masked_tokens"]), 1, rtol=1e-6)
     assert (weights["masked_tokens"].numpy() == 0).any()

@@ -67,18 +67,63 @@ def start_two_workers(corpus, save_to, steps):
 @pytest.mark.slow
 def test_a_worker_that_lost_its_checkpoint_is_an_error(corpus_file, tmp_path):
     processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
-    files = [tmp_path / "model.training" / f"worker_{index}.weights.h5" for index in range(2)]
+    folder = tmp_path / "model.training"
+
+    def files(index):
+        return list(folder.glob(f"worker_{index}.*.safetensors"))
+
     end = time.monotonic() + 200
-    while time.monotonic() < end and not all(file.exists() for file in files):
+    while time.monotonic() < end and not all(map(files, range(2))):
         time.sleep(0.1)
     for process in processes:
         process.kill()
         process.communicate()
-    files[1].unlink()
+    for file in files(1):
+        file.unlink()
     processes = start_two_workers(corpus_file, tmp_path / "model", 3_000)
     outputs = [process.communicate(timeout=200)[0] for process in processes]
     for output in outputs:
-        assert "only some workers have a checkpoint" in output, output[-2000:]
+        assert "can be used by all workers" in output, output[-2000:]
+
+
+def end_of(process, seconds):
+    """The exit status and the output of a process that must end by itself."""
+    try:
+        output = process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it still runs after {seconds} s: {process.communicate()[0][-2000:]}")
+    return process.returncode, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill one", "kill both", "terminate one"])
+def test_workers_that_are_stopped(corpus_file, tmp_path, how):
+    """Started again, two workers end with the losses of one device that nothing stopped."""
+    steps, folder = 900, tmp_path / "model.training"
+    whole = losses(start("one", corpus_file, tmp_path / "one", steps), replicas=1)
+    processes = start_two_workers(corpus_file, tmp_path / "model", steps)
+    end = time.monotonic() + 200
+    while time.monotonic() < end and not all(list(folder.glob(f"worker_{index}.000000300.*")) for index in range(2)):
+        time.sleep(0.05)
+    if how == "terminate one":
+        processes[1].terminate()
+        found = [end_of(process, 100) for process in processes]
+        assert [status for status, _ in found] == [143, 143], found
+        assert all("stopped by SIGTERM" in output for _, output in found)
+    else:
+        processes[1].kill()
+        if how == "kill both":
+            processes[0].kill()
+        status, output = end_of(processes[0], 400)  # TensorFlow notices a lost worker after some time
+        assert status != 0, output[-2000:]
+        processes[1].communicate()
+    assert all(list(folder.glob(f"worker_{index}.*.*.safetensors")) for index in range(2))
+    processes = start_two_workers(corpus_file, tmp_path / "model", steps)
+    chief = losses(processes[0], replicas=2)
+    assert end_of(processes[1], 60)[0] == 0
+    for a, b in zip(sum(chief, []), sum(whole, []), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -155,15 +155,19 @@ class TextGeneratorMethods(GeneratingModel):
             ends: as in training: begin each text with the token that begins texts, and end it with the token that ends
                 texts. Empty texts are left out.
         """
-        rows = self._prompt_ids(texts)
         if not ends:
-            return rows
+            return self._prompt_ids(texts)
+        rows = self.needs_tokenizer()(list(texts)).to_list() if len(texts) else []
+        return [row.tolist() for row in self.with_ends([row for text, row in zip(texts, rows, strict=True) if text])]
+
+    def with_ends(self, rows: Sequence[Sequence[int] | np.ndarray]) -> list[np.ndarray]:
+        """The tokens of texts between the tokens that begin and end texts, int32; as `texts_to_ids(…, ends=True)`."""
         tokenizer = self.needs_tokenizer()
-        # the first token of a text is predicted too: from the token that begins texts, or from the end of another one
         special = tokenizer.special.by_role
-        begin = [] if tokenizer.ids_around[0] else self._border_ids(special)
+        # the first token of a text is predicted too: from the token that begins texts, or from the end of another one
+        begin = tokenizer.ids_around[0] or self._border_ids(special)
         end = [tokenizer.role_id("eos")] if "eos" in special else []
-        return [begin + row + end for text, row in zip(texts, rows, strict=True) if text]
+        return [np.concatenate([begin, row, end]).astype("int32") for row in rows]
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of texts behind what the template begins with; an empty one is the end of another text."""

@@ -8,7 +8,7 @@ from .files import expand_files, read_text
 from .labeled_texts import LabeledTexts
 from .labels import distinct_labels, label_ids, label_rows
 from .questions import Questions
-from .tables import check_limit, read_columns, read_rows
+from .tables import check_limit, read_columns, read_rows, read_texts
 from .tagged_sentences import TaggedSentences
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "list_of_texts",
     "read_columns",
     "read_rows",
+    "read_texts",
     "read_text",
 ]

@@ -17,6 +17,7 @@ class BadRows:
 
     Args:
         on_bad_row: "error" raises an error after the source was read; "skip" leaves the rows out.
+        advice: whether the error names the option that leaves rows out.
 
     Attributes:
         problems: a line for each bad row, with its place, the problem and a remedy.
@@ -29,10 +30,10 @@ class BadRows:
         ["a.csv, line 2: 'text' is empty"]
     """
 
-    def __init__(self, on_bad_row: OnBadRow = "error") -> None:
+    def __init__(self, on_bad_row: OnBadRow = "error", advice: bool = True) -> None:
         if on_bad_row not in get_args(OnBadRow):
             raise ValueError(f"on_bad_row={on_bad_row!r}; choose 'error' or 'skip'")
-        self.on_bad_row = on_bad_row
+        self.on_bad_row, self.advice = on_bad_row, advice
         self.problems: list[str] = []
 
     @contextmanager
@@ -55,11 +56,11 @@ class BadRows:
         """
         if self.problems and self.on_bad_row == "error":
             count = len(self.problems)
+            advice = self.advice
             if count == 1:
-                raise ValueError(f"{self.problems[0]} (on_bad_row='skip', --on-bad-row skip, leaves such a row out)")
+                more = " (on_bad_row='skip', --on-bad-row skip, leaves such a row out)" if advice else ""
+                raise ValueError(f"{self.problems[0]}{more}")
             shown = [*self.problems[:_SHOWN], *([f"… and {count - _SHOWN} more"] if count > _SHOWN else [])]
-            raise ValueError(
-                f"{source}: {count} bad rows; correct them, or leave them out with on_bad_row='skip' "
-                f"(--on-bad-row skip)\n  " + "\n  ".join(shown)
-            )
+            more = ", or leave them out with on_bad_row='skip' (--on-bad-row skip)" if advice else ""
+            raise ValueError(f"{source}: {count} bad rows; correct them{more}\n  " + "\n  ".join(shown))
         return self.problems

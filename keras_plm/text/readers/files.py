@@ -3,8 +3,9 @@
 import codecs
 import glob
 import gzip
+import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # longer byte-order marks first: the UTF-32 mark begins with the UTF-16 mark
@@ -60,6 +61,22 @@ def read_text(path: Path) -> str:
         if encoding in ("utf-16", "utf-32"):
             raise ValueError(f"{path} has the byte-order mark of {encoding}, but is damaged: {error}") from None
         raise ValueError(_not_utf8(path, content, error)) from None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file one by one, without the line feeds. Encodings and errors are those of `read_text`."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        try:
+            start = file.read(4)
+            encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
+            file.seek(0)
+            # not "\r": a line of a corpus or of JSON may contain it
+            with io.TextIOWrapper(file, encoding, newline="\n") as lines:
+                for line in lines:
+                    yield line.removesuffix("\n")
+        except (UnicodeDecodeError, OSError, EOFError, zlib.error):
+            read_text(path)  # raises an error with the line
+            raise
 
 
 def _not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .bad_rows import BadRowError, BadRows, OnBadRow
 from .cells import Cell, text
-from .files import expand_files, file_suffix, read_text
+from .files import expand_files, file_suffix, read_lines, read_text
 from .memory import is_in_memory, rows_in_memory
 
 # the place of a row, for messages, and its fields
@@ -77,6 +77,22 @@ def read_rows(source: Any, columns: Sequence[str], limit: int | None = None) -> 
     return read_columns(source, {column: text for column in columns}, limit)[0]
 
 
+def read_texts(source: Any, column: str) -> Iterator[str]:
+    """The texts of a column, one by one; see `read_columns` for tables and errors.
+
+    Raises:
+        ValueError: after the last row, if there were bad rows.
+    """
+    bad = BadRows(advice=False)
+    for place, row in records(source, bad, (column,)):
+        value = None
+        with bad.at(place):
+            value = _value(row, column, text)
+        if value is not None:
+            yield value
+    bad.done(name_of(source))
+
+
 def check_limit(limit: int | None) -> None:
     """Raise ValueError for a limit below 1."""
     if limit is not None and limit < 1:
@@ -114,7 +130,7 @@ def records(source: Any, bad: BadRows, needed: Sequence[str] = ()) -> Iterator[R
 def json_lines(path: Path, bad: BadRows) -> Iterator[Row]:
     """Yield the place and the fields of each object of a JSONL file. A line that is not a JSON object is a bad row."""
     # not splitlines(), which also splits at the U+2028 that JSON allows inside a string
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if line.strip():
             place, row = f"{path}, line {number}", None
             with bad.at(place):
