@@ -19,9 +19,11 @@ import numpy as np
 from keras_plm.checkpoints import load
 from keras_plm.config import SIZES, SMALL, EncoderConfig
 from keras_plm.models import Encoder
-from keras_plm.tasks import Pretrainer
+from keras_plm.tasks import PackedPretrainer, Pretrainer
 from keras_plm.text import (
+    Epochs,
     MaskedPairs,
+    PackedPassages,
     SentencePairs,
     TokenizedCorpus,
     Tokenizer,
@@ -29,6 +31,7 @@ from keras_plm.text import (
     learn_vocabulary,
     read_documents,
 )
+from keras_plm.text.streamed_rows import Rows
 from keras_plm.text.token_shards import Level
 from keras_plm.training import CrossEntropy, Lamb
 
@@ -69,6 +72,8 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
     lowercase: bool = True  # lower-case the text and strip accents
     mask_rate: float = 0.15  # fraction of the tokens to predict
     whole_word: bool = True  # whole-word masking: mask either all tokens of a word or none
+    next_sentence: bool = True  # False: masked tokens only, on single texts
+    pack: bool = False  # several short documents or pairs share a row, but do not see each other
     inside_rate: float = 0.0  # fraction of NotNext pairs whose second text is from the same document, which is harder
     optimizer_name: Literal["adamw", "lamb"] = "adamw"  # lamb for batches of thousands of examples
     validation_steps: int = 50  # batches of a validation; they are always the same
@@ -110,7 +115,9 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
 
     def new_model(self, tokenizer: Tokenizer) -> Pretrainer:
         """An encoder with both heads."""
-        return Pretrainer(dataclasses.replace(self.config, vocabulary_size=len(tokenizer)), tokenizer)
+        has_pooler = self.config.has_pooler and self.next_sentence  # only the next-sentence head trains it
+        config = dataclasses.replace(self.config, vocabulary_size=len(tokenizer), has_pooler=has_pooler)
+        return Pretrainer(config, tokenizer, next_sentence=self.next_sentence)
 
     def pretrained(self) -> Pretrainer:
         """The model of `start_from`; missing heads are added."""
@@ -120,13 +127,20 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         if isinstance(model, Pretrainer):
             return model
         encoder = model if isinstance(model, Encoder) else model.encoder
-        return Pretrainer(encoder.config, model.tokenizer, encoder=encoder)
+        return Pretrainer(encoder.config, model.tokenizer, self.next_sentence, encoder)
 
-    def rows(self, model: Pretrainer, corpus: TokenizedCorpus) -> MaskedPairs:
+    def trained(self, model: Pretrainer) -> keras.Model:
+        """The model, or with `pack` its form for rows of several passages."""
+        return PackedPretrainer(model) if self.pack else model
+
+    def rows(self, model: Pretrainer, corpus: TokenizedCorpus) -> Rows:
         """Passages of the documents."""
         if model.next_sentence:
             _warn_of_short_documents(corpus)
-        return self._pairs(model, corpus, self.inside_rate)
+        rows = self._pairs(model, corpus, self.inside_rate)
+        if not self.pack:
+            return rows
+        return Epochs(PackedPassages(rows.pairs, rows.tokenizer, self.mask_rate, self.whole_word, rows.next_sentence))
 
     def validation_rows(self, model: Pretrainer, texts: Iterable[list[str]]) -> MaskedPairs:
         """Passages whose NotNext pairs are from different documents, as in the paper."""
@@ -162,8 +176,12 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         return found | {"masked_tokens_unigram_accuracy": _unigram_accuracy(self.validation_batches(rows))}
 
     def facts(self, model: Pretrainer, rows: Any) -> dict[str, Any]:
-        """The size of the corpus."""
-        return {"passages": f"{len(rows):,}"}
+        """The size of the corpus, and what padding costs in packed rows."""
+        if not self.pack:
+            return {"passages": f"{len(rows):,}"}
+        packed: PackedPassages = rows.rows
+        padding = f"{packed.share_of_padding():.1%}, instead of {packed.share_of_padding(packed=False):.1%}"
+        return {"passages": f"{len(packed.pairs):,} in {len(packed):,} rows", "padding in the rows": padding}
 
     def next_command(self, folder: str) -> str:
         """A command that fine-tunes the encoder."""

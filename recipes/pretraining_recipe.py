@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import keras
+
 from keras_plm.checkpoints import load
 from keras_plm.layers import rematerialize
 from keras_plm.models import copy_model, save
@@ -15,7 +17,7 @@ from keras_plm.training import Diverged, DivergenceGuard, fit_from, is_chief
 
 from .console import print_pretrained
 from .model_card import model_card
-from .pretraining_texts import as_documents, fingerprint_of, open_texts
+from .pretraining_texts import fingerprint_of, open_texts, tokenized
 from .recipe import Recipe
 from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
@@ -84,17 +86,18 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             else:
                 model = self.pretrained()
                 texts.check_tokenizer(model.needs_tokenizer())
-            if self.max_length > model.config.max_sequence_length:
-                longest = model.config.max_sequence_length
-                raise ValueError(f"max_length={self.max_length}, but the model has {longest} positions")
+            self._check_length(model)
             rows = texts.rows(model, state)
             held_out_rows = self.validation_rows(model, held_out) if held_out else None
-            validation = self.validation_batches(held_out_rows) if held_out_rows else None
+            trained = self.trained(model)
+            if trained is not model and method is not SUPERVISED:
+                raise ValueError("pack and knowledge distillation cannot be combined")
+            validation = self._validation(model, held_out, held_out_rows) if method is SUPERVISED else None
 
             rematerialize(model, self.rematerialize)
 
             # The checkpoint, if an earlier run was interrupted
-            trainee = method.compile(model, self.optimizer(epochs * steps), self.loss(model), self.metrics(model))
+            trainee = method.compile(trained, self.optimizer(epochs * steps), self.loss(model), self.metrics(model))
             done = state.restore(trainee)
             if self.start_from is None:
                 state.keep_tokenizer(model.needs_tokenizer())
@@ -102,7 +105,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
 
             # The training
-            self._fit(trainee, rows, state, done, steps, epochs, validation if trainee is model else None)
+            self._fit(trainee, rows, state, done, steps, epochs, validation)
             scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
 
         # Scores and the saved model
@@ -123,6 +126,19 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         if self.verbose and save_model:
             print_pretrained(scores, self.model_folder, self.next_command(self.model_folder))
         return model
+
+    def _check_length(self, model: Any) -> None:
+        longest = model.config.max_sequence_length
+        if self.max_length > longest:
+            raise ValueError(f"max_length={self.max_length}, but the model has {longest} positions")
+
+    def _validation(self, model: Any, texts: list[Any], rows: Rows | None) -> Any:
+        """Batches of held-out texts in the form of those of the training, or None."""
+        if rows is None:
+            return None
+        return self.validation_batches(
+            rows if self.trained(model) is model else self.rows(model, tokenized(model, texts))
+        )
 
     def _fit(
         self, trainee: Any, rows: Rows, state: TrainingState, done: int, steps: int, epochs: int, validation: Any
@@ -182,6 +198,10 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     def pretrained(self) -> Model:
         """The model of `start_from`, with its tokenizer."""
 
+    def trained(self, model: Any) -> keras.Model:
+        """The Keras model that `fit` is called on; it has the weights of the model."""
+        return model
+
     @abstractmethod
     def rows(self, model: Any, corpus: TokenizedCorpus) -> Rows:
         """The rows of tokenized texts."""
@@ -193,7 +213,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
 
     def validation_rows(self, model: Any, texts: Iterable[Any]) -> Rows:
         """The rows of held-out texts, as from `read`."""
-        return self.rows(model, TokenizedCorpus.from_documents(as_documents(texts), model.needs_tokenizer()))
+        return self.rows(model, tokenized(model, texts))
 
     def validation_data(self, model: Any, texts: Iterable[Any]) -> Any:
         """Batches of held-out texts, as from `read`. They are the same in every run."""

@@ -93,9 +93,7 @@ class TextsInMemory(PretrainingTexts):
         return state.kept_tokenizer() or self.recipe.new_tokenizer(self.texts)
 
     def rows(self, model: Any, state: "TrainingState") -> Rows:
-        return self.recipe.rows(
-            model, TokenizedCorpus.from_documents(as_documents(self.texts), model.needs_tokenizer())
-        )
+        return self.recipe.rows(model, tokenized(model, self.texts))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -190,6 +188,11 @@ class LargeTexts(PretrainingTexts):
 def as_documents(texts: Iterable[str | list[str]]) -> Iterator[list[str]]:
     """Texts as documents with one sentence each; documents unchanged."""
     return ([text] if isinstance(text, str) else text for text in texts)
+
+
+def tokenized(model: Any, texts: Iterable[str | list[str]]) -> TokenizedCorpus:
+    """Texts or documents as tokens of the model."""
+    return TokenizedCorpus.from_documents(as_documents(texts), model.needs_tokenizer())
 
 
 def limited(texts: Iterable[Any], size: int) -> Iterator[Any]:

@@ -66,7 +66,8 @@ def test_recipe_fields():
         "validation_steps",
     ]  # fmt: skip
     assert names["Pretrain"] == [
-        *pretraining, "vocabulary", "lowercase", "mask_rate", "whole_word", "inside_rate", "optimizer_name",
+        *pretraining, "vocabulary", "lowercase", "mask_rate", "whole_word", "next_sentence", "pack", "inside_rate",
+        "optimizer_name",
     ]  # fmt: skip
     assert names["PretrainCausal"] == [*pretraining, "text_column"]
     assert names["PretrainDenoising"] == [*pretraining, "text_column", "noise", "noise_rate"]

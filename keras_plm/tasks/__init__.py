@@ -5,6 +5,7 @@ from .columns import Columns, read_texts
 from .embedding import EMBEDDING, Embedder, EmbedderMethods
 from .evaluate import evaluate
 from .generating_model import GeneratingModel
+from .packed_pretraining import PackedPretrainer
 from .pooling import Pooling
 from .pretraining import Pretrainer
 from .question_answering import QUESTION_ANSWERING, Answer, QuestionAnswerer, QuestionAnswererMethods
@@ -33,6 +34,7 @@ __all__ = [
     "EmbedderMethods",
     "GeneratingModel",
     "Pooling",
+    "PackedPretrainer",
     "Pretrainer",
     "QuestionAnswerer",
     "QuestionAnswererMethods",

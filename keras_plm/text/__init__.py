@@ -13,6 +13,7 @@ from .denoising import MASK, SENTINELS, DenoisingRows, Noise
 from .masked_pairs import MaskedPairs
 from .masking import mask_tokens
 from .next_sentence_pairs import SentencePairs
+from .packed_passages import PackedPassages
 from .packed_texts import PackedRows, PackedTexts
 from .packing import Spans, pack
 from .readers import (
@@ -38,7 +39,7 @@ from .sentence_piece import SentencePieceTokenizer
 from .sentence_piece_learning import learn_sentence_pieces
 from .shard_writing import write_shards
 from .source_target_rows import SourceTargetRows
-from .streamed_rows import StreamedRows
+from .streamed_rows import Epochs, StreamedRows
 from .tags import (
     allowed_transitions,
     canonical_labels,
@@ -80,6 +81,8 @@ __all__ = [
     "MaskedPairs",
     "Noise",
     "PackedRows",
+    "PackedPassages",
+    "Epochs",
     "OnBadRow",
     "PackedTexts",
     "PreparedCorpus",

@@ -19,7 +19,7 @@ class MaskedPairs:
         tokenizer: the tokenizer of their tokens.
         mask_rate: fraction of tokens to predict.
         whole_word: whole-word masking.
-        next_sentence: False leaves out the next-sentence labels.
+        next_sentence: True: pairs of texts with their labels; False: single texts.
     """
 
     pairs: SentencePairs
@@ -52,7 +52,8 @@ class MaskedPairs:
         def make(step: tf.Tensor) -> tuple[dict, dict, dict]:
             index = shuffled_rows(step, batch_size, len(self), seed)
             pair_seed, mask_seed = tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2))
-            first, second, is_next = self.pairs.draw(index, pair_seed)
+            draw = self.pairs.draw if self.next_sentence else self.pairs.texts
+            first, second, is_next = draw(index, pair_seed)
             packed = pack(self.tokenizer, first, second, length, pad_to=length)
             inputs, masked_tokens, weights = mask_tokens(
                 self.tokenizer, packed, mask_seed, num_positions, self.mask_rate, self.whole_word

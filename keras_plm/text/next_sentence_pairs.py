@@ -89,6 +89,15 @@ class SentencePairs:
         second = self._spans(second_start, self._fill(second_start, goal - first.lengths, second_limit))
         return first, second, tf.where(is_next, IS_NEXT, NOT_NEXT)
 
+    def texts(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[Spans, None, tf.Tensor]:
+        """Single texts that start at the passages `index`, as pairs from `draw` whose second part is missing."""
+        share, short_draw = tf.unstack(tf.random.stateless_uniform((2, tf.size(index)), seed))
+        # a single text has room for the special tokens of a pair
+        goal = tf.where(short_draw < self.short_rate, share, 1.0) * self.max_tokens
+        start = tf.gather(self._anchors, index)
+        end = self._fill(start, tf.cast(goal, tf.int64), tf.gather(self._document_end, index))
+        return self._spans(start, end), None, tf.zeros_like(index, tf.int32)
+
     def _fill(self, start: tf.Tensor, num_tokens: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
         """End of the sentences from `start` that fit in `num_tokens`: at least one sentence, at most up to `limit`."""
         last_token = tf.gather(self._sentences, start) + num_tokens

@@ -52,7 +52,7 @@ class PackedTexts:
             for start, size in zip(starts, lengths, strict=True)
             for offset in range(0, int(size) - 1, length)
         ]
-        self.rows = _best_fit([size for _, size in parts], length)
+        self.rows = best_fit([size for _, size in parts], length)
         self.length = length
         # index of each input in `tokens`, and the number of its text in the row
         self._places = np.full((len(self.rows), length), _NONE, "int32")
@@ -123,7 +123,7 @@ class PackedTexts:
         return {"token_ids": token_ids, "padding_mask": numbers}, targets, weights
 
 
-def _best_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
+def best_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
     """Distribute parts over rows. Returns the indices of the parts in each row."""
     # Rows with the same room are interchangeable, so there is one list of rows for each amount of room. The bits of
     # `available` tell which lists are not empty: finding the best fit takes one operation.

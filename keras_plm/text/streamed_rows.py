@@ -1,4 +1,5 @@
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -32,7 +33,88 @@ class _Part(NamedTuple):
     num_steps: int
 
 
-class StreamedRows:
+class RowsInBlocks(ABC):
+    """Rows of several blocks, one after the other. The blocks have a random order in each epoch.
+
+    Each block gets another seed in each epoch, so its rows have another order, and draw other things.
+
+    Attributes:
+        sizes: the number of rows of each block.
+    """
+
+    sizes: list[int]
+
+    @abstractmethod
+    def read(self, block: int) -> Rows:
+        """The rows of a block."""
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def training_dataset(self, batch_size: int, num_steps: int, first_step: int = 0, seed: int = 0) -> tf.data.Dataset:
+        """Batches of shuffled rows; each batch is a function of (seed, step).
+
+        A block ends with a full batch, which repeats some of its rows.
+
+        Args:
+            batch_size: rows per batch, summed over all replicas.
+            num_steps: the dataset ends before this step.
+            first_step: the dataset begins at this step. Its batches are the same as in a dataset that starts at 0.
+            seed: random seed of the order, and of what the rows draw.
+        """
+        parts = list(self._parts(batch_size, num_steps, first_step, seed))
+        if not parts:
+            raise ValueError(f"no batch between step {first_step} and step {num_steps}")
+        first = [self.read(parts[0].block)]
+        form = first[0].training_dataset(batch_size, 1).element_spec
+
+        def batches() -> Iterator[Any]:
+            with ThreadPoolExecutor(1) as reader:
+                rows = first.pop() if first else self.read(parts[0].block)
+                for part, following in zip(parts, [*parts[1:], None], strict=True):
+                    reading = None if following is None else reader.submit(self.read, following.block)
+                    yield from rows.training_dataset(batch_size, part.num_steps, part.first_step, part.seed)
+                    if reading is not None:
+                        rows = reading.result()
+
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=form)
+        # Keras warns of a validation whose number of batches it does not know
+        return ready(dataset.apply(tf.data.experimental.assert_cardinality(num_steps - first_step)))
+
+    def _parts(self, batch_size: int, num_steps: int, first_step: int, seed: int) -> Iterator[_Part]:
+        """The blocks in the order of the training, from the block of the first step."""
+        begin, epoch = 0, 0
+        steps = [math.ceil(size / batch_size) for size in self.sizes]
+        if first_step >= sum(steps):
+            epoch = first_step // sum(steps)
+            begin = epoch * sum(steps)
+        while begin < num_steps:
+            for block in np.random.default_rng([seed, epoch]).permutation(len(steps)).tolist():
+                end = min(begin + steps[block], num_steps)
+                if first_step < end and begin < num_steps:
+                    (own_seed,) = np.random.SeedSequence([seed, epoch, block]).generate_state(1)
+                    yield _Part(block, int(own_seed) % 2**31, max(first_step - begin, 0), end - begin)
+                begin += steps[block]
+            epoch += 1
+
+
+class Epochs(RowsInBlocks):
+    """Rows in memory that draw their passages again in each epoch.
+
+    Args:
+        rows: rows that draw passages once for each dataset, such as `PackedPassages`.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.sizes = [len(rows)]
+
+    def read(self, block: int) -> Rows:
+        """The rows."""
+        return self.rows
+
+
+class StreamedRows(RowsInBlocks):
     """Rows of a prepared corpus that is larger than the memory.
 
     The shards are distributed over blocks, and one block after the other is in memory. The blocks have a random order
@@ -67,59 +149,13 @@ class StreamedRows:
         self._blocks = _blocks(corpus.shards, block_tokens)
         if sizes is None:
             numbers = track(range(len(self._blocks)), "counting rows", disable=not progress)
-            sizes = [len(self._read(block)) for block in numbers]
+            sizes = [len(self.read(block)) for block in numbers]
         if len(sizes) != len(self._blocks):
             raise ValueError(f"sizes has {len(sizes)} numbers, but there are {len(self._blocks)} blocks")
         self.sizes = list(sizes)
 
-    def __len__(self) -> int:
-        return sum(self.sizes)
-
-    def training_dataset(self, batch_size: int, num_steps: int, first_step: int = 0, seed: int = 0) -> tf.data.Dataset:
-        """Batches of shuffled rows; each batch is a function of (seed, step).
-
-        A block ends with a full batch, which repeats some of its rows.
-
-        Args:
-            batch_size: rows per batch, summed over all replicas.
-            num_steps: the dataset ends before this step.
-            first_step: the dataset begins at this step. Its batches are the same as in a dataset that starts at 0.
-            seed: random seed of the order, and of what the rows draw.
-        """
-        parts = list(self._parts(batch_size, num_steps, first_step, seed))
-        if not parts:
-            raise ValueError(f"no batch between step {first_step} and step {num_steps}")
-        first = [self._read(parts[0].block)]
-        form = first[0].training_dataset(batch_size, 1).element_spec
-
-        def batches() -> Iterator[Any]:
-            with ThreadPoolExecutor(1) as reader:
-                rows = first.pop() if first else self._read(parts[0].block)
-                for part, following in zip(parts, [*parts[1:], None], strict=True):
-                    reading = None if following is None else reader.submit(self._read, following.block)
-                    yield from rows.training_dataset(batch_size, part.num_steps, part.first_step, part.seed)
-                    if reading is not None:
-                        rows = reading.result()
-
-        return ready(tf.data.Dataset.from_generator(batches, output_signature=form))
-
-    def _parts(self, batch_size: int, num_steps: int, first_step: int, seed: int) -> Iterator[_Part]:
-        """The blocks in the order of the training, from the block of the first step."""
-        begin, epoch = 0, 0
-        steps = [math.ceil(size / batch_size) for size in self.sizes]
-        if first_step >= sum(steps):
-            epoch = first_step // sum(steps)
-            begin = epoch * sum(steps)
-        while begin < num_steps:
-            for block in np.random.default_rng([seed, epoch]).permutation(len(steps)).tolist():
-                end = min(begin + steps[block], num_steps)
-                if first_step < end and begin < num_steps:
-                    (own_seed,) = np.random.SeedSequence([seed, epoch, block]).generate_state(1)
-                    yield _Part(block, int(own_seed) % 2**31, max(first_step - begin, 0), end - begin)
-                begin += steps[block]
-            epoch += 1
-
-    def _read(self, block: int) -> Rows:
+    def read(self, block: int) -> Rows:
+        """The rows of some shards."""
         return self.make_rows(TokenizedCorpus.joined([self.corpus.read(shard) for shard in self._blocks[block]]))
 
 
