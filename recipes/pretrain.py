@@ -160,6 +160,7 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
             self.schedule(steps),
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
+            **self.accumulation(),
         )
 
     def loss(self, model: Pretrainer) -> Any:

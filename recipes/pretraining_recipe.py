@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
+import tensorflow as tf
 
 from keras_plm.checkpoints import load
 from keras_plm.layers import rematerialize
 from keras_plm.models import copy_model, save
 from keras_plm.text import TokenizedCorpus, Tokenizer, expand_files, read_text, read_texts
+from keras_plm.text.datasets import in_parts
 from keras_plm.text.readers.files import file_suffix
 from keras_plm.text.streamed_rows import Rows
 from keras_plm.text.token_shards import Level
@@ -47,11 +49,12 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     vocabulary_size: int | None = None  # number of tokens to learn; None takes it from the config
     steps: int = 10_000  # batches to train on, rounded up to whole epochs
     checkpoint_every: int = 1_000  # largest number of steps between checkpoints; each checkpoint has a validation
+    gradient_accumulation_steps: int = 1  # number of batches whose averaged gradients make one step
     validation_steps: int = 20  # batches of a validation; they are always the same
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_at_least_one("steps", "checkpoint_every", "validation_steps")
+        self.check_at_least_one("steps", "checkpoint_every", "validation_steps", "gradient_accumulation_steps")
         usual = next(field.default for field in dataclasses.fields(self) if field.name == "config")
         if not isinstance(self.config, type(usual)):
             raise TypeError(f"config={self.config!r}; give an object of {type(usual).__name__}")
@@ -97,7 +100,12 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             rematerialize(model, self.rematerialize)
 
             # The checkpoint, if an earlier run was interrupted
-            trainee = method.compile(trained, self.optimizer(epochs * steps), self.loss(model), self.metrics(model))
+            trainee = method.compile(
+                trained,
+                self.optimizer(epochs * steps // self.gradient_accumulation_steps),
+                self.loss(model),
+                self.metrics(model),
+            )
             done = state.restore(trainee)
             if self.start_from is None:
                 state.keep_tokenizer(model.needs_tokenizer())
@@ -168,13 +176,36 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                     )
 
     def _batches_from(self, rows: Rows, num_steps: int, left_out: int) -> Callable[[int], Any]:
-        return lambda first: rows.training_dataset(self.batch_size, num_steps + left_out, first + left_out, self.seed)
+        """The batches from a step on. Those of one optimizer step are parts of one large batch."""
+        parts = self.gradient_accumulation_steps
+        left_out = -(-left_out // parts)
+
+        def batches(first: int) -> Any:
+            large = rows.training_dataset(
+                self.batch_size * parts, num_steps // parts + left_out, first // parts + left_out, self.seed
+            )
+            return in_parts(large, parts).skip(first % parts)
+
+        return batches
+
+    def accumulation(self) -> dict[str, Any]:
+        """The argument of the optimizer for gradient accumulation.
+
+        Raises:
+            ValueError: there are several devices; Keras' optimizers accumulate on one only.
+        """
+        parts, devices = self.gradient_accumulation_steps, tf.distribute.get_strategy().num_replicas_in_sync
+        if parts == 1:
+            return {}
+        if devices > 1:
+            raise ValueError(f"gradient_accumulation_steps={parts} works on one device only, not on {devices}")
+        return {"gradient_accumulation_steps": parts}
 
     @property
     def rounds(self) -> tuple[int, int]:
         """The number of epochs of `fit`, and of batches in each of them. An epoch ends with a checkpoint."""
-        epochs = -(-self.steps // self.checkpoint_every)
-        return epochs, -(-self.steps // epochs)
+        epochs, parts = -(-self.steps // self.checkpoint_every), self.gradient_accumulation_steps
+        return epochs, -(-self.steps // epochs // parts) * parts
 
     def guards(self) -> list[Any]:
         """Rewind to a checkpoint if the loss is not finite, or has a spike."""

@@ -148,7 +148,12 @@ class Recipe:
             self.schedule(steps),
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
+            **self.accumulation(),
         )
+
+    def accumulation(self) -> dict[str, Any]:
+        """The argument of the optimizer for gradient accumulation, if the recipe has it."""
+        return {}
 
     @contextmanager
     def session(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ collect_ignore = [
     "run_notebooks.py",
     "recipes/run_killed.py",
     "recipes/run_two_replicas.py",
+    "recipes/run_under_strategy.py",
     "training/run_strategy.py",
     "bench",
     "checkpoints/smollm2_peer.py",

@@ -3,6 +3,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from keras import tree
 
 from keras_plm.config import Adaptation, EncoderConfig
 from keras_plm.models import Encoder, KeepsTokenizer, TokenInputs
@@ -31,7 +32,10 @@ class TextModel(KeepsTokenizer):
 
     def predict_on_batch(self, inputs: dict[str, Any]) -> Any:
         """The outputs of a batch of rows, as numpy arrays."""
-        return super().predict_on_batch(inputs)  # type: ignore[misc]
+        found = super().predict_on_batch(inputs)  # type: ignore[misc]
+        # under a strategy with several replicas, each of them computes the whole batch, and Keras joins their outputs
+        count = len(next(iter(inputs.values())))
+        return tree.map_structure(lambda output: np.asarray(output)[:count], found)
 
     def row_limit(self, max_length: int | None = None) -> int:
         """`max_length`, but at most the model's limit; None means the limit.
@@ -49,12 +53,7 @@ class TextModel(KeepsTokenizer):
         for step, batch in enumerate(dataset):
             inputs = batch[0] if isinstance(batch, tuple) else batch
             index = order[step * batch_size :][: len(inputs["token_ids"])]
-            found = self.predict_on_batch(inputs)
-            # with several replicas, Keras concatenates their outputs
-            if isinstance(found, dict):
-                yield index, {name: np.asarray(value)[: len(index)] for name, value in found.items()}
-            else:
-                yield index, np.asarray(found)[: len(index)]
+            yield index, self.predict_on_batch(inputs)
 
     def predict_texts(
         self,

@@ -190,3 +190,25 @@ def ready(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def in_parts(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
+    """Divide each batch into smaller ones, for gradient accumulation. Their weights stay those of the large batch.
+
+    Args:
+        dataset: batches whose number of rows is a multiple of `parts`.
+        parts: number of batches to make of each.
+    """
+    if parts == 1:
+        return dataset
+
+    def divided(value: tf.Tensor) -> tf.Tensor:
+        rows = value.shape[0] // parts if value.shape[0] else None
+        shape = tf.concat([[parts, tf.shape(value)[0] // parts], tf.shape(value)[1:]], 0)
+        return tf.ensure_shape(tf.reshape(value, shape), (parts, rows, *value.shape[1:]))
+
+    def divide(*batch: Any) -> tf.data.Dataset:
+        tensors = tf.nest.map_structure(divided, batch)
+        return tf.data.Dataset.range(parts).map(lambda i: tf.nest.map_structure(lambda value: value[i], tensors))
+
+    return ready(dataset.flat_map(divide))

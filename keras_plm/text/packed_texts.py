@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .datasets import ready, shuffled_rows
+from .datasets import in_parts, ready, shuffled_rows
 
 _NONE = -1
 
@@ -189,6 +189,10 @@ class PackedRows:
             batch_size: rows per batch, summed over all replicas.
             epochs: passes over the rows.
             seed: random seed of the order; each epoch has another order.
-            gradient_accumulation_steps: unused: batches of one step have equal weights, not their tokens.
+            gradient_accumulation_steps: number of batches whose averaged gradients make one step. Their tokens have
+                the same weights as in one large batch.
         """
-        return self.packed.training_dataset(batch_size, epochs * self.num_steps(batch_size), seed=seed)
+        parts = gradient_accumulation_steps
+        steps = epochs * self.num_steps(batch_size)
+        large = self.packed.training_dataset(batch_size * parts, -(-steps // parts), seed=seed)
+        return in_parts(large, parts).take(steps)
