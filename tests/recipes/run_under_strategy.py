@@ -22,7 +22,7 @@ if mode == "mirrored":
 import keras_plm as plm  # noqa: E402
 from keras_plm import recipes  # noqa: E402
 from keras_plm.recipes import recipe as module  # noqa: E402
-from keras_plm.tasks import evaluate  # noqa: E402
+from keras_plm.tasks import evaluate, extract_summaries  # noqa: E402
 from keras_plm.training import make_strategy  # noqa: E402
 
 strategies = []
@@ -85,7 +85,7 @@ RECIPES = {
         **shared, **translating, train=table("translations.tsv"), source_column="en", target_column="de"
     ),
     "Summarize": lambda: recipes.Summarize(
-        **shared, **translating, train=table("translations.tsv"), text_column="en", summary_column="de"
+        **shared, **translating, train=table("translations.tsv"), source_column="en", target_column="de"
     ),
     "Distill": lambda: recipes.Distill(
         recipe=recipes.Classify(**shared, **classify), teacher=str(data / "teacher"), hidden=1.0
@@ -96,23 +96,20 @@ RECIPES = {
 def answers(model):
     """What the methods of a model say, as numbers and texts."""
     texts = ["the cat sees the dog", "a dog", "the heron hears the fox and the cat"]
+    if name == "SummarizeExtractive":
+        return extract_summaries(model, ["A cat sees.\nA dog. The fox."])
     if hasattr(model, "predict_probabilities"):
         return model.predict_probabilities(texts).tolist()
+    if hasattr(model, "generate") and model.continues_prompts:
+        return [*model.generate(texts[:2], max_new_tokens=5), *(found.total for found in model.score(texts[:2]))]
     if hasattr(model, "generate"):
-        return (
-            [
-                *model.generate(texts[:2], max_new_tokens=5),
-                *(found.total for found in model.score(texts[:2])),
-            ]
-            if hasattr(model, "score") and model.continues_prompts
-            else model.generate(["one two", "ten"], max_new_tokens=5)
-        )
+        return model.generate(["one two", "ten"], max_new_tokens=5)
     if hasattr(model, "embed"):
         return model.embed(texts).tolist()
     if hasattr(model, "tag"):
-        return [[str(span) for span in model.tag(text)] for text in texts]
+        return [[f"{span.label} {span.start} {span.end}" for span in spans] for spans in model.tag(texts)]
     if hasattr(model, "answer"):
-        return [str(model.answer("who ?", text)) for text in texts]
+        return [model.answer("who ?", text).text for text in texts]
     return []
 
 
