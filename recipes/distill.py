@@ -88,7 +88,7 @@ class Distill(TrainingMethod):
         more = self.augmentations_per_text
         return train.augmented(more, self.recipe.seed) if more else train
 
-    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
+    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any, **options: Any) -> keras.Model:
         """The compiled `Distiller` of this student."""
         teacher = load(self.teacher)
         if self.recipe.max_length > teacher.config.max_sequence_length:
@@ -97,7 +97,7 @@ class Distill(TrainingMethod):
         weights = {name: getattr(self, name) for name in ("hard", "soft", "hidden", "attention", "temperature")}
         layers = None if self.layers is None else list(self.layers)
         distiller = Distiller(model, teacher, loss, layers=layers, **weights)
-        distiller.compile(optimizer, jit_compile=False)
+        distiller.compile(optimizer, jit_compile=False, **options)
         return distiller
 
     def record(self, recipe: Any) -> str:

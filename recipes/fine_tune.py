@@ -117,7 +117,8 @@ class FineTune(Recipe, Generic[Model]):
             # The model, and examples as tokens
             model = self.begin(data.labeled)
             data = self._without_unknown_labels(data, model)
-            tokens = {"train": self.rows(model, method.examples(data.train))}
+            rows = self.rows(model, method.examples(data.train))
+            tokens = {"train": rows.padded() if self.pads_all_rows else rows}
             tokens |= {name: self.rows(model, examples) for name, examples in data.held_out.items()}
             if self.verbose:
                 print_summary({"train": data.train, **data.held_out}, tokens)
@@ -126,8 +127,11 @@ class FineTune(Recipe, Generic[Model]):
             rematerialize(model, self.rematerialize)
             trained, total = freeze(model, self.trainable)
             steps = tokens["train"].num_steps(self.batch_size)  # of an epoch
+            self._check_executions(steps)
             optimizer = self.task_optimizer(model, steps)
-            trainee = method.compile(model, optimizer, self.loss(model), self.metrics(model))
+            trainee = method.compile(
+                model, optimizer, self.loss(model), self.metrics(model), steps_per_execution=self.steps_per_execution
+            )
 
             # The checkpoint, if an earlier run was interrupted
             state = TrainingState(self, method, _fingerprint(data)) if save_model else NOTHING_KEPT
@@ -290,6 +294,14 @@ class FineTune(Recipe, Generic[Model]):
             return data
         labels = getattr(model, "labels", None)
         return data._replace(held_out={name: examples.known(labels) for name, examples in data.held_out.items()})
+
+    def _check_executions(self, steps: int) -> None:
+        if steps % self.steps_per_execution:
+            able = [n for n in range(1, min(steps, 50) + 1) if steps % n == 0]
+            raise ValueError(
+                f"steps_per_execution={self.steps_per_execution} does not divide the {steps} batches of an epoch; "
+                f"choose one of {', '.join(map(str, able))}"
+            )
 
     def updates(self, steps: int) -> int:
         """Optimizer steps of the whole training, with `steps` batches per epoch."""

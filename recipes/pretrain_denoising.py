@@ -65,6 +65,8 @@ class PretrainDenoising(PretrainingRecipe[Seq2Seq]):
         super().__post_init__()
         if self.noise not in get_args(Noise):
             raise ValueError(f"noise={self.noise!r}; choose one of {', '.join(get_args(Noise))}")
+        if self.static_shapes and self.noise == "infilling":
+            raise ValueError("with noise='infilling', rows have different lengths: leave out static_shapes")
         if not 0 < self.rate < 1:
             raise ValueError(f"noise_rate={self.noise_rate}; it is a fraction of the tokens, in (0, 1)")
 

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 self.optimizer(epochs * steps // self.gradient_accumulation_steps),
                 self.loss(model),
                 self.metrics(model),
+                steps_per_execution=self.steps_per_execution,
             )
             done = state.restore(trainee)
             if self.start_from is None:
@@ -204,8 +206,9 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     @property
     def rounds(self) -> tuple[int, int]:
         """The number of epochs of `fit`, and of batches in each of them. An epoch ends with a checkpoint."""
-        epochs, parts = -(-self.steps // self.checkpoint_every), self.gradient_accumulation_steps
-        return epochs, -(-self.steps // epochs // parts) * parts
+        epochs = -(-self.steps // self.checkpoint_every)
+        unit = math.lcm(self.gradient_accumulation_steps, self.steps_per_execution)
+        return epochs, -(-self.steps // epochs // unit) * unit
 
     def guards(self) -> list[Any]:
         """Rewind to a checkpoint if the loss is not finite, or has a spike."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
+import tensorflow as tf
 import tyro
 
 from keras_plm.models import check_free
@@ -64,6 +65,8 @@ class Recipe:
     precision: Precision = "auto"  # auto: mixed_bfloat16 if it is fast on the device, else float32
     strategy: Strategy = "auto"  # how to use several devices or machines
     rematerialize: bool = False  # compute each block again in the backward pass: less memory, more time
+    steps_per_execution: int = 1  # batches in each call of the compiled step; more of them save time on TPUs
+    static_shapes: bool = False  # pad all rows to max_length, because a TPU compiles each width; always on a TPU
     tensorboard: str | None = None  # folder for a TensorBoard log
     fast_dev_run: bool = False  # test run: a few steps on a few examples; nothing is saved
     verbose: int = 1  # 0: silent, 1: progress bars, 2: one line per epoch
@@ -71,7 +74,7 @@ class Recipe:
     callbacks: tyro.conf.Suppress[Sequence[Any]] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        self.check_at_least_one("batch_size")
+        self.check_at_least_one("batch_size", "steps_per_execution")
         if self.max_length < 5:
             raise ValueError(f"max_length={self.max_length}; a row needs 5 tokens: [CLS] a [SEP] b [SEP]")
         if not 0 <= self.warmup < 1:
@@ -171,6 +174,11 @@ class Recipe:
         with strategy.scope(), dtype_policy(self.policy):
             keras.utils.set_random_seed(self.seed)
             yield
+
+    @property
+    def pads_all_rows(self) -> bool:
+        """Whether all rows have `max_length` tokens. Call it inside `session`."""
+        return self.static_shapes or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
 
     @property
     def policy(self) -> str:

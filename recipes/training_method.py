@@ -13,9 +13,9 @@ class TrainingMethod:
         """The examples to train on. A subclass may add some to the recipe's examples."""
         return train
 
-    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any) -> keras.Model:
-        """The compiled Keras model that `fit` is called on."""
-        model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=False)
+    def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any, **options: Any) -> keras.Model:
+        """The compiled Keras model that `fit` is called on; `options` are other arguments of `compile`."""
+        model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=False, **options)
         return model
 
     def record(self, recipe: "Recipe") -> str:

@@ -5,7 +5,7 @@ a distributed training can compute its own rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class TextRows:
         token_labels: int32 labels of `first.tokens`, -1 for a token without a label; replaces `targets`.
         group: number of consecutive rows that stay together in training.
         num_tokens: number of tokens of each example, before truncation and splitting; None if equal to `lengths`.
+        pad_to: number of tokens of all rows of a batch; None means the longest of them, rounded up.
     """
 
     tokenizer: Tokenizer
@@ -64,6 +65,7 @@ class TextRows:
     token_labels: np.ndarray | None = None
     group: int = 1
     num_tokens: np.ndarray | None = None
+    pad_to: int | None = None
 
     @classmethod
     def from_texts(
@@ -95,6 +97,10 @@ class TextRows:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def padded(self) -> "TextRows":
+        """The same rows, all of them with `max_length` tokens."""
+        return replace(self, pad_to=self.max_length)
 
     def num_steps(self, batch_size: int) -> int:
         """Number of batches of one epoch; the last batch may be smaller."""
@@ -144,7 +150,7 @@ class TextRows:
             index = rows[step * batch_size : (step + 1) * batch_size]
             second = None if self.second is None else self.second.take(index)
             first = self.first.take(index)
-            inputs = pack(self.tokenizer, first, second, self.max_length)
+            inputs = pack(self.tokenizer, first, second, self.max_length, self.pad_to)
             if self.token_labels is not None:
                 return inputs, *self._token_targets(first, tf.shape(inputs["token_ids"])[1], labeled[step])
             chosen = tf.nest.map_structure(lambda column: tf.gather(column, index), columns)

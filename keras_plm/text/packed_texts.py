@@ -176,6 +176,10 @@ class PackedRows:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def padded(self) -> "PackedRows":
+        """These rows: all of them have the same length."""
+        return self
+
     def num_steps(self, batch_size: int) -> int:
         """Number of batches of one epoch; a batch has `batch_size` rows of several texts."""
         return self.packed.num_steps(batch_size)

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ class SourceTargetRows:
             raise ValueError(f"a source has {read.max()} tokens; the longest row has {max_length}")
         whole, wanted = np.array([len(ids) for ids in targets]), [ids[:room] for ids in targets]
         self.max_length = max_length
+        self.is_padded = False
         self.start, self.written = list(start), np.minimum(whole, room)
         self.lengths = np.maximum(read, self.written + len(start) - 1)
         before = read if num_tokens is None else np.asarray(num_tokens)
@@ -63,6 +65,12 @@ class SourceTargetRows:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def padded(self) -> "SourceTargetRows":
+        """The same rows, all of them with `max_length` tokens, and the same number of rows in each batch."""
+        rows = copy.copy(self)
+        rows.is_padded = True
+        return rows
 
     def num_steps(self, batch_size: int) -> int:
         """Number of batches of one epoch."""
@@ -104,6 +112,8 @@ class SourceTargetRows:
         devices = tf.distribute.get_strategy().num_replicas_in_sync
         random = np.random.default_rng([seed, epoch])
         order, width_of = random.permutation(len(self)), np.minimum(_widths(self.lengths), self.max_length)
+        if self.is_padded:
+            width_of = np.full_like(width_of, self.max_length)
         batches, widths, left = [], [], order[:0]
         for width in np.unique(width_of):
             members = np.concatenate([left, order[width_of[order] == width]])
@@ -113,7 +123,9 @@ class SourceTargetRows:
             widths += [width] * (whole // count)
             left = members[whole:]
         if len(left):
-            left = np.concatenate([left, np.resize(order, -len(left) % devices)])  # all devices get as many rows
+            # all devices get as many rows; padded batches all have as many
+            unit = max(round(batch_size / devices), 1) * devices if self.is_padded else devices
+            left = np.concatenate([left, np.resize(order, -len(left) % unit)])
             batches, widths = [*batches, left], [*widths, int(width_of.max())]
         shuffled = random.permutation(len(batches))
         return [batches[i] for i in shuffled], np.array(widths)[shuffled]

@@ -38,13 +38,13 @@ class DivergenceGuard(keras.callbacks.Callback):
         super().__init__()
         self.steps = steps
         self._fast = self._slow = 0.0
-        self._seen = self._before = 0
+        self._seen = self._before = self._count = 0
         self._sum = math.nan
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the sum of the epoch, whose mean is in the logs."""
         self._before = self._batches() % self.steps  # of the epoch in which a training resumes
-        self._sum = math.nan if self._before else 0.0
+        self._sum, self._count = (math.nan if self._before else 0.0), self._before
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Check the loss of the batch."""
@@ -53,8 +53,10 @@ class DivergenceGuard(keras.callbacks.Callback):
             raise Diverged(f"the loss became {mean}", self._batches())
         if self._before and not batch:
             return  # this mean is without the batches before the interruption, the next ones are with them
-        total = mean * (self._before + batch + 1)
-        loss, self._sum = total - self._sum, total
+        count = self._before + batch + 1
+        total = mean * count
+        loss = (total - self._sum) / max(count - self._count, 1)  # several batches, if they are executed together
+        self._sum, self._count = total, count
         if math.isnan(loss):
             return
         self._seen += 1
