@@ -39,10 +39,6 @@ class Job:
         """The file with the hashes of a part."""
         return self.folder / UNFINISHED / f"{part.name}.hashes.npz"
 
-    def dropped(self, part: int) -> Path:
-        """The file with the numbers of the documents of a part that are left out as duplicates."""
-        return self.folder / UNFINISHED / f"{Part(part, '').name}.repeated.npy"
-
     def finished(self, part: Part) -> Path:
         """The file that says what became of a part."""
         return self.folder / UNFINISHED / f"{part.name}.json"

@@ -1,4 +1,4 @@
-"""The work on the parts of a corpus, and the Apache Beam pipelines that distribute it.
+"""The work on the parts of a corpus, and the Apache Beam pipeline that distributes it.
 
 Each part is read, hashed and tokenized by one worker, which writes files. A part whose files exist is not worked on
 again, so an interrupted pipeline continues. What is in the files does not depend on the number of workers.
@@ -12,7 +12,10 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from keras_plm.models import load_tokenizer
 from keras_plm.text import split_sentences, write_shards
@@ -54,13 +57,9 @@ def repeated_of_bucket(group: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, 
     return repeated(group[1])
 
 
-def write_repeated(group: tuple[int, Iterable[np.ndarray]], job: Job) -> None:
-    """Write the numbers of the repeated documents of a part."""
-    part, numbers = group
-    path = job.dropped(part)
-    temporary = path.with_suffix(f".{secrets.token_hex(4)}.npy")
-    np.save(temporary, np.unique(np.concatenate(list(numbers))))
-    temporary.replace(path)
+def by_number(part: Part) -> tuple[int, Part]:
+    """A part with its number as the key."""
+    return part.number, part
 
 
 class TokenizePart(beam.DoFn):
@@ -78,45 +77,43 @@ class TokenizePart(beam.DoFn):
         settings = json.loads((self.job.folder / UNFINISHED / TOKENIZER).read_text("utf-8"))
         self.tokenizer = load_tokenizer(settings, lambda name: self.job.folder / name)
 
-    def process(self, part: Part) -> None:
-        """Write the shards of a part, and how many documents were left out."""
-        job = self.job
+    def process(self, group: tuple[int, dict[str, Iterable[Any]]]) -> None:
+        """Write the shards of a part, and how many documents were left out.
+
+        Args:
+            group: the number of the part; `part`, and the numbers of its `repeated` documents.
+        """
+        job, (part,) = self.job, group[1]["part"]
         if job.finished(part).exists():
             return
-        kept = self._kept(part) if job.filters else None
+        passed = self._passed(part) if job.filters else None
+        dropped = {number for numbers in group[1]["repeated"] for number in numbers.tolist()}
         read = 0
 
         def documents() -> Iterator[list[str]]:
             nonlocal read
             for number, text in enumerate(job.documents(part)):
                 read = number + 1
-                if kept is None or number in kept:
+                if number not in dropped and (passed is None or number in passed):
                     yield [text] if job.level == "texts" else _sentences(text)
 
-        shards = [
-            shard.name for shard in write_shards(documents(), self.tokenizer, job.folder, part.name, job.shard_bytes)
-        ]
-        left_out = {"read": read} if kept is None else {"read": read} | self._left_out(part, read)
-        write_whole(job.finished(part), json.dumps({"shards": shards} | left_out))
+        shards = write_shards(documents(), self.tokenizer, job.folder, part.name, job.shard_bytes)
+        found: dict[str, Any] = {"shards": [shard.name for shard in shards], "read": read, "repeated": len(dropped)}
+        found["filtered"] = 0 if passed is None else read - len(passed)
+        write_whole(job.finished(part), json.dumps(found))
 
-    def _kept(self, part: Part) -> set[int]:
+    def _passed(self, part: Part) -> set[int]:
+        """The numbers of the documents that the filters keep."""
         with np.load(self.job.fingerprints(part)) as found:
-            numbers = np.unique(found["numbers"])
-        path = self.job.dropped(part.number)
-        return set((np.setdiff1d(numbers, np.load(path)) if path.exists() else numbers).tolist())
-
-    def _left_out(self, part: Part, read: int) -> dict[str, int]:
-        with np.load(self.job.fingerprints(part)) as found:
-            passed = len(np.unique(found["numbers"]))
-        return {"filtered": read - passed, "repeated": passed - len(self._kept(part))}
+            return set(found["numbers"].tolist())
 
 
 def _sentences(text: str) -> list[str]:
     return [sentence for line in text.split("\n") for sentence in split_sentences(line)]
 
 
-def run_pipelines(job: Job, parts: list[Part], workers: int, beam_flags: tuple[str, ...]) -> None:
-    """Run the pipelines, one after the other: hashes, repeated documents, shards.
+def run_pipeline(job: Job, parts: list[Part], workers: int, beam_flags: tuple[str, ...]) -> None:
+    """Hash the documents, find the repeated ones, and write the shards of the others.
 
     Args:
         job: the settings.
@@ -124,31 +121,34 @@ def run_pipelines(job: Job, parts: list[Part], workers: int, beam_flags: tuple[s
         workers: number of processes on this machine.
         beam_flags: flags of Beam, such as `--runner=FlinkRunner`; if there are any, `workers` is not used.
     """
-    if job.filters:
-        with _pipeline(workers, beam_flags) as pipeline:
-            _each(pipeline, parts) | "Hash" >> beam.Map(hash_part, job)
-    if job.deduplicate != "none":
-        with _pipeline(workers, beam_flags) as pipeline:
-            (
-                _each(pipeline, parts)
-                | "Group hashes" >> beam.FlatMap(hashes_in_buckets, job)
-                | beam.GroupByKey()
-                | "Compare" >> beam.FlatMap(repeated_of_bucket)
-                | "Group parts" >> beam.GroupByKey()
-                | "Write" >> beam.Map(write_repeated, job)
-            )
     with _pipeline(workers, beam_flags) as pipeline:
-        _each(pipeline, parts) | "Tokenize" >> beam.ParDo(TokenizePart(job))
-
-
-def _each(pipeline: beam.Pipeline, parts: list[Part]) -> Any:
-    return pipeline | beam.Create(parts) | beam.Reshuffle()
+        found = pipeline | "Parts" >> beam.Create(parts) | beam.Reshuffle()
+        again = pipeline | "None" >> beam.Create([])
+        if job.filters:
+            found = found | "Hash" >> beam.Map(hash_part, job)
+        if job.deduplicate != "none":
+            again = (
+                found
+                | "Buckets" >> beam.FlatMap(hashes_in_buckets, job)
+                | "Group hashes" >> beam.GroupByKey()
+                | "Compare" >> beam.FlatMap(repeated_of_bucket)
+            )
+        groups = {"part": found | "Number" >> beam.Map(by_number), "repeated": again} | beam.CoGroupByKey()
+        groups | "Tokenize" >> beam.ParDo(TokenizePart(job))
 
 
 def _pipeline(workers: int, beam_flags: tuple[str, ...]) -> beam.Pipeline:
     if beam_flags:
         return beam.Pipeline(options=PipelineOptions(list(beam_flags)))
     mode = "in_memory" if workers == 1 else "multi_processing"
-    flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
-    # by name, "DirectRunner" may first download Prism, its successor
-    return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags))
+    options = PipelineOptions(
+        [
+            f"--direct_num_workers={workers}",
+            f"--direct_running_mode={mode}",
+            "--default_sdk_harness_log_level=ERROR",
+        ]
+    )
+    # by name, "DirectRunner" may first download Prism, its successor; the workers get the options as from there
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    provision = ExtendedProvisionInfo(beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded))
+    return beam.Pipeline(runner=FnApiRunner(provision_info=provision), options=options)

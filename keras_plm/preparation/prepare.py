@@ -6,8 +6,11 @@ Command  keras-plm prepare --corpus 'books/*.txt' --save-to prepared/books
 """
 
 import json
+import logging
 import os
 import shutil
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,10 +100,13 @@ class Prepare:
 
     def run(self) -> PreparedCorpus:
         """Prepare the corpus and return its description."""
+        logging.disable(logging.WARNING)  # Beam reports at its import that it finds no Google Cloud
         try:
-            from .pipeline import run_pipelines
+            from .pipeline import run_pipeline
         except ImportError as error:
             raise ImportError(f'prepare needs: pip install "keras-plm[beam]" ({error})') from None
+        finally:
+            logging.disable(logging.NOTSET)
         check_free(self.save_to, self.overwrite, is_folder=True)
         files = expand_files(self.corpus if isinstance(self.corpus, str) else list(self.corpus))
         parts = parts_of(files, self.shard_megabytes * 2**20, self._document_end)
@@ -108,8 +114,8 @@ class Prepare:
         self._begin(work, files)
         tokenizer = self._tokenizer(work, parts)
         job = self._job(work)
-        with self._progress(work, sum(path.stat().st_size for path in files)):
-            run_pipelines(job, parts, self.workers or os.cpu_count() or 1, self.beam_flags)
+        with self._progress(work, sum(path.stat().st_size for path in files)), _quiet_workers():
+            run_pipeline(job, parts, self.workers or os.cpu_count() or 1, self.beam_flags)
         return self._finish(work, parts, tokenizer)
 
     @property
@@ -247,6 +253,24 @@ class Prepare:
         if self.verbose:
             print(_summary(corpus, counts, self.save_to))
         return PreparedCorpus.open(folder)
+
+
+@contextmanager
+def _quiet_workers() -> Iterator[None]:
+    """Show what worker processes print only after an error: TensorFlow reports what it found on the machine."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _description(shard: Path) -> Shard:
