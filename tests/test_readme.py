@@ -10,6 +10,7 @@ import pytest
 
 import keras_plm as plm
 from keras_plm import export, recipes
+from keras_plm.preparation import Prepare
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -165,6 +166,7 @@ def test_the_commands_parse(command, monkeypatch, tmp_path):
     for name in recipes.__all__:
         if hasattr(getattr(recipes, name), "run"):
             monkeypatch.setattr(getattr(recipes, name), "run", lambda self: called.append(self))
+    monkeypatch.setattr(Prepare, "run", lambda self: called.append(self))
     for groups in (command_line.COMMANDS, command_line.EXPORTS):
         for entry in (entry for group in groups.values() for entry in group.values()):
             module, _, name = entry.target.partition(":")
