@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from dataclasses import replace
 
 from keras_plm.config import SIZES
+from keras_plm.models import copy_model
 from keras_plm.recipes import Pretrain
 from keras_plm.text import read_rows
 
@@ -104,8 +105,9 @@ def main():
             way.train(10, timed=True)
         plain = replace(way.recipe, pack=False)
         rows = plain.validation_rows(way.model, dev)
-        way.model.compile(loss=plain.loss(way.model), jit_compile=False)
-        found = way.model.evaluate(plain.validation_batches(rows), return_dict=True, verbose=0)
+        scored = copy_model(way.model)
+        scored.compile(loss=plain.loss(scored), jit_compile=False)
+        found = scored.evaluate(plain.validation_batches(rows), return_dict=True, verbose=0)
         print(f"{name:7} held-out after {way.tokens:,} tokens and {way.steps:,} steps: {np.round(found['loss'], 3)}")
 
 
