@@ -92,6 +92,8 @@ class Prepare:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(choices)}")
         if self.document_end not in (None, *get_args(DocumentEnd)):
             raise ValueError(f"document_end={self.document_end!r}; choose one of {', '.join(get_args(DocumentEnd))}")
+        if self.tokenizer is not None and self.vocabulary_size != Prepare.vocabulary_size:
+            raise ValueError("tokenizer has its own tokens: leave out vocabulary_size")
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold={self.threshold}; it is a similarity, in (0, 1)")
         for name, least in (("shard_megabytes", 1), ("vocabulary_size", 1), ("workers", 0)):

@@ -152,6 +152,8 @@ class StreamedRows(RowsInBlocks):
             sizes = [len(self.read(block)) for block in numbers]
         if len(sizes) != len(self._blocks):
             raise ValueError(f"sizes has {len(sizes)} numbers, but there are {len(self._blocks)} blocks")
+        if not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(f"sizes={str(list(sizes)):.60}; each block must have a whole number of rows, at least 1")
         self.sizes = list(sizes)
 
     def read(self, block: int) -> Rows:

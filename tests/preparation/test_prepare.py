@@ -102,7 +102,11 @@ def test_tokens_for_encoder_decoders(tmp_path):
 
 
 def test_a_tokenizer_of_a_model(corpus, encoder_folder, tmp_path):
-    found = prepare(corpus, tmp_path / "prepared", tokenizer=encoder_folder)
+    with pytest.raises(ValueError, match="has its own tokens: leave out vocabulary_size"):
+        prepare(corpus, tmp_path / "prepared", tokenizer=encoder_folder)
+    found = Prepare(
+        corpus=corpus, save_to=str(tmp_path / "prepared"), tokenizer=encoder_folder, workers=1, verbose=0
+    ).run()
     wanted = load(encoder_folder).tokenizer
     assert load_tokenizer_of(found).vocabulary == wanted.vocabulary
 

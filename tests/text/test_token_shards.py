@@ -164,6 +164,8 @@ def test_a_step_always_has_the_same_batch(tmp_path):
 def test_sizes_of_another_corpus_are_refused(tmp_path):
     with pytest.raises(ValueError, match="sizes has 2 numbers, but there are 5 blocks"):
         streamed(tmp_path, sizes=[3, 3])
+    with pytest.raises(ValueError, match="a whole number of rows, at least 1"):
+        streamed(tmp_path, sizes=[3, 3, 3, 3, 0])
     with pytest.raises(ValueError, match="no batch between step 9 and step 9"):
         streamed(tmp_path).training_dataset(5, 9, 9)
 
