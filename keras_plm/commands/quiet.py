@@ -1,8 +1,8 @@
 import os
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from keras_plm.hidden_output import hidden_until_error
 
 
 @contextmanager
@@ -13,19 +13,8 @@ def quiet_start() -> Iterator[None]:
     import fails, all messages are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with hidden_until_error():
+        import tensorflow as tf
 
-            tf.constant(0)  # the first operation initializes the devices
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        tf.constant(0)  # the first operation initializes the devices
+        yield

@@ -9,8 +9,6 @@ import json
 import logging
 import os
 import shutil
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from typing import Any, Literal, get_args
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keras_plm.checkpoints import load
+from keras_plm.hidden_output import hidden_until_error
 from keras_plm.models import check_free, load_tokenizer, replace_folder, tokenizer_settings
 from keras_plm.text import (
     MASK,
@@ -116,7 +115,8 @@ class Prepare:
         self._begin(work, files)
         tokenizer = self._tokenizer(work, parts)
         job = self._job(work)
-        with self._progress(work, sum(path.stat().st_size for path in files)), _quiet_workers():
+        # TensorFlow reports in each worker what it found on the machine
+        with self._progress(work, sum(path.stat().st_size for path in files)), hidden_until_error():
             run_pipeline(job, parts, self.workers or os.cpu_count() or 1, self.beam_flags)
         return self._finish(work, parts, tokenizer)
 
@@ -255,24 +255,6 @@ class Prepare:
         if self.verbose:
             print(_summary(corpus, counts, self.save_to))
         return PreparedCorpus.open(folder)
-
-
-@contextmanager
-def _quiet_workers() -> Iterator[None]:
-    """Show what worker processes print only after an error: TensorFlow reports what it found on the machine."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _description(shard: Path) -> Shard:
