@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 2**28  # bytes of files, decompressed; larger ones are tokenized to shards first. 43 MB of text take 0.8 GB
 _GZIP = 3  # how much smaller a compressed text is
-_LEARNED_FROM = 2**28  # bytes of text from which a vocabulary is learned
+_LEARNED_FROM = 2**27  # bytes of text from which a vocabulary is learned
 _ROWS = "rows.json"
 
 

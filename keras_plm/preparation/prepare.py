@@ -31,7 +31,6 @@ from keras_plm.text import (
     learn_byte_pairs,
     learn_sentence_pieces,
     learn_vocabulary,
-    split_sentences,
 )
 from keras_plm.text.shard_writing import description_of
 from keras_plm.text.token_shards import CORPUS, SUFFIX, Level, Shard
@@ -41,7 +40,7 @@ from .duplicates import Deduplicate
 from .job import TOKENIZER, UNFINISHED, Job
 from .raw_documents import DocumentEnd, Part, documents_of, parts_of
 
-_LEARNED_FROM = 2**28  # bytes of text from which a vocabulary is learned, from all over the corpus
+_LEARNED_FROM = 2**27  # bytes of text from which a vocabulary is learned, from all over the corpus
 _MOST_PARTS = 256  # that are read to learn a vocabulary
 _PLAN = "plan.json"
 Family = Literal["encoder", "decoder", "encoder-decoder"]
@@ -185,8 +184,8 @@ class Prepare:
             return learn_byte_pairs(texts, self.vocabulary_size, progress=progress)
         if self.model == "encoder-decoder":
             return learn_sentence_pieces(texts, self.vocabulary_size, SENTINELS, MASK)
-        sentences = (sentence for text in texts for line in text.split("\n") for sentence in split_sentences(line))
-        learned = learn_vocabulary(sentences, self.vocabulary_size, self.lowercase, progress=progress)
+        lines = (line for text in texts for line in text.split("\n"))
+        learned = learn_vocabulary(lines, self.vocabulary_size, self.lowercase, progress=progress)
         return WordPieceTokenizer(learned, self.lowercase)
 
     def _sample(self, parts: list[Part]) -> Iterator[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from .readers.files import expand_files, read_lines
 
 # After . ! ? … and closing quotes, before white space; Chinese full stops need no white space.
-_SPACED_END = re.compile(r"(?<=[.!?…؟।])([\"'”’»)\]]*)\s+(?=[\"'“‘«(\[¿¡–—-]*(\w))")
+_SPACED_END = re.compile(r"([.!?…؟।][\"'”’»)\]]*)\s+(?=[\"'“‘«(\[¿¡–—-]*(\w))")
+_CHINESE_STOP = re.compile("[。！？；]")
 _CHINESE_END = re.compile(r"(?<=[。！？；])(?![”’」』）。！？；])|(?<=[。！？；][”’」』）])")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'“‘])(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Hon|Col|Gen|Capt|Lt|Sgt|No|vs|etc|e\.g|i\.e|cf|[A-Z])\.$"
@@ -31,7 +32,8 @@ def split_sentences(text: str) -> list[str]:
         ['Mr. Bell rang.', 'Who answered?', '没有人。', '他走了。']
     """
     sentences: list[str] = []
-    for piece in _CHINESE_END.split(text):
+    # to look for a character first takes a tenth of the time, and few texts have one
+    for piece in _CHINESE_END.split(text) if _CHINESE_STOP.search(text) else [text]:
         start = 0
         for match in _SPACED_END.finditer(piece):
             if match[2].islower():  # the sentence continues; in scripts without case nothing is lower-case

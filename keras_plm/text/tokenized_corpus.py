@@ -1,10 +1,11 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from .tokenizer import Tokenizer
+
+_DOCUMENTS_AT_ONCE, _CHARACTERS_AT_ONCE = 1_000, 2**21  # the tokenizer needs 50 bytes per character
 
 
 class NoTokensError(ValueError):
@@ -37,8 +38,7 @@ class TokenizedCorpus:
             NoTokensError: no document has a token.
         """
         tokens, sentence_lengths, document_lengths = [], [], []
-        iterator = iter(documents)
-        while batch := list(islice(iterator, 1_000)):
+        for batch in _batches(documents):
             rows = tokenizer([sentence for document in batch for sentence in document])
             lengths = rows.row_lengths().numpy()
             tokens.append(rows.flat_values.numpy())
@@ -86,3 +86,16 @@ class TokenizedCorpus:
 
 def _borders(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _batches(documents: Iterable[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
+    batch: list[Sequence[str]] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += sum(map(len, document))
+        if len(batch) == _DOCUMENTS_AT_ONCE or size >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -28,11 +28,13 @@ from keras_plm.recipes import Pretrain
 from keras_plm.config import SIZES
 
 class First(keras.callbacks.Callback):
+    batches = 0
+
     def on_train_batch_end(self, batch, logs=None):
-        if not getattr(self, "told", False):
-            self.told = True
+        self.batches += 1
+        if self.batches == 1:
             print("FIRST", time.monotonic() - begun, flush=True)
-        if batch + 1 == int(sys.argv[4]):
+        if self.batches == int(sys.argv[4]):
             raise SystemExit("STOPPED")
 
 Pretrain(
