@@ -9,9 +9,11 @@ from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts, check_fractions, check_mask
 from .export_hooks import graph_hooks
-from .masks import causal_mask, expand_mask, masked_scores
+from .fused import softmax_dropout
+from .masks import causal_mask, expand_mask, mask_bias
 from .normalization import Dropout
 from .projection import Projection
+from .rematerialization import next_seed
 from .rotary import Rotary, rotate
 
 Cache = dict[str, Float[Tensor, "B K S H"]]  # key and value: K heads, S positions
@@ -156,18 +158,16 @@ class MultiHeadAttention(keras.layers.Layer):
 
         hooks = graph_hooks()
         scores = self._scores(queries * self._scale, keys, cached=cache is not None)
-        scores = ops.cast(scores, "float32")
-        if position_bias is not None:
-            scores = scores + ops.cast(position_bias, "float32")
+        biases = [] if position_bias is None else [ops.cast(position_bias, "float32")]
         if attention_mask is not None:
-            scores = masked_scores(scores, expand_mask(attention_mask), hooks.masked_score)
+            biases.append(mask_bias(expand_mask(attention_mask), hooks.masked_score))
         if causal:
             first = 0 if cache_index is None else cache_index
             visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window)
-            scores = masked_scores(scores, visible, hooks.masked_score)
-        # for a single key, such as that of a text's first token, Keras' softmax prints a warning
-        weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
-        dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
+            biases.append(mask_bias(visible, hooks.masked_score))
+        rate = self.dropout if training else 0.0
+        seed = next_seed(self.dropout_layer.seed_generator) if rate else None
+        weights, dropped = softmax_dropout(scores, sum(biases) if biases else None, seed, rate=rate, training=training)
         mixed = self._mixed(hooks.attention_weights(dropped), values, cached=cache is not None)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
         mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.width_per_head))

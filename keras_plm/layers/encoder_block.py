@@ -2,7 +2,8 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import keras
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
+from keras import ops
 
 from keras_plm.config import Adaptation, AttentionBias, Norm
 from keras_plm.tensor_types import Tensor
@@ -48,7 +49,9 @@ class EncoderBlock(keras.layers.Layer):
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position is visible; None means that all are visible.
         num_queries: Q; only the first Q positions are computed, but they attend to all positions. None means T. With
-            fake quantization, this always runs in inference mode, because the ranges must come from all positions.
+            fake quantization, this always runs in inference mode, because the ranges must come from all positions; so
+            does a call with `query_positions`.
+        query_positions: (B, Q) int32 in [0, T); only these positions are computed, but they attend to all positions.
         position_bias: (1 or B, N, T, T) float, added to the attention scores.
         return_attention: also return the attention weights.
 
@@ -57,7 +60,8 @@ class EncoderBlock(keras.layers.Layer):
 
     Raises:
         ValueError: `num_heads` does not divide D, a count is below 1, a dropout is outside [0, 1), the input has the
-            wrong rank, a mask has the wrong rank, length or dtype, or `num_queries` is above T.
+            wrong rank, a mask has the wrong rank, length or dtype, `num_queries` is above T, or `query_positions` are
+            combined with `num_queries` or a `position_bias`.
 
     Example:
         >>> EncoderBlock(num_heads=2, intermediate_dim=16)(keras.ops.ones((3, 5, 8))).shape
@@ -166,12 +170,14 @@ class EncoderBlock(keras.layers.Layer):
         position_bias: Float[Tensor, "batch N T S"] | None = None,
         training: bool | None = None,
         mask: Shaped[Tensor, "B S"] | None = None,
+        query_positions: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
         """See the class. `mask` is the implicit mask, which Keras passes (`mask_zero=True`)."""
         padding_mask = mask if padding_mask is None else padding_mask
-        _check_inputs(hidden, padding_mask, num_queries)
+        _check_inputs(hidden, padding_mask, num_queries, query_positions, position_bias)
         options: dict[str, Any] = {
             "num_queries": num_queries,
+            "query_positions": query_positions,
             "return_attention": return_attention,
             "training": training,
         }
@@ -189,6 +195,7 @@ class EncoderBlock(keras.layers.Layer):
         padding_mask: Shaped[Tensor, "B S"] | Shaped[Tensor, "B T S"] | None,
         position_bias: Float[Tensor, "batch N T S"] | None,
         num_queries: int | None,
+        query_positions: Int[Tensor, "B T"] | None,
         return_attention: bool,
         training: bool | None,
     ) -> Float[Tensor, "B T D"] | tuple[Float[Tensor, "B T D"], Float[Tensor, "B N T S"]]:
@@ -196,7 +203,12 @@ class EncoderBlock(keras.layers.Layer):
         queries, seen = x, None
         if num_queries is not None:
             queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
-            training = False if self.adaptation.quantization_aware else training
+        elif query_positions is not None:
+            queries, seen, hidden = _at(x, query_positions), x, _at(hidden, query_positions)
+            if padding_mask is not None and len(padding_mask.shape) == 3:
+                padding_mask = _at(padding_mask, query_positions)
+        if seen is not None and self.adaptation.quantization_aware:
+            training = False
         attended = self.attention(
             queries,
             seen,
@@ -227,17 +239,33 @@ class EncoderBlock(keras.layers.Layer):
         position_bias: keras.KerasTensor | None = None,
         training: bool | None = None,
         mask: keras.KerasTensor | None = None,
+        query_positions: keras.KerasTensor | None = None,
     ) -> Any:
         # otherwise Keras traces `call` twice: 0.1 s per block, two thirds of the time to create a small model
-        _check_inputs(hidden, mask if padding_mask is None else padding_mask, num_queries)
+        padding_mask = mask if padding_mask is None else padding_mask
+        _check_inputs(hidden, padding_mask, num_queries, query_positions, position_bias)
         batch, keys, width = hidden.shape
         queries = keys if num_queries is None else num_queries
+        queries = queries if query_positions is None else query_positions.shape[1]
         output = keras.KerasTensor((batch, queries, width), self.compute_dtype)
         weights = keras.KerasTensor((batch, self.num_heads, queries, keys), "float32")
         return (output, weights) if return_attention else output
 
 
-def _check_inputs(hidden: Tensor, padding_mask: Tensor | None, num_queries: int | None) -> None:
+def _at(x: Shaped[Tensor, "B S D"], positions: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T D"]:
+    """The rows at these positions."""
+    return ops.take_along_axis(x, ops.expand_dims(ops.cast(positions, "int32"), -1), axis=1)
+
+
+def _check_inputs(
+    hidden: Tensor,
+    padding_mask: Tensor | None,
+    num_queries: int | None,
+    query_positions: Tensor | None,
+    position_bias: Tensor | None,
+) -> None:
     check_mask(padding_mask, "padding_mask", hidden.shape[1])
+    if query_positions is not None and not (num_queries is None and position_bias is None):
+        raise ValueError("query_positions cannot be combined with num_queries or position_bias")
     if num_queries is not None and not 1 <= num_queries <= (hidden.shape[1] or num_queries):
         raise ValueError(f"num_queries={num_queries}, but there are {hidden.shape[1]} positions")

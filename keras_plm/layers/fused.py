@@ -8,18 +8,18 @@ stay with oneDNN, which is faster for them. docs/log has the measurements.
 """
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import keras
-from jaxtyping import Float, Shaped, UInt
+from jaxtyping import Float, Shaped
 from keras import ops
 
 from keras_plm.tensor_types import Tensor
-from keras_plm.xla import xla_enabled
+from keras_plm.xla import compiled, rounded, xla_enabled
 
 from .activations import activate
+from .dropout_mask import drop_elements
 
 
 def fused(function: Callable) -> Callable:
@@ -30,56 +30,35 @@ def fused(function: Callable) -> Callable:
     differentiates it, so that only the arguments are stored.
 
     Args:
-        function: takes tensors, then static keyword arguments, and returns a tensor.
+        function: takes tensors, then static keyword arguments, and returns a float32 tensor.
 
     Returns:
-        The same function with an additional keyword argument `training`. If `training` is not true, or the backend is
-        not TensorFlow, the function runs unchanged: exporters only see plain operators.
+        The same function with an additional keyword argument `training`, and a result in the dtype of the first
+        argument. If `training` is not true, or the backend is not TensorFlow, the function runs unchanged: exporters
+        only see plain operators.
     """
+
+    @functools.wraps(function)
+    def plain(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
+        return ops.cast(function(*arguments, **static), arguments[0].dtype)
+
     if keras.backend.backend() != "tensorflow":
-
-        @functools.wraps(function)
-        def plain(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
-            return function(*arguments, **static)
-
         return plain
 
     import tensorflow as tf
 
     @functools.cache
     def kernels(xla: bool, **static: Any) -> Callable:
-        compiled = functools.partial(tf.function, jit_compile=xla, autograph=False)
-        forward = compiled(functools.partial(function, **static))
-
-        @compiled
-        def backward(arguments: list, upstream: Any) -> list:
-            watched = [a for a in arguments if a.dtype.is_floating]
-            with tf.GradientTape() as tape:
-                tape.watch(watched)
-                result = function(*arguments, **static)
-            return tape.gradient(result, watched, upstream, unconnected_gradients="zero")
-
-        @tf.custom_gradient
-        def with_gradient(*arguments: Any) -> Any:
-            def gradient(upstream: Any) -> list:
-                found = iter(backward(list(arguments), upstream))
-                return [next(found) if a.dtype.is_floating else None for a in arguments]
-
-            return forward(*arguments), gradient
-
-        return with_gradient
-
-    def rows(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "rows D"]:
-        return tf.reshape(tensor, (-1, tensor.shape[-1] or tf.shape(tensor)[-1]))
+        return _with_gradient(functools.partial(function, **static), xla)
 
     @functools.wraps(function)
     def call(*arguments: Any, training: bool | None = None, **static: Any) -> Any:
         if not training:
-            return function(*arguments, **static)
+            return plain(*arguments, **static)
         tensors = [tf.convert_to_tensor(a) for a in arguments]
         shape = tensors[0].shape if tensors[0].shape.is_fully_defined() else tf.shape(tensors[0])
         # with three axes, XLA computes the sums over rows as slow window reductions (10 ms per step)
-        flat = [rows(t) if t.shape.rank > 2 else t for t in tensors]
+        flat = [_rows(t) if t.shape.rank > 2 else t for t in tensors]
         result = tf.reshape(kernels(xla_enabled(), **static)(*flat), shape)
         result.set_shape(tensors[0].shape)
         return result
@@ -87,11 +66,46 @@ def fused(function: Callable) -> Callable:
     return call
 
 
+def _rows(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "rows D"]:
+    return ops.reshape(tensor, (-1, ops.shape(tensor)[-1]))
+
+
+def _with_gradient(function: Callable, xla: bool) -> Callable:
+    """A function of tensors as two kernels, forward and backward."""
+    import tensorflow as tf
+
+    compiled = functools.partial(tf.function, jit_compile=xla, autograph=False)
+
+    @compiled
+    def forward(*arguments: Any) -> Any:
+        return rounded(function(*arguments), arguments[0].dtype)
+
+    @compiled
+    def backward(arguments: list, upstream: Any) -> list:
+        wide = [tf.cast(a, tf.float32) if a.dtype.is_floating else a for a in arguments]
+        watched = [a for a in wide if a.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            result = function(*wide)
+        found = tape.gradient(result, watched, tf.cast(upstream, tf.float32), unconnected_gradients="zero")
+        dtypes = [a.dtype for a in arguments if a.dtype.is_floating]
+        return [rounded(gradient, dtype) for gradient, dtype in zip(found, dtypes, strict=True)]
+
+    @tf.custom_gradient
+    def with_gradient(*arguments: Any) -> Any:
+        def gradient(upstream: Any) -> list:
+            found = iter(backward(list(arguments), upstream))
+            return [next(found) if a.dtype.is_floating else None for a in arguments]
+
+        return forward(*arguments), gradient
+
+    return with_gradient
+
+
 @fused
 def bias_activation(x: Float[Tensor, "... D"], bias: Float[Tensor, " D"], *, activation: str) -> Float[Tensor, "... D"]:
     """`activate(x + bias)`, computed in float32."""
-    wide = ops.cast(x, "float32") + ops.cast(bias, "float32")
-    return ops.cast(activate(wide, activation), x.dtype)
+    return activate(ops.cast(x, "float32") + ops.cast(bias, "float32"), activation)
 
 
 @fused
@@ -102,7 +116,7 @@ def gated_activation(
 
     Source: Shazeer 2020, https://arxiv.org/abs/2002.05202
     """
-    return ops.cast(activate(ops.cast(gate, "float32"), activation) * ops.cast(x, "float32"), x.dtype)
+    return activate(ops.cast(gate, "float32"), activation) * ops.cast(x, "float32")
 
 
 @fused
@@ -113,7 +127,7 @@ def normalize(
 
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
     """
-    return ops.cast(_normalize(ops.cast(x, "float32"), gamma, beta, epsilon), x.dtype)
+    return _normalize(ops.cast(x, "float32"), gamma, beta, epsilon)
 
 
 @fused
@@ -124,7 +138,7 @@ def rms_normalize(x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], *, epsi
     """
     wide = ops.cast(x, "float32")
     scaled = wide * ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
-    return ops.cast(scaled * ops.cast(gamma, "float32"), x.dtype)
+    return scaled * ops.cast(gamma, "float32")
 
 
 @fused
@@ -139,8 +153,8 @@ def residual_norm(
     rate: float,
 ) -> Float[Tensor, "... D"]:
     """`normalize(residual + dropout(x))`, computed in float32."""
-    summed = ops.cast(residual, "float32") + _drop(ops.cast(x, "float32"), seed, rate)
-    return ops.cast(_normalize(summed, gamma, beta, epsilon), x.dtype)
+    summed = ops.cast(residual, "float32") + drop_elements(ops.cast(x, "float32"), seed, rate)
+    return _normalize(summed, gamma, beta, epsilon)
 
 
 @fused
@@ -156,7 +170,85 @@ def dropout(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], *, rate: float)
     Differs: from `keras.layers.Dropout`: a hash of (seed, position) replaces the random generator. This is five times
         as fast, and the backward pass computes the mask again instead of storing it.
     """
-    return ops.cast(_drop(ops.cast(x, "float32"), seed, rate), x.dtype)
+    return drop_elements(ops.cast(x, "float32"), seed, rate)
+
+
+def softmax_dropout(
+    scores: Float[Tensor, "B N T S"],
+    bias: Float[Tensor, "..."] | None,
+    seed: Shaped[Tensor, " 2"] | None,
+    *,
+    rate: float,
+    training: bool | None = None,
+) -> tuple[Float[Tensor, "B N T S"], Float[Tensor, "B N T S"]]:
+    """Attention weights: `softmax(scores + bias)`, computed in float32, and the same after dropout.
+
+    In training, the backward pass is one kernel that reads the weights in the dtype of the scores.
+
+    Args:
+        scores: products of queries and keys.
+        bias: float32, broadcast to the scores; None for none.
+        seed: (2,) integer; None without dropout.
+        rate: fraction of the weights dropped, in [0, 1).
+        training: whether there will be a backward pass.
+
+    Returns:
+        Weights before dropout, float32, which have no gradient in training; weights after dropout, in the dtype of the
+        scores.
+    """
+    if training and keras.backend.backend() == "tensorflow":
+        return _trained_softmax(scores, bias, seed, rate)
+    wide = ops.cast(scores, "float32")
+    weights = _softmax(wide if bias is None else wide + bias)
+    return weights, ops.cast(weights if seed is None else drop_elements(weights, seed, rate), scores.dtype)
+
+
+def _softmax(scores: Float[Tensor, "... S"]) -> Float[Tensor, "... S"]:
+    # for a single key, such as that of a text's first token, Keras' softmax prints a warning
+    return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
+
+
+def _trained_softmax(scores: Any, bias: Any, seed: Any, rate: float) -> tuple:
+    import tensorflow as tf
+
+    drop, backward = _softmax_kernels(rate)
+    seed = tf.zeros(2, tf.int32) if seed is None else seed
+    kept: list = []
+
+    @tf.custom_gradient
+    def dropped(scores: Any, bias: Any) -> Any:
+        wide = tf.cast(scores, tf.float32) + bias
+        weights = _softmax(wide)
+        kept.append(weights)
+        narrow = tf.cast(weights, scores.dtype)
+        result = tf.reshape(drop(_rows(narrow), seed), tf.shape(scores)) if rate else narrow
+
+        def gradient(upstream: Any) -> tuple:
+            found = tf.reshape(backward(_rows(narrow), seed, _rows(upstream)), tf.shape(scores))
+            axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(scores), s1=tf.shape(bias)).r1
+            of_bias = tf.reduce_sum(tf.cast(found, tf.float32), axes)  # pruned if only a mask is added
+            return found, tf.reshape(of_bias, tf.shape(bias))
+
+        return result, gradient
+
+    result = dropped(scores, tf.zeros((1, 1, 1, 1)) if bias is None else bias)
+    result.set_shape(scores.shape)
+    return tf.stop_gradient(kept[0]), result
+
+
+@functools.cache
+def _softmax_kernels(rate: float) -> tuple[Callable, Callable]:
+    @compiled
+    def drop(weights: Any, seed: Any) -> Any:
+        return rounded(drop_elements(ops.cast(weights, "float32"), seed, rate), weights.dtype)
+
+    @compiled
+    def backward(weights: Any, seed: Any, upstream: Any) -> Any:
+        wide, weighted = ops.cast(weights, "float32"), drop_elements(ops.cast(upstream, "float32"), seed, rate)
+        mean = ops.sum(wide * weighted, axis=-1, keepdims=True)
+        return rounded(wide * (weighted - mean), weights.dtype)
+
+    return drop, backward
 
 
 def _normalize(
@@ -166,29 +258,3 @@ def _normalize(
     variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
     scaled = centered * ops.rsqrt(variance + epsilon)
     return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")
-
-
-def _drop(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], rate: float) -> Float[Tensor, "..."]:
-    if not rate:
-        return x
-    shape = ops.shape(x)  # unknown sizes are tensors
-    count = functools.reduce(operator.mul, shape)
-    position = ops.cast(ops.reshape(ops.arange(count, dtype="int32"), shape), "uint32")
-    # mix the seed before adding the position: seeds that differ by one must not give similar masks
-    key = _mix(_mix(ops.cast(seed[0], "uint32")) + ops.cast(seed[1], "uint32"))
-    bits = _mix(_mix(position + key) + _mix(key + _word(0x9E3779B9)))
-    return ops.where(bits >= _word(int(rate * 2**32)), x / (1.0 - rate), 0.0)
-
-
-def _mix(bits: UInt[Tensor, "..."]) -> UInt[Tensor, "..."]:
-    """A bijection of uint32: each bit of the input changes about half of the output's bits.
-
-    Source: the constants are Ellis' lowbias32, https://github.com/skeeto/hash-prospector
-    """
-    bits = ops.bitwise_xor(bits, ops.right_shift(bits, _word(16))) * _word(0x7FEB352D)
-    bits = ops.bitwise_xor(bits, ops.right_shift(bits, _word(15))) * _word(0x846CA68B)
-    return ops.bitwise_xor(bits, ops.right_shift(bits, _word(16)))
-
-
-def _word(value: int) -> UInt[Tensor, ""]:
-    return ops.convert_to_tensor(value, dtype="uint32")

@@ -25,7 +25,7 @@ class MaskedTokenHead(keras.layers.Layer):
 
     Call args:
         hidden: (B, T, D) float.
-        mask_positions: (B, P) int32 in [0, T).
+        mask_positions: (B, P) int32 in [0, T); None means that `hidden` has only the masked positions.
         embedding_matrix: (V, E), the weight of the token embedding; the dense layer projects D to E.
 
     Returns:
@@ -50,7 +50,9 @@ class MaskedTokenHead(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
 
-    def build(self, hidden_shape: tuple, mask_positions_shape: tuple, embedding_matrix_shape: tuple) -> None:
+    def build(
+        self, hidden_shape: tuple, mask_positions_shape: tuple | None = None, embedding_matrix_shape: tuple = ()
+    ) -> None:
         width = embedding_matrix_shape[-1]
         self.dense = keras.layers.Dense(
             width,
@@ -66,18 +68,19 @@ class MaskedTokenHead(keras.layers.Layer):
     def call(
         self,
         hidden: Float[Tensor, "B T D"],
-        mask_positions: Shaped[Tensor, "B P"],
+        mask_positions: Shaped[Tensor, "B P"] | None,
         embedding_matrix: Float[Tensor, "V E"],
     ) -> Float[Tensor, "B P V"]:
         """See the class."""
-        positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
-        masked = ops.take_along_axis(hidden, positions, axis=1)
+        masked = hidden
+        if mask_positions is not None:
+            positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
+            masked = ops.take_along_axis(hidden, positions, axis=1)
         masked = self.norm(activate(self.dense(masked), self.activation))
-        # one product over all rows; with the bias before the reshape, TensorFlow chooses a slower fused kernel
+        # one product over all rows, so that TensorFlow adds the bias in the same kernel
         rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))
-        logits = ops.matmul(rows, ops.transpose(ops.cast(embedding_matrix, rows.dtype)))
-        shape = (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size)
-        return ops.reshape(logits, shape) + self.bias
+        logits = ops.matmul(rows, ops.transpose(ops.cast(embedding_matrix, rows.dtype))) + self.bias
+        return ops.reshape(logits, (ops.shape(masked)[0], ops.shape(masked)[1], self.vocabulary_size))
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -91,10 +91,8 @@ def in_window(
     return visible * ops.squeeze(causal_mask(queries, keys, first_position, window), 1)
 
 
-def masked_scores(
-    scores: Float[Tensor, "B N T S"],
-    mask: Shaped[Tensor, "batch 1 queries S"],
-    masked_score: float = MASKED_SCORE,
-) -> Float[Tensor, "B N T S"]:
-    """The scores with `masked_score` added where the expanded mask is 0."""
-    return scores + (1.0 - ops.cast(mask, scores.dtype)) * masked_score
+def mask_bias(
+    mask: Shaped[Tensor, "batch 1 queries S"], masked_score: float = MASKED_SCORE
+) -> Float[Tensor, "batch 1 queries S"]:
+    """What is added to the scores: `masked_score` where the expanded mask is 0, else 0; float32."""
+    return (1.0 - ops.cast(mask, "float32")) * masked_score

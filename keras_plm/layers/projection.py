@@ -74,11 +74,16 @@ class Projection(keras.layers.Dense):
         """See the class."""
         if self.adaptation.quantization_aware:
             return self._quantized(inputs, training)
-        output = super().call(inputs, training=training)
+        output = self._in_rows(inputs) if training else super().call(inputs)
         if self.lora_a is not None:
             update = ops.matmul(ops.matmul(inputs, self.lora_a), self.lora_b)
             output = output + ops.cast(self.adaptation.lora_scale, update.dtype) * update
         return output
+
+    def _in_rows(self, inputs: Float[Tensor, "... inputs"]) -> Float[Tensor, "... units"]:
+        """The dense layer as one product of two matrices: TensorFlow adds the bias in the same kernel."""
+        output = super().call(ops.reshape(inputs, (-1, inputs.shape[-1])))
+        return ops.reshape(output, (*ops.shape(inputs)[:-1], self.units))
 
     def _quantized(self, inputs: Float[Tensor, "... inputs"], training: bool | None) -> Float[Tensor, "... units"]:
         scales = kernel_scales(self.kernel, self.bias)

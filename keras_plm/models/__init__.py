@@ -6,7 +6,7 @@ from .decoder import DECODER_INPUTS, Caches, Decoder, decoder_inputs
 from .distiller import Distiller
 from .encoder import INPUTS, Encoder, TokenInputs, check_same_config, given_or_new, pool_first, token_inputs
 from .encoder_decoder import ENCODER_DECODER_INPUTS, EncoderDecoder, encoder_decoder_inputs
-from .hidden_states import encoder_states
+from .hidden_states import encoder_states, states_at
 from .model_with_backbone import AnyModel, BackboneModel
 from .next_token_model import OWN_CACHES, NextTokenModel
 from .saving import (
@@ -57,6 +57,7 @@ __all__ = [
     "decoder_inputs",
     "encoder_like",
     "encoder_states",
+    "states_at",
     "given_or_new",
     "inside",
     "load_folder",

@@ -1,5 +1,9 @@
 from typing import Any
 
+from jaxtyping import Float, Int, Shaped
+
+from keras_plm.tensor_types import Tensor
+
 from .encoder import Encoder, TokenInputs, pool_first
 
 
@@ -30,3 +34,28 @@ def encoder_states(
         hidden = encoder.final_norm(hidden, training=training)
     pooled = pool_first(hidden, encoder.pooler, encoder.config)
     return {"sequence_output": hidden, "pooled_output": pooled, "hidden": states, "attention": maps}
+
+
+def states_at(
+    encoder: Encoder,
+    inputs: TokenInputs,
+    positions: Int[Tensor, "B Q"],
+    visible: Shaped[Tensor, "B T T"] | None = None,
+) -> Float[Tensor, "B Q D"]:
+    """Compute the last hidden states at some positions only. The last block does not compute the others.
+
+    With 15 % of the positions, this saves 70 % of the last block.
+
+    Args:
+        encoder: the encoder, without fake quantization.
+        inputs: `token_ids`, `segment_ids`, `padding_mask` and optionally `position_ids`, (B, T) int32 each; other
+            inputs are ignored.
+        positions: (B, Q) int32 in [0, T).
+        visible: (B, T, T) int32, 1 where a position sees another one; None means `padding_mask`.
+    """
+    mask = inputs["padding_mask"] if visible is None else visible
+    hidden = encoder.embedding(inputs["token_ids"], inputs["segment_ids"], inputs.get("position_ids"))
+    for block in encoder.blocks[:-1]:
+        hidden = block(hidden, padding_mask=mask)
+    hidden = encoder.blocks[-1](hidden, padding_mask=mask, query_positions=positions)
+    return hidden if encoder.final_norm is None else encoder.final_norm(hidden)

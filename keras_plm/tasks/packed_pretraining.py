@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from keras import ops
 
 from keras_plm.layers import activate
+from keras_plm.models import states_at
 from keras_plm.tensor_types import Tensor
 
 from .pretraining import Pretrainer
@@ -33,15 +34,11 @@ class PackedPretrainer(keras.Model):
         encoder, config = model.encoder, model.config
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
         visible = _SamePassage(name="same_passage")(inputs["padding_mask"])
-        hidden = encoder.embedding(inputs["token_ids"], inputs["segment_ids"], inputs["position_ids"])
-        for block in encoder.blocks:
-            hidden = block(hidden, padding_mask=visible)
-        if encoder.final_norm is not None:
-            hidden = encoder.final_norm(hidden)
-        matrix = encoder.embedding.embedding_matrix
-        outputs = {"masked_tokens": model.masked_token_head(hidden, inputs["mask_positions"], matrix)}
+        positions = ops.concatenate([inputs["mask_positions"], inputs["first_positions"]], axis=1)
+        hidden = states_at(encoder, inputs, positions, visible)
+        masked, first = _Parts(name="parts")(hidden, inputs["mask_positions"])
+        outputs = {"masked_tokens": model.masked_token_head(masked, None, encoder.embedding.embedding_matrix)}
         if model.next_sentence_head is not None:
-            first = _First(name="first_tokens")(hidden, inputs["first_positions"])
             pooled = first if encoder.pooler is None else activate(encoder.pooler(first), config.pooler_activation)
             outputs["next_sentence"] = _Rows(name="next_sentence_rows")(
                 model.next_sentence_head(pooled), inputs["first_positions"]
@@ -57,12 +54,14 @@ class _SamePassage(keras.layers.Layer):
         return ops.cast(ops.logical_and(same, ops.expand_dims(numbers, 1) > 0), "int32")
 
 
-class _First(keras.layers.Layer):
-    """The states of the first tokens of all passages, as rows."""
+class _Parts(keras.layers.Layer):
+    """The states at the masked positions, and as rows the states of the first tokens of all passages."""
 
-    def call(self, hidden: Float[Tensor, "B T D"], positions: Int[Tensor, "B S"]) -> Float[Tensor, "rows D"]:
-        found = ops.take_along_axis(hidden, ops.expand_dims(positions, -1), axis=1)
-        return ops.reshape(found, (-1, hidden.shape[-1]))
+    def call(
+        self, hidden: Float[Tensor, "B Q D"], mask_positions: Int[Tensor, "B P"]
+    ) -> tuple[Float[Tensor, "B P D"], Float[Tensor, "rows D"]]:
+        count = ops.shape(mask_positions)[1]
+        return hidden[:, :count], ops.reshape(hidden[:, count:], (-1, hidden.shape[-1]))
 
 
 class _Rows(keras.layers.Layer):

@@ -1,10 +1,20 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_plm.config import EncoderConfig
 from keras_plm.layers import MaskedTokenHead, NextSentenceHead
-from keras_plm.models import BackboneModel, Encoder, TokenInputs, given_or_new, pool_first, token_inputs
+from keras_plm.models import (
+    BackboneModel,
+    Encoder,
+    TokenInputs,
+    encoder_states,
+    given_or_new,
+    pool_first,
+    states_at,
+    token_inputs,
+)
 from keras_plm.tensor_types import Tensor
 from keras_plm.text import Tokenizer
 
@@ -31,6 +41,8 @@ class Pretrainer(BackboneModel, keras.Model):
         >>> from keras_plm.config import TINY
         >>> Pretrainer(TINY).count_params()
         4433468
+
+    The last block computes only what the heads read: the first token and the masked positions.
 
     Source: Devlin et al. 2019, §3.1, https://arxiv.org/abs/1810.04805; without next sentence: Liu et al. 2019, §4.2,
         https://arxiv.org/abs/1907.11692
@@ -59,13 +71,18 @@ class Pretrainer(BackboneModel, keras.Model):
         )
 
         # Graph
-        inputs = token_inputs()
-        encoded = encoder(inputs)
-        if next_sentence:  # all tokens are computed anyway, so the last block runs only once
-            encoded["pooled_output"] = pool_first(encoded["sequence_output"], encoder.pooler, config)
-        inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
+        inputs = token_inputs() | {"mask_positions": keras.Input((None,), dtype="int32", name="mask_positions")}
         next_head = NextSentenceHead(name="next_sentence") if next_sentence else None
-        outputs = _predictions(masked_token_head, next_head, encoder, encoded, inputs)
+        if encoder.adaptation.quantization_aware:  # the ranges of the last block come from all positions
+            outputs = _predictions(masked_token_head, next_head, encoder, encoder_states(encoder, inputs), inputs)
+        else:
+            positions = inputs["mask_positions"]
+            if next_head is not None:  # and the first token
+                positions = ops.pad(positions, ((0, 0), (1, 0)))
+            hidden, matrix = states_at(encoder, inputs, positions), encoder.embedding.embedding_matrix
+            outputs = {"masked_tokens": masked_token_head(hidden[:, int(next_sentence) :], None, matrix)}
+            if next_head is not None:
+                outputs["next_sentence"] = next_head(pool_first(hidden, encoder.pooler, config))
         super().__init__(inputs=inputs, outputs=outputs, **{"name": "pretrainer", **kwargs})
         self.config = config
         self.tokenizer = tokenizer

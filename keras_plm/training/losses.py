@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Shaped
 from keras import ops
 
 from keras_plm.tensor_types import Tensor
-from keras_plm.xla import compiled
+from keras_plm.xla import compiled, rounded
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -140,4 +140,4 @@ def _gradient(
     classes = probabilities.shape[-1]
     target = tf.cast(tf.range(classes) == labels[:, None], tf.float32) * (1 - smoothing) + smoothing / classes
     wide = tf.cast(probabilities, tf.float32) - target
-    return tf.cast(wide * upstream[:, None], probabilities.dtype)
+    return rounded(wide * upstream[:, None], probabilities.dtype)

@@ -1,8 +1,12 @@
 """One contestant: the MLM + NSP pre-training step with AdamW and clipping on random tokens; prints JSON.
 
-python pretraining_step.py keras_plm|keras_hub|transformers SIZE BATCH LENGTH fp32|bf16 STEPS
+python pretraining_step.py CONTESTANT SIZE BATCH LENGTH fp32|bf16 STEPS [jax]
+
+The contestants are keras_plm, keras_hub, transformers and transformers_compiled (torch.compile). keras_hub also runs on
+JAX: KERAS_BACKEND=jax.
 """
 
+import functools
 import json
 import os
 import statistics
@@ -65,15 +69,14 @@ def keras_hub_step(size, rows, mixed):
     )
     model = keras_hub.models.BertMaskedLM(backbone, preprocessor=None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # compile() would add an accuracy; without it the step is faster (jit is slower still on this backend)
-    model.compile(
-        optimizer=keras.optimizers.AdamW(1e-4, clipnorm=1.0), loss=loss, weighted_metrics=[], jit_compile=False
-    )
+    # compile() would add an accuracy; without it the step is faster (on TensorFlow, jit is slower still)
+    jit = keras.backend.backend() == "jax"
+    model.compile(optimizer=keras.optimizers.AdamW(1e-4, clipnorm=1.0), loss=loss, weighted_metrics=[], jit_compile=jit)
     inputs = {name: rows[name] for name in ("token_ids", "segment_ids", "padding_mask", "mask_positions")}
     return lambda: model.train_on_batch(inputs, rows["labels"])
 
 
-def transformers_step(size, rows, mixed):
+def transformers_step(size, rows, mixed, compiled=False):
     import torch
     from transformers import BertConfig, BertForPreTraining
 
@@ -84,6 +87,7 @@ def transformers_step(size, rows, mixed):
     )
     model = BertForPreTraining(config)
     model.train()
+    forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
     ids = torch.tensor(rows["token_ids"]).long()
     labels = torch.full(ids.shape, -100)
@@ -92,7 +96,7 @@ def transformers_step(size, rows, mixed):
 
     def step():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
-            output = model(input_ids=ids, labels=labels, next_sentence_label=next_sentence)
+            output = forward(input_ids=ids, labels=labels, next_sentence_label=next_sentence)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -104,7 +108,13 @@ def transformers_step(size, rows, mixed):
 
 def main() -> None:
     name, size, batch, length, mode, steps = sys.argv[1:7]
-    make = {"keras_plm": keras_plm_step, "keras_hub": keras_hub_step, "transformers": transformers_step}[name]
+    makers = {
+        "keras_plm": keras_plm_step,
+        "keras_hub": keras_hub_step,
+        "transformers": transformers_step,
+        "transformers_compiled": functools.partial(transformers_step, compiled=True),
+    }
+    make = makers[name]
     step = make(size, data(int(batch), int(length)), mode == "bf16")
     for _ in range(3):
         step()

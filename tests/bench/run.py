@@ -65,26 +65,27 @@ def rounds(contestants: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float
 
 def step() -> list[str]:
     """Tokens per second of a pre-training step."""
-    lines = ["| pre-training step | keras_plm | keras-hub | Hugging Face |", "|---|---|---|---|"]
-    best = {}
+    peers = {
+        "keras_plm": (sys.executable, "keras_plm"),
+        "keras-hub": (sys.executable, "keras_hub"),
+        "keras-hub on JAX": (sys.executable, "keras_hub", "jax"),
+        "Transformers": (peers_python(), "transformers"),
+        "Transformers, torch.compile": (peers_python(), "transformers_compiled"),
+    }
+    lines = [f"| pre-training step, tokens/s | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
     for size, batch, steps in (("mini", "32", "12"), ("base", "8", "5")):
         contestants = {
-            f"{name} {mode}": (python, "pretraining_step.py", name, size, batch, "128", mode, steps)
+            f"{name} {mode}": (python, "pretraining_step.py", script, size, batch, "128", mode, steps, *backend)
             for mode in ("bf16", "fp32")
-            for name, python in (
-                ("keras_plm", sys.executable),
-                ("keras_hub", sys.executable),
-                ("transformers", peers_python()),
-            )
+            for name, (python, script, *backend) in peers.items()
         }
         found = {name: figures["tokens_per_second"] for name, figures in rounds(contestants).items()}
         for mode in ("fp32", "bf16"):
-            cells = [f"{found[f'{n} {mode}']:,.0f}" for n in ("keras_plm", "keras_hub", "transformers")]
-            lines.append(f"| {size} {batch} × 128 {mode}, tokens/s | {' | '.join(cells)} |")
-        for name in ("keras_plm", "keras_hub", "transformers"):
-            best[size, name] = max(found[f"{name} bf16"], found[f"{name} fp32"])
-        ratios = [f"{best[size, 'keras_plm'] / best[size, n]:.2f}×" for n in ("keras_hub", "transformers")]
-        lines.append(f"| **{size}: best mode over best mode** | | **{ratios[0]}** | **{ratios[1]}** |")
+            cells = [f"{found[f'{name} {mode}']:,.0f}" for name in peers]
+            lines.append(f"| {size} {batch} × 128 {mode} | {' | '.join(cells)} |")
+        best = {name: max(found[f"{name} bf16"], found[f"{name} fp32"]) for name in peers}
+        ratios = [f"**{best['keras_plm'] / best[name]:.2f}×**" for name in list(peers)[1:]]
+        lines.append(f"| **{size}: keras_plm, best mode over best mode** | | {' | '.join(ratios)} |")
     return lines
 
 

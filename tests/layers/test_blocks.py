@@ -169,3 +169,18 @@ def test_an_attention_mask_says_all_that_may_be_seen():
         block(x, attention_mask=causal, padding_mask=causal[:, 0])
     with pytest.raises(ValueError, match="norm='rms'; choose 'layer', or 'rms' with normalize_first"):
         DecoderBlock(N, F, norm="rms")
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+@pytest.mark.parametrize("mask_rank", [0, 2, 3])
+def test_an_encoder_block_can_compute_some_positions_only(normalize_first, mask_rank):
+    block = EncoderBlock(N, F, normalize_first=normalize_first)
+    hidden, positions = floats(B, T, D), np.array([[4, 0, 4], [1, 3, 2]], "int32")
+    visible = np.random.default_rng(0).integers(0, 2, (B, T, T)) | np.eye(T, dtype=int)
+    mask = {0: None, 2: visible[:, 0].astype("int32"), 3: visible.astype("int32")}[mask_rank]
+    whole = np.asarray(block(hidden, padding_mask=mask))
+    found = block(hidden, padding_mask=mask, query_positions=positions)
+    np.testing.assert_allclose(found, np.take_along_axis(whole, positions[..., None], 1), atol=1e-6)
+    for other in ({"num_queries": 1}, {"position_bias": floats(1, N, T, T)}):
+        with pytest.raises(ValueError, match="query_positions cannot be combined"):
+            block(hidden, query_positions=positions, **other)

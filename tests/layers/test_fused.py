@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_plm.layers import Dropout, fused
-from keras_plm.xla import xla_enabled
+from keras_plm.xla import rounded, xla_enabled
 
 pytestmark = pytest.mark.usefixtures("xla")
 ROWS, D = 37, 29
@@ -91,3 +91,33 @@ def test_shapes_that_are_known_late():
 
     assert drop(tf.ones((2, 3, D))).shape == (2, 3, D)
     assert drop(tf.ones((5, 7, D))).shape == (5, 7, D)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 2e-6), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize("bias_shape", [None, (3, 1, 1, 7), (1, 2, 5, 7)])
+def test_softmax_kernel_and_its_gradients_equal_plain_operations(dtype, tolerance, bias_shape):
+    scores, upstream = floats(3, 2, 5, 7, dtype=dtype), floats(3, 2, 5, 7, seed=1, dtype=dtype)
+    bias = None if bias_shape is None else floats(*bias_shape, seed=2)
+    seed = tf.constant([3, 4])
+    watched = [scores] if bias is None else [scores, bias]
+
+    def run(training):
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            weights, dropped = fused.softmax_dropout(scores, bias, seed, rate=0.3, training=training)
+        return [weights, dropped, *tape.gradient(dropped, watched, upstream)]
+
+    for fast, plain in zip(run(True), run(False), strict=True):
+        assert fast.dtype == plain.dtype and fast.shape == plain.shape
+        fast, plain = np.asarray(tf.cast(fast, "float32")), np.asarray(tf.cast(plain, "float32"))
+        assert np.abs(fast - plain).max() <= tolerance * max(np.abs(plain).max(), 1)
+
+
+def test_rounding_with_integers_equals_the_conversion_to_bfloat16():
+    random = np.random.default_rng(0).integers(0, 2**32, 1_000_003, dtype="uint32")
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 3.4e38, 1e-45, 1.00390625, 1.01171875], "float32")
+    ties = np.arange(0x3F80_8000, 0x3F90_8000, 0x1_0000, dtype="uint32")
+    wide = tf.constant(np.concatenate([random.view("float32"), special, ties.view("float32")]))
+    found, wanted = (np.asarray(tf.cast(x, "float32")) for x in (rounded(wide, tf.bfloat16), tf.cast(wide, "bfloat16")))
+    np.testing.assert_array_equal(found, wanted)
+    assert rounded(wide, tf.float32) is wide and rounded(wide[:3], tf.float16).dtype == tf.float16

@@ -70,10 +70,10 @@ def test_the_gradients_are_the_same(name, policy, monkeypatch):
         keras, "remat", lambda function: function
     )  # the same dropout masks, but nothing is computed again
     plain_loss, plain = gradients(model)
-    assert loss == pytest.approx(plain_loss, rel=1e-6)
+    assert loss == pytest.approx(plain_loss, rel=1e-5)  # XLA can fuse the forward pass in another way
     for variable, a, b in zip(model.trainable_variables, found, plain, strict=True):
-        # in bfloat16, a sum can be computed in another order
-        tolerance = 1e-6 if policy == "float32" else 2e-2 * max(np.abs(b).max(), 1e-3)
+        # in bfloat16, a sum can be computed in another order; the gradient of a key's bias is 0, but for rounding
+        tolerance = 1e-6 if policy == "float32" else 2e-2 * max(np.abs(b).max(), 3e-3)
         np.testing.assert_allclose(a, b, atol=tolerance, err_msg=variable.path)
     assert sum(np.abs(g).max() > 0 for g in plain) > len(plain) / 2
 

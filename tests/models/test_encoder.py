@@ -184,3 +184,14 @@ def test_what_is_added_begins_as_nothing(config, tokenizer, added):
     wanted, found = base(batch), larger(batch)
     for name in wanted:
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("next_sentence", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"normalize_first": True}, {"shared_layers": True}])
+def test_a_pretrainer_equals_its_heads_on_all_states(config, next_sentence, changes):
+    """It does not compute the last block at positions that no head reads."""
+    model = plm.Pretrainer(replace(config, **changes), next_sentence=next_sentence)
+    batch = token_batch(config) | {"mask_positions": np.array([[1, 2], [3, 0], [4, 4]], "int32")}
+    whole = model.from_states(encoder_states(model.encoder, batch), batch)
+    for name, value in model(batch).items():
+        np.testing.assert_allclose(value, whole[name], atol=1e-5)
