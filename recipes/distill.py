@@ -97,7 +97,7 @@ class Distill(TrainingMethod):
         weights = {name: getattr(self, name) for name in ("hard", "soft", "hidden", "attention", "temperature")}
         layers = None if self.layers is None else list(self.layers)
         distiller = Distiller(model, teacher, loss, layers=layers, **weights)
-        distiller.compile(optimizer, jit_compile=False, **options)
+        distiller.compile(optimizer, jit_compile=False, auto_scale_loss=False, **options)
         return distiller
 
     def record(self, recipe: Any) -> str:

@@ -327,6 +327,7 @@ class FineTune(Recipe, Generic[Model]):
             gradient_accumulation_steps=batches if batches > 1 else None,
             use_ema=self.ema_momentum is not None,
             ema_momentum=self.ema_momentum or 0.99,
+            loss_scaling=self.loss_scaling,
         )
 
     def _validation(self, model: Any, examples: Examples | None, state: TrainingState) -> Validation | None:

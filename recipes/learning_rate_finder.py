@@ -93,8 +93,9 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
             weight_decay=recipe.weight_decay,
             global_clipnorm=recipe.clip_norm or None,
             rates=recipe.rates(model),
+            loss_scaling=recipe.loss_scaling,
         )
-        model.compile(optimizer, recipe.loss(model), jit_compile=False)
+        model.compile(optimizer, recipe.loss(model), jit_compile=False, auto_scale_loss=False)
         epochs = math.ceil(steps / tokens.num_steps(recipe.batch_size))
         batches = tokens.training_dataset(recipe.batch_size, epochs, recipe.seed).take(steps)
         rates: list[float] = []

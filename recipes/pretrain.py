@@ -156,6 +156,8 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """AdamW or LAMB."""
         if self.optimizer_name == "adamw":
             return super().optimizer(steps)
+        if self.loss_scaling:
+            raise ValueError("precision='mixed_float16' needs loss scaling, which only adamw has, not lamb")
         return Lamb(
             self.schedule(steps),
             weight_decay=self.weight_decay,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_plm.checkpoints import load
 from keras_plm.layers import rematerialize
 from keras_plm.models import copy_model, save
-from keras_plm.text import TokenizedCorpus, Tokenizer, expand_files, read_text, read_texts
+from keras_plm.text import ShortThenLong, TokenizedCorpus, Tokenizer, expand_files, read_text, read_texts
 from keras_plm.text.datasets import in_parts
 from keras_plm.text.readers.files import file_suffix
 from keras_plm.text.streamed_rows import Rows
@@ -20,7 +20,7 @@ from keras_plm.training import Diverged, DivergenceGuard, fit_from, is_chief
 
 from .console import print_pretrained
 from .model_card import model_card
-from .pretraining_texts import fingerprint_of, open_texts, tokenized
+from .pretraining_texts import PretrainingTexts, fingerprint_of, open_texts, tokenized
 from .recipe import Recipe
 from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
@@ -50,12 +50,18 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     vocabulary_size: int | None = None  # number of tokens to learn; None takes it from the config
     steps: int = 10_000  # batches to train on, rounded up to whole epochs
     checkpoint_every: int = 1_000  # largest number of steps between checkpoints; each checkpoint has a validation
+    short_length: int | None = None  # two phases: length of the rows in the first steps, such as 128 before 512
+    short_share: float = 0.9  # fraction of the steps with short rows, if there is a short_length
     gradient_accumulation_steps: int = 1  # number of batches whose averaged gradients make one step
     validation_steps: int = 20  # batches of a validation; they are always the same
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least_one("steps", "checkpoint_every", "validation_steps", "gradient_accumulation_steps")
+        if self.short_length is not None and not 5 <= self.short_length < self.max_length:
+            raise ValueError(f"short_length={self.short_length}; it must be from 5 to max_length={self.max_length} - 1")
+        if not 0 < self.short_share < 1:
+            raise ValueError(f"short_share={self.short_share}; it is a fraction of the steps, in (0, 1)")
         usual = next(field.default for field in dataclasses.fields(self) if field.name == "config")
         if not isinstance(self.config, type(usual)):
             raise TypeError(f"config={self.config!r}; give an object of {type(usual).__name__}")
@@ -92,6 +98,9 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 texts.check_tokenizer(model.needs_tokenizer())
             self._check_length(model)
             rows = texts.rows(model, state)
+            batches = rows
+            if self.short_length is not None:
+                batches = self._in_two_phases(self.short_length, texts, model, state, rows)
             held_out_rows = self.validation_rows(model, held_out) if held_out else None
             trained = self.trained(model)
             if trained is not model and method is not SUPERVISED:
@@ -115,7 +124,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
 
             # The training
-            self._fit(trainee, rows, state, done, steps, epochs, validation)
+            self._fit(trainee, batches, state, done, steps, epochs, validation)
             scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
 
         # Scores and the saved model
@@ -136,6 +145,20 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         if self.verbose and save_model:
             print_pretrained(scores, self.model_folder, self.next_command(self.model_folder))
         return model
+
+    def _in_two_phases(
+        self, length: int, texts: PretrainingTexts, model: Any, state: TrainingState, long: Rows
+    ) -> Rows:
+        """Rows of this length before those of `max_length`."""
+        if self.pads_all_rows:
+            raise ValueError(
+                f"short_length={length} gives batches of two shapes, but a TPU, or static_shapes, needs one: "
+                "train with the short length first, then with the long one and start_from"
+            )
+        recipe = dataclasses.replace(self, max_length=length, short_length=None)
+        epochs, steps = self.rounds
+        num_short = round(self.short_share * epochs * steps / self.gradient_accumulation_steps)
+        return ShortThenLong(texts.for_recipe(recipe).rows(model, state), long, num_short)
 
     def _check_length(self, model: Any) -> None:
         longest = model.config.max_sequence_length

@@ -1,5 +1,6 @@
 """What a pre-training reads: texts in memory, files that are larger than the memory, or a prepared corpus."""
 
+import copy
 import hashlib
 import itertools
 import json
@@ -7,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import track
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _IN_MEMORY = 2**28  # bytes of files, decompressed; larger ones are tokenized to shards first. 43 MB of text take 0.8 GB
 _GZIP = 3  # how much smaller a compressed text is
 _LEARNED_FROM = 2**27  # bytes of text from which a vocabulary is learned
-_ROWS = "rows.json"
 
 
 def open_texts(recipe: "PretrainingRecipe[Any]", limit: int | None) -> "PretrainingTexts":
@@ -50,6 +50,12 @@ class PretrainingTexts(ABC):
 
     def __init__(self, recipe: "PretrainingRecipe[Any]") -> None:
         self.recipe = recipe
+
+    def for_recipe(self, recipe: "PretrainingRecipe[Any]") -> Self:
+        """The same texts for a recipe that makes other rows of them."""
+        found = copy.copy(self)
+        found.recipe = recipe
+        return found
 
     @property
     @abstractmethod
@@ -133,7 +139,7 @@ class PreparedTexts(PretrainingTexts):
     def rows(self, model: Any, state: "TrainingState") -> Rows:
         if self.corpus.total("tokens") <= BLOCK_TOKENS:
             return self.recipe.rows(model, self.corpus.load())
-        path = state.folder / _ROWS
+        path = state.folder / f"rows_{self.recipe.max_length}.json"
         sizes = json.loads(path.read_text("utf-8")) if path.is_file() else None
         rows = StreamedRows(
             self.corpus,

@@ -62,7 +62,8 @@ class Recipe:
     clip_norm: float = 1.0  # gradient clipping: largest norm of the summed gradient; 0 for no clipping
     max_length: int = 128  # longest row in tokens; longer rows are truncated and counted
     seed: int = 0  # random seed of the weights, the order of the data, masks and dropout
-    precision: Precision = "auto"  # auto: mixed_bfloat16 if it is fast on the device, else float32
+    # auto: mixed_bfloat16 if it is fast on the device, else float32; mixed_float16 is for older GPUs, with loss scaling
+    precision: Precision = "auto"
     strategy: Strategy = "auto"  # how to use several devices or machines
     rematerialize: bool = False  # compute each block again in the backward pass: less memory, more time
     steps_per_execution: int = 1  # batches in each call of the compiled step; more of them save time on TPUs
@@ -151,6 +152,7 @@ class Recipe:
             self.schedule(steps),
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
+            loss_scaling=self.loss_scaling,
             **self.accumulation(),
         )
 
@@ -184,6 +186,11 @@ class Recipe:
     def policy(self) -> str:
         """The dtype policy of the training."""
         return choose_precision(self.precision)
+
+    @property
+    def loss_scaling(self) -> bool:
+        """Whether the loss is scaled: float16 needs it."""
+        return self.policy == "mixed_float16"
 
     def guards(self) -> list[keras.callbacks.Callback]:
         """Callbacks that stop a training whose loss is no number."""

@@ -15,7 +15,9 @@ class TrainingMethod:
 
     def compile(self, model: Any, optimizer: Any, loss: Any, metrics: Any, **options: Any) -> keras.Model:
         """The compiled Keras model that `fit` is called on; `options` are other arguments of `compile`."""
-        model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=False, **options)
+        # AdamW scales the loss itself if it must
+        options |= {"jit_compile": False, "auto_scale_loss": False}
+        model.compile(optimizer, loss, weighted_metrics=metrics, **options)
         return model
 
     def record(self, recipe: "Recipe") -> str:

@@ -64,7 +64,7 @@ def test_recipe_fields():
     assert names["Recipe"] == RECIPE
     pretraining = [
         *RECIPE, "corpus", "validation", "config", "start_from", "vocabulary_size", "steps", "checkpoint_every",
-        "gradient_accumulation_steps", "validation_steps",
+        "short_length", "short_share", "gradient_accumulation_steps", "validation_steps",
     ]  # fmt: skip
     assert names["Pretrain"] == [
         *pretraining, "vocabulary", "lowercase", "mask_rate", "whole_word", "next_sentence", "pack", "inside_rate",

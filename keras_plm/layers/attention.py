@@ -9,7 +9,7 @@ from keras_plm.tensor_types import Tensor
 
 from .checks import check_counts, check_fractions, check_mask
 from .export_hooks import graph_hooks
-from .fused import softmax_dropout
+from .fused_softmax import softmax, softmax_dropout
 from .masks import causal_mask, expand_mask, mask_bias
 from .normalization import Dropout
 from .projection import Projection
@@ -165,9 +165,14 @@ class MultiHeadAttention(keras.layers.Layer):
             first = 0 if cache_index is None else cache_index
             visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window)
             biases.append(mask_bias(visible, hooks.masked_score))
-        rate = self.dropout if training else 0.0
-        seed = next_seed(self.dropout_layer.seed_generator) if rate else None
-        weights, dropped = softmax_dropout(scores, sum(biases) if biases else None, seed, rate=rate, training=training)
+        added = sum(biases) if biases else None
+        if return_attention:
+            weights = softmax(scores, added)
+            dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
+        else:
+            rate = self.dropout if training else 0.0
+            seed = next_seed(self.dropout_layer.seed_generator) if rate else None
+            dropped = softmax_dropout(scores, added, seed, rate=rate, training=training)
         mixed = self._mixed(hooks.attention_weights(dropped), values, cached=cache is not None)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
         mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.width_per_head))

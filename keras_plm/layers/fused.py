@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 from keras import ops
 
 from keras_plm.tensor_types import Tensor
-from keras_plm.xla import compiled, rounded, xla_enabled
+from keras_plm.xla import rounded, xla_enabled
 
 from .activations import activate
 from .dropout_mask import drop_elements
@@ -120,17 +120,6 @@ def gated_activation(
 
 
 @fused
-def normalize(
-    x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], beta: Float[Tensor, " D"], *, epsilon: float
-) -> Float[Tensor, "... D"]:
-    """Layer normalization over the last axis, computed in float32.
-
-    Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
-    """
-    return _normalize(ops.cast(x, "float32"), gamma, beta, epsilon)
-
-
-@fused
 def rms_normalize(x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], *, epsilon: float) -> Float[Tensor, "... D"]:
     """RMS normalization over the last axis, computed in float32.
 
@@ -139,22 +128,6 @@ def rms_normalize(x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], *, epsi
     wide = ops.cast(x, "float32")
     scaled = wide * ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
     return scaled * ops.cast(gamma, "float32")
-
-
-@fused
-def residual_norm(
-    x: Float[Tensor, "... D"],
-    residual: Float[Tensor, "... D"],
-    gamma: Float[Tensor, " D"],
-    beta: Float[Tensor, " D"],
-    seed: Shaped[Tensor, " 2"],
-    *,
-    epsilon: float,
-    rate: float,
-) -> Float[Tensor, "... D"]:
-    """`normalize(residual + dropout(x))`, computed in float32."""
-    summed = ops.cast(residual, "float32") + drop_elements(ops.cast(x, "float32"), seed, rate)
-    return _normalize(summed, gamma, beta, epsilon)
 
 
 @fused
@@ -171,90 +144,3 @@ def dropout(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], *, rate: float)
         as fast, and the backward pass computes the mask again instead of storing it.
     """
     return drop_elements(ops.cast(x, "float32"), seed, rate)
-
-
-def softmax_dropout(
-    scores: Float[Tensor, "B N T S"],
-    bias: Float[Tensor, "..."] | None,
-    seed: Shaped[Tensor, " 2"] | None,
-    *,
-    rate: float,
-    training: bool | None = None,
-) -> tuple[Float[Tensor, "B N T S"], Float[Tensor, "B N T S"]]:
-    """Attention weights: `softmax(scores + bias)`, computed in float32, and the same after dropout.
-
-    In training, the backward pass is one kernel that reads the weights in the dtype of the scores.
-
-    Args:
-        scores: products of queries and keys.
-        bias: float32, broadcast to the scores; None for none.
-        seed: (2,) integer; None without dropout.
-        rate: fraction of the weights dropped, in [0, 1).
-        training: whether there will be a backward pass.
-
-    Returns:
-        Weights before dropout, float32, which have no gradient in training; weights after dropout, in the dtype of the
-        scores.
-    """
-    if training and keras.backend.backend() == "tensorflow":
-        return _trained_softmax(scores, bias, seed, rate)
-    wide = ops.cast(scores, "float32")
-    weights = _softmax(wide if bias is None else wide + bias)
-    return weights, ops.cast(weights if seed is None else drop_elements(weights, seed, rate), scores.dtype)
-
-
-def _softmax(scores: Float[Tensor, "... S"]) -> Float[Tensor, "... S"]:
-    # for a single key, such as that of a text's first token, Keras' softmax prints a warning
-    return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
-
-
-def _trained_softmax(scores: Any, bias: Any, seed: Any, rate: float) -> tuple:
-    import tensorflow as tf
-
-    drop, backward = _softmax_kernels(rate)
-    seed = tf.zeros(2, tf.int32) if seed is None else seed
-    kept: list = []
-
-    @tf.custom_gradient
-    def dropped(scores: Any, bias: Any) -> Any:
-        wide = tf.cast(scores, tf.float32) + bias
-        weights = _softmax(wide)
-        kept.append(weights)
-        narrow = tf.cast(weights, scores.dtype)
-        result = tf.reshape(drop(_rows(narrow), seed), tf.shape(scores)) if rate else narrow
-
-        def gradient(upstream: Any) -> tuple:
-            found = tf.reshape(backward(_rows(narrow), seed, _rows(upstream)), tf.shape(scores))
-            axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(scores), s1=tf.shape(bias)).r1
-            of_bias = tf.reduce_sum(tf.cast(found, tf.float32), axes)  # pruned if only a mask is added
-            return found, tf.reshape(of_bias, tf.shape(bias))
-
-        return result, gradient
-
-    result = dropped(scores, tf.zeros((1, 1, 1, 1)) if bias is None else bias)
-    result.set_shape(scores.shape)
-    return tf.stop_gradient(kept[0]), result
-
-
-@functools.cache
-def _softmax_kernels(rate: float) -> tuple[Callable, Callable]:
-    @compiled
-    def drop(weights: Any, seed: Any) -> Any:
-        return rounded(drop_elements(ops.cast(weights, "float32"), seed, rate), weights.dtype)
-
-    @compiled
-    def backward(weights: Any, seed: Any, upstream: Any) -> Any:
-        wide, weighted = ops.cast(weights, "float32"), drop_elements(ops.cast(upstream, "float32"), seed, rate)
-        mean = ops.sum(wide * weighted, axis=-1, keepdims=True)
-        return rounded(wide * (weighted - mean), weights.dtype)
-
-    return drop, backward
-
-
-def _normalize(
-    x: Float[Tensor, "... D"], gamma: Float[Tensor, " D"], beta: Float[Tensor, " D"], epsilon: float
-) -> Float[Tensor, "... D"]:
-    centered = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-    scaled = centered * ops.rsqrt(variance + epsilon)
-    return scaled * ops.cast(gamma, "float32") + ops.cast(beta, "float32")

@@ -7,7 +7,8 @@ from keras_plm.tensor_types import Tensor
 
 from .checks import check_fractions
 from .export_hooks import graph_hooks
-from .fused import dropout, normalize, residual_norm, rms_normalize
+from .fused import dropout, rms_normalize
+from .fused_norm import residual_norm
 from .rematerialization import next_seed
 
 
@@ -70,12 +71,11 @@ class ResidualNorm(_Seeded):
     ) -> Float[Tensor, "B *T D"]:
         """See the class."""
         normalized = graph_hooks().normalized
-        if residual is None:
-            return normalized(normalize(x, self.gamma, self.beta, epsilon=self.epsilon, training=training))
-        rate = self.dropout if training else 0.0
+        rate = self.dropout if training and residual is not None else 0.0
         seed = next_seed(self.seed_generator) if rate else 0
-        options = {"epsilon": self.epsilon, "rate": rate, "training": training}
-        return normalized(residual_norm(x, residual, self.gamma, self.beta, seed, **options))
+        return normalized(
+            residual_norm(x, residual, self.gamma, self.beta, seed, epsilon=self.epsilon, rate=rate, training=training)
+        )
 
 
 @keras.saving.register_keras_serializable("keras_plm")

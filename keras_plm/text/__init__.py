@@ -38,6 +38,7 @@ from .readers import (
 from .sentence_piece import SentencePieceTokenizer
 from .sentence_piece_learning import learn_sentence_pieces
 from .shard_writing import write_shards
+from .short_then_long import ShortThenLong
 from .source_target_rows import SourceTargetRows
 from .streamed_rows import Epochs, StreamedRows
 from .tags import (
@@ -90,6 +91,7 @@ __all__ = [
     "SentencePairs",
     "SentencePieceTokenizer",
     "Spans",
+    "ShortThenLong",
     "StreamedRows",
     "SpecialTokens",
     "TaggedSentences",

@@ -6,14 +6,15 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-Precision = Literal["auto", "float32", "mixed_bfloat16"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
 def choose_precision(precision: Precision) -> str:
     """The dtype policy for a precision. On this machine, "auto" means mixed_bfloat16 if it is fast, else float32.
 
     It is fast on TPUs, on GPUs with compute capability 8.0 or above, and on CPUs with bfloat16 instructions (AVX-512
-    BF16, AMX, or Arm's bf16). There, a training step takes about 0.6 of the time of float32.
+    BF16, AMX, or Arm's bf16). There, a training step takes about 0.6 of the time of float32. mixed_float16 is for GPUs
+    with tensor cores that are older (compute capability 7, such as V100 and T4); it needs loss scaling.
     """
     if precision != "auto":
         return precision

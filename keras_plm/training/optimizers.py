@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from keras_plm.xla import compiled
 
+from .loss_scale import INITIAL_SCALE, LossScale
+
 # Weight decay would pull norms and biases toward zero, which is not useful.
 NO_DECAY = ("bias", "gamma", "beta")
 
@@ -13,6 +15,7 @@ class _ClipsSummedGradient:
     """A mixin for optimizers: clip the gradient of the global batch, not the gradient of each replica."""
 
     global_clipnorm: float | None
+    loss_scaling = False
 
     def _clip_gradients(self, grads: list) -> list:
         # The gradient of an embedding is sparse. A token that occurs twice has two rows, which must be summed first.
@@ -20,7 +23,7 @@ class _ClipsSummedGradient:
         replica = tf.distribute.get_replica_context()
         if replica and replica.num_replicas_in_sync > 1:
             grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
-        if self.global_clipnorm:
+        if self.global_clipnorm or self.loss_scaling:
             return self._clip_together(grads)
         return super()._clip_gradients(grads)  # type: ignore[misc]
 
@@ -39,16 +42,18 @@ def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
         handles: resource handles of a variable and its two moments. Under a strategy, the variables themselves would
             not resolve to the copy on this device.
         gradient: the gradient, in the variable's dtype.
-        numbers: float32 scalars.
+        numbers: float32 scalars. If `finite` is one of them and 0, nothing changes.
     """
-    variable, momentum, velocity = (tf.raw_ops.ReadVariableOp(resource=h, dtype=gradient.dtype) for h in handles)
+    before = [tf.raw_ops.ReadVariableOp(resource=h, dtype=gradient.dtype) for h in handles]
+    variable, momentum, velocity = before
     n = {name: tf.cast(number, gradient.dtype) for name, number in numbers.items()}
     gradient *= n["shrink"]
     momentum = n["beta_1"] * momentum + (1 - n["beta_1"]) * gradient
     velocity = n["beta_2"] * velocity + (1 - n["beta_2"]) * gradient * gradient
     variable = n["keep"] * variable - n["rate"] * momentum / (tf.sqrt(velocity) + n["epsilon"])
-    for handle, value in zip(handles, (variable, momentum, velocity), strict=True):
-        tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    for handle, value, old in zip(handles, (variable, momentum, velocity), before, strict=True):
+        kept = tf.where(n["finite"] > 0, value, old) if "finite" in n else value
+        tf.raw_ops.AssignVariableOp(resource=handle, value=kept)
 
 
 @keras.saving.register_keras_serializable("keras_plm")
@@ -66,6 +71,11 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         beta_1, beta_2, epsilon: as in the paper.
         rates: factors of the learning rate by the path of a weight, see `layer_rates`; the default is 1.
         first_steps: the step at which a weight starts to learn, by its path, see `unfreezing_steps`.
+        loss_scaling: multiply the loss by a factor that adapts itself, and skip steps whose gradient overflows, as
+            float16 needs. Compile the model with `auto_scale_loss=False` then.
+
+    Raises:
+        ValueError: `amsgrad`, or `loss_scaling` with `clipnorm` or `clipvalue`.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
@@ -80,6 +90,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         global_clipnorm: float | None = 1.0,
         rates: dict[str, float] | None = None,
         first_steps: dict[str, int] | None = None,
+        loss_scaling: bool = False,
         name: str = "adamw",
         **kwargs: Any,
     ) -> None:
@@ -97,7 +108,12 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             raise ValueError("amsgrad=True is not supported; use keras.optimizers.AdamW")
         if self.weight_decay:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        if loss_scaling and (self.clipnorm or self.clipvalue):
+            raise ValueError("with loss_scaling=True, clip with global_clipnorm only")
         self._shrink: Any = 1.0
+        self._finite: Any = None
+        self._loss_scale: LossScale | None = None
+        self.loss_scaling = loss_scaling
         self.rates = rates or {}
         self.first_steps = first_steps or {}
 
@@ -105,6 +121,14 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         super().build(variables)
         # by index, because the update gets TensorFlow variables, which have no path
         self._settings = [(self.rates.get(v.path, 1.0), self.first_steps.get(v.path, 0)) for v in variables]
+        if self.loss_scaling and self._loss_scale is None:
+            self._loss_scale = LossScale(self)
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss, whose gradients `apply` gets; with `loss_scaling`, multiplied by the factor."""
+        if not self.loss_scaling:
+            return super().scale_loss(loss)
+        return loss * (INITIAL_SCALE if self._loss_scale is None else self._loss_scale.factor)
 
     def _get_current_learning_rate(self) -> Any:
         # Keras calls a schedule with the number of batches; with gradient accumulation, steps are fewer
@@ -122,7 +146,14 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
 
     def _clip_together(self, grads: list) -> list:
         # the kernel multiplies by this factor, which saves a memory pass
-        self._shrink = self.global_clipnorm / tf.maximum(tf.linalg.global_norm(grads), self.global_clipnorm)
+        norm, scale = tf.linalg.global_norm(grads), 1.0
+        if self._loss_scale is not None:
+            scale = tf.convert_to_tensor(self._loss_scale.factor)
+            self._finite = tf.math.is_finite(norm)
+            self._loss_scale.update(self._finite)
+        self._shrink = 1 / scale
+        if self.global_clipnorm:
+            self._shrink *= self.global_clipnorm / tf.maximum(norm / scale, self.global_clipnorm)
         return grads
 
     def _apply_weight_decay(self, variables: list) -> None:
@@ -141,12 +172,15 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
         }
+        if self._finite is not None:
+            numbers["finite"] = tf.cast(self._finite, tf.float32)
         numbers = {name: tf.convert_to_tensor(number, tf.float32) for name, number in numbers.items()}
         moments = (self._momentums[index].value, self._velocities[index].value)
         _adamw_kernel([v.handle for v in (variable, *moments)], tf.cast(gradient, variable.dtype), numbers)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}
+        settings = {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}
+        return super().get_config() | settings | {"loss_scaling": self.loss_scaling}
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -4,6 +4,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from keras_plm import MultiHeadAttention
@@ -208,3 +209,13 @@ def test_errors_of_groups():
         MultiHeadAttention(3, num_key_value_heads=2)
     with pytest.raises(ValueError, match="bias='query'; choose"):
         MultiHeadAttention(3, bias="query")
+
+
+def test_returned_weights_have_a_gradient_in_training():
+    """Attention maps are a target of knowledge distillation."""
+    layer, x = MultiHeadAttention(N, dropout=0.1), floats(B, T, D)
+    layer.build(x.shape)
+    with tf.GradientTape() as tape:
+        _, weights = layer(x, return_attention=True, training=True)
+        loss = tf.reduce_sum(weights * floats(*weights.shape, seed=1))
+    assert np.abs(tape.gradient(loss, layer.query.kernel.value)).max() > 1e-4
