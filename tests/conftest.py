@@ -29,6 +29,7 @@ collect_ignore = [
     "recipes/run_two_replicas.py",
     "recipes/run_under_strategy.py",
     "training/run_strategy.py",
+    "training/run_loss_scale.py",
     "bench",
     "checkpoints/smollm2_peer.py",
     "checkpoints/transformers_peer.py",
