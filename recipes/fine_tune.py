@@ -328,6 +328,7 @@ class FineTune(Recipe, Generic[Model]):
             use_ema=self.ema_momentum is not None,
             ema_momentum=self.ema_momentum or 0.99,
             loss_scaling=self.loss_scaling,
+            momentum_dtype=self.momentum_dtype,
         )
 
     def _validation(self, model: Any, examples: Examples | None, state: TrainingState) -> Validation | None:

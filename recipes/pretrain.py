@@ -156,8 +156,8 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """AdamW or LAMB."""
         if self.optimizer_name == "adamw":
             return super().optimizer(steps)
-        if self.loss_scaling:
-            raise ValueError("precision='mixed_float16' needs loss scaling, which only adamw has, not lamb")
+        if self.loss_scaling or self.momentum_dtype != "float32":
+            raise ValueError("precision='mixed_float16' (loss scaling) and momentum_dtype are for adamw, not for lamb")
         return Lamb(
             self.schedule(steps),
             weight_decay=self.weight_decay,

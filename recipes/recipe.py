@@ -15,6 +15,7 @@ from keras_plm.models import check_free
 from keras_plm.training import (
     AdamW,
     LinearWarmupDecay,
+    MomentumDtype,
     Precision,
     Strategy,
     choose_precision,
@@ -64,6 +65,7 @@ class Recipe:
     seed: int = 0  # random seed of the weights, the order of the data, masks and dropout
     # auto: mixed_bfloat16 if it is fast on the device, else float32; mixed_float16 is for older GPUs, with loss scaling
     precision: Precision = "auto"
+    momentum_dtype: MomentumDtype = "float32"  # dtype of AdamW's first moment; bfloat16 saves 2 bytes for each weight
     strategy: Strategy = "auto"  # how to use several devices or machines
     rematerialize: bool = False  # compute each block again in the backward pass: less memory, more time
     steps_per_execution: int = 1  # batches in each call of the compiled step; more of them save time on TPUs
@@ -153,6 +155,7 @@ class Recipe:
             weight_decay=self.weight_decay,
             global_clipnorm=self.clip_norm or None,
             loss_scaling=self.loss_scaling,
+            momentum_dtype=self.momentum_dtype,
             **self.accumulation(),
         )
 

@@ -8,7 +8,7 @@ from keras_plm import export, recipes
 
 RECIPE = [
     "save_to", "overwrite", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "max_length",
-    "seed", "precision", "strategy", "rematerialize",
+    "seed", "precision", "momentum_dtype", "strategy", "rematerialize",
     "steps_per_execution", "static_shapes", "tensorboard", "fast_dev_run", "verbose", "callbacks",
 ]  # fmt: skip
 FINE_TUNE = [

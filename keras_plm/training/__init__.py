@@ -9,7 +9,7 @@ from .divergence import Diverged, DivergenceGuard
 from .losses import ChainLoss, CrossEntropy
 from .metrics import Pearson
 from .mixed_precision import Precision, choose_precision, dtype_policy
-from .optimizers import AdamW, Lamb
+from .optimizers import AdamW, Lamb, MomentumDtype
 from .plan import Plan, plan
 from .resumed_fit import fit_from
 from .schedules import LinearWarmupDecay
@@ -30,6 +30,7 @@ __all__ = [
     "HistoryLog",
     "Lamb",
     "LinearWarmupDecay",
+    "MomentumDtype",
     "Pearson",
     "Plan",
     "Precision",

@@ -1,11 +1,13 @@
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
-from keras_plm.xla import compiled
+from keras_plm.xla import compiled, rounded
 
 from .loss_scale import INITIAL_SCALE, LossScale
+
+MomentumDtype = Literal["float32", "bfloat16"]
 
 # Weight decay would pull norms and biases toward zero, which is not useful.
 NO_DECAY = ("bias", "gamma", "beta")
@@ -35,7 +37,7 @@ class _ClipsSummedGradient:
 
 
 @compiled
-def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
+def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict, momentum_dtype: tf.DType) -> None:
     """A compiled kernel of AdamW with clipping and weight decay: it needs four memory passes instead of two dozen.
 
     Args:
@@ -43,15 +45,19 @@ def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict) -> None:
             not resolve to the copy on this device.
         gradient: the gradient, in the variable's dtype.
         numbers: float32 scalars. If `finite` is one of them and 0, nothing changes.
+        momentum_dtype: the dtype of the first moment.
     """
-    before = [tf.raw_ops.ReadVariableOp(resource=h, dtype=gradient.dtype) for h in handles]
+    dtypes = (gradient.dtype, momentum_dtype, gradient.dtype)
+    before = [tf.raw_ops.ReadVariableOp(resource=h, dtype=d) for h, d in zip(handles, dtypes, strict=True)]
     variable, momentum, velocity = before
+    momentum = tf.cast(momentum, gradient.dtype)
     n = {name: tf.cast(number, gradient.dtype) for name, number in numbers.items()}
     gradient *= n["shrink"]
     momentum = n["beta_1"] * momentum + (1 - n["beta_1"]) * gradient
     velocity = n["beta_2"] * velocity + (1 - n["beta_2"]) * gradient * gradient
     variable = n["keep"] * variable - n["rate"] * momentum / (tf.sqrt(velocity) + n["epsilon"])
-    for handle, value, old in zip(handles, (variable, momentum, velocity), before, strict=True):
+    after = (variable, rounded(momentum, momentum_dtype), velocity)
+    for handle, value, old in zip(handles, after, before, strict=True):
         kept = tf.where(n["finite"] > 0, value, old) if "finite" in n else value
         tf.raw_ops.AssignVariableOp(resource=handle, value=kept)
 
@@ -73,9 +79,11 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         first_steps: the step at which a weight starts to learn, by its path, see `unfreezing_steps`.
         loss_scaling: multiply the loss by a factor that adapts itself, and skip steps whose gradient overflows, as
             float16 needs. Compile the model with `auto_scale_loss=False` then.
+        momentum_dtype: dtype of the first moment: "float32", or "bfloat16", which saves 2 bytes for each weight. The
+            second moment is always float32: it changes by a thousandth in a step, which bfloat16 would round away.
 
     Raises:
-        ValueError: `amsgrad`, or `loss_scaling` with `clipnorm` or `clipvalue`.
+        ValueError: another `momentum_dtype`, `amsgrad`, or `loss_scaling` with `clipnorm` or `clipvalue`.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
@@ -91,6 +99,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         rates: dict[str, float] | None = None,
         first_steps: dict[str, int] | None = None,
         loss_scaling: bool = False,
+        momentum_dtype: MomentumDtype = "float32",
         name: str = "adamw",
         **kwargs: Any,
     ) -> None:
@@ -108,6 +117,9 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             raise ValueError("amsgrad=True is not supported; use keras.optimizers.AdamW")
         if self.weight_decay:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        if momentum_dtype not in get_args(MomentumDtype):
+            raise ValueError(f"momentum_dtype={momentum_dtype!r}; choose float32 or bfloat16")
+        self.momentum_dtype = momentum_dtype
         if loss_scaling and (self.clipnorm or self.clipvalue):
             raise ValueError("with loss_scaling=True, clip with global_clipnorm only")
         self._shrink: Any = 1.0
@@ -123,6 +135,16 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         self._settings = [(self.rates.get(v.path, 1.0), self.first_steps.get(v.path, 0)) for v in variables]
         if self.loss_scaling and self._loss_scale is None:
             self._loss_scale = LossScale(self)
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+    ) -> Any:
+        if name != "momentum" or self.momentum_dtype == "float32":
+            return super().add_variable_from_reference(reference_variable, name, initializer)
+        path = reference_variable.path.replace("/", "_")
+        return self.add_variable(
+            reference_variable.shape, initializer, dtype=self.momentum_dtype, name=f"{path}_momentum"
+        )
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss, whose gradients `apply` gets; with `loss_scaling`, multiplied by the factor."""
@@ -176,11 +198,20 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             numbers["finite"] = tf.cast(self._finite, tf.float32)
         numbers = {name: tf.convert_to_tensor(number, tf.float32) for name, number in numbers.items()}
         moments = (self._momentums[index].value, self._velocities[index].value)
-        _adamw_kernel([v.handle for v in (variable, *moments)], tf.cast(gradient, variable.dtype), numbers)
+        handles = [v.handle for v in (variable, *moments)]
+        momentum_dtype = tf.as_dtype(self._momentums[index].dtype)
+        _adamw_kernel(handles, tf.cast(gradient, variable.dtype), numbers, momentum_dtype)
 
     def get_config(self) -> dict[str, Any]:
         settings = {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}
-        return super().get_config() | settings | {"loss_scaling": self.loss_scaling}
+        return (
+            super().get_config()
+            | settings
+            | {
+                "loss_scaling": self.loss_scaling,
+                "momentum_dtype": self.momentum_dtype,
+            }
+        )
 
 
 @keras.saving.register_keras_serializable("keras_plm")

@@ -58,7 +58,7 @@ def test_settings_that_do_not_go_together(corpus_file, tmp_path):
     recipe = Pretrain(
         corpus=corpus_file, precision="mixed_float16", optimizer_name="lamb", max_length=24, fast_dev_run=True
     )
-    with pytest.raises(ValueError, match="only adamw has"):
+    with pytest.raises(ValueError, match="are for adamw, not for lamb"):
         recipe.run()
 
 
@@ -80,7 +80,8 @@ def test_recipes_train_in_float16(corpus_file, tmp_path, config):
     table.write_text("text,label\n" + "the heron sees,pos\nthe otter hears,neg\n" * 16)
     model = Classify(
         start_from=str(tmp_path / "mixed_float16"), train=str(table), batch_size=8, max_length=24, epochs=12,
-        learning_rate=3e-3, gradient_accumulation_steps=2, precision="mixed_float16", save_to=str(tmp_path / "c"), verbose=0,
+        learning_rate=3e-3, gradient_accumulation_steps=2, precision="mixed_float16", verbose=0,
+        save_to=str(tmp_path / "c"),
     ).run()  # fmt: skip
     assert isinstance(model, plm.Classifier) and model.predict_labels(["the heron sees", "the otter hears"]) == [
         "pos",

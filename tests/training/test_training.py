@@ -87,6 +87,20 @@ def test_adamw_equals_keras(decay, clip):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_a_narrow_first_moment():
+    """It takes half the memory, and moves the weights almost equally."""
+    options = {"learning_rate": 0.02, "weight_decay": 0.1}
+    optimizer = AdamW(momentum_dtype="bfloat16", **options)
+    narrow, wide = train(optimizer, variables()), train(AdamW(**options), variables())
+    assert {v.dtype for v in optimizer._momentums} == {"bfloat16"}
+    assert {v.dtype for v in optimizer._velocities} == {"float32"}
+    for a, b, start in zip(narrow, wide, variables(), strict=True):
+        assert 0 < np.abs(a - b).max() < 0.02 * np.abs(b - start.numpy()).max()
+    assert AdamW.from_config(optimizer.get_config()).momentum_dtype == "bfloat16"
+    with pytest.raises(ValueError, match="momentum_dtype='float16'; choose"):
+        AdamW(momentum_dtype="float16")
+
+
 @pytest.mark.parametrize("optimizer", [AdamW, Lamb])
 def test_decay_leaves_norms_and_biases_alone(optimizer):
     own = variables()
@@ -125,7 +139,8 @@ def test_optimizer_config_round_trip():
         AdamW(amsgrad=True)
 
 
-def test_checkpoint_restores_everything(tmp_path):
+@pytest.mark.parametrize("momentum_dtype", ["float32", "bfloat16"])
+def test_checkpoint_restores_everything(tmp_path, momentum_dtype):
     """Weights, moments, step and dropout: a restored model continues as the first would have."""
     x = np.random.default_rng(0).normal(size=(24, 5)).astype("float32")
     y = x.sum(1, keepdims=True)
@@ -135,7 +150,7 @@ def test_checkpoint_restores_everything(tmp_path):
         from keras_plm.layers import Dropout
 
         model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(7), Dropout(0.3), keras.layers.Dense(1)])
-        model.compile(AdamW(LinearWarmupDecay(0.05, 2, 12)), "mse")
+        model.compile(AdamW(LinearWarmupDecay(0.05, 2, 12), momentum_dtype=momentum_dtype), "mse")
         return model
 
     def fit(model, epochs, initial=0, callbacks=()):
