@@ -86,6 +86,8 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
             raise ValueError(
                 "vocabulary_size is for a learned vocabulary, but vocabulary names a file: give one of them"
             )
+        if self.optimizer_name == "lamb" and (self.loss_scaling or self.momentum_dtype != "float32"):
+            raise ValueError("precision='mixed_float16' (loss scaling) and momentum_dtype are for adamw, not for lamb")
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"mask_rate={self.mask_rate}; it is a fraction of the tokens, in (0, 1)")
         if not 0 <= self.inside_rate <= 1:
@@ -156,8 +158,6 @@ class Pretrain(PretrainingRecipe[Pretrainer]):
         """AdamW or LAMB."""
         if self.optimizer_name == "adamw":
             return super().optimizer(steps)
-        if self.loss_scaling or self.momentum_dtype != "float32":
-            raise ValueError("precision='mixed_float16' (loss scaling) and momentum_dtype are for adamw, not for lamb")
         return Lamb(
             self.schedule(steps),
             weight_decay=self.weight_decay,

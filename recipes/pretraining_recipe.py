@@ -2,7 +2,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
@@ -27,6 +27,10 @@ from .training_state import NOTHING_KEPT, TrainingState
 
 Model = TypeVar("Model")
 _TABLES = (".tsv", ".csv", ".jsonl")
+_TWO_SHAPES = (
+    "short_length gives batches of two shapes, but a TPU, or static_shapes, needs one: train with the short length "
+    "first, then with the long one and start_from"
+)
 _VALIDATION_SEED = 1_000_003  # not the training's, so that the rows are the same in every run
 
 
@@ -58,6 +62,8 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least_one("steps", "checkpoint_every", "validation_steps", "gradient_accumulation_steps")
+        if self.short_length is not None and self.static_shapes:
+            raise ValueError(_TWO_SHAPES)
         if self.short_length is not None and not 5 <= self.short_length < self.max_length:
             raise ValueError(f"short_length={self.short_length}; it must be from 5 to max_length={self.max_length} - 1")
         if not 0 < self.short_share < 1:
@@ -151,14 +157,9 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     ) -> Rows:
         """Rows of this length before those of `max_length`."""
         if self.pads_all_rows:
-            raise ValueError(
-                f"short_length={length} gives batches of two shapes, but a TPU, or static_shapes, needs one: "
-                "train with the short length first, then with the long one and start_from"
-            )
+            raise ValueError(_TWO_SHAPES)
         recipe = dataclasses.replace(self, max_length=length, short_length=None)
-        epochs, steps = self.rounds
-        num_short = round(self.short_share * epochs * steps / self.gradient_accumulation_steps)
-        return ShortThenLong(texts.for_recipe(recipe).rows(model, state), long, num_short)
+        return ShortThenLong(texts.for_recipe(recipe).rows(model, state), long, self.short_updates)
 
     def _check_length(self, model: Any) -> None:
         longest = model.config.max_sequence_length
@@ -180,6 +181,10 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         if not done:
             state.begin(trainee)
         while done < epochs * steps:  # otherwise only the saving was interrupted
+            if isinstance(rows, ShortThenLong):  # the first phase is as long as without the batches that are left out
+                border = self.short_updates
+                inside = state.num_left_out(min(done, border * self.gradient_accumulation_steps - 1))
+                rows = replace(rows, short_steps=border + -(-inside // self.gradient_accumulation_steps))
             try:
                 fit_from(
                     trainee,
@@ -233,9 +238,18 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         unit = math.lcm(self.gradient_accumulation_steps, self.steps_per_execution)
         return epochs, -(-self.steps // epochs // unit) * unit
 
+    @property
+    def short_updates(self) -> int:
+        """The number of optimizer steps with short rows; at least one, and not all."""
+        if self.short_length is None:
+            return 0
+        updates = math.prod(self.rounds) // self.gradient_accumulation_steps
+        return min(max(round(self.short_share * updates), 1), updates - 1)
+
     def guards(self) -> list[Any]:
         """Rewind to a checkpoint if the loss is not finite, or has a spike."""
-        return [DivergenceGuard(self.rounds[1])]
+        # the first long rows have positions that were never trained
+        return [DivergenceGuard(self.rounds[1], self.short_updates * self.gradient_accumulation_steps)]
 
     # What differs between the recipes
 

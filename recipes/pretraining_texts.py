@@ -90,6 +90,7 @@ class TextsInMemory(PretrainingTexts):
     def __init__(self, recipe: "PretrainingRecipe[Any]", texts: list[Any]) -> None:
         super().__init__(recipe)
         self.texts = texts
+        self._corpus: TokenizedCorpus | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -99,7 +100,9 @@ class TextsInMemory(PretrainingTexts):
         return state.kept_tokenizer() or self.recipe.new_tokenizer(self.texts)
 
     def rows(self, model: Any, state: "TrainingState") -> Rows:
-        return self.recipe.rows(model, tokenized(model, self.texts))
+        if self._corpus is None:
+            self._corpus = tokenized(model, self.texts)
+        return self.recipe.rows(model, self._corpus)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -1,3 +1,5 @@
+import functools
+import operator
 from typing import Any, get_args
 
 import keras
@@ -158,21 +160,22 @@ class MultiHeadAttention(keras.layers.Layer):
 
         hooks = graph_hooks()
         scores = self._scores(queries * self._scale, keys, cached=cache is not None)
-        biases = [] if position_bias is None else [ops.cast(position_bias, "float32")]
-        if attention_mask is not None:
-            biases.append(mask_bias(expand_mask(attention_mask), hooks.masked_score))
+        if position_bias is not None:
+            scores = ops.cast(scores, "float32") + ops.cast(position_bias, "float32")
+        masks = [] if attention_mask is None else [expand_mask(attention_mask)]
         if causal:
             first = 0 if cache_index is None else cache_index
-            visible = causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window)
-            biases.append(mask_bias(visible, hooks.masked_score))
-        added = sum(biases) if biases else None
+            masks.append(causal_mask(ops.shape(scores)[2], ops.shape(scores)[3], first, window))
+        biases = [mask_bias(mask, hooks.masked_score) for mask in masks]
+        bias = functools.reduce(operator.add, biases) if biases else None
         if return_attention:
-            weights = softmax(scores, added)
+            weights = softmax(scores, bias)
             dropped = self.dropout_layer(ops.cast(weights, self.compute_dtype), training=training)
         else:
             rate = self.dropout if training else 0.0
             seed = next_seed(self.dropout_layer.seed_generator) if rate else None
-            dropped = softmax_dropout(scores, added, seed, rate=rate, training=training)
+            dropped = softmax_dropout(scores, bias, seed, rate=rate, training=training)
+            dropped = ops.cast(dropped, self.compute_dtype)
         mixed = self._mixed(hooks.attention_weights(dropped), values, cached=cache is not None)
         batch, length = ops.shape(query)[0], ops.shape(query)[1]
         mixed = ops.reshape(mixed, (batch, length, self.num_heads * self.width_per_head))

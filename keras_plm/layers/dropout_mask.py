@@ -13,7 +13,7 @@ def drop_elements(x: Float[Tensor, "..."], seed: Shaped[Tensor, " 2"], rate: flo
     """Set elements to 0 with probability `rate`; divide the others by `1 - rate`.
 
     Args:
-        x: float tensor with fewer than 2³² elements.
+        x: float tensor with fewer than 2³¹ elements.
         seed: (2,) integer.
         rate: in [0, 1).
     """

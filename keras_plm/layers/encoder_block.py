@@ -49,8 +49,8 @@ class EncoderBlock(keras.layers.Layer):
         hidden: (B, T, D) float.
         padding_mask: (B, T) or (B, T, T) int32 or bool, 1 where a position is visible; None means that all are visible.
         num_queries: Q; only the first Q positions are computed, but they attend to all positions. None means T. With
-            fake quantization, this always runs in inference mode, because the ranges must come from all positions; so
-            does a call with `query_positions`.
+            fake quantization, calls with `num_queries` or `query_positions` run in inference mode, because the ranges
+            must come from all positions.
         query_positions: (B, Q) int32 in [0, T); only these positions are computed, but they attend to all positions.
         position_bias: (1 or B, N, T, T) float, added to the attention scores.
         return_attention: also return the attention weights.

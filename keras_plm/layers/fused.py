@@ -1,10 +1,11 @@
 """Chains of elementwise operations, each fused into one kernel in training.
 
-In this folder, only this file and `initialization.py` use TensorFlow.
+In this folder, only this file and `initialization.py` import TensorFlow; `fused_norm.py` and `fused_softmax.py` have
+kernels of the same kind, whose gradients are written by hand.
 
 Between its matrix products, a small model spends a quarter to a third of its training step: in passes over memory for
 biases, GELU, dropout, residuals and norms. XLA fuses such a chain into one pass. The matrix products and the softmax
-stay with oneDNN, which is faster for them. docs/log has the measurements.
+stay with oneDNN, which is faster for them; only the gradient of the softmax is a kernel. docs/log has the measurements.
 """
 
 import functools

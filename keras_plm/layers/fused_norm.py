@@ -46,7 +46,7 @@ def residual_norm(
     if not training or keras.backend.backend() != "tensorflow":
         normalized, _ = _normalized(x, residual, seed, epsilon, rate)
         return ops.cast(normalized * ops.cast(gamma, "float32") + ops.cast(beta, "float32"), x.dtype)
-    forward, backward = _kernels(epsilon, rate, residual is not None)
+    forward, backward = _kernels(epsilon, rate, None if residual is None else residual.dtype)
     seed = ops.convert_to_tensor(seed if rate else (0, 0))
 
     @ops.custom_gradient
@@ -76,7 +76,7 @@ def _normalized(x: Tensor, residual: Tensor | None, seed: Tensor, epsilon: float
 
 
 @functools.cache
-def _kernels(epsilon: float, rate: float, has_residual: bool) -> tuple[Callable, Callable]:
+def _kernels(epsilon: float, rate: float, residual_dtype: Any) -> tuple[Callable, Callable]:
     @compiled
     def forward(*tensors: Any) -> tuple:
         (x, *residual), (gamma, beta, seed) = tensors[:-3], tensors[-3:]
@@ -91,7 +91,9 @@ def _kernels(epsilon: float, rate: float, has_residual: bool) -> tuple[Callable,
         along = ops.mean(inner * normalized, axis=-1, keepdims=True)
         of_sum = scale * (inner - ops.mean(inner, axis=-1, keepdims=True) - normalized * along)
         of_gamma, of_beta = ops.sum(upstream * normalized, axis=0), ops.sum(upstream, axis=0)
-        found = [drop_elements(of_sum, seed, rate), of_sum] if has_residual else [of_sum]
-        return [*(rounded(g, dtype) for g in found), rounded(of_gamma, gamma.dtype), rounded(of_beta, beta.dtype)]
+        found = [rounded(drop_elements(of_sum, seed, rate), dtype)]
+        if residual_dtype is not None:
+            found.append(rounded(of_sum, residual_dtype))
+        return [*found, rounded(of_gamma, gamma.dtype), rounded(of_beta, beta.dtype)]
 
     return forward, backward

@@ -39,7 +39,7 @@ def softmax_dropout(
 
     Args:
         scores: products of queries and keys.
-        bias: float32, broadcast to the scores; None for none.
+        bias: float32, broadcast to the scores, such as a mask; it has no gradient in training. None for none.
         seed: (2,) integer; None without dropout.
         rate: fraction of the weights dropped, in [0, 1); 0 without a seed.
         training: whether there will be a backward pass.
@@ -54,19 +54,15 @@ def softmax_dropout(
     seed = ops.zeros(2, "int32") if seed is None else seed
 
     @ops.custom_gradient
-    def kernel(scores: Any, bias: Any) -> Any:
+    def kernel(scores: Any) -> Any:
         weights = ops.cast(softmax(scores, bias), scores.dtype)
 
-        def gradient(upstream: Any) -> tuple:
-            of_scores = ops.reshape(backward(_rows(weights), seed, _rows(upstream)), ops.shape(scores))
-            # TensorFlow prunes this if the bias is a mask, which needs no gradient
-            wide = ops.cast(of_scores, "float32")
-            summed = [axis for axis, size in enumerate(bias.shape) if size == 1]
-            return of_scores, ops.sum(wide, axis=summed, keepdims=True) if summed else wide
+        def gradient(upstream: Any) -> Any:
+            return ops.reshape(backward(_rows(weights), seed, _rows(upstream)), ops.shape(scores))
 
         return ops.reshape(drop(_rows(weights), seed), ops.shape(scores)) if rate else weights, gradient
 
-    return kernel(scores, ops.zeros((1, 1, 1, 1)) if bias is None else bias)
+    return kernel(scores)
 
 
 def _rows(tensor: Float[Tensor, "B N T S"]) -> Float[Tensor, "rows S"]:

@@ -47,12 +47,17 @@ def states_at(
     With 15 % of the positions, this saves 70 % of the last block.
 
     Args:
-        encoder: the encoder, without fake quantization.
+        encoder: the encoder.
         inputs: `token_ids`, `segment_ids`, `padding_mask` and optionally `position_ids`, (B, T) int32 each; other
             inputs are ignored.
         positions: (B, Q) int32 in [0, T).
         visible: (B, T, T) int32, 1 where a position sees another one; None means `padding_mask`.
+
+    Raises:
+        ValueError: the encoder has fake quantization, whose ranges must come from all positions.
     """
+    if encoder.adaptation.quantization_aware:
+        raise ValueError("the ranges of fake quantization come from all positions: use encoder_states")
     mask = inputs["padding_mask"] if visible is None else visible
     hidden = encoder.embedding(inputs["token_ids"], inputs["segment_ids"], inputs.get("position_ids"))
     for block in encoder.blocks[:-1]:

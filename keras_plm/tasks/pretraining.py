@@ -23,6 +23,9 @@ from keras_plm.text import Tokenizer
 class Pretrainer(BackboneModel, keras.Model):
     """An encoder with the two pre-training heads of BERT: masked tokens and next sentence.
 
+    The last block computes only what the heads read: the first token and the masked positions. With fake quantization,
+    it computes all positions.
+
     Args:
         config: sizes of the encoder.
         tokenizer: the tokenizer of the ids, or None.
@@ -41,8 +44,6 @@ class Pretrainer(BackboneModel, keras.Model):
         >>> from keras_plm.config import TINY
         >>> Pretrainer(TINY).count_params()
         4433468
-
-    The last block computes only what the heads read: the first token and the masked positions.
 
     Source: Devlin et al. 2019, §3.1, https://arxiv.org/abs/1810.04805; without next sentence: Liu et al. 2019, §4.2,
         https://arxiv.org/abs/1907.11692

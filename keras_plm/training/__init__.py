@@ -6,10 +6,11 @@ from .cluster import is_chief, worker_name
 from .distillation_losses import AttentionMaps, HiddenStates, SoftLabels, matched_layers
 from .distribution import Strategy, make_strategy, repair_keras
 from .divergence import Diverged, DivergenceGuard
+from .lamb import Lamb
 from .losses import ChainLoss, CrossEntropy
 from .metrics import Pearson
 from .mixed_precision import Precision, choose_precision, dtype_policy
-from .optimizers import AdamW, Lamb, MomentumDtype
+from .optimizers import AdamW, MomentumDtype
 from .plan import Plan, plan
 from .resumed_fit import fit_from
 from .schedules import LinearWarmupDecay

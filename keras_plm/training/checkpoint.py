@@ -122,7 +122,9 @@ class Checkpoint(keras.callbacks.Callback):
         metrics = self.model.metrics_variables if inside_epoch else []
         tensors |= {f"metrics/{i:03d}": keras.ops.convert_to_numpy(value) for i, value in enumerate(metrics)}
         batches = int(self.model.optimizer._iterations.numpy())
-        if not all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f"):
+        # a sum of accumulated gradients may be infinite in float16: that step will be skipped
+        weights = (value for name, value in tensors.items() if not name.startswith(("optimizer/", "metrics/")))
+        if not all(np.isfinite(value).all() for value in weights if value.dtype.kind == "f"):
             raise Diverged("a weight became infinite or no number", batches)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"new.{self.name}{_SUFFIX}"

@@ -29,16 +29,19 @@ class DivergenceGuard(keras.callbacks.Callback):
 
     Args:
         steps: batches of an epoch.
+        border: the number of batches after which the means begin again, because the loss may rise; 0 for none.
 
     Source: Chowdhery et al. 2022, §5.1, which restarts from a checkpoint before a spike and skips some batches,
         https://arxiv.org/abs/2204.02311
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, border: int = 0) -> None:
         super().__init__()
         self.steps = steps
+        self.border = border
         self._fast = self._slow = 0.0
         self._seen = self._before = self._count = 0
+        self._last = 0
         self._sum = math.nan
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -59,6 +62,9 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._sum, self._count = total, count
         if math.isnan(loss):
             return
+        if self._batches() > self.border >= self._last:
+            self._seen = 0  # the first batch sets both means
+        self._last = self._batches()
         self._seen += 1
         self._fast += (loss - self._fast) / min(self._seen, _FAST)
         self._slow += (loss - self._slow) / min(self._seen, _SLOW)

@@ -19,7 +19,7 @@ class LossScale:
 
     Source: Micikevicius et al. 2018, §3.2, https://arxiv.org/abs/1710.03740
     Differs: from `keras.optimizers.LossScaleOptimizer`: the summed gradient of all devices decides, so that all skip
-        the same steps. Skipped steps are counted, so that a resumed training knows the batches that were used.
+        the same steps. Skipped steps count as iterations, so a resumed training continues at the right batch.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:

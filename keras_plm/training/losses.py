@@ -21,7 +21,7 @@ class CrossEntropy(keras.losses.Loss):
 
     Call args:
         y_true: (…) integer labels in [0, C).
-        y_pred: (…, C) logits, float32 or bfloat16.
+        y_pred: (…, C) logits, float32, bfloat16 or float16.
         sample_weight: (…) weights; 0 ignores a position.
 
     Returns:
@@ -113,6 +113,9 @@ def _cross_entropy(smoothing: float) -> Callable:
         probabilities = tf.nn.softmax(logits)
         chosen = tf.gather(probabilities, labels[:, None], batch_dims=1)[:, 0]
         found = -tf.math.log(tf.maximum(tf.cast(chosen, tf.float32), 1e-37))
+        if logits.dtype == tf.float16:  # its probabilities end at e⁻¹⁷
+            logit = tf.cast(tf.gather(logits, labels[:, None], batch_dims=1)[:, 0], tf.float32)
+            found = tf.reduce_logsumexp(tf.cast(logits, tf.float32), -1) - logit
         if smoothing:  # the mean of all losses is the loss of the label, plus its logit, minus the mean logit
             logit = tf.cast(tf.gather(logits, labels[:, None], batch_dims=1)[:, 0], tf.float32)
             found += smoothing * (logit - _mean(logits))

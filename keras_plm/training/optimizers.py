@@ -13,7 +13,7 @@ MomentumDtype = Literal["float32", "bfloat16"]
 NO_DECAY = ("bias", "gamma", "beta")
 
 
-class _ClipsSummedGradient:
+class ClipsSummedGradient:
     """A mixin for optimizers: clip the gradient of the global batch, not the gradient of each replica."""
 
     global_clipnorm: float | None
@@ -63,7 +63,7 @@ def _adamw_kernel(handles: list, gradient: tf.Tensor, numbers: dict, momentum_dt
 
 
 @keras.saving.register_keras_serializable("keras_plm")
-class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
+class AdamW(ClipsSummedGradient, keras.optimizers.AdamW):
     """Keras' AdamW with three differences.
 
     1. Biases and norms have no weight decay.
@@ -83,7 +83,7 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
             second moment is always float32: it changes by a thousandth in a step, which bfloat16 would round away.
 
     Raises:
-        ValueError: another `momentum_dtype`, `amsgrad`, or `loss_scaling` with `clipnorm` or `clipvalue`.
+        ValueError: another `momentum_dtype`, `amsgrad`, or `loss_scaling` with another way of clipping or scaling.
 
     Source: Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
     """
@@ -120,8 +120,8 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         if momentum_dtype not in get_args(MomentumDtype):
             raise ValueError(f"momentum_dtype={momentum_dtype!r}; choose float32 or bfloat16")
         self.momentum_dtype = momentum_dtype
-        if loss_scaling and (self.clipnorm or self.clipvalue):
-            raise ValueError("with loss_scaling=True, clip with global_clipnorm only")
+        if loss_scaling and (self.clipnorm or self.clipvalue or self.loss_scale_factor):
+            raise ValueError("with loss_scaling=True, clip with global_clipnorm only, and give no loss_scale_factor")
         self._shrink: Any = 1.0
         self._finite: Any = None
         self._loss_scale: LossScale | None = None
@@ -145,6 +145,11 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
         return self.add_variable(
             reference_variable.shape, initializer, dtype=self.momentum_dtype, name=f"{path}_momentum"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "loss_scale_factor" and self.loss_scaling:  # by keras.optimizers.LossScaleOptimizer
+            raise ValueError("AdamW(loss_scaling=True) scales the loss itself: compile with auto_scale_loss=False")
+        super().__setattr__(name, value)
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss, whose gradients `apply` gets; with `loss_scaling`, multiplied by the factor."""
@@ -212,65 +217,3 @@ class AdamW(_ClipsSummedGradient, keras.optimizers.AdamW):
                 "momentum_dtype": self.momentum_dtype,
             }
         )
-
-
-@keras.saving.register_keras_serializable("keras_plm")
-class Lamb(_ClipsSummedGradient, keras.optimizers.Lamb):
-    """LAMB, for batches of thousands of rows, for which AdamW would need a learning rate that is not stable.
-
-        r = m / (√v + ε) + λ w          w ← w - rate · (‖w‖ / ‖r‖) · r
-
-    Biases and norms have neither weight decay λ nor the trust ratio ‖w‖ / ‖r‖, as in the authors' code.
-
-    Args:
-        learning_rate: number or schedule.
-        weight_decay: λ; None or 0 for none.
-        global_clipnorm: largest norm of all gradients together; None for no clipping.
-
-    Source: You et al. 2020, algorithm 2, https://arxiv.org/abs/1904.00962
-    Differs: `keras.optimizers.Lamb` applies the decay outside the trust ratio, and uses the ratio for biases and norms,
-        too. Here the summed gradient of all replicas is clipped.
-    """
-
-    def __init__(
-        self,
-        learning_rate: Any = 1e-3,
-        weight_decay: float | None = 0.01,
-        global_clipnorm: float | None = 1.0,
-        name: str = "lamb",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay or None,
-            global_clipnorm=global_clipnorm,
-            name=name,
-            **kwargs,
-        )
-        if self.weight_decay:
-            self.exclude_from_weight_decay(var_names=list(NO_DECAY))
-
-    def build(self, variables: list) -> None:
-        super().build(variables)
-        # by index, because the update gets TensorFlow variables, which have no path
-        self._adapts = [variable.path.rsplit("/", 1)[-1] not in NO_DECAY for variable in variables]
-
-    def _apply_weight_decay(self, variables: list) -> None:
-        """Do nothing: the update applies the decay inside the trust ratio."""
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
-        rate, gradient = tf.cast(learning_rate, variable.dtype), tf.cast(gradient, variable.dtype)
-        step = tf.cast(self.iterations + 1, variable.dtype)
-        momentum, velocity = self._momentums[index], self._velocities[index]
-        self.assign(momentum, self.beta_1 * momentum + (1 - self.beta_1) * gradient)
-        self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * tf.square(gradient))
-        corrected = momentum / (1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step))
-        spread = velocity / (1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
-        update = corrected / (tf.sqrt(spread) + self.epsilon)
-        if self._adapts[index]:
-            update += (self.weight_decay or 0.0) * tf.convert_to_tensor(variable)
-            lengths = tf.norm(variable), tf.norm(update)
-            both = (lengths[0] > 0) & (lengths[1] > 0)
-            update *= tf.where(both, tf.math.divide_no_nan(*lengths), 1.0)
-        self.assign_sub(variable, rate * update)

@@ -103,13 +103,12 @@ def test_softmax_kernel_and_its_gradients_equal_plain_operations(dtype, toleranc
     scores, upstream = floats(3, 2, 5, 7, dtype=dtype), floats(3, 2, 5, 7, seed=1, dtype=dtype)
     bias = None if bias_shape is None else floats(*bias_shape, seed=2)
     seed = tf.constant([3, 4])
-    watched = [scores] if bias is None else [scores, bias]
 
     def run(training):
         with tf.GradientTape() as tape:
-            tape.watch(watched)
+            tape.watch(scores)
             dropped = softmax_dropout(scores, bias, seed, rate=rate, training=training)
-        return [dropped, *tape.gradient(dropped, watched, upstream)]
+        return [dropped, tape.gradient(dropped, scores, upstream)]
 
     for fast, plain in zip(run(True), run(False), strict=True):
         assert fast.dtype == plain.dtype and fast.shape == plain.shape
@@ -125,3 +124,28 @@ def test_rounding_with_integers_equals_the_conversion_to_bfloat16():
     found, wanted = (np.asarray(tf.cast(x, "float32")) for x in (rounded(wide, tf.bfloat16), tf.cast(wide, "bfloat16")))
     np.testing.assert_array_equal(found, wanted)
     assert rounded(wide, tf.float32) is wide and rounded(wide[:3], tf.float16).dtype == tf.float16
+
+
+def test_float16_and_mixed_dtypes():
+    """The gradients have the dtypes of the tensors; the values are those of float32, but for rounding."""
+    x, residual, upstream = floats(ROWS, D, dtype="float16"), floats(ROWS, D, seed=1), floats(ROWS, D, seed=2)
+    gamma, beta = tf.ones(D), tf.zeros(D)
+    with tf.GradientTape() as tape:
+        tape.watch([x, residual])
+        y = residual_norm(x, residual, gamma, beta, epsilon=1e-6, training=True)
+    found = tape.gradient(y, [x, residual], tf.cast(upstream, y.dtype))
+    assert [t.dtype for t in (y, *found)] == [tf.float16, tf.float16, tf.float32]
+    np.testing.assert_allclose(*found, atol=2e-3)
+
+
+def test_shapes_of_scores_that_are_known_late():
+    @tf.function(input_signature=[tf.TensorSpec((None, 2, None, None)), tf.TensorSpec((None, 1, 1, None))])
+    def run(scores, bias):
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            y = softmax_dropout(scores, bias, (1, 2), rate=0.5, training=True)
+        return y, tape.gradient(y, scores)
+
+    for shape in ((1, 2, 3, 4), (5, 2, 1, 7)):
+        for tensor in run(floats(*shape), tf.zeros((shape[0], 1, 1, shape[3]))):
+            assert tensor.shape == shape and np.isfinite(tensor).all()

@@ -1,5 +1,6 @@
 """Short rows first, then long ones, in one training."""
 
+import math
 from dataclasses import replace
 
 import keras
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import keras_plm as plm
-from keras_plm.recipes import Pretrain, PretrainCausal
+from keras_plm.recipes import Pretrain, PretrainCausal, pretraining_recipe
 from keras_plm.recipes.pretraining_recipe import PretrainingRecipe
+from keras_plm.training import fit_from
 
 SMALL = {"num_layers": 1, "hidden_dim": 32, "intermediate_dim": 48, "num_heads": 2, "max_sequence_length": 48}
 KINDS = {
@@ -45,8 +47,11 @@ def recipe(kind, corpus, folder, **changes):
 def test_the_first_steps_have_short_rows(kind, parts, corpus_file, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(PretrainingRecipe, "_fit", lambda self, trainee, rows, *rest: seen.append((self, rows)))
-    recipe(kind, corpus_file, tmp_path / "m", gradient_accumulation_steps=parts).run()
-    ((own, rows),) = seen
+    own = recipe(kind, corpus_file, tmp_path / "m", gradient_accumulation_steps=parts)
+    own.run()
+    replace(own, fast_dev_run=True).run()
+    (own, rows), (short, short_rows) = seen
+    assert 0 < short_rows.short_steps < math.prod(short.rounds) / parts  # a test run has both lengths
 
     def batches(first):
         return [inputs["token_ids"].numpy() for inputs, *_ in own._batches_from(rows, 20, 0)(first)]
@@ -76,4 +81,24 @@ def test_settings_that_do_not_go_together(corpus_file, tmp_path):
         with pytest.raises(ValueError, match=message):
             recipe("encoder", corpus_file, tmp_path / "m", **changes)
     with pytest.raises(ValueError, match="batches of two shapes"):
-        recipe("encoder", corpus_file, tmp_path / "m", static_shapes=True).run()
+        recipe("encoder", corpus_file, tmp_path / "m", static_shapes=True)
+
+
+def test_batches_that_are_left_out_do_not_shorten_the_first_phase(corpus_file, tmp_path, monkeypatch):
+    widths = []
+
+    def noted(model, batches, done, *rest, **options):
+        widths.append([inputs["token_ids"].shape[1] for inputs, *_ in batches(done)])
+        fit_from(model, batches, done, *rest, **options)
+
+    class Poison(keras.callbacks.Callback):
+        count = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.count += 1
+            if self.count in (13, 23):  # in the first phase, and in the second
+                self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.nan))
+
+    monkeypatch.setattr(pretraining_recipe, "fit_from", noted)
+    recipe("encoder", corpus_file, tmp_path / "m", short_share=0.7, callbacks=[Poison()]).run()
+    assert [(w.count(16), w.count(40)) for w in widths] == [(14, 6), (4, 6), (4, 6)]

@@ -227,3 +227,9 @@ def test_lamb_is_that_of_the_paper():
             weights[name] = weights[name] - 0.1 * update
     for variable, (name, expected) in zip(variables, weights.items(), strict=True):
         np.testing.assert_allclose(variable, expected, rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_cross_entropy_of_improbable_labels_in_float16():
+    """A probability below 6e-8 is 0 in float16."""
+    logits = tf.constant([[0.0, -20.0], [0.0, 3.0]], tf.float16)
+    assert float(CrossEntropy()([1, 0], logits)) == pytest.approx((20.0 + 3.0486) / 2, rel=1e-3)
