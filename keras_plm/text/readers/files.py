@@ -65,15 +65,23 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a text file one by one, without the line feeds. Encodings and errors are those of `read_text`."""
+    # not "\r": a line of a corpus or of JSON may contain it
+    return (line.removesuffix("\n") for line in _lines(path, newline="\n"))
+
+
+def lines_of_table(path: Path) -> Iterator[str]:
+    """The lines of a .csv or .tsv file one by one, with their ends, of any system; otherwise as `read_lines`."""
+    return _lines(path, newline="")
+
+
+def _lines(path: Path, newline: str) -> Iterator[str]:
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         try:
             start = file.read(4)
             encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
             file.seek(0)
-            # not "\r": a line of a corpus or of JSON may contain it
-            with io.TextIOWrapper(file, encoding, newline="\n") as lines:
-                for line in lines:
-                    yield line.removesuffix("\n")
+            with io.TextIOWrapper(file, encoding, newline=newline) as lines:
+                yield from lines
         except (UnicodeDecodeError, OSError, EOFError, zlib.error):
             read_text(path)  # raises an error with the line
             raise

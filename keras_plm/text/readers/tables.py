@@ -1,7 +1,7 @@
 """Tables → rows of fields by name: .tsv, .csv and .jsonl files, and data in memory."""
 
 import csv
-import io
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from .bad_rows import BadRowError, BadRows, OnBadRow
 from .cells import Cell, text
-from .files import expand_files, file_suffix, read_lines, read_text
+from .files import expand_files, file_suffix, lines_of_table, read_lines
 from .memory import is_in_memory, rows_in_memory
 
 # the place of a row, for messages, and its fields
@@ -174,12 +174,11 @@ def _value(row: dict, column: str, cell: Cell) -> Any:
 
 
 def _delimited(path: Path, suffix: str, bad: BadRows, needed: Sequence[str]) -> Iterator[Row]:
-    content = read_text(path)
+    lines = lines_of_table(path)
     csv.field_size_limit(2**31 - 1)  # a document may be longer than Python's limit of 131,072 characters
     first_line, separator = 0, "\t"
     if suffix == ".csv":
-        first_line, separator, content = _separator(content)
-    lines = io.StringIO(content, newline="")
+        first_line, separator, lines = _separator(lines)
     if suffix == ".tsv":
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
@@ -205,12 +204,13 @@ def _delimited(path: Path, suffix: str, bad: BadRows, needed: Sequence[str]) -> 
         raise ValueError(f"{path}, line {reader.line_num + first_line}: {error}") from None
 
 
-def _separator(content: str) -> tuple[int, str, str]:
-    """For a CSV: the number of lines before the header, the field separator, and the content from the header on."""
-    header, _, rest = content.partition("\n")
-    if header.strip().lower() in ("sep=;", "sep=,", "sep=\t"):  # Excel's separator line
-        return 1, header.strip()[4:] or "\t", rest
-    return 0, next((mark for mark in ",;\t" if mark in header), ","), content
+def _separator(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
+    """For a CSV: the number of lines before the header, the field separator, and the lines from the header on."""
+    header = next(lines, "")
+    mark = header.strip("\r\n ").lower()
+    if mark in ("sep=;", "sep=,", "sep=\t"):  # Excel's separator line
+        return 1, mark[4], lines
+    return 0, next((mark for mark in ",;\t" if mark in header), ","), itertools.chain([header], lines)
 
 
 def _check_header(path: Path, header: list[str], needed: Sequence[str]) -> None:

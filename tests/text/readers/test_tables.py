@@ -1,12 +1,14 @@
 import gzip
 import json
+import tracemalloc
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from keras_plm.text import LabeledTexts, distinct_labels, label_ids, read_rows
-from keras_plm.text.readers import BadRows, read_columns
+from keras_plm.text import LabeledTexts, distinct_labels, label_ids, read_rows, read_texts
+from keras_plm.text.readers import BadRows, files, read_columns
 from keras_plm.text.readers.cells import Label, Labels, flag, score, text
 
 
@@ -82,6 +84,8 @@ def test_all_bad_rows_are_told_at_once_or_left_out(tmp_path):
         ("a.csv", 'text, label\n"I love, it", good\nschön , bad\n'),
         ("a.csv", 'text;label\n"I love, it";good\nschön ;bad\n'),
         ("a.csv", "sep=;\ntext;label\nI love, it;good\nschön ;bad\n"),
+        ("a.csv", "sep=\t\r\ntext\tlabel\r\nI love, it\tgood\r\nschön \tbad\r\n"),
+        ("a.csv", "text;label\rI love, it;good\rschön ;bad\r"),
         ("a.csv", "\ufefftext;label\r\nI love, it;good\r\nschön ;bad\r\n"),
         ("a.csv", "text\tlabel\nI love, it\tgood\nschön \tbad\n".encode("utf-16")),
         ("a.CSV", "text\tlabel\nI love, it\tgood\nschön \tbad\n".encode("utf-32")),
@@ -91,6 +95,20 @@ def test_all_bad_rows_are_told_at_once_or_left_out(tmp_path):
 def test_what_spreadsheets_write(tmp_path, name, content):
     rows = LabeledTexts.read(write(tmp_path, name, content), "text", None, "label")
     assert rows.first == ["I love, it", "schön "] and rows.values == ["good", "bad"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
+def test_the_texts_of_a_table_are_read_line_by_line(tmp_path, monkeypatch, name):
+    lines = {".jsonl": ['{"text": "one"}'] * 30_000}.get(Path(name).suffix, ["text", *["one"] * 30_000])
+    content = "\n".join(lines)
+    path = write(tmp_path, name, gzip.compress(content.encode()) if name.endswith("gz") else content)
+    monkeypatch.setattr(files, "read_text", None)
+    tracemalloc.start()
+    try:
+        assert sum(text == "one" for text in read_texts(path, "text")) == 30_000
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
