@@ -14,8 +14,8 @@ import keras_plm as plm
 from tests.export.test_web_example import in_chromium
 from tests.tasks.test_text_generation import make
 
+from .conftest import TEMPLATE
 from .server_process import HOME, free_port, serving
-from .test_server import TEMPLATE
 
 CLIENTS = HOME / ".venv-openai" / "bin" / "python"
 NODE = HOME / ".web" / "node_modules" / "openai"
