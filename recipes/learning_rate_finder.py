@@ -94,6 +94,7 @@ def find_learning_rate(recipe: FineTune, lowest: float = 1e-6, highest: float = 
             global_clipnorm=recipe.clip_norm or None,
             rates=recipe.rates(model),
             loss_scaling=recipe.loss_scaling,
+            momentum_dtype=recipe.momentum_dtype,
         )
         model.compile(optimizer, recipe.loss(model), jit_compile=False, auto_scale_loss=False)
         epochs = math.ceil(steps / tokens.num_steps(recipe.batch_size))

@@ -204,9 +204,10 @@ class EncoderBlock(keras.layers.Layer):
         if num_queries is not None:
             queries, seen, hidden = x[:, :num_queries], x, hidden[:, :num_queries]
         elif query_positions is not None:
-            queries, seen, hidden = _at(x, query_positions), x, _at(hidden, query_positions)
+            queries, seen = take_positions(x, query_positions), x
+            hidden = take_positions(hidden, query_positions)
             if padding_mask is not None and len(padding_mask.shape) == 3:
-                padding_mask = _at(padding_mask, query_positions)
+                padding_mask = take_positions(padding_mask, query_positions)
         if seen is not None and self.adaptation.quantization_aware:
             training = False
         attended = self.attention(
@@ -252,8 +253,8 @@ class EncoderBlock(keras.layers.Layer):
         return (output, weights) if return_attention else output
 
 
-def _at(x: Shaped[Tensor, "B S D"], positions: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T D"]:
-    """The rows at these positions."""
+def take_positions(x: Shaped[Tensor, "B S D"], positions: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T D"]:
+    """The vectors at some positions of each row; positions are in [0, S)."""
     return ops.take_along_axis(x, ops.expand_dims(ops.cast(positions, "int32"), -1), axis=1)
 
 

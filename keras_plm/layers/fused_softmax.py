@@ -10,6 +10,7 @@ from keras_plm.tensor_types import Tensor
 from keras_plm.xla import compiled, rounded
 
 from .dropout_mask import drop_elements
+from .fused import dropout
 
 
 def softmax(scores: Float[Tensor, "B N T S"], bias: Float[Tensor, "..."] | None) -> Float[Tensor, "B N T S"]:
@@ -50,7 +51,7 @@ def softmax_dropout(
     if not training or keras.backend.backend() != "tensorflow":
         weights = softmax(scores, bias)
         return ops.cast(weights if seed is None else drop_elements(weights, seed, rate), scores.dtype)
-    drop, backward = _kernels(rate)
+    backward = _backward(rate)
     seed = ops.zeros(2, "int32") if seed is None else seed
 
     @ops.custom_gradient
@@ -60,7 +61,7 @@ def softmax_dropout(
         def gradient(upstream: Any) -> Any:
             return ops.reshape(backward(_rows(weights), seed, _rows(upstream)), ops.shape(scores))
 
-        return ops.reshape(drop(_rows(weights), seed), ops.shape(scores)) if rate else weights, gradient
+        return dropout(weights, seed, rate=rate, training=True) if rate else weights, gradient
 
     return kernel(scores)
 
@@ -70,15 +71,11 @@ def _rows(tensor: Float[Tensor, "B N T S"]) -> Float[Tensor, "rows S"]:
 
 
 @functools.cache
-def _kernels(rate: float) -> tuple[Callable, Callable]:
-    @compiled
-    def drop(weights: Any, seed: Any) -> Any:
-        return rounded(drop_elements(ops.cast(weights, "float32"), seed, rate), weights.dtype)
-
+def _backward(rate: float) -> Callable:
     @compiled
     def backward(weights: Any, seed: Any, upstream: Any) -> Any:
         wide, weighted = ops.cast(weights, "float32"), drop_elements(ops.cast(upstream, "float32"), seed, rate)
         mean = ops.sum(wide * weighted, axis=-1, keepdims=True)
         return rounded(wide * (weighted - mean), weights.dtype)
 
-    return drop, backward
+    return backward

@@ -8,6 +8,7 @@ from keras_plm.tensor_types import Tensor
 
 from .activations import activate
 from .checks import check_counts, check_fractions
+from .encoder_block import take_positions
 from .initialization import scaled_normal
 from .normalization import Dropout, ResidualNorm
 
@@ -72,10 +73,7 @@ class MaskedTokenHead(keras.layers.Layer):
         embedding_matrix: Float[Tensor, "V E"],
     ) -> Float[Tensor, "B P V"]:
         """See the class."""
-        masked = hidden
-        if mask_positions is not None:
-            positions = ops.expand_dims(ops.cast(mask_positions, "int32"), -1)
-            masked = ops.take_along_axis(hidden, positions, axis=1)
+        masked = hidden if mask_positions is None else take_positions(hidden, mask_positions)
         masked = self.norm(activate(self.dense(masked), self.activation))
         # one product over all rows, so that TensorFlow adds the bias in the same kernel
         rows = ops.reshape(masked, (-1, ops.shape(masked)[-1]))

@@ -208,12 +208,5 @@ class AdamW(ClipsSummedGradient, keras.optimizers.AdamW):
         _adamw_kernel(handles, tf.cast(gradient, variable.dtype), numbers, momentum_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        settings = {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}
-        return (
-            super().get_config()
-            | settings
-            | {
-                "loss_scaling": self.loss_scaling,
-                "momentum_dtype": self.momentum_dtype,
-            }
-        )
+        settings = {name: getattr(self, name) for name in ("loss_scaling", "momentum_dtype")}
+        return super().get_config() | settings | {"rates": dict(self.rates), "first_steps": dict(self.first_steps)}

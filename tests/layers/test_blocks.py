@@ -2,6 +2,7 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from keras_plm import Adaptation, DecoderBlock, EncoderBlock, FeedForward
@@ -184,3 +185,24 @@ def test_an_encoder_block_can_compute_some_positions_only(normalize_first, mask_
     for other in ({"num_queries": 1}, {"position_bias": floats(1, N, T, T)}):
         with pytest.raises(ValueError, match="query_positions cannot be combined"):
             block(hidden, query_positions=positions, **other)
+
+
+@pytest.mark.parametrize("rematerialized", [False, True])
+@pytest.mark.parametrize("adaptation", [None, Adaptation(lora_rank=2), Adaptation(adapter_dim=5)])
+def test_some_positions_have_the_gradients_of_all(adaptation, rematerialized):
+    block = EncoderBlock(N, F, adaptation=adaptation)
+    block.build((B, T, D))
+    block.rematerialize = rematerialized
+    hidden, positions = floats(B, T, D), np.array([[4, 0], [1, 3]], "int32")
+    upstream = floats(B, 2, D, seed=1)
+
+    def gradients(whole):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            found = block(hidden, training=True, **({} if whole else {"query_positions": positions}))
+            chosen = tf.gather(found, positions, batch_dims=1) if whole else found
+            loss = tf.reduce_sum(chosen * upstream)
+        return tape.gradient(loss, [hidden, *(v.value for v in block.trainable_variables)])
+
+    for some, all_of_them in zip(gradients(whole=False), gradients(whole=True), strict=True):
+        np.testing.assert_allclose(*map(tf.convert_to_tensor, (some, all_of_them)), atol=2e-5)

@@ -159,9 +159,9 @@ def test_workers_use_the_newest_file_that_all_have(monkeypatch):
             among(rows)
 
 
-def guarded(losses, steps=1_000):
+def guarded(losses, steps=1_000, border=0):
     """The batch at which the guard raises an error, from the losses of all batches."""
-    guard = DivergenceGuard(1_000)
+    guard = DivergenceGuard(1_000, border)
     guard.set_model(make())
     total = 0.0
     for number, loss in enumerate(losses):
@@ -169,6 +169,8 @@ def guarded(losses, steps=1_000):
             guard.on_epoch_begin(0)
             total = 0.0
         total += loss
+        if border:
+            guard.model.optimizer._iterations.assign(number + 1)
         try:
             guard.on_train_batch_end(number % steps, {"loss": total / (number % steps + 1)})
         except Diverged as problem:
@@ -190,3 +192,12 @@ def test_a_loss_that_diverges():
     assert guarded([3.0, 2.0, np.nan]) == (2, "the loss became nan at batch 0")
     assert guarded([3.0, np.inf])[0] == 1
     assert guarded(0.01 + 0.01 * np.abs(noise)) is None
+
+
+def test_a_loss_may_rise_where_longer_rows_begin():
+    losses = 2 + np.random.default_rng(0).normal(0, 0.1, 1_500)
+    losses[700:] += 2
+    assert 700 < guarded(losses)[0] < 740
+    assert guarded(losses, border=700) is None
+    losses[1_200:] += 3
+    assert 1_200 < guarded(losses, border=700)[0] < 1_240
