@@ -148,6 +148,9 @@ def plan(
     flops = 2 * (passes * blocks + 3 * head)
     peak = chosen.bfloat16 if bfloat16 else chosen.float32
     parameters = config.least_numbers if isinstance(config, EncoderDecoderConfig) else config.num_parameters
+    kept = _activations(config, max_length, bfloat16, rematerialize)
+    # the gradients inside of one block; the logits and their gradients
+    working = (2 if bfloat16 else 4) * (_numbers_of_block(config, max_length) + 2 * logits)
     return Plan(
         parameters=parameters,
         flops_per_token=flops,
@@ -157,9 +160,7 @@ def plan(
         utilization=utilization,
         tokens_per_second=devices * utilization * peak / flops,
         weights_bytes=parameters * (4 + 4 + 8 + (2 if bfloat16 else 0)),
-        activation_bytes=-(-batch_size // devices)
-        * max_length
-        * (_activations(config, max_length, bfloat16, rematerialize) + 2 * logits * (2 if bfloat16 else 4)),
+        activation_bytes=-(-batch_size // devices) * max_length * (kept + working),
         price_per_hour=price_per_hour,
     )
 
@@ -199,15 +200,16 @@ def _head(config: Config, mask_rate: float) -> tuple[float, float]:
 
 def _activations(config: Config, length: int, bfloat16: bool, rematerialize: bool) -> float:
     """Bytes that all blocks keep for the backward pass, for each token."""
-    # in bfloat16, 2 bytes for each number; the masks of dropout have 1
-    width, share = config.hidden_dim, config.intermediate_dim / (4 * config.hidden_dim)
-    numbers, masks = (8 + 8 * share) * width, 2 * width
-    scores, score_masks = 2 * config.num_heads * length, config.num_heads * length
-    each = (2 if bfloat16 else 4) * (numbers + scores) + masks + score_masks
+    size, width = (2 if bfloat16 else 4), config.hidden_dim
+    masks = 2 * width + config.num_heads * length  # of dropout, a byte each
+    each = size * _numbers_of_block(config, length) + masks
     count = sum(blocks * layers for blocks, layers in _stacks(config))
-    if not rematerialize:
-        return count * each
-    return count * width * (2 if bfloat16 else 4) + each
+    return count * size * width + each if rematerialize else count * each
+
+
+def _numbers_of_block(config: Config, length: int) -> float:
+    """The outputs of all operations of a block, for each token; their gradients are as many."""
+    return 8 * config.hidden_dim + 2 * config.intermediate_dim + 2 * config.num_heads * length
 
 
 def _duration(seconds: float) -> str:
