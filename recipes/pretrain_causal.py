@@ -18,7 +18,8 @@ from keras_plm.tasks import TextGenerator
 from keras_plm.text import PackedTexts, TokenizedCorpus, Tokenizer, learn_byte_pairs
 from keras_plm.training import CrossEntropy
 
-from .pretraining_recipe import PretrainingRecipe, read_corpus
+from .pretraining_recipe import PretrainingRecipe
+from .pretraining_texts import read_corpus
 from .recipe import named_size
 
 

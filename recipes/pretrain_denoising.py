@@ -18,7 +18,8 @@ from keras_plm.tasks import Seq2Seq
 from keras_plm.text import MASK, SENTINELS, DenoisingRows, Noise, TokenizedCorpus, Tokenizer, learn_sentence_pieces
 from keras_plm.training import CrossEntropy
 
-from .pretraining_recipe import PretrainingRecipe, read_corpus
+from .pretraining_recipe import PretrainingRecipe
+from .pretraining_texts import read_corpus
 from .recipe import named_size
 
 

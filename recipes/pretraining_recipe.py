@@ -1,8 +1,7 @@
 import dataclasses
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
@@ -11,9 +10,7 @@ import tensorflow as tf
 from keras_plm.checkpoints import load
 from keras_plm.layers import rematerialize
 from keras_plm.models import copy_model, save
-from keras_plm.text import ShortThenLong, TokenizedCorpus, Tokenizer, expand_files, read_text, read_texts
-from keras_plm.text.datasets import in_parts
-from keras_plm.text.readers.files import file_suffix
+from keras_plm.text import ShortThenLong, TokenizedCorpus, Tokenizer
 from keras_plm.text.streamed_rows import Rows
 from keras_plm.text.token_shards import Level
 from keras_plm.training import Diverged, DivergenceGuard, fit_from, is_chief
@@ -22,11 +19,11 @@ from .console import print_pretrained
 from .model_card import model_card
 from .pretraining_texts import PretrainingTexts, fingerprint_of, open_texts, tokenized
 from .recipe import Recipe
+from .training_batches import TrainingBatches
 from .training_method import SUPERVISED, TrainingMethod
 from .training_state import NOTHING_KEPT, TrainingState
 
 Model = TypeVar("Model")
-_TABLES = (".tsv", ".csv", ".jsonl")
 _TWO_SHAPES = (
     "short_length gives batches of two shapes, but a TPU, or static_shapes, needs one: train with the short length "
     "first, then with the long one and start_from"
@@ -89,7 +86,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         return self._train(None, save_model=True, method=method)
 
     def _train(self, limit: int | None, save_model: bool, method: TrainingMethod) -> Model:
-        epochs, steps = self.rounds
+        batches = self.batches
         with self.session():
             # The model, and the corpus as tokens
             texts = open_texts(self, limit)
@@ -104,9 +101,9 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                 texts.check_tokenizer(model.needs_tokenizer())
             self._check_length(model)
             rows = texts.rows(model, state)
-            batches = rows
+            all_rows = rows
             if self.short_length is not None:
-                batches = self._in_two_phases(self.short_length, texts, model, state, rows)
+                all_rows = self._in_two_phases(self.short_length, texts, model, state, rows)
             held_out_rows = self.validation_rows(model, held_out) if held_out else None
             trained = self.trained(model)
             if trained is not model and method is not SUPERVISED:
@@ -118,7 +115,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             # The checkpoint, if an earlier run was interrupted
             trainee = method.compile(
                 trained,
-                self.optimizer(epochs * steps // self.gradient_accumulation_steps),
+                self.optimizer(batches.updates),
                 self.loss(model),
                 self.metrics(model),
                 steps_per_execution=self.steps_per_execution,
@@ -127,10 +124,10 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             if self.start_from is None:
                 state.keep_tokenizer(model.needs_tokenizer())
             if done and self.verbose:
-                print(f"resumes after batch {done:,} of {epochs * steps:,}, from the checkpoint in {state.folder}")
+                print(f"resumes after batch {done:,} of {len(batches):,}, from the checkpoint in {state.folder}")
 
             # The training
-            self._fit(trainee, batches, state, done, steps, epochs, validation)
+            self._fit(trainee, all_rows, state, done, validation)
             scores: dict[str, Any] = {"steps": int(trainee.optimizer.iterations.numpy())}
 
         # Scores and the saved model
@@ -159,7 +156,7 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         if self.pads_all_rows:
             raise ValueError(_TWO_SHAPES)
         recipe = dataclasses.replace(self, max_length=length, short_length=None)
-        return ShortThenLong(texts.for_recipe(recipe).rows(model, state), long, self.short_updates)
+        return ShortThenLong(texts.for_recipe(recipe).rows(model, state), long, self.batches.short_updates)
 
     def _check_length(self, model: Any) -> None:
         longest = model.config.max_sequence_length
@@ -174,24 +171,19 @@ class PretrainingRecipe(Recipe, Generic[Model]):
             rows if self.trained(model) is model else self.rows(model, tokenized(model, texts))
         )
 
-    def _fit(
-        self, trainee: Any, rows: Rows, state: TrainingState, done: int, steps: int, epochs: int, validation: Any
-    ) -> None:
+    def _fit(self, trainee: Any, rows: Rows, state: TrainingState, done: int, validation: Any) -> None:
         """Train to the end. After a divergence, start again from the checkpoint, with the batches after the bad one."""
+        batches = self.batches
         if not done:
             state.begin(trainee)
-        while done < epochs * steps:  # otherwise only the saving was interrupted
-            if isinstance(rows, ShortThenLong):  # the first phase is as long as without the batches that are left out
-                border = self.short_updates
-                inside = state.num_left_out(min(done, border * self.gradient_accumulation_steps - 1))
-                rows = replace(rows, short_steps=border + -(-inside // self.gradient_accumulation_steps))
+        while done < len(batches):  # otherwise only the saving was interrupted
             try:
                 fit_from(
                     trainee,
-                    self._batches_from(rows, epochs * steps, state.num_left_out(done)),
+                    batches.of_rows(rows, state.num_left_out),
                     done,
-                    steps,
-                    epochs,
+                    batches.steps,
+                    batches.epochs,
                     validation_data=validation,
                     callbacks=self.all_callbacks(state),
                     shuffle=False,
@@ -204,19 +196,6 @@ class PretrainingRecipe(Recipe, Generic[Model]):
                     print(
                         f"{problem}: the training is rewound to batch {done:,}, without the batches up to the bad one"
                     )
-
-    def _batches_from(self, rows: Rows, num_steps: int, left_out: int) -> Callable[[int], Any]:
-        """The batches from a step on. Those of one optimizer step are parts of one large batch."""
-        parts = self.gradient_accumulation_steps
-        left_out = -(-left_out // parts)
-
-        def batches(first: int) -> Any:
-            large = rows.training_dataset(
-                self.batch_size * parts, num_steps // parts + left_out, first // parts + left_out, self.seed
-            )
-            return in_parts(large, parts).skip(first % parts)
-
-        return batches
 
     def accumulation(self) -> dict[str, Any]:
         """The argument of the optimizer for gradient accumulation.
@@ -232,24 +211,14 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         return {"gradient_accumulation_steps": parts}
 
     @property
-    def rounds(self) -> tuple[int, int]:
-        """The number of epochs of `fit`, and of batches in each of them. An epoch ends with a checkpoint."""
-        epochs = -(-self.steps // self.checkpoint_every)
-        unit = math.lcm(self.gradient_accumulation_steps, self.steps_per_execution)
-        return epochs, -(-self.steps // epochs // unit) * unit
-
-    @property
-    def short_updates(self) -> int:
-        """The number of optimizer steps with short rows; at least one, and not all."""
-        if self.short_length is None:
-            return 0
-        updates = math.prod(self.rounds) // self.gradient_accumulation_steps
-        return min(max(round(self.short_share * updates), 1), updates - 1)
+    def batches(self) -> TrainingBatches:
+        """The number of batches, and their order."""
+        return TrainingBatches.of(self)
 
     def guards(self) -> list[Any]:
         """Rewind to a checkpoint if the loss is not finite, or has a spike."""
         # the first long rows have positions that were never trained
-        return [DivergenceGuard(self.rounds[1], self.short_updates * self.gradient_accumulation_steps)]
+        return [DivergenceGuard(self.batches.steps, self.batches.num_short)]
 
     # What differs between the recipes
 
@@ -285,10 +254,6 @@ class PretrainingRecipe(Recipe, Generic[Model]):
     def validation_rows(self, model: Any, texts: Iterable[Any]) -> Rows:
         """The rows of held-out texts, as from `read`."""
         return self.rows(model, tokenized(model, texts))
-
-    def validation_data(self, model: Any, texts: Iterable[Any]) -> Any:
-        """Batches of held-out texts, as from `read`. They are the same in every run."""
-        return self.validation_batches(self.validation_rows(model, texts))
 
     def validation_batches(self, rows: Rows) -> Any:
         """Batches of `validation_rows`. They are the same in every run."""
@@ -330,12 +295,3 @@ class PretrainingRecipe(Recipe, Generic[Model]):
         if model.tokenizer is None:
             raise ValueError(f"{self.start_from} was saved without a tokenizer")
         return model
-
-
-def read_corpus(patterns: str | tuple[str, ...], text_column: str) -> Iterator[str]:
-    """The texts of text files, each of them one text, and of tables with one text per row."""
-    for path in expand_files(patterns):
-        if file_suffix(path) in _TABLES:
-            yield from read_texts(str(path), text_column)
-        else:
-            yield read_text(path)

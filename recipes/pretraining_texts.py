@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.progress import track
 
 from keras_plm.models import load_tokenizer, tokenizer_settings
-from keras_plm.text import PreparedCorpus, StreamedRows, TokenizedCorpus, Tokenizer, expand_files, write_shards
+from keras_plm.text import (
+    PreparedCorpus,
+    StreamedRows,
+    TokenizedCorpus,
+    Tokenizer,
+    expand_files,
+    read_text,
+    read_texts,
+    write_shards,
+)
+from keras_plm.text.readers.files import file_suffix
 from keras_plm.text.streamed_rows import BLOCK_TOKENS, Rows
 from keras_plm.text.token_shards import CORPUS
 from keras_plm.training import write_whole
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from .training_state import TrainingState
 
 _IN_MEMORY = 2**28  # bytes of files, decompressed; larger ones are tokenized to shards first. 43 MB of text take 0.8 GB
+_TABLES = (".tsv", ".csv", ".jsonl")
 _GZIP = 3  # how much smaller a compressed text is
 _LEARNED_FROM = 2**27  # bytes of text from which a vocabulary is learned
 
@@ -192,6 +203,15 @@ class LargeTexts(PretrainingTexts):
 
     def __len__(self) -> int:
         return self.corpus.total("documents")
+
+
+def read_corpus(patterns: str | tuple[str, ...], text_column: str) -> Iterator[str]:
+    """The texts of text files, each of them one text, and of tables with one text per row."""
+    for path in expand_files(patterns):
+        if file_suffix(path) in _TABLES:
+            yield from read_texts(str(path), text_column)
+        else:
+            yield read_text(path)
 
 
 def as_documents(texts: Iterable[str | list[str]]) -> Iterator[list[str]]:
