@@ -36,6 +36,7 @@ from keras_plm.text.shard_writing import description_of
 from keras_plm.text.token_shards import CORPUS, SUFFIX, Level, Shard
 from keras_plm.training import write_whole
 
+from .beam_workers import run_with_workers
 from .duplicates import Deduplicate
 from .job import TOKENIZER, UNFINISHED, Job
 from .raw_documents import DocumentEnd, Part, documents_of, parts_of
@@ -99,7 +100,11 @@ class Prepare:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least {least}")
 
     def run(self) -> PreparedCorpus:
-        """Prepare the corpus and return its description."""
+        """Prepare the corpus and return its description.
+
+        Raises:
+            RuntimeError: a worker was killed, for example because the memory was full.
+        """
         logging.disable(logging.WARNING)  # Beam reports at its import that it finds no Google Cloud
         try:
             from .pipeline import run_pipeline
@@ -116,7 +121,8 @@ class Prepare:
         job = self._job(work)
         # TensorFlow reports in each worker what it found on the machine
         with self._progress(work, sum(path.stat().st_size for path in files)), hidden_until_error():
-            run_pipeline(job, parts, self.workers or os.cpu_count() or 1, self.beam_flags)
+            workers = self.workers or os.cpu_count() or 1
+            run_with_workers(lambda: run_pipeline(job, parts, workers, self.beam_flags))
         return self._finish(work, parts, tokenizer)
 
     @property

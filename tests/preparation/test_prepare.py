@@ -52,6 +52,12 @@ def prepare(corpus, folder, **changes):
     return Prepare(corpus=corpus, save_to=str(folder), **fields | changes).run()
 
 
+def children(process):
+    """The numbers of the processes that a process has started."""
+    files = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(number) for path in files for number in path.read_text().split()]
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return written(tmp_path_factory.mktemp("corpus") / "a.txt", 2_500_000)
@@ -220,6 +226,21 @@ def test_an_interrupted_preparation_continues(corpus, tmp_path, monkeypatch):
 def test_settings_out_of_range(corpus, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         prepare(corpus, tmp_path / "prepared", **changes)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_preparation_with_an_error(corpus, tmp_path):
+    """Linux kills the largest process if the memory is full."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, corpus, str(tmp_path / "prepared"), "2"], stderr=subprocess.PIPE, text=True
+    )
+    workers = []
+    while not workers and process.poll() is None:
+        time.sleep(0.1)
+        workers = [worker for shell in children(process.pid) for worker in children(shell)]
+    os.kill(workers[-1], signal.SIGKILL)
+    assert "a worker was killed, perhaps because the memory is full" in process.communicate(timeout=200)[1]
+    assert process.returncode == 1 and not (tmp_path / "prepared").exists()
 
 
 @pytest.mark.slow
