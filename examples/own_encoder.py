@@ -70,7 +70,8 @@ def masked_tokens(model: plm.Pretrainer, folder: Path) -> tuple[float, float, fl
         validation=str(folder / "held_out.txt"),
     )  # fmt: skip
     right, total = np.zeros(3), 0.0
-    for inputs, labels, weights in recipe.validation_data(model, read_documents(recipe.validation)):
+    rows = recipe.validation_rows(model, read_documents(recipe.validation))
+    for inputs, labels, weights in recipe.validation_batches(rows):
         wanted, counted = labels["masked_tokens"].numpy(), weights["masked_tokens"].numpy() > 0
         places = inputs["mask_positions"].numpy()
         before = np.take_along_axis(inputs["token_ids"].numpy(), np.maximum(places - 1, 0), 1)
