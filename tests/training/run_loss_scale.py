@@ -35,7 +35,7 @@ def main() -> None:
             max_sequence_length=12, dropout=0.0, attention_dropout=0.0,
         )  # fmt: skip
         model = plm.Classifier(config, ["a", "b"])
-        optimizer = AdamW(1e-2, loss_scaling=True)
+        optimizer = AdamW(3e-3, loss_scaling=True)
         model.compile(optimizer, CrossEntropy(), jit_compile=False, auto_scale_loss=False)
     ids = np.random.default_rng(0).integers(5, 97, (64, 12)).astype("int32")
     inputs = {"token_ids": ids, "segment_ids": ids * 0, "padding_mask": ids * 0 + 1}
