@@ -34,7 +34,9 @@ def run_with_workers(run: Callable[[], None]) -> None:
 
     def note_killed_worker(failure: threading.ExceptHookArgs) -> None:
         if failure.thread is not None and failure.thread.name == "run_worker":
-            ended.put(RuntimeError(_GONE))
+            gone = RuntimeError(_GONE)
+            gone.__cause__ = failure.exc_value  # it has the status of the process
+            ended.put(gone)
         else:
             usual(failure)
 

@@ -239,7 +239,11 @@ def test_a_killed_worker_ends_the_preparation_with_an_error(corpus, tmp_path):
         time.sleep(0.1)
         workers = [worker for shell in children(process.pid) for worker in children(shell)]
     os.kill(workers[-1], signal.SIGKILL)
-    assert "a worker was killed, perhaps because the memory is full" in process.communicate(timeout=200)[1]
+    try:
+        said = process.communicate(timeout=200)[1]
+    finally:
+        process.kill()
+    assert "a worker was killed, perhaps because the memory is full" in said and "return code 137" in said
     assert process.returncode == 1 and not (tmp_path / "prepared").exists()
 
 
